@@ -1,0 +1,123 @@
+"""Who writes the next turn: the types that every engine shares. Knows nothing of the agent.
+
+A `Prompt` is messages with image *references*; a policy resolves a reference through the `ImageLoader` it was built
+with, so that stored prompts never hold pixels. A `Completion` keeps the sampled ids and their log-probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from visor_core.geometry import FULL_PAGE, Box
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A picture the policy is shown: the part `box` of a page, at `width` × `height` pixels."""
+
+    page_id: str
+    width: int
+    height: int
+    box: Box = FULL_PAGE
+
+
+class ImageLoader(Protocol):
+    """Resolves a reference to an RGB picture of exactly (`width`, `height`) pixels; the same bytes every time."""
+
+    def __call__(self, ref: ImageRef) -> Image.Image: ...
+
+
+Part = str | ImageRef
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message; `content` interleaves text and image references in reading order."""
+
+    role: Role
+    content: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rebuilt context C_t. `forced_prefix` starts the assistant's reply and is not sampled (a forced answer)."""
+
+    messages: tuple[Message, ...]
+    forced_prefix: str = ""
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """All image references, in order."""
+        return tuple(p for m in self.messages for p in m.content if isinstance(p, ImageRef))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample one completion.
+
+    `key` names the noise: (seed, step, group, rollout, turn). Engines in reference mode derive each token's noise from
+    it, so the same key and prompt give the same tokens. Temperature 0 is greedy.
+    """
+
+    temperature: float = 1.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    key: tuple[int, ...] = (0,)
+
+
+FinishReason = Literal["stop", "length", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled reply.
+
+    `token_ids` and `logprobs` (natural log, under the sampling distribution at its temperature, forbidden tokens
+    excluded) have equal length and cover sampled tokens only, the end token included; both are empty for endpoints
+    that do not give them. `prompt_ids` is the prompt as tokenised, image placeholders expanded, the forced prefix
+    included. `text` starts with the prompt's forced prefix, if any, and leaves out special end tokens.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    prompt_ids: tuple[int, ...] = ()
+    prompt_tokens: int = 0
+    image_tokens: int = 0
+    cached_tokens: int = 0
+    finish_reason: FinishReason = "stop"
+    seconds: float = 0.0
+    cost: float = 0.0
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Writes the next turn. `name` and `checkpoint` are recorded with every trajectory."""
+
+    name: str
+    checkpoint: str
+
+    async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """One completion; throughput mode calls many at once.
+
+        Raises:
+            PolicyError: if the engine fails for good (after its own retries).
+        """
+        ...
+
+
+@runtime_checkable
+class BatchPolicy(Policy, Protocol):
+    """A policy that can also run a fixed batch: what reference mode needs to be reproducible."""
+
+    def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
+        """Completions in the order of the prompts; batch membership is the caller's and is kept."""
+        ...

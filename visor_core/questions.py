@@ -1,0 +1,141 @@
+"""The question record shared by benchmarks, the nano world, the agent and the scores, and its Parquet form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from visor_core.errors import DataError
+from visor_core.geometry import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One atomic fact that stands on a page: a subject's field has a value, inside a box."""
+
+    subject: str
+    field: str
+    value: str
+    page_id: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a corpus, with whatever gold is known.
+
+    `partition` restricts the search to one part of the index (a nano sub-corpus; a single document's pages);
+    empty means the whole index. `gold_pages` are page ids; `hops` is the number of distinct gold pages needed.
+    """
+
+    question_id: str
+    question: str
+    answers: tuple[str, ...]
+    benchmark: str = ""
+    split: str = ""
+    partition: str = ""
+    answer_format: str = "Str"
+    gold_pages: tuple[str, ...] = ()
+    gold_boxes: tuple[Box, ...] = ()
+    gold_facts: tuple[Fact, ...] = ()
+    hops: int = 1
+    evidence_sources: tuple[str, ...] = ()
+    answerable: bool = True
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def to_frame(questions: Iterable[Question]) -> pl.DataFrame:
+    """One row a question; boxes, facts and metadata as JSON text."""
+    rows = [
+        {
+            "question_id": q.question_id,
+            "benchmark": q.benchmark,
+            "split": q.split,
+            "partition": q.partition,
+            "question": q.question,
+            "answers": list(q.answers),
+            "answer_format": q.answer_format,
+            "gold_pages": list(q.gold_pages),
+            "gold_boxes": json.dumps([b.as_tuple() for b in q.gold_boxes]),
+            "gold_facts": json.dumps([[f.subject, f.field, f.value, f.page_id, f.box.as_tuple()] for f in q.gold_facts]),
+            "hops": q.hops,
+            "evidence_sources": list(q.evidence_sources),
+            "answerable": q.answerable,
+            "metadata": json.dumps(q.metadata, sort_keys=True),
+        }
+        for q in questions
+    ]
+    strings = pl.List(pl.String)
+    return pl.DataFrame(
+        rows,
+        schema={
+            "question_id": pl.String,
+            "benchmark": pl.String,
+            "split": pl.String,
+            "partition": pl.String,
+            "question": pl.String,
+            "answers": strings,
+            "answer_format": pl.String,
+            "gold_pages": strings,
+            "gold_boxes": pl.String,
+            "gold_facts": pl.String,
+            "hops": pl.Int64,
+            "evidence_sources": strings,
+            "answerable": pl.Boolean,
+            "metadata": pl.String,
+        },
+    )
+
+
+def write_questions(path: Path, questions: Iterable[Question]) -> None:
+    """Write questions to Parquet, by an atomic rename so that a kill leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    to_frame(questions).write_parquet(partial)
+    partial.rename(path)
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Read questions from Parquet.
+
+    Raises:
+        DataError: if the file is missing or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(f"no questions at {path}: materialize the asset `questions` first")
+    frame = pl.read_parquet(path)
+    missing = set(to_frame([]).columns) - set(frame.columns)
+    if missing:
+        raise DataError(f"{path} lacks the columns {sorted(missing)}: rebuild it with the asset `questions`")
+    return [
+        Question(
+            question_id=row["question_id"],
+            question=row["question"],
+            answers=tuple(row["answers"]),
+            benchmark=row["benchmark"],
+            split=row["split"],
+            partition=row["partition"],
+            answer_format=row["answer_format"],
+            gold_pages=tuple(row["gold_pages"]),
+            gold_boxes=tuple(Box(*b) for b in json.loads(row["gold_boxes"])),
+            gold_facts=tuple(Fact(s, f, v, p, Box(*b)) for s, f, v, p, b in json.loads(row["gold_facts"])),
+            hops=row["hops"],
+            evidence_sources=tuple(row["evidence_sources"]),
+            answerable=row["answerable"],
+            metadata=json.loads(row["metadata"]),
+        )
+        for row in frame.iter_rows(named=True)
+    ]
+
+
+def questions_version(questions: Iterable[Question]) -> str:
+    """Content hash of a question set (16 hex digits): the data version of the asset `questions`."""
+    digest = hashlib.sha256()
+    for row in to_frame(questions).sort("question_id").iter_rows(named=True):
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
