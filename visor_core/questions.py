@@ -62,7 +62,9 @@ def to_frame(questions: Iterable[Question]) -> pl.DataFrame:
             "answer_format": q.answer_format,
             "gold_pages": list(q.gold_pages),
             "gold_boxes": json.dumps([b.as_tuple() for b in q.gold_boxes]),
-            "gold_facts": json.dumps([[f.subject, f.field, f.value, f.page_id, f.box.as_tuple()] for f in q.gold_facts]),
+            "gold_facts": json.dumps(
+                [[f.subject, f.field, f.value, f.page_id, f.box.as_tuple()] for f in q.gold_facts]
+            ),
             "hops": q.hops,
             "evidence_sources": list(q.evidence_sources),
             "answerable": q.answerable,

@@ -1,0 +1,136 @@
+"""The record of an episode: what was shown, what was written, what came back, what was kept.
+
+Everything is a frozen value made of references (page, box, shown size), never pixels, so that a stored trajectory
+replays to identical contexts. `visor_core.trajectories.store` writes these to disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from visor_core.geometry import Box
+from visor_core.policies.base import Completion, ImageRef, Prompt
+from visor_core.questions import Question
+
+ActionKind = Literal["search", "select", "crop", "answer", "invalid"]
+Verdict = Literal["keep", "reject"]
+ObservationKind = Literal["page", "candidates", "crop", "retry", "exhausted", "final"]
+Outcome = Literal["answered", "forced", "turn_limit", "error"]
+EntryKind = Literal["pre", "post", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What one reply asks for.
+
+    `text` is the query (search), the answer without its citations (answer) or the fault (invalid). `box` is the raw
+    rectangle in the model's own units (crop). `choice` is the 1-based candidate (select). `thought` is the text inside
+    `<think>`; `verdict` the judgement of the last observation; `citations` the 1-based evidence entries cited by an
+    answer. `well_formed` is strict: exactly one thought and one action with nothing else around them.
+    """
+
+    kind: ActionKind
+    text: str = ""
+    box: tuple[float, float, float, float] | None = None
+    choice: int | None = None
+    thought: str = ""
+    verdict: Verdict | None = None
+    citations: tuple[int, ...] = ()
+    well_formed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceEntry:
+    """One line of the append-only Evidence Space; `index` is 1-based, `supersedes` names the entry it replaces."""
+
+    index: int
+    page_id: str
+    document: str
+    page: int
+    observation: str
+    kind: EntryKind = "pre"
+    box: Box | None = None
+    supersedes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the environment returned for an action.
+
+    `images` are the pictures now shown (one; up to three for `candidates`). `message` is the injected text. `ranking`
+    holds the page ids a search returned, best first, before the seen pages were left out. `fault` names what was wrong
+    (`retry`, or a crop refused by the model-free checks).
+    """
+
+    kind: ObservationKind
+    images: tuple[ImageRef, ...] = ()
+    message: str = ""
+    ranking: tuple[str, ...] = ()
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn: the rebuilt context, the reply, its meaning, what came back and what entered the Evidence Space."""
+
+    index: int
+    prompt: Prompt
+    completion: Completion
+    action: Action
+    observation: Observation
+    evidence_added: tuple[EvidenceEntry, ...] = ()
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where an answer's evidence stands."""
+
+    page_id: str
+    document: str
+    page: int
+    box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One finished episode.
+
+    `group_id` is shared by the rollouts of one question in one step; `evidence` is the ledger as it stood at the end;
+    `rewards` holds every reward component by name, `reward` their combination under the preset in use.
+    """
+
+    trajectory_id: str
+    question: Question
+    strategy: str
+    policy: str
+    checkpoint: str
+    index_tag: str
+    seed: int
+    turns: tuple[Turn, ...]
+    evidence: tuple[EvidenceEntry, ...]
+    answer: str
+    citations: tuple[Citation, ...]
+    outcome: Outcome
+    group_id: str = ""
+    error: str = ""
+    seconds: float = 0.0
+    reward: float | None = None
+    rewards: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether every reply the policy wrote was strictly well formed and the episode ended in an answer."""
+        return self.outcome in ("answered", "forced") and all(t.action.well_formed for t in self.turns)
+
+    @property
+    def pages_seen(self) -> tuple[str, ...]:
+        """Page ids shown in this episode, in the order of first sight."""
+        return tuple(dict.fromkeys(image.page_id for turn in self.turns for image in turn.observation.images))
+
+    @property
+    def standing_evidence(self) -> tuple[EvidenceEntry, ...]:
+        """Entries that no later entry supersedes and that were not rejected."""
+        superseded = {e.supersedes for e in self.evidence if e.supersedes is not None}
+        return tuple(e for e in self.evidence if e.index not in superseded and e.kind != "rejected")
