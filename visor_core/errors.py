@@ -17,7 +17,7 @@ class DocumentError(VisorError):
     """A document cannot be read; the ingest turns it into a quarantine reason."""
 
 
-class IndexError_(VisorError):  # noqa: N801  (the builtin name is taken)
+class SearchIndexError(VisorError):
     """A corpus, table, tag or column does not exist or does not fit."""
 
 

@@ -121,7 +121,7 @@ class Frame:
     Args:
         region: the part of the page shown (the whole page, or a crop).
         width, height: size of the shown image in pixels.
-        system: `pixels` of the shown image (Qwen2.5-VL), integers 0–1000 (`thousand`; Qwen3-VL), or 0–10 (`grid10`; nano).
+        system: `pixels` of the shown image (Qwen2.5-VL), integers 0–1000 (`thousand`; Qwen3-VL) or 0–10 (`grid10`).
     """
 
     region: Box
