@@ -1,0 +1,222 @@
+"""Intervals and paired tests for evaluations, as pure functions.
+
+Wilson's score interval for shares, percentile bootstrap for means (questions resampled, or whole clusters first),
+McNemar's exact test for two policies on the same questions, and two tests that take the seed as the cluster. All
+random resampling is seeded. Sources: Wilson 1927; McNemar 1947; Efron 1979; Cameron & Miller 2015 for clusters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its two-sided interval; `count` is the number of observations behind it."""
+
+    estimate: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """Second minus first on the same questions: the mean difference, its interval and a two-sided p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    count: int
+    clusters: int = 0
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share; with no trials everything is unknown: NaN within [0, 1].
+
+    Raises:
+        ValueError: if the counts are impossible.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes of {trials} trials is impossible")
+    if trials == 0:
+        return Interval(math.nan, 0.0, 1.0, 0)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == trials else min(1.0, centre + half)
+    return Interval(share, low, high, trials)
+
+
+def bootstrap_mean(
+    values: Sequence[float],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of a mean; with `clusters`, whole clusters are resampled, then their members.
+
+    Raises:
+        ValueError: if `clusters` and `values` differ in length.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if data.size == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    generator = np.random.default_rng(seed)
+    if clusters is None:
+        draws = generator.integers(0, data.size, size=(resamples, data.size))
+        means = data[draws].mean(axis=1)
+    else:
+        groups = _grouped(data, clusters)
+        means = np.empty(resamples)
+        for i in range(resamples):
+            chosen = generator.integers(0, len(groups), size=len(groups))
+            sample = [groups[g][generator.integers(0, groups[g].size, size=groups[g].size)] for g in chosen]
+            means[i] = np.concatenate(sample).mean()
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(data.mean()), float(low), float(high), int(data.size))
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """McNemar's exact two-sided p-value: among questions on which two policies differ, is either favoured?
+
+    Raises:
+        ValueError: if the two sequences differ in length.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"paired outcomes differ in length: {len(first)} and {len(second)}")
+    gained = sum(1 for a, b in zip(first, second, strict=True) if b and not a)
+    lost = sum(1 for a, b in zip(first, second, strict=True) if a and not b)
+    discordant = gained + lost
+    tail = sum(math.comb(discordant, k) for k in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / 2**discordant)
+
+
+def paired_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> PairedTest:
+    """Mean of second − first with a bootstrap interval and a sign-flip p-value, both over clusters if given.
+
+    Raises:
+        ValueError: if the sequences differ in length.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"paired values differ in length: {len(first)} and {len(second)}")
+    differences = [b - a for a, b in zip(first, second, strict=True)]
+    interval = bootstrap_mean(differences, clusters=clusters, confidence=confidence, resamples=resamples, seed=seed)
+    return PairedTest(
+        difference=interval.estimate,
+        low=interval.low,
+        high=interval.high,
+        p_value=sign_flip(differences, clusters=clusters, seed=seed),
+        count=len(differences),
+        clusters=len(set(clusters)) if clusters is not None else 0,
+    )
+
+
+def sign_flip(
+    differences: Sequence[float],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Two-sided randomisation test: under no effect each cluster's differences might have had the other sign.
+
+    Exact for at most 12 clusters (or differences, without clusters), else by seeded sampling. With G clusters the
+    smallest reachable value is 2/2^G, so three seeds alone can never fall under 0.25: use `cluster_t_test` there.
+    """
+    data = np.asarray(differences, dtype=np.float64)
+    if data.size == 0:
+        return 1.0
+    sums = data if clusters is None else np.array([group.sum() for group in _grouped(data, clusters)])
+    observed = abs(sums.sum())
+    slack = 1e-12 * max(1.0, float(np.abs(sums).sum()))
+    if sums.size <= 12:
+        signs = np.array([[1 if (code >> bit) & 1 else -1 for bit in range(sums.size)] for code in range(2**sums.size)])
+        return float(np.mean(np.abs(signs @ sums) >= observed - slack))
+    generator = np.random.default_rng(seed)
+    signs = generator.choice(np.array([-1, 1], dtype=np.int8), size=(resamples, sums.size))
+    hits = int(np.sum(np.abs(signs @ sums) >= observed - slack))
+    return (hits + 1) / (resamples + 1)
+
+
+def cluster_t_test(
+    differences: Sequence[float], clusters: Sequence[Hashable], *, confidence: float = 0.95
+) -> PairedTest:
+    """Student's t on the clusters' mean differences, G − 1 degrees of freedom: the cluster is the unit.
+
+    The test for a few seeds of one recipe: it asks whether the gain holds beyond the seeds that were run, not only
+    beyond the questions that were asked.
+
+    Raises:
+        ValueError: with fewer than two clusters, or sequences of different length.
+    """
+    groups = _grouped(np.asarray(differences, dtype=np.float64), clusters)
+    if len(groups) < 2:
+        raise ValueError(f"a test over clusters needs at least two of them, not {len(groups)}")
+    means = np.array([group.mean() for group in groups])
+    centre = float(means.mean())
+    error = float(means.std(ddof=1) / math.sqrt(means.size))
+    degrees = means.size - 1
+    p_value = float(centre == 0.0)
+    if error > 0.0:
+        p_value = float(2 * stdtr(degrees, -abs(centre / error)))
+    half = t_quantile((1 + confidence) / 2, degrees) * error
+    return PairedTest(centre, centre - half, centre + half, p_value, len(differences), len(groups))
+
+
+def t_quantile(probability: float, degrees: int) -> float:
+    """Quantile of Student's t by bisection of its distribution function, to 1e-10."""
+    low, high = -1.0, 1.0
+    while stdtr(degrees, low) > probability:
+        low *= 2
+    while stdtr(degrees, high) < probability:
+        high *= 2
+    while high - low > 1e-10:
+        middle = (low + high) / 2
+        low, high = (middle, high) if stdtr(degrees, middle) < probability else (low, middle)
+    return (low + high) / 2
+
+
+def pass_at_k(successes: int, samples: int, k: int) -> float:
+    """Unbiased chance that at least one of k draws succeeds, from `samples` draws (Chen et al. 2021, eq. 1).
+
+    Raises:
+        ValueError: if k exceeds the samples drawn.
+    """
+    if not 1 <= k <= samples or not 0 <= successes <= samples:
+        raise ValueError(f"pass@{k} needs {k} ≤ samples = {samples} and 0 ≤ successes = {successes} ≤ samples")
+    return 1.0 - math.comb(samples - successes, k) / math.comb(samples, k)
+
+
+def _grouped(data: NDArray[np.float64], clusters: Sequence[Hashable]) -> list[NDArray[np.float64]]:
+    """Values by cluster, clusters in order of first appearance."""
+    if len(clusters) != data.size:
+        raise ValueError(f"{data.size} values but {len(clusters)} cluster labels")
+    members: dict[Hashable, list[int]] = {}
+    for position, cluster in enumerate(clusters):
+        members.setdefault(cluster, []).append(position)
+    return [data[positions] for positions in members.values()]
