@@ -1,0 +1,126 @@
+"""Profiles resolve or are refused by name, and secrets stay references."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from visor_core import config
+from visor_core.config import GRPOConfig, Home, Profile, SecretReference, Section, load_profile
+from visor_core.errors import ConfigError
+
+CANARY = "canary-7f3a9b-never-written"
+
+
+def _profile(folder: Path, data: object) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def test_defaults_of_the_paper(tmp_path: Path) -> None:
+    profile = load_profile(_profile(tmp_path, {"name": "mine"}))
+    assert (profile.agent.max_turns, profile.agent.window) == (10, 2)
+    assert (profile.agent.image.min_pixels, profile.agent.image.max_pixels) == (256 * 784, 512 * 784)
+    assert (profile.grpo.group_size, profile.grpo.beta, profile.grpo.optimizer.learning_rate) == (5, 0.01, 1e-6)
+    assert (profile.sft.batch_size, profile.sft.max_length) == (16, 16_384)
+
+
+def test_overrides_by_dotted_key(tmp_path: Path) -> None:
+    path = _profile(tmp_path, {"name": "mine", "grpo": {"steps": 7}})
+    profile = load_profile(path, {"grpo.steps": 9, "agent.crop.square": True, "seed": 4})
+    assert (profile.grpo.steps, profile.agent.crop.square, profile.seed) == (9, True, 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "overrides", "words"),
+    [
+        ({"name": "m", "grpo": {"stepz": 3}}, {}, ["grpo.stepz", "unknown key"]),
+        ({"name": "m", "nonsense": 1}, {}, ["nonsense", "unknown key"]),
+        ({"name": "m"}, {"grpo.stepz": 3}, ["grpo.stepz", "unknown key"]),
+        ({"name": "m"}, {"seed.deeper": 3}, ["seed"]),
+        ({"name": "m", "seed": 1}, {"seed.deeper": 3}, ["seed.deeper", "is a value"]),
+        ({"name": "m", "grpo": {"group_size": 1}, "seed": -1}, {}, ["grpo.group_size", "seed"]),
+        ([1, 2], {}, ["mapping", "list"]),
+        ({}, {}, ["name"]),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, data: object, overrides: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_profile(_profile(tmp_path, data), overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_profile_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
+    _profile(tmp_path, {"name": "mine"})
+    with pytest.raises(ConfigError, match=r"'other'.*mine"):
+        load_profile(tmp_path / "other.yaml")
+    with pytest.raises(ConfigError, match="none found"):
+        load_profile(tmp_path / "no-folder" / "other.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"broken\.yaml is not valid YAML"):
+        load_profile(broken)
+
+
+def test_saved_configuration_loads_to_the_same_profile(tmp_path: Path) -> None:
+    first = load_profile(_profile(tmp_path, {"name": "mine", "nano": {}, "grpo": {"epsilon_high": 0.3}}))
+    first.save(tmp_path / "out" / "resolved.yaml")
+    assert load_profile(tmp_path / "out" / "resolved.yaml") == first
+
+
+def test_sections_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        GRPOConfig().steps = 3  # type: ignore[misc]
+
+
+def test_every_field_is_documented() -> None:
+    sections = [v for v in vars(config).values() if isinstance(v, type) and issubclass(v, Section)]
+    assert len(sections) > 10
+    bare = [f"{s.__name__}.{n}" for s in sections for n, f in s.model_fields.items() if not f.description]
+    assert bare == []
+
+
+def test_a_secret_given_as_itself_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    path = _profile(tmp_path, {"name": "m", "documents": {"passwords": {"a.pdf": CANARY}}})
+    with pytest.raises(ConfigError, match="env:NAME or file:PATH") as caught:
+        load_profile(path)
+    assert CANARY not in str(caught.value)
+
+
+def test_secrets_are_read_at_use_and_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISOR_TEST_SECRET", CANARY)
+    secret_file = tmp_path / "secret"
+    secret_file.write_text(CANARY + "\n", encoding="utf-8")
+    references = {"a.pdf": "env:VISOR_TEST_SECRET", "b.pdf": f"file:{secret_file}"}
+    profile = load_profile(_profile(tmp_path, {"name": "m", "documents": {"passwords": references}}))
+    for reference in profile.documents.passwords.values():
+        value = reference.read()
+        assert value.get_secret_value() == CANARY
+        assert CANARY not in repr(value)
+        assert CANARY not in repr(reference)
+    profile.save(tmp_path / "resolved.yaml")
+    assert CANARY not in (tmp_path / "resolved.yaml").read_text(encoding="utf-8")
+    assert CANARY not in repr(profile)
+
+
+def test_missing_secrets_name_their_reference(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="export VISOR_NOT_SET"):
+        SecretReference.model_validate("env:VISOR_NOT_SET").read()
+    with pytest.raises(ConfigError, match="create the file"):
+        SecretReference.model_validate(f"file:{tmp_path / 'none'}").read()
+
+
+def test_home_keeps_everything_under_one_root(tmp_path: Path) -> None:
+    home = Home(tmp_path / "v")
+    for path in (home.dagster, home.mlflow, home.corpus("c"), home.asset("a", "b"), home.reports, home.bench):
+        assert path.is_relative_to(home.root)
+
+
+def test_profile_needs_only_a_name() -> None:
+    assert Profile(name="x").nano is None
