@@ -1,0 +1,63 @@
+"""Measures on sets and rankings of pages: recall, precision, binary NDCG, and the interleaving of several searches.
+
+Source of the interleaved NDCG: UniDoc-RL (arXiv 2604.14967); its released code compares characters of page names
+instead of pages, so that its term is always 0. Pages are compared here as whole ids.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+
+def recall(found: Iterable[str], gold: Iterable[str]) -> float:
+    """Share of gold pages found; 1 when nothing is needed."""
+    wanted = set(gold)
+    return len(wanted & set(found)) / len(wanted) if wanted else 1.0
+
+
+def precision(found: Iterable[str], gold: Iterable[str]) -> float:
+    """Share of found pages that are gold; 0 when nothing was found."""
+    pages = set(found)
+    return len(pages & set(gold)) / len(pages) if pages else 0.0
+
+
+def f1(found: Iterable[str], gold: Iterable[str]) -> float:
+    """Harmonic mean of precision and recall over pages."""
+    pages, wanted = set(found), set(gold)
+    total = len(pages) + len(wanted)
+    return 2 * len(pages & wanted) / total if total else 1.0
+
+
+def recall_at(ranking: Sequence[str], gold: Iterable[str], k: int) -> float:
+    """Recall of the first `k` distinct pages of a ranking."""
+    return recall(list(dict.fromkeys(ranking))[:k], gold)
+
+
+def ndcg(ranking: Sequence[str], gold: Iterable[str], k: int | None = None) -> float:
+    """Binary NDCG, Σ 1/log2(rank + 1) over gold pages divided by the best possible; repeats count once.
+
+    With `k`, both sums stop at rank k. 1 when nothing is needed.
+    """
+    wanted = set(gold)
+    if not wanted:
+        return 1.0
+    pages = list(dict.fromkeys(ranking))[:k]
+    gained = sum(1 / math.log2(rank + 1) for rank, page in enumerate(pages, start=1) if page in wanted)
+    best = sum(1 / math.log2(rank + 1) for rank in range(1, min(len(wanted), k or len(wanted)) + 1))
+    return gained / best
+
+
+def interleave(rankings: Sequence[Sequence[str]]) -> list[str]:
+    """All rankings merged rank by rank (first the rank-1 pages in the order of the searches, then rank 2, …).
+
+    A page offered by an earlier search is left out of later ones: asking again can neither promote a page nor pay.
+    """
+    offered: set[str] = set()
+    fresh: list[list[str]] = []
+    for ranking in rankings:
+        new = [page for page in dict.fromkeys(ranking) if page not in offered]
+        offered.update(new)
+        fresh.append(new)
+    depth = max((len(r) for r in fresh), default=0)
+    return [ranking[rank] for rank in range(depth) for ranking in fresh if rank < len(ranking)]
