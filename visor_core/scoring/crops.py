@@ -62,7 +62,7 @@ def crops_made(episode: Episode) -> tuple[Region, ...]:
 
 
 def gold_regions(question: Question) -> tuple[Region, ...]:
-    """The question's gold boxes: those of its facts where known, else its own (tied to the page if only one is gold)."""
+    """The question's gold boxes: of its facts where known, else its own (tied to the page if only one is gold)."""
     if question.gold_facts:
         return tuple(dict.fromkeys(Region(fact.page_id, fact.box) for fact in question.gold_facts))
     page = question.gold_pages[0] if len(question.gold_pages) == 1 else ""
