@@ -1,0 +1,65 @@
+"""Assembles the command line and is its outermost frame: a `VisorError` becomes one line on stderr and exit code 2.
+
+Anything else is a defect of the project and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from pipelines.cli import asking, corpus, machine, nano, runs
+from visor_core.errors import VisorError
+
+# Set before any library that would phone home is imported; a user's own setting wins.
+TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "1",
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "VLLM_NO_USAGE_STATS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+app = typer.Typer(
+    name="visor",
+    help="Train, run and measure agents that answer questions over visually rich documents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"visor {version('visor')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    home: Path = typer.Option(Path(".visor"), envvar="VISOR_HOME", help="Folder that holds everything a run writes."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+for group in (corpus, asking, runs, nano, machine):
+    group.register(app)
+
+
+def main() -> None:
+    """The console script `visor`."""
+    for name, value in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except VisorError as error:
+        print(f"visor: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None

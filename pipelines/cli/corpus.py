@@ -1,0 +1,176 @@
+"""Commands on a user's documents: read and index them, search them, measure the search."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.cli.session import console, errors, home_of, open_index, progress_bar, resolve_profile
+from visor_core.errors import ConfigError, DocumentError
+
+if TYPE_CHECKING:
+    from visor_core.evaluation.page_recall import PageRecall, Search
+    from visor_core.index import PageIndex
+
+CORPUS = typer.Option("documents", "--corpus", help="Name of the corpus.")
+TAG = typer.Option("latest", "--tag", help="Index tag to read.")
+PROFILE = typer.Option("nano", "--profile", help="Profile whose document and index settings apply.")
+SETTINGS = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated.")
+MODES = ("text", "vector", "hybrid")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(ingest)
+    app.command()(search)
+    app.command()(recall)
+
+
+def ingest(
+    context: typer.Context,
+    paths: list[str] = typer.Argument(..., help="PDFs, pictures, folders of them, or URLs.", show_default=False),
+    corpus: str = CORPUS,
+    prune: bool = typer.Option(False, "--prune", help="Also retire documents that are gone from the given folders."),
+    profile: str = PROFILE,
+    settings: list[str] = SETTINGS,
+) -> None:
+    """Read documents, rasterise their pages and index them. Unchanged documents cost nothing; bad ones are listed."""
+    from visor_core.index import Corpus, build_index, load_embedders, register_documents, render_pages
+
+    config = resolve_profile(profile, settings)
+    if Path(corpus).name != corpus:
+        raise ConfigError(f"--corpus {corpus!r} is not a plain name")
+    store = Corpus(home_of(context).corpus(corpus))
+    with progress_bar() as bar:
+        tasks: dict[str, int] = {}
+
+        def on_progress(what: str, done: int, total: int) -> None:
+            task = tasks.setdefault(what, -1)
+            if task < 0:
+                tasks[what] = task = bar.add_task(what, total=total)
+            bar.update(task, completed=done, total=total)
+
+        documents = register_documents(store, paths, config.documents, prune=prune, progress=on_progress)
+        pages = render_pages(store, config.documents, progress=on_progress)
+        if pages.pages:
+            built = build_index(store, config.index, load_embedders(config.index), progress=on_progress)
+    refused = {(r.uri, r.reason): r for r in (*documents.quarantined, *pages.quarantined)}
+    for item in refused.values():
+        errors.print(f"quarantined: {escape(item.filename)}: {escape(' '.join(item.reason.split()))}")
+    for filename, number, problem in pages.problems:
+        errors.print(f"page without content: {escape(filename)} page {number}: {escape(problem)}")
+    if not pages.pages:
+        raise DocumentError(f"corpus {corpus!r} has no readable page: {len(refused)} sources refused, see above")
+    texts = ", ".join(f"{count} {source}" for source, count in pages.text_sources.items())
+    console.print(
+        f"{pages.documents} documents ({documents.added} new, {documents.unchanged} unchanged,"
+        f" {documents.retired} retired, {len(refused)} quarantined), {pages.pages} pages ({pages.rendered} rendered now; text: {texts})"
+    )
+    console.print(f'index {built.index_tag} of corpus {corpus}: try  visor search --corpus {corpus} "your words"')
+
+
+def search(
+    context: typer.Context,
+    query: str = typer.Argument(..., help="What to look for."),
+    corpus: str = CORPUS,
+    tag: str = TAG,
+    k: int = typer.Option(10, "-k", min=1, max=1000, help="Pages to show."),
+    mode: str = typer.Option("hybrid", "--mode", help="text, vector or hybrid."),
+    document: str = typer.Option("", "--document", help="Only within this document (file name)."),
+    pages: str = typer.Option("", "--pages", help="Only these pages, such as 3-7 or 1,4-6."),
+    open_pages: bool = typer.Option(False, "--open", help="Write the page pictures as an HTML page and open it."),
+    explain: bool = typer.Option(False, "--explain", help="The same with why each page was found, and where."),
+) -> None:
+    """Find pages: scores, snippets and, with --open, their pictures."""
+    _check_mode(mode)
+    home = home_of(context)
+    index = open_index(home, corpus, tag)
+    hits = index.search(query, k=k, mode=mode, document=document or None, pages=pages or None)
+    if not hits:
+        console.print("no page found")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "score", "page", "document", "snippet"):
+        table.add_column(column, overflow="fold")
+    for rank, hit in enumerate(hits, start=1):
+        snippet = escape(" ".join(hit.snippet.split()))
+        table.add_row(str(rank), f"{hit.score:.4f}", str(hit.page), escape(hit.filename), snippet)
+    console.print(table)
+    if open_pages or explain:
+        from pipelines.cli.pictures import write_search_page
+
+        path = write_search_page(home.reports, index, query, hits, explain=explain)
+        console.print(f"page pictures: {path}")
+        if open_pages:
+            webbrowser.open(path.as_uri())
+
+
+def recall(
+    context: typer.Context,
+    questions: Path = typer.Argument(..., help="Question file of MMLongBench-Doc, ViDoSeek or SlideVQA."),
+    corpus: str = CORPUS,
+    tag: str = TAG,
+    mode: str = typer.Option("hybrid", "--mode", help="Search to measure beside BM25 alone: text, vector or hybrid."),
+    benchmark: str = typer.Option("mmlongbench", "--benchmark", help="mmlongbench, vidoseek or slidevqa."),
+) -> None:
+    """Measure plain search: page recall on a benchmark's questions, over the whole corpus and within the document."""
+    from visor_core.evaluation.benchmarks import READERS
+    from visor_core.evaluation.benchmarks.resolve import PageResolver
+    from visor_core.evaluation.page_recall import measure_page_recall
+
+    _check_mode(mode)
+    if benchmark not in READERS:
+        raise ConfigError(f"--benchmark {benchmark!r} is not one of {', '.join(READERS)}")
+    index = open_index(home_of(context), corpus, tag)
+    documents = [document for document in index.documents() if document.status == "ok"]
+    found = READERS[benchmark](questions, PageResolver(documents))
+    asked = [question for question in found.questions if question.gold_pages]
+    ways = ("text",) if mode == "text" else ("text", mode)
+    rows: list[PageRecall] = []
+    with progress_bar() as bar:
+        for way in ways:
+            for scope in ("whole corpus", "right document"):
+                name = f"{'BM25' if way == 'text' else way}, {scope}"
+                task = bar.add_task(name, total=len(asked))
+                step: Callable[[int, int], None] = lambda done, _, task=task: bar.update(task, completed=done)  # noqa: E731
+                finder = _finder(index, way, within_document=scope == "right document")
+                rows.append(measure_page_recall(name, finder, asked, progress=step))
+    console.print(
+        f"{len(found.questions)} questions about {len(documents)} documents ({len(found.left_out)} left out: their"
+        f" document is not in the corpus); {len(asked)} have evidence pages; index {index.tag}"
+    )
+    console.print(_recall_table(rows))
+
+
+def _finder(index: PageIndex, mode: str, *, within_document: bool) -> Search:
+    """Search as a function of a question, restricted to its document or not."""
+
+    def find(question, k):  # type: ignore[no-untyped-def]
+        document = question.metadata["filename"] if within_document else None
+        return [hit.page_id for hit in index.search(question.question, k=k, mode=mode, document=document)]
+
+    return find
+
+
+def _recall_table(rows: list[PageRecall]) -> Table:
+    cuts = sorted(rows[0].recall)
+    table = Table(title="Page recall", title_justify="left")
+    table.add_column("search")
+    for name in (*(f"@{k}" for k in cuts), "MRR", "nDCG@5"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        figures = [*(row.recall[k] for k in cuts), row.mrr, row.ndcg_at_5]
+        table.add_row(row.name, *(f"{value:.3f}" for value in figures))
+    table.add_row("[dim]perfect ranking[/dim]", *(f"[dim]{rows[0].ceiling[k]:.3f}[/dim]" for k in cuts), "", "")
+    return table
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise ConfigError(f"--mode {mode!r} is not one of {', '.join(MODES)}")

@@ -1,0 +1,122 @@
+"""What every command shares: the console, VISOR_HOME, profiles by name, and refusals in the words of a user.
+
+Here, at the edge, the environment is read once; everything below gets values.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from visor_core.errors import ConfigError, SearchIndexError
+
+if TYPE_CHECKING:
+    from visor_core.config import Home, Profile
+    from visor_core.index import PageIndex
+
+PROFILES = Path(__file__).resolve().parents[1] / "profiles"
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def home_of(context: typer.Context) -> Home:
+    """The folder given by `--home`, `VISOR_HOME` or the default."""
+    from visor_core.config import Home
+
+    return Home(context.find_root().params["home"])
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with the project."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def resolve_profile(name: str, settings: list[str] | None = None) -> Profile:
+    """A profile by name or by the path of a YAML file, with `a.b=c` settings applied.
+
+    Raises:
+        ConfigError: naming the profile, the setting or the key at fault.
+    """
+    from visor_core.config import load_profile
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    return load_profile(path, parse_settings(settings or []))
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`grpo.steps=20` → {"grpo.steps": 20}; the value is read as YAML.
+
+    Raises:
+        ConfigError: if a setting is not of the form key=value.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"--set {setting!r} is not of the form section.key=value")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting!r}: the value is not valid YAML") from error
+    return values
+
+
+def corpora(home: Home) -> list[str]:
+    """Names of the corpora under VISOR_HOME."""
+    folder = home.root / "corpora"
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def corpus_folder(home: Home, name: str) -> Path:
+    """The folder of an existing corpus.
+
+    Raises:
+        SearchIndexError: listing the corpora there are.
+    """
+    folder = home.corpus(name)
+    if Path(name).name != name or not folder.is_dir():
+        there = ", ".join(corpora(home)) or "none"
+        raise SearchIndexError(
+            f"no corpus {name!r} under {home.root} (there are: {there}): `visor ingest PATH` makes one"
+        )
+    return folder
+
+
+def open_index(home: Home, corpus: str, tag: str, embedders: Any = None) -> PageIndex:
+    """The read side of a corpus, pinned to a tag.
+
+    Raises:
+        SearchIndexError: if the corpus or the tag does not exist.
+    """
+    folder = corpus_folder(home, corpus)
+    from visor_core.index import PageIndex
+
+    return PageIndex.open(folder, tag, embedders)
+
+
+def progress_bar() -> Progress:
+    """The progress display of every long command; silent where the output is not a terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+def read_lineage(checkpoint: Path) -> dict[str, Any]:
+    """The `lineage.json` beside or inside a checkpoint; empty where there is none (a model from elsewhere)."""
+    for path in (checkpoint / "lineage.json", checkpoint.parent / "lineage.json"):
+        if path.is_file():
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+    return {}

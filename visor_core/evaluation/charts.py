@@ -1,0 +1,84 @@
+"""Line charts as inline SVG: what the report draws its curves with, without a plotting library or a script.
+
+Colours come from the page's style sheet (`.series-0` …), so that a chart follows a light or dark page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 460, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 34
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line: its name and its points (x, y); points that are not finite are left out."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round numbers that span [low, high]: steps of 1, 2 or 5 times a power of ten."""
+    span = high - low
+    if span <= 0 or not math.isfinite(span):
+        return [low]
+    rough = span / max(1, wanted - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def line_chart(series: Sequence[Series], *, x_label: str = "step", y_label: str = "") -> str:
+    """An SVG element with axes, ticks, one line a series and a legend; a note where nothing can be drawn."""
+    drawn = [Series(s.name, tuple(p for p in s.points if math.isfinite(p[0]) and math.isfinite(p[1]))) for s in series]
+    drawn = [s for s in drawn if s.points]
+    if not drawn:
+        return "<p class=note>no points recorded</p>"
+    xs = [x for s in drawn for x, _ in s.points]
+    ys = [y for s in drawn for _, y in s.points]
+    x0, x1 = _range(min(xs), max(xs))
+    y0, y1 = _range(min(ys), max(ys))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            _LEFT + (x - x0) / (x1 - x0) * (WIDTH - _LEFT - _RIGHT),
+            HEIGHT - _BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - _TOP - _BOTTOM),
+        )
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_label or x_label, quote=True)}">']
+    for y in ticks(y0, y1):
+        _, py = place(x0, y)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py:.1f}" y2="{py:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{py + 4:.1f}" text-anchor="end">{y:g}</text>')
+    for x in ticks(x0, x1):
+        px, _ = place(x, y0)
+        parts.append(f'<text x="{px:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{x:g}</text>')
+    middle = (_LEFT + WIDTH - _RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x_label)}</text>')
+    for number, line in enumerate(drawn):
+        placed = " ".join(f"{px:.1f},{py:.1f}" for px, py in (place(*p) for p in line.points))
+        if len(line.points) == 1:
+            px, py = place(*line.points[0])
+            parts.append(f'<circle class="series-{number % 6} dot" cx="{px:.1f}" cy="{py:.1f}" r="3"/>')
+        else:
+            parts.append(f'<polyline class="series-{number % 6}" points="{placed}"/>')
+    parts.append("</svg>")
+    legend = "".join(
+        f'<span><i class="series-{number % 6}"></i>{escape(line.name)}</span>' for number, line in enumerate(drawn)
+    )
+    return "".join(parts) + f"<div class=legend>{legend}</div>"
+
+
+def _range(low: float, high: float) -> tuple[float, float]:
+    """A range with some air; a single value gets a range of its own."""
+    if low == high:
+        air = abs(low) * 0.1 or 1.0
+        return low - air, high + air
+    return low, high
