@@ -1,0 +1,131 @@
+"""Pictures of page regions, re-rasterised from the stored source at exactly the requested size, and cached.
+
+A request is (document, page, box, width, height); the same request gives the same bytes, from memory, from disk or
+rendered anew. Documents stay open between requests. Small pictures are cheaper to draw than to read from disk, so only
+larger ones are kept there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from visor_core.documents.reader import OpenDocument, Renderer, open_document
+from visor_core.errors import DocumentError
+from visor_core.geometry import FULL_PAGE, Box
+
+_MIN_DISK_PIXELS = 512 * 512
+_MAX_PIXELS = 64_000_000
+
+
+class CropRenderer:
+    """Draws and caches page regions. Safe for threads: one draws at a time, cached pictures are shared copies.
+
+    Args:
+        path_of: document id → the stored source and its password (empty if none).
+        cache: folder of the disk cache; none keeps to memory.
+        renderer: library for PDFs.
+        open_documents: documents kept open.
+        memory_bytes: pictures kept in memory, bytes of RGB.
+    """
+
+    def __init__(
+        self,
+        path_of: Mapping[str, tuple[Path, str]],
+        cache: Path | None,
+        renderer: Renderer,
+        *,
+        open_documents: int = 64,
+        memory_bytes: int = 256 * 2**20,
+    ) -> None:
+        self._path_of = path_of
+        self._cache = cache
+        self._renderer: Renderer = renderer
+        self._open: OrderedDict[str, OpenDocument] = OrderedDict()
+        self._open_limit = open_documents
+        self._pictures: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
+        self._held, self._memory_bytes = 0, memory_bytes
+        self._lock = threading.Lock()
+
+    def picture(self, document_id: str, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
+        """The region `box` of a page at exactly `width` × `height` pixels, RGB. The caller must not draw on it.
+
+        Raises:
+            DocumentError: if the source is gone or the page cannot be drawn.
+        """
+        if not (width > 0 and height > 0 and width * height <= _MAX_PIXELS):
+            raise DocumentError(f"a picture of {width} × {height} pixels is not drawn (at most {_MAX_PIXELS:,} pixels)")
+        key = (document_id, page, width, height, box.as_tuple())
+        with self._lock:
+            held = self._pictures.get(key)
+            if held is not None:
+                self._pictures.move_to_end(key)
+                return held
+            on_disk = self._cache is not None and width * height >= _MIN_DISK_PIXELS
+            path = self._cache_path(key) if on_disk else None
+            image = _read(path, (width, height)) if path is not None else None
+            if image is None:
+                image = self._document(document_id).render(page, width, height, box)
+                if path is not None:
+                    _write(path, image)
+            self._hold(key, image)
+            return image
+
+    def close(self) -> None:
+        """Release all open documents."""
+        with self._lock:
+            for document in self._open.values():
+                document.close()
+            self._open.clear()
+            self._pictures.clear()
+            self._held = 0
+
+    def _document(self, document_id: str) -> OpenDocument:
+        if document_id not in self._open:
+            if document_id not in self._path_of:
+                raise DocumentError(f"no document {document_id} in this index")
+            path, password = self._path_of[document_id]
+            self._open[document_id] = open_document(path, renderer=self._renderer, password=password)
+            while len(self._open) > self._open_limit:
+                _, oldest = self._open.popitem(last=False)
+                oldest.close()
+        self._open.move_to_end(document_id)
+        return self._open[document_id]
+
+    def _cache_path(self, key: tuple[object, ...]) -> Path:
+        assert self._cache is not None
+        digest = hashlib.sha256(repr((self._renderer, key)).encode()).hexdigest()
+        return self._cache / digest[:2] / f"{digest[:32]}.png"
+
+    def _hold(self, key: tuple[object, ...], image: Image.Image) -> None:
+        self._pictures[key] = image
+        self._held += image.width * image.height * 3
+        while self._held > self._memory_bytes and len(self._pictures) > 1:
+            _, oldest = self._pictures.popitem(last=False)
+            self._held -= oldest.width * oldest.height * 3
+
+
+def _read(path: Path, size: tuple[int, int]) -> Image.Image | None:
+    """A cached picture, or None where there is none or it is damaged (it is then drawn again)."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.load()
+            return image.convert("RGB") if image.size == size else None
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _write(path: Path, image: Image.Image) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        image.save(partial, "PNG", compress_level=1)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

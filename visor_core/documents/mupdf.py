@@ -1,0 +1,116 @@
+"""PDFs through PyMuPDF (AGPL-3.0 or commercial): the default renderer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pymupdf
+from PIL import Image
+
+from visor_core.documents.reader import PageSize, Word
+from visor_core.errors import DocumentError
+from visor_core.geometry import FULL_PAGE, Box
+
+# MuPDF prints every damaged object it meets; the reasons that matter are raised and recorded instead.
+pymupdf.TOOLS.mupdf_display_errors(False)
+pymupdf.TOOLS.mupdf_display_warnings(False)
+
+_FAULTS = (pymupdf.FileDataError, pymupdf.mupdf.FzErrorBase, RuntimeError, ValueError, IndexError, TypeError)
+
+
+class MuPDFDocument:
+    """A PDF opened by MuPDF. The last page used stays loaded, so crops of one page are cheap."""
+
+    def __init__(self, path: Path, password: str = "") -> None:
+        try:
+            self._pdf = pymupdf.open(path, filetype="pdf")
+            if self._pdf.needs_pass and not (password and self._pdf.authenticate(password)):
+                raise DocumentError(
+                    "the PDF is encrypted and the password configured for its file name is wrong"
+                    if password
+                    else "the PDF is encrypted: give its password under documents.passwords, by file name"
+                )
+            self.num_pages = int(self._pdf.page_count)
+            self.title = str((self._pdf.metadata or {}).get("title") or "")
+        except _FAULTS as error:
+            raise DocumentError(f"the PDF is damaged: {_line(error)}") from error
+        self._loaded: tuple[int, pymupdf.Page, pymupdf.DisplayList] | None = None
+
+    def _page(self, page: int) -> tuple[pymupdf.Page, pymupdf.DisplayList]:
+        if self._loaded is None or self._loaded[0] != page:
+            if not 1 <= page <= self.num_pages:
+                raise DocumentError(f"page {page} does not exist: the document has {self.num_pages} pages")
+            try:
+                loaded = self._pdf.load_page(page - 1)
+                self._loaded = (page, loaded, loaded.get_displaylist())
+            except _FAULTS as error:
+                raise DocumentError(f"page {page} cannot be read: {_line(error)}") from error
+        return self._loaded[1], self._loaded[2]
+
+    def page_size(self, page: int) -> PageSize:
+        """Size of a page as displayed (crop box and rotation applied)."""
+        if not 1 <= page <= self.num_pages:
+            raise DocumentError(f"page {page} does not exist: the document has {self.num_pages} pages")
+        try:
+            loaded = self._pdf.load_page(page - 1)
+            rect, rotation = loaded.rect, int(loaded.rotation)
+        except _FAULTS as error:
+            raise DocumentError(f"page {page} cannot be read: {_line(error)}") from error
+        if not (rect.width > 0 and rect.height > 0):
+            raise DocumentError(f"page {page} has no area")
+        return PageSize(float(rect.width), float(rect.height), rotation)
+
+    def words(self, page: int) -> list[list[Word]]:
+        """Words of the text layer by block; text outside the displayed part of the page is left out."""
+        loaded, _ = self._page(page)
+        try:
+            rows = loaded.get_text("words", flags=pymupdf.TEXTFLAGS_WORDS | pymupdf.TEXT_MEDIABOX_CLIP)
+            # PyMuPDF gives text positions of the unrotated page.
+            matrix, rect = loaded.rotation_matrix, loaded.rect
+        except _FAULTS as error:
+            raise DocumentError(f"page {page}: the text cannot be read: {_line(error)}") from error
+        blocks: dict[int, list[Word]] = {}
+        width, height = rect.width, rect.height
+        turned = loaded.rotation != 0
+        for x0, y0, x1, y1, text, block, *_ in rows:
+            if turned:
+                box = pymupdf.Rect(x0, y0, x1, y1) * matrix
+                x0, y0, x1, y1 = box.x0, box.y0, box.x1, box.y1
+            word = Word(
+                text,
+                min(1.0, max(0.0, x0 / width)),
+                min(1.0, max(0.0, y0 / height)),
+                min(1.0, max(0.0, x1 / width)),
+                min(1.0, max(0.0, y1 / height)),
+            )
+            if word.x1 > word.x0 and word.y1 > word.y0:
+                blocks.setdefault(block, []).append(word)
+        return list(blocks.values())
+
+    def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
+        """The part `box` of a page, `width` × `height` pixels, RGB on white."""
+        loaded, display = self._page(page)
+        page_width, page_height = loaded.rect.width, loaded.rect.height
+        sx, sy = width / (box.width * page_width), height / (box.height * page_height)
+        # The origin of the region lands on pixel (0, 0) exactly, so that the clip rounds to the requested size.
+        matrix = pymupdf.Matrix(sx, 0, 0, sy, -box.x0 * page_width * sx, -box.y0 * page_height * sy)
+        clip = pymupdf.Rect(box.x0 * page_width, box.y0 * page_height, box.x1 * page_width, box.y1 * page_height)
+        try:
+            pixels = display.get_pixmap(matrix=matrix, clip=clip, alpha=0)
+            image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.samples)
+        except (*_FAULTS, MemoryError) as error:
+            raise DocumentError(f"page {page} cannot be rasterised: {_line(error)}") from error
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
+        return image
+
+    def close(self) -> None:
+        """Release the file."""
+        self._loaded = None
+        self._pdf.close()
+
+
+def _line(error: BaseException) -> str:
+    """An error as one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:200]

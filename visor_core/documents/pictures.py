@@ -1,0 +1,134 @@
+"""Pictures as documents: PNG, JPEG and WebP are one page, a TIFF as many as it has frames.
+
+A picture's size in points is its pixels at its stated resolution, or at 96 dpi where it states none. Transparent
+parts lie on white; EXIF rotation is applied. Pictures have no text layer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from visor_core.documents.reader import POINTS_PER_INCH, PageSize, Word
+from visor_core.errors import DocumentError
+from visor_core.geometry import FULL_PAGE, Box
+
+_DEFAULT_DPI = 96.0
+_MAX_FRAMES = 10_000
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
+_FAULTS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+class PictureDocument:
+    """A picture file. The decoded frame used last stays in memory, so crops of one page are cheap."""
+
+    title = ""
+
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the stricter one
+                self._image = Image.open(path, formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise DocumentError("the picture is damaged: its header cannot be read") from error
+        except _FAULTS as error:
+            raise DocumentError(f"the picture is damaged: {' '.join(str(error).split())[:200]}") from error
+        self.num_pages = self._count_frames()
+        self._loaded: tuple[int, Image.Image] | None = None
+
+    def _count_frames(self) -> int:
+        """Frames of a TIFF (an animation in another format counts as its first picture)."""
+        if self._image.format != "TIFF":
+            return 1
+        frames = 0
+        try:
+            while frames < _MAX_FRAMES:
+                self._image.seek(frames)
+                frames += 1
+        except EOFError:
+            return frames
+        except _FAULTS as error:
+            if frames == 0:
+                raise DocumentError(f"the picture is damaged: {' '.join(str(error).split())[:200]}") from error
+        return frames
+
+    def _seek(self, page: int) -> None:
+        if not 1 <= page <= self.num_pages:
+            raise DocumentError(f"page {page} does not exist: the document has {self.num_pages} pages")
+        try:
+            if self._image.format == "TIFF":
+                self._image.seek(page - 1)
+        except _FAULTS as error:
+            raise DocumentError(f"page {page} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        width, height = self._image.size
+        if width * height > self._max_pixels:
+            raise DocumentError(
+                f"page {page} is a picture of {width} × {height} pixels, more than the {self._max_pixels:,} allowed"
+            )
+
+    def _turned(self) -> bool:
+        """Whether the EXIF orientation swaps width and height."""
+        try:
+            return int(self._image.getexif().get(0x0112, 1)) in (5, 6, 7, 8)
+        except (*_FAULTS, TypeError, KeyError):
+            return False  # an unreadable EXIF block states no orientation
+
+    def page_size(self, page: int) -> PageSize:
+        """Pixels at the stated resolution, in points."""
+        self._seek(page)
+        width, height = self._image.size
+        if self._turned():
+            width, height = height, width
+        stated = self._image.info.get("dpi", (_DEFAULT_DPI, _DEFAULT_DPI))
+        try:
+            dpi = float(stated[0])
+        except (TypeError, ValueError, IndexError, ZeroDivisionError):
+            dpi = _DEFAULT_DPI
+        if not 30 <= dpi <= 2400:
+            dpi = _DEFAULT_DPI
+        return PageSize(width * POINTS_PER_INCH / dpi, height * POINTS_PER_INCH / dpi)
+
+    def words(self, page: int) -> list[list[Word]]:
+        """None: a picture has no text layer."""
+        return []
+
+    def _frame(self, page: int) -> Image.Image:
+        if self._loaded is None or self._loaded[0] != page:
+            self._seek(page)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self._image.load()
+                    image = ImageOps.exif_transpose(self._image)
+                    if image.mode.startswith("I") or image.mode == "F":
+                        image = _to_eight_bits(image)
+                    image = image.convert("RGBA")
+                    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+                    self._loaded = (page, Image.alpha_composite(white, image).convert("RGB"))
+            except (*_FAULTS, MemoryError, TypeError, KeyError) as error:
+                raise DocumentError(f"page {page} cannot be decoded: {' '.join(str(error).split())[:200]}") from error
+        return self._loaded[1]
+
+    def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
+        """The part `box` of a page, `width` × `height` pixels, resampled from the full picture."""
+        frame = self._frame(page)
+        region = (box.x0 * frame.width, box.y0 * frame.height, box.x1 * frame.width, box.y1 * frame.height)
+        return frame.resize((width, height), Image.Resampling.LANCZOS, box=region)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._loaded = None
+        self._image.close()
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """A 16-bit, 32-bit or float grey picture scaled to 0–255 by its own extremes."""
+    extremes = image.getextrema()
+    low, high = float(extremes[0]), float(extremes[1])  # type: ignore[arg-type]
+    if high <= low:
+        return Image.new("L", image.size, 255 if high > 0 else 0)
+    scale = 255.0 / (high - low)
+    return image.convert("F").point(lambda value: value * scale - low * scale).convert("L")

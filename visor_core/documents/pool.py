@@ -1,0 +1,148 @@
+"""Worker processes with a time and a memory limit: a crash or a hang costs one document.
+
+Tasks run in the order given, one a worker at a time; the pool yields messages as they come. A worker over its task's
+time is killed, one that dies is replaced, and either way its task ends as `Failed` with the reason. Messages
+are read one at a time, so a slow consumer slows the workers down instead of filling memory.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+
+from visor_core.documents.worker import Failed, Finished, Message, Task
+
+_SERVE = "from visor_core.documents.worker import main; main()"
+"""Imported rather than run as a module, so that messages are pickled under the module's own name."""
+_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    task: Task | None = None
+    deadline: float = 0.0
+
+
+class WorkerPool:
+    """`workers` processes, started when first needed; use as a context manager."""
+
+    def __init__(self, workers: int) -> None:
+        self._size = workers
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in list(self._workers):
+            self._stop(worker)
+
+    def run(self, tasks: Sequence[tuple[Task, float]]) -> Iterator[Message]:
+        """Perform tasks, given with their time limits in seconds, and yield their messages as they come.
+
+        Every task ends with exactly one `Finished` or `Failed`. Once a task of a document (same key) has failed, that
+        document's waiting tasks fail with the same reason without being started.
+        """
+        waiting = deque(tasks)
+        failed: dict[str, str] = {}
+        while waiting or any(w.task for w in self._workers):
+            for worker in self._idle(len(waiting)):
+                while waiting and waiting[0][0].key in failed:
+                    task, _ = waiting.popleft()
+                    yield Failed(task.key, failed[task.key])
+                if waiting:
+                    self._assign(worker, *waiting.popleft())
+            for message in self._receive():
+                if isinstance(message, Failed):
+                    failed[message.key] = message.reason
+                yield message
+
+    def _idle(self, wanted: int) -> list[_Worker]:
+        while len(self._workers) < self._size and sum(w.task is None for w in self._workers) < wanted:
+            self._workers.append(_start())
+        return [w for w in self._workers if w.task is None]
+
+    def _assign(self, worker: _Worker, task: Task, seconds: float) -> None:
+        worker.task, worker.deadline = task, time.monotonic() + seconds
+        try:
+            worker.connection.send(task)
+        except (BrokenPipeError, ConnectionError):
+            return  # the worker died while idle: its closed pipe is met, and the reason found, by `_receive`
+
+    def _receive(self) -> Iterator[Message]:
+        """Messages that are ready, or the failures of workers that died or are overdue."""
+        busy = [w for w in self._workers if w.task is not None]
+        if not busy:
+            return
+        soonest = min(w.deadline for w in busy) - time.monotonic()
+        ready = wait([w.connection for w in busy], timeout=max(0.0, soonest))
+        for worker in busy:
+            task = worker.task
+            if task is None:
+                continue
+            if worker.connection in ready:
+                try:
+                    message: Message = worker.connection.recv()
+                except (EOFError, ConnectionError):
+                    yield Failed(task.key, self._bury(worker, task))
+                    continue
+                if isinstance(message, Finished | Failed):
+                    worker.task = None
+                yield message
+            elif time.monotonic() >= worker.deadline:
+                self._stop(worker)
+                yield Failed(
+                    task.key, "reading it took longer than its time limit (documents.timeout_seconds): it was stopped"
+                )
+
+    def _bury(self, worker: _Worker, task: Task) -> str:
+        """Remove a worker that died, and say of what."""
+        self._workers.remove(worker)
+        worker.connection.close()
+        code = worker.process.wait()
+        if code == -signal.SIGKILL:
+            return "the worker that read it was killed by the system (out of memory?)"
+        if code < 0:
+            return f"the renderer crashed while reading it ({signal.Signals(-code).name})"
+        return (
+            f"the renderer gave up while reading it (exit code {code}); it may need more than "
+            f"documents.memory_bytes = {task.memory_bytes:,}"
+        )
+
+    def _stop(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.connection.close()
+        worker.process.kill()
+        worker.process.wait()
+
+
+def _start() -> _Worker:
+    ours, theirs = socket.socketpair()
+    environment = dict(os.environ)
+    # The package may be importable only through the parent's own path (a source checkout).
+    environment["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE_PARENT), *filter(None, [environment.get("PYTHONPATH")])])
+    environment["OMP_NUM_THREADS"] = environment["OPENBLAS_NUM_THREADS"] = "1"
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    return _Worker(process, Connection(ours.detach()))

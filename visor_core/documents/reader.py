@@ -1,0 +1,166 @@
+"""One way to open a document, whatever its bytes and whichever renderer.
+
+`open_document` looks at the bytes, never at the file's name, and returns an `OpenDocument`: page sizes, words with
+page-normalised boxes, and a raster of any box of any page at exactly the requested pixel size. Limits that need no
+rendering (pages, page size) are checked by `check_limits`. Leaves out: OCR (`ocr`), processes (`pool`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from PIL import Image
+
+from visor_core.errors import DocumentError
+from visor_core.geometry import FULL_PAGE, Box
+
+MediaType = Literal["application/pdf", "image/png", "image/jpeg", "image/webp", "image/tiff"]
+Renderer = Literal["pymupdf", "pdfium"]
+
+POINTS_PER_INCH = 72.0
+
+
+class Word(NamedTuple):
+    """A word and its box in page-normalised floats of the page as displayed."""
+
+    text: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageSize:
+    """A page as displayed: points (1/72 inch), with the rotation that was applied, in degrees."""
+
+    width_pt: float
+    height_pt: float
+    rotation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a document may be, so that one file cannot exhaust the machine."""
+
+    max_bytes: int
+    max_pages: int
+    max_page_inches: float
+    max_page_pixels: int
+
+
+class OpenDocument(Protocol):
+    """An open document. Pages are 1-based. Not safe for use by two threads at once."""
+
+    num_pages: int
+    title: str
+
+    def page_size(self, page: int) -> PageSize:
+        """Size of a page as displayed.
+
+        Raises:
+            DocumentError: if the page cannot be read.
+        """
+        ...
+
+    def words(self, page: int) -> list[list[Word]]:
+        """Words of the text layer as blocks (paragraphs) in the order the file gives them."""
+        ...
+
+    def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
+        """The part `box` of a page as an RGB picture of exactly `width` × `height` pixels, on white."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...
+
+
+def media_type(head: bytes) -> MediaType | None:
+    """What the first bytes (1,024 are enough) say a file is; None for anything that is not read here."""
+    if b"%PDF-" in head[:1024]:
+        return "application/pdf"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    if head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
+        return "image/tiff"
+    return None
+
+
+def open_document(
+    path: Path, *, renderer: Renderer = "pymupdf", password: str = "", max_pixels: int = 200_000_000
+) -> OpenDocument:
+    """Open a PDF or a picture.
+
+    Args:
+        path: the file; its name plays no part.
+        renderer: library for PDFs.
+        password: tried on an encrypted PDF.
+        max_pixels: a picture that decodes to more pixels than this is refused.
+
+    Raises:
+        DocumentError: with the reason in words a user can act on (empty, not a document, encrypted, damaged).
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise DocumentError(f"the file cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise DocumentError("the file is empty (0 bytes)")
+    kind = media_type(head)
+    if kind is None:
+        raise DocumentError("the file is neither a PDF nor a PNG, JPEG, WebP or TIFF picture (judged by its bytes)")
+    if kind != "application/pdf":
+        from visor_core.documents.pictures import PictureDocument
+
+        return PictureDocument(path, max_pixels=max_pixels)
+    if renderer == "pdfium":
+        from visor_core.documents.pdfium import PdfiumDocument
+
+        return PdfiumDocument(path, password)
+    from visor_core.documents.mupdf import MuPDFDocument
+
+    return MuPDFDocument(path, password)
+
+
+def check_limits(document: OpenDocument, limits: Limits) -> None:
+    """Refuse a document without pages, with too many, or with a page too large to be one.
+
+    Raises:
+        DocumentError: naming the page and the limit.
+    """
+    if document.num_pages < 1:
+        raise DocumentError("the document has no pages")
+    if document.num_pages > limits.max_pages:
+        raise DocumentError(
+            f"the document has {document.num_pages} pages, more than documents.max_pages = {limits.max_pages}"
+        )
+    for page in range(1, document.num_pages + 1):
+        try:
+            size = document.page_size(page)
+        except DocumentError:
+            continue  # the page is kept as unreadable when it is rendered; its neighbours may be fine
+        inches = max(size.width_pt, size.height_pt) / POINTS_PER_INCH
+        if inches > limits.max_page_inches:
+            raise DocumentError(
+                f"page {page} is {inches:.0f} inches long, more than documents.max_page_inches = "
+                f"{limits.max_page_inches:g}"
+            )
+
+
+def raster_size(size: PageSize, dpi: float, max_pixels: int) -> tuple[int, int, float]:
+    """Pixel width, pixel height and effective dpi of a page, lowered where it would exceed `max_pixels`."""
+    scale = dpi / POINTS_PER_INCH
+    pixels = size.width_pt * size.height_pt * scale * scale
+    if pixels > max_pixels:
+        scale *= (max_pixels / pixels) ** 0.5
+    width = max(1, round(size.width_pt * scale))
+    height = max(1, round(size.height_pt * scale))
+    return width, height, scale * POINTS_PER_INCH

@@ -1,0 +1,134 @@
+"""Remote sources: http(s) by httpx with every address checked, S3, GCS and Azure by fsspec; size and time limits.
+
+A host is resolved once and the connection is made to the address that was checked, so that a second answer of the name
+server cannot lead elsewhere; every redirect is checked again. Private, loopback, link-local and reserved addresses are
+refused unless `documents.allow_private_addresses` is set.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from visor_core.config import DocumentsConfig
+from visor_core.errors import DocumentError
+
+_OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "memory"})
+_MAX_REDIRECTS = 5
+_CHUNK = 1 << 18
+
+
+@contextmanager
+def fetch(uri: str, config: DocumentsConfig, folder: Path) -> Iterator[Path]:
+    """Download a remote source to a temporary file under `folder`, removed at the end.
+
+    Raises:
+        DocumentError: if the address is refused or unknown, or a limit is exceeded.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".fetch.{os.getpid()}.partial"
+    scheme = urlsplit(uri).scheme.lower()
+    try:
+        if scheme in ("http", "https"):
+            _fetch_http(uri, partial, config)
+        elif scheme in _OBJECT_STORES:
+            _fetch_object(uri, partial, config)
+        else:
+            raise DocumentError(f"addresses of kind {scheme}:// are not read: use http(s), s3, gs, az or a path")
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def checked_address(host: str, port: int, *, allow_private: bool) -> str:
+    """One address of a host that may be connected to.
+
+    Raises:
+        DocumentError: if the host is unknown or any of its addresses is private and that is not allowed.
+    """
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise DocumentError(f"the host {host!r} cannot be resolved") from error
+    addresses = [str(answer[4][0]).partition("%")[0] for answer in answers]
+    for text in addresses:
+        address = ipaddress.ip_address(text)
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        if not allow_private and not mapped.is_global:
+            raise DocumentError(
+                f"the host {host!r} has the private or local address {text}: "
+                "set documents.allow_private_addresses to read from it"
+            )
+    return addresses[0]
+
+
+def _fetch_http(uri: str, target: Path, config: DocumentsConfig) -> None:
+    import httpx
+
+    deadline = time.monotonic() + config.download_timeout_seconds
+    for _ in range(_MAX_REDIRECTS + 1):
+        parts = urlsplit(uri)
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError as error:
+            raise DocumentError(f"the address {uri[:200]} has no valid port") from error
+        if not parts.hostname:
+            raise DocumentError(f"the address {uri[:200]} names no host")
+        address = checked_address(parts.hostname, port, allow_private=config.allow_private_addresses)
+        literal = f"[{address}]" if ":" in address else address
+        pinned = parts._replace(netloc=f"{literal}:{port}").geturl()
+        host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+        limit = httpx.Timeout(max(0.1, min(20.0, deadline - time.monotonic())))
+        try:
+            with (
+                httpx.Client(timeout=limit, trust_env=False, follow_redirects=False) as client,
+                client.stream(
+                    "GET", pinned, headers={"Host": host}, extensions={"sni_hostname": parts.hostname}
+                ) as reply,
+            ):
+                if reply.is_redirect:
+                    uri = urljoin(uri, reply.headers.get("location", ""))
+                    if urlsplit(uri).scheme not in ("http", "https"):
+                        raise DocumentError(f"the address redirects to {uri[:200]}, which is not http(s)")
+                    continue
+                if reply.status_code != 200:
+                    raise DocumentError(f"the server answered {reply.status_code} for {uri[:200]}")
+                _save(reply.iter_bytes(_CHUNK), target, config, deadline)
+                return
+        except httpx.HTTPError as error:
+            raise DocumentError(f"{uri[:200]} cannot be fetched: {type(error).__name__} {error}".strip()) from error
+    raise DocumentError(f"the address redirects more than {_MAX_REDIRECTS} times")
+
+
+def _fetch_object(uri: str, target: Path, config: DocumentsConfig) -> None:
+    import fsspec
+
+    deadline = time.monotonic() + config.download_timeout_seconds
+    try:
+        with fsspec.open(uri, "rb") as file:
+            _save(iter(lambda: file.read(_CHUNK), b""), target, config, deadline)
+    except ImportError as error:
+        raise DocumentError(f"{uri[:200]} needs the extra `remote`: pip install 'visor[remote]'") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DocumentError(f"{uri[:200]} cannot be fetched: {type(error).__name__} {error}"[:300]) from error
+
+
+def _save(chunks: Iterator[bytes], target: Path, config: DocumentsConfig, deadline: float) -> None:
+    size = 0
+    with target.open("wb") as file:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > config.max_bytes:
+                raise DocumentError(f"the file has more bytes than documents.max_bytes = {config.max_bytes:,}")
+            if time.monotonic() > deadline:
+                raise DocumentError(
+                    f"the download took longer than documents.download_timeout_seconds = "
+                    f"{config.download_timeout_seconds:g}"
+                )
+            file.write(chunk)

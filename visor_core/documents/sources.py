@@ -1,0 +1,185 @@
+"""What the user named → files to read: paths, folders (without symlink loops) and remote addresses.
+
+Each file is copied once into the corpus under the hash of its bytes, so that what is parsed is what was hashed, whatever
+happens to the original meanwhile. A source that cannot be read is refused with its reason; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from visor_core.errors import DocumentError
+
+SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
+"""Files a folder contributes; a file named on its own is read whatever its suffix."""
+
+_CHUNK = 1 << 20
+_LONGEST_NAME = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A document's origin. `path` is none for a remote source that is not fetched yet."""
+
+    uri: str
+    filename: str
+    path: Path | None
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A source that did not become a document, and why."""
+
+    uri: str
+    filename: str
+    reason: str
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source is an address (`scheme://…`) rather than a path."""
+    scheme, separator, _ = source.partition("://")
+    return bool(separator) and scheme.isalnum() and scheme.lower() != "file"
+
+
+def display_name(name: str) -> str:
+    """A file name fit to be shown and stored: no control, direction or separator characters, at most 160 of them."""
+    kept = "".join(
+        c for c in name if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "/\\"
+    )
+    kept = " ".join(kept.split()).strip(". ") or "document"
+    if len(kept) > _LONGEST_NAME:
+        stem, dot, suffix = kept.rpartition(".")
+        if not dot or len(suffix) > 5:
+            return kept[: _LONGEST_NAME - 1] + "…"
+        kept = f"{stem[: _LONGEST_NAME - len(suffix) - 2]}….{suffix}"
+    return kept
+
+
+def uri_of(path: Path) -> str:
+    """A path as a URI: absolute, hostile characters percent-encoded."""
+    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 — `resolve` would follow symbolic links
+
+
+def expand(
+    sources: Sequence[str | Path], *, partition_of: Callable[[Path], str] | None = None
+) -> tuple[list[Source], list[Refused]]:
+    """Files behind paths, folders and addresses, each once, in a stable order.
+
+    A folder contributes the files under it with a known suffix, by name; symbolic links to folders are followed once.
+    """
+    found: dict[str, Source] = {}
+    refused: list[Refused] = []
+    for given in sources:
+        if isinstance(given, str) and is_remote(given):
+            name = unquote(urlsplit(given).path.rsplit("/", 1)[-1]) or urlsplit(given).netloc
+            found.setdefault(given, Source(given, display_name(name), None))
+            continue
+        path = Path(unquote(urlsplit(str(given)).path)) if str(given).startswith("file://") else Path(given)
+        path = path.expanduser()
+        shown = display_name(path.name or str(path))
+        try:
+            if path.is_dir():
+                files = list(_walk(path, set()))
+                if not files:
+                    refused.append(Refused(uri_of(path), shown, "the folder holds no PDF and no picture"))
+            elif path.is_file():
+                files = [path]
+            elif path.exists():
+                files = []
+                refused.append(Refused(uri_of(path), shown, "it is not a regular file"))
+            else:
+                files = []
+                refused.append(Refused(uri_of(path), shown, "there is no such file or folder"))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            refused.append(Refused(repr(str(path))[:300], shown, f"the path cannot be read: {reason}"))
+            continue
+        for file in files:
+            uri = uri_of(file)
+            partition = partition_of(file) if partition_of else ""
+            found.setdefault(uri, Source(uri, display_name(file.name), file, partition))
+    return list(found.values()), refused
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Files under a folder in name order; a folder reached twice (a symlink loop) is entered once."""
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name)):
+        if entry.is_dir():
+            yield from _walk(entry, seen)
+        elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+            yield entry
+
+
+def document_id_of(path: Path) -> str:
+    """The id a file's bytes give its document: the first 32 hex digits of their SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()[:32]
+
+
+def keep_copy(path: Path, folder: Path, max_bytes: int) -> tuple[str, Path, int]:
+    """Copy a file into `folder` under the hash of its bytes (nothing is written if it is there already).
+
+    Returns:
+        document id, path of the copy, size in bytes.
+
+    Raises:
+        DocumentError: if the file is too large, cannot be read, or changes while it is read (after three tries).
+    """
+    for _ in range(3):
+        try:
+            before = path.stat()
+            if before.st_size > max_bytes:
+                raise DocumentError(
+                    f"the file has {before.st_size:,} bytes, more than documents.max_bytes = {max_bytes:,}"
+                )
+            document_id = document_id_of(path)
+            target = stored_path(folder, document_id)
+            if not target.exists():
+                copied = _copy(path, target, max_bytes)
+                if copied != document_id:
+                    continue
+            after = path.stat()
+        except OSError as error:
+            raise DocumentError(f"the file cannot be copied: {error.strerror or error}") from error
+        if (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino):
+            return document_id, target, after.st_size
+    raise DocumentError("the file keeps changing while it is read: ingest it again when it is complete")
+
+
+def stored_path(folder: Path, document_id: str) -> Path:
+    """Where a document's bytes lie under a corpus's sources folder."""
+    return folder / document_id[:2] / document_id
+
+
+def _copy(path: Path, target: Path, max_bytes: int) -> str:
+    """Copy by a partial file and an atomic rename; the id of the bytes that were copied."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as source, partial.open("wb") as file:
+            while chunk := source.read(_CHUNK):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise DocumentError(f"the file grew beyond documents.max_bytes = {max_bytes:,} while it was read")
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest()[:32] == target.name:
+            partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,238 @@
+"""The process that parses foreign bytes: reads tasks from a pipe, streams pages back, and dies alone.
+
+Started by `pool`, which passes the number of an inherited socket. Its address space is capped per document and network
+calls from Python are refused; time is watched by the parent, which kills it. Knows nothing of the index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+from PIL import Image
+
+from visor_core.documents.order import reading_order, text_of
+from visor_core.documents.reader import (
+    Limits,
+    OpenDocument,
+    PageSize,
+    Renderer,
+    Word,
+    check_limits,
+    media_type,
+    open_document,
+    raster_size,
+)
+from visor_core.errors import DocumentError
+
+USABLE_CHARACTERS = 32
+"""A text layer with fewer visible characters than this may be a scan's page number: such pages are worth OCR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit of work on one document; `pages` is none for a validation that renders nothing."""
+
+    key: str
+    path: Path
+    filename: str
+    renderer: Renderer
+    limits: Limits
+    memory_bytes: int
+    password: str = field(default="", repr=False)
+    pages: tuple[int, ...] | None = None
+    dpi: float = 144.0
+    image_format: str = "jpeg"
+    jpeg_quality: int = 85
+    ocr: str = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What opening a document told: a document worth rendering."""
+
+    key: str
+    media_type: str
+    num_pages: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPage:
+    """A page as it is stored. `problem` is empty, or why the page could not be read (the picture is then blank)."""
+
+    key: str
+    page: int
+    width_pt: float
+    height_pt: float
+    rotation: int
+    text: str
+    text_source: str
+    words: tuple[Word, ...]
+    image: bytes
+    image_width: int
+    image_height: int
+    dpi: float
+    problem: str
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The task's last message."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The task cannot be done; `reason` goes to the quarantine."""
+
+    key: str
+    reason: str
+
+
+_LETTER = PageSize(612.0, 792.0)
+"""Size given to a page whose own cannot be read."""
+
+Message = Validated | RenderedPage | Finished | Failed
+
+
+def perform(task: Task) -> Iterator[Message]:
+    """Do one task in this process, yielding its messages; the last is `Finished` or `Failed`."""
+    try:
+        document = open_document(
+            task.path, renderer=task.renderer, password=task.password, max_pixels=8 * task.limits.max_page_pixels
+        )
+    except DocumentError as error:
+        yield Failed(task.key, str(error))
+        return
+    try:
+        if task.pages is None:
+            check_limits(document, task.limits)
+            with task.path.open("rb") as file:
+                kind = media_type(file.read(1024)) or ""
+            yield Validated(task.key, kind, document.num_pages, _clean(document.title)[:300])
+        else:
+            for page in task.pages:
+                yield render_page(document, task, page)
+        yield Finished(task.key)
+    except DocumentError as error:
+        yield Failed(task.key, str(error))
+    except MemoryError:
+        yield Failed(task.key, f"reading it needs more than documents.memory_bytes = {task.memory_bytes:,}")
+    finally:
+        document.close()
+
+
+def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
+    """Raster, text and words of one page. A page that cannot be read becomes a blank one with its problem."""
+    problem = ""
+    blocks: list[list[Word]] = []
+    try:
+        size = document.page_size(page)
+        width, height, dpi = raster_size(size, task.dpi, task.limits.max_page_pixels)
+        image = document.render(page, width, height)
+    except DocumentError as error:
+        problem = str(error)
+        width, height, dpi = raster_size(_LETTER, task.dpi, task.limits.max_page_pixels)
+        size, image = _LETTER, Image.new("RGB", (width, height), "white")
+    if not problem:
+        try:
+            blocks = reading_order(document.words(page))
+        except DocumentError as error:
+            problem = str(error)
+    text, source = text_of(blocks), "layer"
+    if task.ocr != "never" and (task.ocr == "always" or not usable(text)):
+        from visor_core.documents.ocr import recognise
+
+        recognised = reading_order(recognise(image))
+        if len(text_of(recognised)) > len(text) or task.ocr == "always":
+            blocks, source = recognised, "ocr"
+            text = text_of(blocks)
+    if not text.strip():
+        source = "none"
+    words = tuple(Word(_clean(w.text), *(round(v, 5) for v in w[1:])) for block in blocks for w in block)
+    encoded = encode(image, task.image_format, task.jpeg_quality)
+    text = _clean(text, keep="\n")
+    digest = hashlib.sha256(encoded)
+    digest.update(repr((page, text, source, words, problem)).encode())
+    return RenderedPage(
+        key=task.key,
+        page=page,
+        width_pt=size.width_pt,
+        height_pt=size.height_pt,
+        rotation=size.rotation,
+        text=text,
+        text_source=source,
+        words=words,
+        image=encoded,
+        image_width=width,
+        image_height=height,
+        dpi=dpi,
+        problem=problem,
+        content_hash=digest.hexdigest()[:32],
+    )
+
+
+def usable(text: str) -> bool:
+    """Whether a text layer says something: enough visible characters, most of them letters, digits or marks."""
+    visible = [c for c in text if not c.isspace()]
+    if len(visible) < USABLE_CHARACTERS:
+        return False
+    unknown = sum(c == "\ufffd" or not c.isprintable() or "\ue000" <= c <= "\uf8ff" for c in visible)
+    return unknown <= 0.3 * len(visible)
+
+
+def encode(image: Image.Image, image_format: str, quality: int) -> bytes:
+    """A picture as JPEG or PNG bytes; the same picture gives the same bytes."""
+    buffer = io.BytesIO()
+    if image_format == "jpeg":
+        image.save(buffer, "JPEG", quality=quality)
+    else:
+        image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def _clean(text: str, keep: str = "") -> str:
+    """Text without control characters and lone surrogates, which neither Arrow nor a terminal takes."""
+    return "".join(c for c in text if c in keep or (c >= " " and c != "\x7f" and not "\ud800" <= c <= "\udfff"))
+
+
+def main() -> None:
+    """Serve tasks until the parent closes the pipe."""
+    connection = Connection(int(sys.argv[1]))
+    sys.addaudithook(_refuse_network)
+    while True:
+        try:
+            task: Task = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        _limit_memory(task.memory_bytes)
+        try:
+            for message in perform(task):
+                connection.send(message)
+        except BrokenPipeError:
+            return
+
+
+def _limit_memory(extra: int) -> None:
+    """Cap the address space at what is mapped now plus `extra` bytes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = psutil.Process().memory_info().vms + extra
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+
+
+def _refuse_network(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: a parser has no business on the network."""
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
+        raise PermissionError(f"a document worker tried {event}")

@@ -1,0 +1,337 @@
+"""Asset `page_index`: pages → passages, full text indexes, vector columns, and a published tag.
+
+Every step looks at what is missing, so a re-run over unchanged pages writes nothing and publishes the same data version.
+Full text indexes are rebuilt whenever rows changed: their scores then depend on content alone, not on the order of edits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from lancedb.index import FTS, IvfRq
+from PIL import Image
+
+from visor_core.config import IndexConfig
+from visor_core.documents.crops import CropRenderer
+from visor_core.documents.sources import stored_path
+from visor_core.geometry import shown_size
+from visor_core.index.corpus import KEYS, Corpus, delete_by, quoted, rows, upsert
+from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
+from visor_core.index.pages import pages_version
+from visor_core.index.passages import passage_key, windows
+from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
+from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
+
+INDEX_FORMAT = 1
+_EMBED_BATCH = 64
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What a build did. `changed` is false if the tag already named this content."""
+
+    index_tag: str
+    data_version: str
+    documents: int
+    pages: int
+    passages: int
+    vectors: dict[str, int]
+    embedded: int
+    changed: bool
+
+
+def build_index(
+    corpus: Corpus,
+    config: IndexConfig,
+    embedders: Sequence[Embedder],
+    *,
+    tag: str | None = None,
+    progress: Progress | None = None,
+    renderer: str = "pymupdf",
+    passwords: Callable[[str], str] = lambda filename: "",
+) -> IndexReport:
+    """Bring passages, full text and vectors in line with the table pages, then publish a tag.
+
+    Args:
+        corpus: where.
+        config: passages, limits, default mode.
+        embedders: a vector column each; columns of other fingerprints of the same embedder are dropped.
+        tag: name to publish under; none names it after the content (`index-<data version>`). `latest` always follows.
+        progress: called as pages are embedded.
+        renderer, passwords: for pages an embedder wants drawn from the source (`index.embed_pixels`).
+    """
+    if tag is not None:
+        check_tag(tag)
+    with corpus.writing():
+        documents = [r for r in rows(corpus.table("documents"), DOCUMENT_COLUMNS)]
+        readable = {r["document_id"]: r for r in documents if r["status"] == "ok"}
+        _drop_unreadable(corpus, readable)
+        _update_passages(corpus, readable, config)
+        source = _Pictures(corpus, readable, config, renderer, passwords)
+        embedded = sum(_fill_column(corpus, e, readable, source, progress) for e in embedders)
+        _drop_stale_columns(corpus, embedders)
+        for name in ("pages", "passages"):
+            _index_text(corpus, name)
+        vectors = tuple(_vector_column(corpus, e, config) for e in embedders)
+        manifest = _manifest(corpus, documents, vectors, config, renderer, tag)
+        changed = not _published(corpus, manifest)
+        if changed:
+            publish(corpus, manifest)
+    return IndexReport(
+        index_tag=manifest.tag,
+        data_version=manifest.data_version,
+        documents=len(readable),
+        pages=manifest.counts["pages"],
+        passages=manifest.counts["passages"],
+        vectors={v.column: manifest.counts["pages"] for v in vectors},
+        embedded=embedded,
+        changed=changed,
+    )
+
+
+def context_of(document: dict[str, Any]) -> str:
+    """Words that say which document a page belongs to: its title and its file name."""
+    stem = Path(document["filename"]).stem.replace("_", " ").replace("-", " ")
+    title = str(document["title"] or "")
+    return " ".join(f"{title} {stem}".split())
+
+
+class _Pictures:
+    """Page pictures for embedders: the stored raster, or drawn from the source at `index.embed_pixels`."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        readable: dict[str, dict[str, Any]],
+        config: IndexConfig,
+        renderer: str,
+        passwords: Callable[[str], str],
+    ) -> None:
+        self._images = corpus.table("images")
+        self._pixels = config.embed_pixels
+        sources = {i: (stored_path(corpus.sources, i), passwords(r["filename"])) for i, r in readable.items()}
+        self._crops = CropRenderer(sources, None, "pdfium" if renderer == "pdfium" else "pymupdf", memory_bytes=1)
+
+    def picture(self, page: dict[str, Any]) -> Image.Image:
+        """The picture an embedder sees of a page row."""
+        if self._pixels:
+            width, height = shown_size(page["width_pt"], page["height_pt"], 1, self._pixels)
+            return self._crops.picture(page["document_id"], page["page"], width, height)
+        return stored_picture(self._images, page["page_id"])
+
+
+def stored_picture(images: Any, page_id: str) -> Image.Image:
+    """The stored raster of a page, from the table images."""
+    import io
+
+    found = images.search().where(f"page_id = {quoted([page_id])}").select(["image"]).limit(1).to_arrow()
+    return Image.open(io.BytesIO(found["image"][0].as_py())).convert("RGB")
+
+
+def _drop_unreadable(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> None:
+    """Pages and passages of documents that are gone (a build may follow a registration without rendering)."""
+    for name in ("pages", "images", "passages"):
+        table = corpus.table(name)
+        present = set(table.search().select(["document_id"]).limit(None).to_arrow()["document_id"].to_pylist())
+        delete_by(table, "document_id", present - set(readable))
+
+
+def _update_passages(corpus: Corpus, readable: dict[str, dict[str, Any]], config: IndexConfig) -> None:
+    """Cut passages anew for pages whose text or settings changed."""
+    table = corpus.table("passages")
+    held: dict[str, str] = {r["page_id"]: r["passage_key"] for r in rows(table, ["page_id", "passage_key"])}
+    wanted: dict[str, str] = {}
+    for row in rows(corpus.table("pages"), ["page_id", "document_id", "content_hash"]):
+        context = context_of(readable[row["document_id"]])
+        wanted[row["page_id"]] = passage_key(row["content_hash"], context, config.passage_words, config.passage_overlap)
+    stale = {page_id for page_id, key in held.items() if wanted.get(page_id) != key}
+    delete_by(table, "page_id", stale)
+    missing = sorted(set(wanted) - (set(held) - stale))
+    for start in range(0, len(missing), 512):
+        chosen = missing[start : start + 512]
+        pages = rows(
+            corpus.table("pages"),
+            ["page_id", "document_id", "partition", "page", "text"],
+            f"page_id IN ({quoted(chosen)})",
+        )
+        records = []
+        for page in sorted(pages, key=lambda p: p["page_id"]):
+            cut = windows(page["text"].split(), config.passage_words, config.passage_overlap) or [""]
+            records += [
+                {
+                    "passage_id": f"{page['page_id']}#{number:04d}",
+                    "page_id": page["page_id"],
+                    "document_id": page["document_id"],
+                    "partition": page["partition"],
+                    "page": page["page"],
+                    "text": text,
+                    "passage_key": wanted[page["page_id"]],
+                }
+                for number, text in enumerate(cut)
+            ]
+        upsert(table, "passages", records)
+
+
+def _fill_column(
+    corpus: Corpus,
+    embedder: Embedder,
+    readable: dict[str, dict[str, Any]],
+    source: _Pictures,
+    progress: Progress | None,
+) -> int:
+    """Embed the pages whose vector is missing; how many."""
+    table, column = corpus.table("pages"), column_of(embedder)
+    kind = _vector_type(embedder)
+    if column not in table.schema.names:
+        table.add_columns([pa.field(column, kind)])
+        table = corpus.table("pages")
+    columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text"]
+    missing = sorted(rows(table, columns, f"{column} IS NULL"), key=lambda r: r["page_id"])
+    schema = pa.schema([pa.field(KEYS["pages"], pa.string(), nullable=False), pa.field(column, kind)])
+    for start in range(0, len(missing), _EMBED_BATCH):
+        batch = missing[start : start + _EMBED_BATCH]
+        inputs = [
+            PageInput(p["page_id"], p["text"], context_of(readable[p["document_id"]]), lambda p=p: source.picture(p))  # type: ignore[misc]
+            for p in batch
+        ]
+        vectors = embedder.embed_pages(inputs)
+        data = pa.table([pa.array([p["page_id"] for p in batch]), _vector_array(vectors, kind)], schema=schema)
+        table.merge_insert("page_id").when_matched_update_all().execute(data)
+        if progress:
+            progress(f"embed {embedder.name}", min(start + _EMBED_BATCH, len(missing)), len(missing))
+    return len(missing)
+
+
+def _vector_type(embedder: Embedder) -> pa.DataType:
+    if embedder.multi_vector:
+        return pa.list_(pa.list_(pa.float16(), embedder.dimension))
+    return pa.list_(pa.float32(), embedder.dimension)
+
+
+def _vector_array(vectors: Sequence[Vector], kind: pa.DataType) -> pa.Array:
+    """Vectors as one Arrow array, without passing through Python floats."""
+    if pa.types.is_fixed_size_list(kind):
+        flat = np.concatenate([np.asarray(v, np.float32) for v in vectors])
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size)
+    inner = kind.value_type
+    flat = np.concatenate([np.asarray(v, np.float16).reshape(-1) for v in vectors])
+    offsets = np.cumsum([0, *(len(v) for v in vectors)]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.FixedSizeListArray.from_arrays(pa.array(flat), inner.list_size), type=kind
+    )
+
+
+def _drop_stale_columns(corpus: Corpus, embedders: Sequence[Embedder]) -> None:
+    """Drop vector columns that no embedder of this build fills."""
+    table = corpus.table("pages")
+    current = {column_of(e) for e in embedders}
+    stale = [name for name in table.schema.names if "__" in name and name not in current]
+    if stale:
+        table.drop_columns(stale)
+
+
+def _index_text(corpus: Corpus, name: str) -> None:
+    """(Re)build a table's full text index if rows changed since."""
+    table = corpus.table(name)
+    existing = [i for i in table.list_indices() if i.columns == ["text"]]
+    if existing:
+        stats = table.index_stats(existing[0].name)
+        settled = stats is not None and stats.num_unindexed_rows == 0 and stats.num_indexed_rows == table.count_rows()
+        if settled:
+            return
+    if table.count_rows() == 0:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        table.optimize()
+        table.create_index("text", config=FTS(stem=True, remove_stop_words=False, with_position=False), replace=True)
+
+
+def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> VectorColumn:
+    """Statistics and, for a large table, the approximate index of a filled column."""
+    table, column = corpus.table("pages"), column_of(embedder)
+    statistics = ""
+    weights = embedder.statistics(_vectors(table, column)) if not embedder.multi_vector else None
+    if weights is not None:
+        content = np.ascontiguousarray(weights, dtype=np.float32).tobytes()
+        statistics = f"{hashlib.sha256(content).hexdigest()[:32]}.f32"
+        path = corpus.root / "statistics" / statistics
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(content)
+            partial.replace(path)
+    indexed = any(i.columns == [column] for i in table.list_indices())
+    if table.count_rows() > config.ann_rows:
+        unindexed = 1
+        if indexed:
+            name = next(i.name for i in table.list_indices() if i.columns == [column])
+            stats = table.index_stats(name)
+            unindexed = stats.num_unindexed_rows if stats is not None else 1
+        if unindexed:
+            table.create_index(column, config=IvfRq(distance_type="cosine"), replace=True)
+    return VectorColumn(
+        column,
+        embedder.name,
+        embedder.spec,
+        embedder.fingerprint,
+        embedder.dimension,
+        embedder.multi_vector,
+        statistics,
+    )
+
+
+def _vectors(table: Any, column: str) -> Iterator[Vector]:
+    """All vectors of a single-vector column, in a stable order."""
+    for batch in table.search().select([column]).limit(None).to_batches():
+        array = batch.column(column)
+        values = array.flatten().to_numpy(zero_copy_only=False)
+        yield from values.reshape(len(array), -1)
+
+
+def _manifest(
+    corpus: Corpus,
+    documents: Sequence[dict[str, Any]],
+    vectors: tuple[VectorColumn, ...],
+    config: IndexConfig,
+    renderer: str,
+    tag: str | None,
+) -> Manifest:
+    tables = {name: corpus.table(name) for name in KEYS}
+    pages = rows(tables["pages"], ["page_id", "partition", "content_hash", "render_key"])
+    versions = documents_version(documents), pages_version(pages)
+    settings = {
+        "mode": config.mode,
+        "passage_words": config.passage_words,
+        "passage_overlap": config.passage_overlap,
+        "overfetch": config.overfetch,
+        "ann_rows": config.ann_rows,
+        "embed_pixels": config.embed_pixels,
+        "renderer": renderer,
+    }
+    content = [INDEX_FORMAT, *versions, settings, [(v.column, v.fingerprint) for v in vectors]]
+    data_version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return Manifest(
+        tag=tag or f"index-{data_version}",
+        data_version=data_version,
+        tables={name: int(table.version) for name, table in tables.items()},
+        vectors=vectors,
+        settings=settings,
+        counts={name: int(table.count_rows()) for name, table in tables.items()},
+        documents_version=versions[0],
+        pages_version=versions[1],
+    )
+
+
+def _published(corpus: Corpus, manifest: Manifest) -> bool:
+    """Whether this very state is already named by the tag and by `latest`."""
+    known = list_tags(corpus)
+    return all(t in known and read_manifest(corpus, t) == manifest for t in (manifest.tag, "latest"))

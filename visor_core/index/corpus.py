@@ -1,0 +1,203 @@
+"""A corpus on disk: `sources/` (bytes by content hash), `lancedb/` (tables), `tags/` (manifests), `crops/` (cache).
+
+Tables: documents, pages, passages as in the data contracts, and `images`, which holds the encoded page pictures under
+the same `page_id`: LanceDB rewrites a row to fill a new column, and pictures should not be copied because an embedder was
+added. One writer at a time, by a lock on `.lock` that a killed writer gives back; readers need no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+
+from visor_core.errors import SearchIndexError
+
+WORD = pa.struct(
+    [("text", pa.string()), ("x0", pa.float32()), ("y0", pa.float32()), ("x1", pa.float32()), ("y1", pa.float32())]
+)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "documents": pa.schema(
+        [
+            pa.field("document_id", pa.string(), nullable=False),
+            pa.field("filename", pa.string()),
+            pa.field("source_uri", pa.string()),
+            pa.field("other_uris", pa.list_(pa.string())),
+            pa.field("partition", pa.string()),
+            pa.field("media_type", pa.string()),
+            pa.field("num_bytes", pa.int64()),
+            pa.field("num_pages", pa.int32()),
+            pa.field("title", pa.string()),
+            pa.field("status", pa.string()),
+            pa.field("reason", pa.string()),
+            pa.field("reader_key", pa.string()),
+        ]
+    ),
+    "pages": pa.schema(
+        [
+            pa.field("page_id", pa.string(), nullable=False),
+            pa.field("document_id", pa.string()),
+            pa.field("partition", pa.string()),
+            pa.field("page", pa.int32()),
+            pa.field("width_pt", pa.float32()),
+            pa.field("height_pt", pa.float32()),
+            pa.field("rotation", pa.int32()),
+            pa.field("text", pa.string()),
+            pa.field("text_source", pa.string()),
+            pa.field("words", pa.list_(WORD)),
+            pa.field("image_width", pa.int32()),
+            pa.field("image_height", pa.int32()),
+            pa.field("dpi", pa.float32()),
+            pa.field("problem", pa.string()),
+            pa.field("render_key", pa.string()),
+            pa.field("content_hash", pa.string()),
+        ]
+    ),
+    "images": pa.schema(
+        [
+            pa.field("page_id", pa.string(), nullable=False),
+            pa.field("document_id", pa.string()),
+            pa.field("image", pa.large_binary()),
+        ]
+    ),
+    "passages": pa.schema(
+        [
+            pa.field("passage_id", pa.string(), nullable=False),
+            pa.field("page_id", pa.string()),
+            pa.field("document_id", pa.string()),
+            pa.field("partition", pa.string()),
+            pa.field("page", pa.int32()),
+            pa.field("text", pa.string()),
+            pa.field("passage_key", pa.string()),
+        ]
+    ),
+}
+
+KEYS = {"documents": "document_id", "pages": "page_id", "images": "page_id", "passages": "passage_id"}
+
+_ID_BATCH = 500
+
+
+class Corpus:
+    """A corpus folder. Opening one writes nothing; the folder is made by the first writer."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def sources(self) -> Path:
+        """Copies of the documents, by content hash."""
+        return self.root / "sources"
+
+    @property
+    def tags(self) -> Path:
+        """Manifests, one JSON a tag."""
+        return self.root / "tags"
+
+    @property
+    def crops(self) -> Path:
+        """Disk cache of page regions; may be deleted at any time."""
+        return self.root / "crops"
+
+    def connect(self) -> Any:
+        """The LanceDB connection."""
+        return lancedb.connect(self.root / "lancedb")
+
+    def table(self, name: str) -> Any:
+        """A table at its newest version, made if it is not there (writers only)."""
+        database = self.connect()
+        if name not in database.list_tables().tables:
+            table = database.create_table(name, schema=SCHEMAS[name], exist_ok=True)
+            table.set_unenforced_primary_key(KEYS[name])
+            return table
+        return database.open_table(name)
+
+    def table_at(self, name: str, version: int) -> Any:
+        """A table as it was at a version, read only.
+
+        Raises:
+            SearchIndexError: if the table or the version is gone.
+        """
+        try:
+            table = self.connect().open_table(name)
+            table.checkout(version)
+        except (ValueError, RuntimeError, FileNotFoundError) as error:
+            raise SearchIndexError(
+                f"corpus {self.root.name!r}: table {name} has no version {version} (any more): build the index again"
+            ) from error
+        return table
+
+    @contextmanager
+    def writing(self, *, wait_seconds: float = 60.0) -> Iterator[None]:
+        """Hold the corpus for writing.
+
+        Raises:
+            SearchIndexError: if another process still writes after `wait_seconds`, or the folder cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle = (self.root / ".lock").open("a+")
+        except OSError as error:
+            raise SearchIndexError(f"the corpus {self.root} cannot be written: {error.strerror or error}") from error
+        with handle:
+            deadline = time.monotonic() + wait_seconds
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= deadline:
+                        handle.seek(0)
+                        holder = handle.read().strip() or "unknown"
+                        raise SearchIndexError(
+                            f"corpus {self.root.name!r} is being written by process {holder}: wait for it to end"
+                        ) from error
+                    time.sleep(0.05)
+            handle.seek(0)
+            handle.truncate()
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+
+
+def rows(table: Any, columns: Sequence[str], where: str = "") -> list[dict[str, Any]]:
+    """Rows of a table as dictionaries, all of them or those that satisfy an SQL condition."""
+    query = table.search().select(list(columns))
+    if where:
+        query = query.where(where)
+    return query.limit(None).to_list()
+
+
+def upsert(table: Any, name: str, records: Sequence[dict[str, Any]]) -> None:
+    """Insert or replace rows by the table's key, in one commit."""
+    if records:
+        names = {field for record in records for field in record}
+        schema = pa.schema([field for field in table.schema if field.name in names])
+        data = pa.Table.from_pylist(list(records), schema=_key_required(schema, KEYS[name]))
+        table.merge_insert(KEYS[name]).when_matched_update_all().when_not_matched_insert_all().execute(data)
+
+
+def _key_required(schema: pa.Schema, key: str) -> pa.Schema:
+    return pa.schema([pa.field(f.name, f.type, nullable=f.name != key) for f in schema])
+
+
+def delete_by(table: Any, column: str, values: Iterable[str]) -> int:
+    """Delete the rows whose `column` is one of `values`; how many there were."""
+    wanted = sorted(set(values))
+    before = table.count_rows()
+    for start in range(0, len(wanted), _ID_BATCH):
+        table.delete(f"{column} IN ({quoted(wanted[start : start + _ID_BATCH])})")
+    return before - int(table.count_rows()) if wanted else 0
+
+
+def quoted(values: Iterable[str]) -> str:
+    """Values as a list of SQL string literals."""
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)

@@ -1,0 +1,83 @@
+"""ColQwen2.5 and ColSmol through `colpali-engine` (an extra with pins of its own)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from visor_core.errors import MissingDependencyError, SearchIndexError
+from visor_core.index.embedders.base import PageInput, Vector
+from visor_core.index.embedders.late import folder_fingerprint
+
+MODELS = {
+    "colqwen2.5": ("ColQwen2_5", "ColQwen2_5_Processor", "vidore/colqwen2.5-v0.1"),
+    "colsmol": ("ColIdefics3", "ColIdefics3Processor", "vidore/colSmol-256M"),
+}
+"""Name → model class, processor class, hub id."""
+
+
+class EngineEmbedder:
+    """A model of colpali-engine, by name, from its hub id or from a folder.
+
+    Raises:
+        MissingDependencyError: if colpali-engine is not installed.
+        SearchIndexError: if the model cannot be loaded.
+    """
+
+    multi_vector = True
+
+    def __init__(self, name: str, source: str = "", *, device: str = "cpu", batch_size: int = 4) -> None:
+        try:
+            import colpali_engine.models as models
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"the embedder {name} needs the extra `colpali`: pip install 'visor[colpali]' (its pins may need an "
+                "environment of their own)"
+            ) from error
+        import torch
+
+        model_class, processor_class, hub = MODELS[name]
+        source = source or hub
+        try:
+            self.model = (
+                getattr(models, model_class).from_pretrained(source, torch_dtype=torch.float32).eval().to(device)
+            )
+            self.processor = getattr(models, processor_class).from_pretrained(source)
+        except (OSError, ValueError) as error:
+            raise SearchIndexError(
+                f"the retriever {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
+            ) from error
+        self.name = name.replace(".", "_")
+        self.spec = name if source == hub else f"{name}:{source}"
+        self.dimension = int(self.model.dim)
+        self._batch_size, self._device = batch_size, device
+        path = Path(source)
+        self.fingerprint = (
+            folder_fingerprint(path) if path.is_dir() else hashlib.sha256(source.encode()).hexdigest()[:16]
+        )
+
+    def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
+        """One (T, D) array a page."""
+        found: list[Vector] = []
+        for start in range(0, len(pages), self._batch_size):
+            images = [page.image() for page in pages[start : start + self._batch_size]]
+            found += self._embed(self.processor.process_images(images))
+        return found
+
+    def embed_query(self, query: str, statistics: Vector | None = None) -> Vector:
+        """One (T, D) array."""
+        return self._embed(self.processor.process_queries([query]))[0]
+
+    def statistics(self, vectors: Iterable[Vector]) -> Vector | None:
+        """None."""
+        return None
+
+    def _embed(self, inputs: Any) -> list[Vector]:
+        import torch
+
+        with torch.inference_mode():
+            output = self.model(**{k: v.to(self._device) for k, v in inputs.items()}).float().cpu().numpy()
+        masks = inputs["attention_mask"].bool().numpy()
+        return [output[i][masks[i]] for i in range(len(output))]

@@ -1,0 +1,57 @@
+"""Text embedders of sentence-transformers: `sentence:NAME`, a hub id or a folder. The package is the user's to install."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from visor_core.errors import MissingDependencyError, SearchIndexError
+from visor_core.index.embedders.base import PageInput, Vector
+from visor_core.index.embedders.late import folder_fingerprint
+
+
+class SentenceEmbedder:
+    """One vector a page from its text.
+
+    Raises:
+        MissingDependencyError: if sentence-transformers is not installed.
+        SearchIndexError: if the model cannot be loaded.
+    """
+
+    multi_vector = False
+
+    def __init__(self, source: str, *, device: str = "cpu") -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"the embedder sentence:{source} needs a package: pip install sentence-transformers"
+            ) from error
+        try:
+            self._model = SentenceTransformer(source, device=device)
+        except (OSError, ValueError) as error:
+            raise SearchIndexError(
+                f"the text embedder {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
+            ) from error
+        self.name, self.spec = "sentence", f"sentence:{source}"
+        self.dimension = int(self._model.get_sentence_embedding_dimension() or 0)
+        path = Path(source)
+        self.fingerprint = (
+            folder_fingerprint(path) if path.is_dir() else hashlib.sha256(source.encode()).hexdigest()[:16]
+        )
+
+    def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
+        """(D,) a page, of unit length; the model cuts long texts at its own length."""
+        texts = [f"{page.context}\n{page.text}" for page in pages]
+        return [np.asarray(v, dtype=np.float32) for v in self._model.encode(texts, normalize_embeddings=True)]
+
+    def embed_query(self, query: str, statistics: Vector | None = None) -> Vector:
+        """(D,), of unit length."""
+        return np.asarray(self._model.encode([query], normalize_embeddings=True)[0], dtype=np.float32)
+
+    def statistics(self, vectors: Iterable[Vector]) -> Vector | None:
+        """None."""
+        return None

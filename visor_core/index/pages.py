@@ -1,0 +1,246 @@
+"""Asset `pages`: documents → pages (text, words, sizes) and images, rendered in worker processes.
+
+Work goes by content: a page is rendered once per document and rendering configuration, whatever its file is called. A
+document whose rendering fails is quarantined and leaves no page. A killed run is continued by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from visor_core.config import DocumentsConfig
+from visor_core.documents import ocr
+from visor_core.documents.pool import WorkerPool
+from visor_core.documents.sources import Refused, stored_path
+from visor_core.documents.worker import Failed, Finished, RenderedPage, Task
+from visor_core.errors import MissingDependencyError, VisorError
+from visor_core.index.corpus import Corpus, delete_by, quoted, rows, upsert
+from visor_core.index.records import page_id_of
+from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for
+
+_TASK_PAGES = 24
+"""Pages a worker renders before the document's other pages may go to another worker."""
+_COMMIT_BYTES = 48 * 2**20
+
+
+@dataclass(frozen=True)
+class PagesReport:
+    """What a rendering run did. `text_sources` counts all pages by where their text comes from."""
+
+    documents: int
+    pages: int
+    rendered: int
+    removed: int
+    text_sources: dict[str, int]
+    problems: tuple[tuple[str, int, str], ...]
+    quarantined: tuple[Refused, ...]
+    data_version: str
+
+
+def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress | None = None) -> PagesReport:
+    """Bring the tables pages and images in line with the table documents.
+
+    Raises:
+        MissingDependencyError: if `documents.ocr` is `always` and the extra `ocr` is not installed.
+    """
+    mode = _ocr_mode(config)
+    key = render_key(config, mode)
+    quarantined: dict[str, str] = {}
+    rendered = 0
+    with corpus.writing():
+        documents = {r["document_id"]: r for r in rows(corpus.table("documents"), DOCUMENT_COLUMNS)}
+        wanted = {i: r for i, r in documents.items() if r["status"] == "ok"}
+        removed = _remove_orphans(corpus, wanted)
+        tasks, quarantined = _tasks(corpus, wanted, config, key, mode)
+        if tasks:
+            with WorkerPool(config.workers) as pool:
+                for batch, failures in _batches(pool, tasks, progress):
+                    quarantined |= failures
+                    _write(corpus, batch, wanted, key)
+                    rendered += len(batch)
+        if quarantined:
+            _quarantine(corpus, documents, quarantined)
+        _move_partitions(corpus, documents)
+        return _report(corpus, documents, quarantined, rendered, removed)
+
+
+def render_key(config: DocumentsConfig, ocr_mode: str) -> str:
+    """What decides how a page looks and reads; pages made under another key are rendered again."""
+    parts = [
+        1,
+        config.renderer,
+        config.dpi,
+        config.image_format,
+        config.jpeg_quality if config.image_format == "jpeg" else 0,
+        config.max_page_pixels,
+        ocr_mode,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def pages_version(pages: Sequence[dict[str, Any]]) -> str:
+    """Content hash of a set of page rows (page_id, partition, content_hash, render_key)."""
+    lines = sorted(f"{r['page_id']} {r['partition']} {r['content_hash']} {r['render_key']}" for r in pages)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _ocr_mode(config: DocumentsConfig) -> str:
+    if config.ocr == "always" and not ocr.available():
+        raise MissingDependencyError("documents.ocr is `always` but the extra is missing: pip install 'visor[ocr]'")
+    return config.ocr if ocr.available() else "never"
+
+
+def _remove_orphans(corpus: Corpus, wanted: dict[str, dict[str, Any]]) -> int:
+    """Drop pages and images of documents that are retired or quarantined."""
+    removed = 0
+    for name in ("pages", "images"):
+        table = corpus.table(name)
+        present = set(table.search().select(["document_id"]).limit(None).to_arrow()["document_id"].to_pylist())
+        count = delete_by(table, "document_id", present - set(wanted))
+        removed = count if name == "pages" else removed
+    return removed
+
+
+def _tasks(
+    corpus: Corpus, wanted: dict[str, dict[str, Any]], config: DocumentsConfig, key: str, mode: str
+) -> tuple[list[tuple[Task, float]], dict[str, str]]:
+    """Rendering tasks for the pages that are missing or stale, with their time limits."""
+    done: dict[str, set[int]] = {}
+    for row in rows(corpus.table("pages"), ["document_id", "page"], f"render_key = '{key}'"):
+        done.setdefault(row["document_id"], set()).add(row["page"])
+    tasks: list[tuple[Task, float]] = []
+    unreadable: dict[str, str] = {}
+    for document_id, row in sorted(wanted.items(), key=lambda item: (-item[1]["num_pages"], item[0])):
+        missing = [p for p in range(1, row["num_pages"] + 1) if p not in done.get(document_id, set())]
+        if not missing:
+            continue
+        try:
+            password = password_for(config, row["filename"])
+        except VisorError as error:
+            unreadable[document_id] = str(error)
+            continue
+        for start in range(0, len(missing), _TASK_PAGES):
+            pages = tuple(missing[start : start + _TASK_PAGES])
+            seconds = config.timeout_seconds + (config.ocr_page_seconds * len(pages) if mode != "never" else 0.0)
+            task = Task(
+                key=document_id,
+                path=stored_path(corpus.sources, document_id),
+                filename=row["filename"],
+                renderer=config.renderer,
+                limits=limits_of(config),
+                memory_bytes=config.memory_bytes,
+                password=password,
+                pages=pages,
+                dpi=config.dpi,
+                image_format=config.image_format,
+                jpeg_quality=config.jpeg_quality,
+                ocr=mode,
+            )
+            tasks.append((task, seconds))
+    return tasks, unreadable
+
+
+def _batches(
+    pool: WorkerPool, tasks: Sequence[tuple[Task, float]], progress: Progress | None
+) -> Iterator[tuple[list[RenderedPage], dict[str, str]]]:
+    """Rendered pages in commits of bounded size, and the failures met on the way."""
+    total = sum(len(task.pages or ()) for task, _ in tasks)
+    batch: list[RenderedPage] = []
+    failures: dict[str, str] = {}
+    held = done = 0
+    for message in pool.run(tasks):
+        if isinstance(message, RenderedPage):
+            batch.append(message)
+            held += len(message.image)
+            done += 1
+            if progress:
+                progress("pages", done, total)
+        elif isinstance(message, Failed):
+            failures.setdefault(message.key, message.reason)
+        if held >= _COMMIT_BYTES and not isinstance(message, Finished):
+            yield [p for p in batch if p.key not in failures], dict(failures)
+            batch, held = [], 0
+    yield [p for p in batch if p.key not in failures], dict(failures)
+
+
+def _write(corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict[str, Any]], key: str) -> None:
+    """Store pages; pictures first, so that a page row always has its picture."""
+    upsert(
+        corpus.table("images"),
+        "images",
+        [{"page_id": page_id_of(p.key, p.page), "document_id": p.key, "image": p.image} for p in batch],
+    )
+    records = [
+        {
+            "page_id": page_id_of(p.key, p.page),
+            "document_id": p.key,
+            "partition": wanted[p.key]["partition"],
+            "page": p.page,
+            "width_pt": p.width_pt,
+            "height_pt": p.height_pt,
+            "rotation": p.rotation,
+            "text": p.text,
+            "text_source": p.text_source,
+            "words": [w._asdict() for w in p.words],
+            "image_width": p.image_width,
+            "image_height": p.image_height,
+            "dpi": p.dpi,
+            "problem": p.problem,
+            "render_key": key,
+            "content_hash": p.content_hash,
+        }
+        for p in batch
+    ]
+    upsert(corpus.table("pages"), "pages", records)
+
+
+def _quarantine(corpus: Corpus, documents: dict[str, dict[str, Any]], reasons: dict[str, str]) -> None:
+    """Mark documents that could not be rendered, then drop what pages they have."""
+    for document_id, reason in reasons.items():
+        documents[document_id] |= {"status": "quarantined", "reason": reason}
+    upsert(corpus.table("documents"), "documents", [documents[i] for i in reasons])
+    for name in ("pages", "images"):
+        delete_by(corpus.table(name), "document_id", reasons)
+
+
+def _move_partitions(corpus: Corpus, documents: dict[str, dict[str, Any]]) -> None:
+    """Pages follow their document into another partition."""
+    for name in ("pages", "passages"):
+        table = corpus.table(name)
+        held = table.search().select(["document_id", "partition"]).limit(None).to_arrow()
+        stale = {
+            (i, p)
+            for i, p in set(zip(held["document_id"].to_pylist(), held["partition"].to_pylist(), strict=True))
+            if i in documents and documents[i]["partition"] != p
+        }
+        for document_id, _ in sorted(stale):
+            table.update(
+                where=f"document_id = {quoted([document_id])}",
+                values={"partition": documents[document_id]["partition"]},
+            )
+
+
+def _report(
+    corpus: Corpus, documents: dict[str, dict[str, Any]], failed: dict[str, str], rendered: int, removed: int
+) -> PagesReport:
+    columns = ["page_id", "document_id", "page", "partition", "text_source", "problem", "content_hash", "render_key"]
+    held = rows(corpus.table("pages"), columns)
+    sources: dict[str, int] = {}
+    for row in held:
+        sources[row["text_source"]] = sources.get(row["text_source"], 0) + 1
+    lost = [r for r in documents.values() if r["status"] != "ok"]
+    problems = sorted((documents[r["document_id"]]["filename"], r["page"], r["problem"]) for r in held if r["problem"])
+    return PagesReport(
+        documents=len(documents) - len(lost),
+        pages=len(held),
+        rendered=rendered,
+        removed=removed,
+        text_sources=dict(sorted(sources.items())),
+        problems=tuple(problems),
+        quarantined=tuple(Refused(r["source_uri"], r["filename"], r["reason"]) for r in lost),
+        data_version=pages_version(held),
+    )

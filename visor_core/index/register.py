@@ -1,0 +1,269 @@
+"""Asset `documents`: sources → rows of the table documents, each `ok` or quarantined with its reason.
+
+A document is its bytes: identity is their hash, so an unchanged file costs one read and a changed one is a new document
+whose predecessor is retired. Opening happens in worker processes. Rendering is `pages`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from visor_core.config import DocumentsConfig
+from visor_core.documents.pool import WorkerPool
+from visor_core.documents.reader import Limits
+from visor_core.documents.remote import fetch
+from visor_core.documents.sources import Refused, Source, expand, keep_copy, stored_path, uri_of
+from visor_core.documents.worker import Failed, Task, Validated
+from visor_core.errors import DocumentError, VisorError
+from visor_core.index.corpus import Corpus, delete_by, rows, upsert
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+
+DOCUMENT_COLUMNS = (
+    "document_id",
+    "filename",
+    "source_uri",
+    "other_uris",
+    "partition",
+    "media_type",
+    "num_bytes",
+    "num_pages",
+    "title",
+    "status",
+    "reason",
+    "reader_key",
+)
+
+
+@dataclass(frozen=True)
+class DocumentsReport:
+    """What a registration did. `quarantined` holds every source that is no readable document, this run's and before's."""
+
+    documents: int
+    pages: int
+    added: int
+    unchanged: int
+    retired: int
+    duplicates: int
+    quarantined: tuple[Refused, ...]
+    data_version: str
+    added_ids: tuple[str, ...] = field(default=(), repr=False)
+
+
+def limits_of(config: DocumentsConfig) -> Limits:
+    """The limits a document is checked against."""
+    return Limits(config.max_bytes, config.max_pages, config.max_page_inches, config.max_page_pixels)
+
+
+def password_for(config: DocumentsConfig, filename: str) -> str:
+    """The password configured for a file name, read now; empty if there is none."""
+    reference = config.passwords.get(filename)
+    return reference.read().get_secret_value() if reference else ""
+
+
+def register_documents(
+    corpus: Corpus,
+    sources: Sequence[str | Path],
+    config: DocumentsConfig,
+    *,
+    partition_of: Callable[[Path], str] | None = None,
+    prune: bool = False,
+    progress: Progress | None = None,
+) -> DocumentsReport:
+    """Bring the table documents in line with the sources.
+
+    Args:
+        corpus: where to.
+        sources: files, folders, http(s) and fsspec addresses.
+        config: renderer, limits, passwords.
+        partition_of: names the partition of a local file; none puts all in "".
+        prune: also retire documents whose file is gone, or which lie under a given folder and were not found there.
+        progress: called as documents are validated.
+    """
+    with corpus.writing():
+        table = corpus.table("documents")
+        known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
+        before = json.dumps(known, sort_keys=True)
+        found, refused = expand(sources, partition_of=partition_of)
+        arrived, unreadable = _copies(corpus, found, config)
+        refused += unreadable
+        seen = _claim(known, arrived)
+        fresh = _needing_validation(seen, config)
+        _validate(corpus, fresh, config, progress)
+        gone = _prune(known, found, sources) if prune else set()
+        retired = _retire(known, seen, gone)
+        if json.dumps(known, sort_keys=True) != before:
+            upsert(table, "documents", [r for r in known.values() if r["document_id"] not in retired])
+            delete_by(table, "document_id", retired)
+        current = [r for r in known.values() if r["document_id"] not in retired]
+    added = tuple(sorted(r["document_id"] for r in fresh if r["status"] == "ok"))
+    lost = [Refused(r["source_uri"], r["filename"], r["reason"]) for r in current if r["status"] != "ok"]
+    return DocumentsReport(
+        documents=sum(r["status"] == "ok" for r in current),
+        pages=sum(r["num_pages"] for r in current if r["status"] == "ok"),
+        added=len(added),
+        unchanged=len(seen) - len(fresh),
+        retired=len(retired),
+        duplicates=len(arrived) - len({document_id for _, document_id, _ in arrived}),
+        quarantined=tuple(sorted([*refused, *lost], key=lambda r: (r.filename, r.uri))),
+        data_version=documents_version(current),
+        added_ids=added,
+    )
+
+
+def documents_version(current: Sequence[dict[str, Any]]) -> str:
+    """Content hash of a set of document rows; independent of paths, of time and of their order."""
+    fields = ("document_id", "filename", "partition", "num_pages", "title", "status", "reason", "reader_key")
+    lines = sorted(json.dumps([row[f] for f in fields]) for row in current)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _copies(
+    corpus: Corpus, found: Sequence[Source], config: DocumentsConfig
+) -> tuple[list[tuple[Source, str, int]], list[Refused]]:
+    """Each source copied under its hash: (source, document id, bytes), and those that cannot be read."""
+    arrived, refused = [], []
+    for source in found:
+        try:
+            if source.path is None:
+                with fetch(source.uri, config, corpus.root) as path:
+                    document_id, _, size = keep_copy(path, corpus.sources, config.max_bytes)
+            else:
+                document_id, _, size = keep_copy(source.path, corpus.sources, config.max_bytes)
+        except DocumentError as error:
+            refused.append(Refused(source.uri, source.filename, str(error)))
+        else:
+            arrived.append((source, document_id, size))
+    return arrived, refused
+
+
+def _claim(known: dict[str, dict[str, Any]], arrived: Sequence[tuple[Source, str, int]]) -> dict[str, dict[str, Any]]:
+    """Give every arrived source to the document of its bytes, taking it from the document it belonged to before."""
+    owner = {uri: row for row in known.values() for uri in (row["source_uri"], *row["other_uris"])}
+    seen: dict[str, dict[str, Any]] = {}
+    for source, document_id, size in sorted(arrived, key=lambda item: item[0].uri):
+        previous = owner.get(source.uri)
+        if previous is not None and previous["document_id"] != document_id:
+            _drop_uri(previous, source.uri)
+        row = known.get(document_id)
+        if row is None:
+            row = {
+                "document_id": document_id,
+                "filename": source.filename,
+                "source_uri": source.uri,
+                "other_uris": [],
+                "partition": source.partition,
+                "media_type": "",
+                "num_bytes": size,
+                "num_pages": 0,
+                "title": "",
+                "status": "new",
+                "reason": "",
+                "reader_key": "",
+            }
+            known[document_id] = row
+        elif not row["source_uri"]:
+            row |= {"source_uri": source.uri, "filename": source.filename, "partition": source.partition}
+        elif source.uri == row["source_uri"]:
+            row |= {"filename": source.filename, "partition": source.partition}
+        elif source.uri not in row["other_uris"]:
+            row["other_uris"] = sorted([*row["other_uris"], source.uri])
+        seen[document_id] = row
+    return seen
+
+
+def _drop_uri(row: dict[str, Any], uri: str) -> None:
+    """Take a source from a document; its next one, if any, becomes its name."""
+    remaining = [u for u in (row["source_uri"], *row["other_uris"]) if u and u != uri]
+    row["source_uri"], row["other_uris"] = (remaining[0], remaining[1:]) if remaining else ("", [])
+
+
+def _needing_validation(seen: dict[str, dict[str, Any]], config: DocumentsConfig) -> list[dict[str, Any]]:
+    """Rows that were never opened, or were opened under other limits, renderer or password."""
+    return [row for row in seen.values() if row["reader_key"] != _reader_key(config, row["filename"])]
+
+
+def _reader_key(config: DocumentsConfig, filename: str) -> str:
+    """What decides whether a document is accepted; a change makes it be opened again."""
+    parts = [
+        config.renderer,
+        config.max_pages,
+        config.max_page_inches,
+        config.max_page_pixels,
+        config.timeout_seconds,
+        config.memory_bytes,
+        config.passwords[filename].reference if filename in config.passwords else "",
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _validate(
+    corpus: Corpus, fresh: Sequence[dict[str, Any]], config: DocumentsConfig, progress: Progress | None
+) -> None:
+    """Open each document in a worker and write what came of it into its row."""
+    by_id = {row["document_id"]: row for row in fresh}
+    tasks = []
+    for row in fresh:
+        try:
+            password = password_for(config, row["filename"])
+        except VisorError as error:
+            row |= {"status": "quarantined", "reason": str(error)}
+            continue
+        task = Task(
+            row["document_id"],
+            stored_path(corpus.sources, row["document_id"]),
+            row["filename"],
+            config.renderer,
+            limits_of(config),
+            config.memory_bytes,
+            password,
+        )
+        tasks.append((task, config.timeout_seconds))
+    done = 0
+    with WorkerPool(min(config.workers, max(1, len(tasks)))) as pool:
+        for message in pool.run(tasks):
+            row = by_id[message.key]
+            row["reader_key"] = _reader_key(config, row["filename"])
+            if isinstance(message, Validated):
+                row |= {
+                    "status": "ok",
+                    "reason": "",
+                    "media_type": message.media_type,
+                    "num_pages": message.num_pages,
+                    "title": message.title,
+                }
+            elif isinstance(message, Failed):
+                row |= {"status": "quarantined", "reason": message.reason}
+            if not isinstance(message, Validated):
+                done += 1
+                if progress:
+                    progress("documents", done, len(tasks))
+
+
+def _prune(known: dict[str, dict[str, Any]], found: Sequence[Source], sources: Sequence[str | Path]) -> set[str]:
+    """URIs that are to be retired: local files that are gone, or not found again under a given folder."""
+    present = {source.uri for source in found}
+    folders = tuple(uri_of(Path(s)).rstrip("/") + "/" for s in sources if "://" not in str(s) and Path(s).is_dir())
+    gone = set()
+    for row in known.values():
+        for uri in (row["source_uri"], *row["other_uris"]):
+            if not uri.startswith("file://") or uri in present:
+                continue
+            if uri.startswith(folders) or not Path(unquote(urlsplit(uri).path)).exists():
+                gone.add(uri)
+    return gone
+
+
+def _retire(known: dict[str, dict[str, Any]], seen: dict[str, dict[str, Any]], gone: set[str]) -> set[str]:
+    """Documents that no source stands behind any more."""
+    for row in known.values():
+        for uri in [u for u in (row["source_uri"], *row["other_uris"]) if u in gone]:
+            _drop_uri(row, uri)
+    return {row["document_id"] for row in known.values() if not row["source_uri"] and row["document_id"] not in seen}

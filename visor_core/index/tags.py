@@ -1,0 +1,100 @@
+"""Index tags: a manifest over all tables, published last and by an atomic rename.
+
+A tag names one state of the corpus: (table, version) for every table, what can be searched, and the content hash of it
+all. The versions are also tagged inside LanceDB, so that a compaction keeps them readable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from visor_core.errors import SearchIndexError
+from visor_core.index.corpus import Corpus
+
+
+@dataclass(frozen=True, slots=True)
+class VectorColumn:
+    """A searchable vector column: its embedder, and where the embedder's statistics of the index lie."""
+
+    column: str
+    name: str
+    spec: str
+    fingerprint: str
+    dimension: int
+    multi_vector: bool
+    statistics: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One published state of a corpus. `data_version` depends on content alone; the rest locates it."""
+
+    tag: str
+    data_version: str
+    tables: dict[str, int]
+    vectors: tuple[VectorColumn, ...]
+    settings: dict[str, Any]
+    counts: dict[str, int]
+    documents_version: str
+    pages_version: str
+
+
+def check_tag(tag: str) -> str:
+    """A tag fit to be a file name.
+
+    Raises:
+        SearchIndexError: if it is not.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", tag) or tag.endswith(".json"):
+        raise SearchIndexError(f"{tag[:60]!r} is no index tag: use letters, digits, dots, dashes and underscores")
+    return tag
+
+
+def publish(corpus: Corpus, manifest: Manifest) -> None:
+    """Make a manifest visible under its tag and as `latest`; a reader sees the old one or the new one."""
+    corpus.tags.mkdir(parents=True, exist_ok=True)
+    for name, version in manifest.tables.items():
+        pins = corpus.table(name).tags
+        label = f"v{version}"
+        if label not in pins.list():
+            pins.create(label, version)
+    for name in (manifest.tag, "latest"):
+        target = corpus.tags / f"{name}.json"
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True), encoding="utf-8")
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+
+
+def read_manifest(corpus: Corpus, tag: str) -> Manifest:
+    """The manifest of a tag.
+
+    Raises:
+        SearchIndexError: if the corpus or the tag does not exist, or the manifest is damaged.
+    """
+    path = corpus.tags / f"{check_tag(tag)}.json"
+    if not path.is_file():
+        known = ", ".join(t for t in list_tags(corpus) if t != "latest") or "none"
+        if not corpus.root.is_dir():
+            raise SearchIndexError(f"no corpus at {corpus.root}: ingest documents first")
+        raise SearchIndexError(
+            f"corpus {corpus.root.name!r} has no index tag {tag!r} (known: {known}): build the index"
+        )
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        vectors = tuple(VectorColumn(**v) for v in data.pop("vectors"))
+        return Manifest(vectors=vectors, **data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SearchIndexError(
+            f"the manifest {path.name} of corpus {corpus.root.name!r} is damaged: build again"
+        ) from error
+
+
+def list_tags(corpus: Corpus) -> list[str]:
+    """All tags, by name."""
+    return sorted(path.stem for path in corpus.tags.glob("*.json"))
