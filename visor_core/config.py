@@ -83,7 +83,9 @@ class DocumentsConfig(Section):
     max_page_pixels: int = Field(default=24_000_000, ge=1)
     """Most pixels in one stored raster; a larger page is rendered at a lower dpi."""
     timeout_seconds: float = Field(default=120.0, gt=0)
-    """Time one document may take in a worker."""
+    """Time one task on a document may take in a worker."""
+    ocr_page_seconds: float = Field(default=30.0, gt=0)
+    """Time added to that for every page that may need OCR."""
     memory_bytes: int = Field(default=2 * 2**30, ge=2**28)
     """Address space one worker may add while it reads one document."""
     passwords: dict[str, SecretReference] = Field(default_factory=dict)
@@ -112,6 +114,8 @@ class IndexConfig(Section):
     """Candidates fetched per wanted result before exact rescoring."""
     ann_rows: int = Field(default=20_000, ge=1)
     """Vectors above which an approximate index is built; below it search is exhaustive."""
+    embed_pixels: int = Field(default=0, ge=0)
+    """Pixels at which an image embedder sees a page, drawn anew from the source; 0 gives it the stored raster."""
 
 
 class ImageConfig(Section):
@@ -123,6 +127,8 @@ class ImageConfig(Section):
     """Most pixels of a shown image (SCoRE: 512·28·28)."""
     multiple: int = Field(default=28, ge=1)
     """Both sides are multiples of this: patch size × merge size."""
+    pixels_per_token: float = Field(default=28 * 28, gt=0)
+    """Pixels one visual token stands for (Qwen2.5-VL: 28·28); only budgets and estimates use it."""
 
 
 class CropConfig(Section):
@@ -151,6 +157,8 @@ class EvidenceConfig(Section):
     """Which pages get an entry: every page seen, or only those the model judged worth keeping."""
     max_tokens: int = Field(default=1024, ge=16)
     """Budget of the rendered ledger, in approximate tokens (words and punctuation)."""
+    entry_tokens: int = Field(default=160, ge=4)
+    """Budget of one recorded observation, in approximate tokens; the rest of the thought is not recorded."""
 
 
 class AgentConfig(Section):
@@ -165,7 +173,8 @@ class AgentConfig(Section):
     max_turns: int = Field(default=10, ge=1)
     """Turns before an answer is forced (SCoRE: 10)."""
     window: int | None = Field(default=2, ge=0)
-    """Raw turns kept in the context, W (SCoRE: 2); none keeps the full history."""
+    """Raw turns kept in the context, W (SCoRE: 2); 0 keeps only the newest observation, none the full history. A turn
+    that ended in a retry message counts only while it is the newest."""
     intent_injection: bool = True
     """Whether every returned page restates the question and points at the Evidence Space."""
     crop_enabled: bool = True
@@ -179,13 +188,19 @@ class AgentConfig(Section):
     verification_search: bool = True
     """Encourage one more search with the original question before answering."""
     first_search: Literal["question", "free"] = "free"
-    """`question`: the first search is forced to be the question itself; `free`: the prompt only asks for it."""
+    """`question`: the first turn is the environment's own search for the question, not sampled and never trained;
+    `free`: the prompt only asks for it."""
     exclude_seen: bool = True
     """Whether a search never shows a page twice in an episode."""
+    pages_per_search: int = Field(default=1, ge=1)
+    """Pages a search shows at once when selection is off (vanilla: the whole top k)."""
     force_answer: bool = True
-    """Whether an answer is forced at the turn limit."""
+    """Whether a policy that has not answered in `max_turns` turns is made to complete `<answer>` (never trained)."""
     max_images: int | None = Field(default=None, ge=1)
     """Most images in one context; none means the window decides. The oldest are dropped first."""
+    context_tokens: int | None = Field(default=8192, ge=64)
+    """Most approximate prompt tokens, images included (SCoRE: 8,192); over it the oldest images of the window go first,
+    then its oldest turns. None never cuts."""
     max_new_tokens: int = Field(default=1024, ge=4)
     """Most tokens sampled in one turn."""
     image: ImageConfig = ImageConfig()
