@@ -1,0 +1,159 @@
+"""Which rows share a forward pass, and the tensors of one: token-budget plan, collation, image bookkeeping.
+
+Rows are sorted by length, so padding is small, and every process gets the same number of micro-batches with the same
+number of rows, because the loss runs collectives (TRL's metrics). A row is never truncated: cutting through an image
+would leave image tokens and image features of different number. Knows nothing of TRL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from visor_core.errors import DataError
+from visor_core.policies.encoding import EncodedImage, Encoder
+from visor_core.training.rows import TurnRow
+
+FILLER = -1
+"""Index of a row that only evens out the number of rows between processes; it weighs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedRow:
+    """A row with its tokens' advantages and weights (one entry a completion token)."""
+
+    row: TurnRow
+    advantages: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowBatch:
+    """One micro-batch as tensors, B rows of T tokens with at most C completion tokens.
+
+    `input_ids` (B, T) and `attention_mask` (B, T) are padded on the right, so real positions are 0, 1, … and causal
+    attention never reads a pad. `positions` (n,) are flat indices into B·T of the states that predict the n sampled
+    tokens, `targets` (n,) those tokens, `slots` (n,) their flat indices into B·C. `images` are the distinct
+    pictures; `image_order` names, for every occurrence in reading order, its picture.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    positions: Tensor
+    targets: Tensor
+    slots: Tensor
+    completion_width: int
+    images: tuple[EncodedImage, ...]
+    image_order: tuple[int, ...]
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that are no padding."""
+        return int(self.attention_mask.sum())
+
+
+Plan = list[list[list[int]]]
+"""Micro-batches × processes × row indices; `FILLER` where a process has no row left."""
+
+
+def plan(
+    rows: Sequence[TurnRow], budget: int, *, processes: int = 1, max_rows: int | None = None, sort: bool = True
+) -> Plan:
+    """Cut rows into micro-batches of at most `budget` tokens a process, padding included.
+
+    Longest first; rows with the same pictures stay neighbours, so that a picture is encoded in few micro-batches. A row
+    longer than the budget gets a micro-batch of its own.
+    """
+    order = list(range(len(rows)))
+    if sort:
+        order.sort(key=lambda i: (-rows[i].length, [ref.page_id for ref in rows[i].images], i))
+    batches: Plan = []
+    start = 0
+    while start < len(order):
+        longest = rows[order[start]].length if sort else max(rows[i].length for i in order[start:])
+        size = max(1, budget // max(1, longest))
+        size = min(size, max_rows or size, math.ceil((len(order) - start) / processes))
+        taken = order[start : start + size * processes]
+        start += len(taken)
+        taken += [FILLER] * (size * processes - len(taken))
+        batches.append([taken[rank::processes] for rank in range(processes)])
+    return batches
+
+
+def check_images(row: TurnRow, images: Sequence[EncodedImage], image_token_id: int) -> None:
+    """Refuse a row whose image tokens and image features would disagree.
+
+    Raises:
+        DataError: naming the row.
+    """
+    found = row.prompt_ids.count(image_token_id)
+    wanted = sum(image.ids.count(image_token_id) for image in images)
+    if found != wanted:
+        raise DataError(
+            f"turn {row.turn} of group {row.group} has {found} image tokens for {wanted} image features: its prompt "
+            "was truncated or encoded by another processor; encode it again"
+        )
+    if image_token_id in row.completion_ids:
+        raise DataError(f"turn {row.turn} of group {row.group} sampled an image placeholder: forbid it in the engine")
+
+
+def collate(rows: Sequence[TurnRow], encoder: Encoder, *, extra_padding: int = 0) -> RowBatch:
+    """Rows → tensors. `extra_padding` widens every row (the result must not depend on it).
+
+    Raises:
+        DataError: as `check_images`.
+    """
+    width = max(row.length for row in rows) + extra_padding
+    # TRL reads a completion width of 1 as "one value a sequence", so it is at least 2.
+    completion_width = max(2, *(len(row.completion_ids) for row in rows))
+    input_ids = torch.full((len(rows), width), encoder.pad_token_id, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    positions: list[int] = []
+    targets: list[int] = []
+    slots: list[int] = []
+    distinct: dict[object, int] = {}
+    images: list[EncodedImage] = []
+    order: list[int] = []
+    for index, row in enumerate(rows):
+        ids = row.prompt_ids + row.completion_ids
+        input_ids[index, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        mask[index, : len(ids)] = 1
+        first = index * width + len(row.prompt_ids) - 1
+        positions.extend(range(first, first + len(row.completion_ids)))
+        targets.extend(row.completion_ids)
+        slots.extend(range(index * completion_width, index * completion_width + len(row.completion_ids)))
+        shown = [encoder.image(ref) for ref in row.images]
+        check_images(row, shown, encoder.image_token_id)
+        for image in shown:
+            if image.ref not in distinct:
+                distinct[image.ref] = len(images)
+                images.append(image)
+            order.append(distinct[image.ref])
+    return RowBatch(
+        input_ids=input_ids,
+        attention_mask=mask,
+        positions=torch.tensor(positions, dtype=torch.long),
+        targets=torch.tensor(targets, dtype=torch.long),
+        slots=torch.tensor(slots, dtype=torch.long),
+        completion_width=completion_width,
+        images=tuple(images),
+        image_order=tuple(order),
+    )
+
+
+def per_token(rows: Sequence[Sequence[float]], width: int) -> Tensor:
+    """Values a completion token, padded with 0 to (B, width)."""
+    values = torch.zeros((len(rows), width), dtype=torch.float32)
+    for index, row in enumerate(rows):
+        values[index, : len(row)] = torch.tensor(list(row), dtype=torch.float32)
+    return values
+
+
+def filler(row: TurnRow) -> WeightedRow:
+    """A copy of a row that weighs nothing."""
+    zeros = (0.0,) * len(row.completion_ids)
+    return WeightedRow(row, zeros, zeros)

@@ -1,0 +1,232 @@
+"""Log-probabilities of sampled tokens under a live model: one forward pass a micro-batch, no work on what is not trained.
+
+`add_row_head` gives a Hugging Face vision-language model a second way to be called, `model(row_batch=...)`, that goes
+through the same wrapper (DDP, FSDP, PEFT, autocast) as any call. It encodes each distinct picture once and lays the
+features out per occurrence, projects only the states that predict sampled tokens through the LM head, in chunks that
+are recomputed in the backward pass, and forbids the same tokens as sampling does. Logits are divided by the sampling
+temperature. Left out: LM heads with soft caps or scales, and families that feed vision features into inner layers
+(Qwen3-VL's deepstack), which get their pictures per occurrence.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from visor_core.policies.base import ImageRef
+from visor_core.policies.encoding import EncodedImage, Encoder
+from visor_core.training.batching import RowBatch
+
+FORBIDDEN_LOGIT = -1e9
+"""Far below any logit, yet finite, so that p·log p of a forbidden token is 0 and not NaN."""
+CHUNK_ELEMENTS = 32_000_000
+"""Logits (tokens × vocabulary) held at once; more are projected in recomputed chunks."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelInputs:
+    """A `RowBatch` as the model is given it. `pixels` or `features` hold the distinct pictures."""
+
+    batch: RowBatch
+    pixels: dict[str, Tensor]
+    pieces: tuple[int, ...]
+    features: tuple[Tensor, ...] | None
+    token_types: Tensor | None
+
+
+class VisionCache:
+    """Features of pictures under a frozen vision tower and projector, by reference, least recently used out first.
+
+    Args:
+        max_bytes: feature bytes kept (host memory).
+    """
+
+    def __init__(self, max_bytes: int = 2**30) -> None:
+        self._features: OrderedDict[ImageRef, Tensor] = OrderedDict()
+        self._bytes = 0
+        self._max_bytes = max_bytes
+        self.hits = 0
+        self.misses = 0
+
+    def features(self, model: Any, encoder: Encoder, images: Sequence[EncodedImage]) -> tuple[Tensor, ...]:
+        """One tensor (image tokens, hidden) a picture, computed without gradient where it is not kept."""
+        known = {image.ref: self._features[image.ref] for image in images if image.ref in self._features}
+        missing = [image for image in images if image.ref not in known]
+        self.hits += len(known)
+        self.misses += len(missing)
+        if missing:
+            with torch.no_grad():
+                fresh = image_features(model, _pixels(encoder, missing, model.device), _pieces(missing))
+            for image, value in zip(missing, fresh, strict=True):
+                known[image.ref] = value
+                self._keep(image.ref, value.detach().to("cpu"))
+        return tuple(known[image.ref].to(model.device) for image in images)
+
+    def _keep(self, ref: ImageRef, value: Tensor) -> None:
+        self._features[ref] = value
+        self._bytes += value.nbytes
+        while self._bytes > self._max_bytes and len(self._features) > 1:
+            _, dropped = self._features.popitem(last=False)
+            self._bytes -= dropped.nbytes
+
+
+def takes_features(model: Any) -> bool:
+    """Whether a model accepts precomputed vision features whole (no features in inner layers)."""
+    vision = getattr(model.config, "vision_config", None)
+    plain = not getattr(vision, "deepstack_visual_indexes", None)
+    return plain and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+
+
+def _pieces(images: Sequence[EncodedImage]) -> tuple[int, ...]:
+    """Tiles (or patch rows) of each picture in the stacked pixel tensor."""
+    return tuple(len(image.tensors["pixel_values"]) for image in images)
+
+
+def _pixels(encoder: Encoder, images: Sequence[EncodedImage], device: torch.device) -> dict[str, Tensor]:
+    return {key: value.to(device) for key, value in encoder.stack(images).items()}
+
+
+def image_features(model: Any, pixels: dict[str, Tensor], pieces: Sequence[int]) -> list[Tensor]:
+    """Projected features of stacked pictures, one tensor a picture, image tokens flat: (tokens, hidden)."""
+    pooled = model.get_image_features(**pixels, return_dict=True).pooler_output
+    if isinstance(pooled, Tensor):
+        return [part.flatten(0, -2) for part in pooled.split(list(pieces))]
+    return list(pooled)
+
+
+def prepare(
+    model: Any, encoder: Encoder, batch: RowBatch, *, cache: VisionCache | None = None, deduplicate: bool = True
+) -> ModelInputs:
+    """Move a batch to the model's device and choose how its pictures are given (`model` unwrapped)."""
+    device = model.device
+    moved = RowBatch(
+        **{
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in ((name, getattr(batch, name)) for name in RowBatch.__slots__)
+        }
+    )
+    types_needed = "mm_token_type_ids" in inspect.signature(model.forward).parameters
+    token_types = (moved.input_ids == encoder.image_token_id).long() if types_needed else None
+    if not batch.images:
+        return ModelInputs(moved, {}, (), None, token_types)
+    if cache is not None and takes_features(model):
+        return ModelInputs(moved, {}, (), cache.features(model, encoder, batch.images), token_types)
+    if deduplicate and takes_features(model):
+        images: Sequence[EncodedImage] = batch.images
+    else:
+        images = [batch.images[i] for i in batch.image_order]
+    return ModelInputs(moved, _pixels(encoder, images, device), _pieces(images), None, token_types)
+
+
+def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) -> None:
+    """Let `model(row_batch=ModelInputs)` return `(log_probs (B, C), entropies (B, C))`; other calls are unchanged.
+
+    Args:
+        model: the unwrapped Hugging Face model (below PEFT).
+        temperature: what logits are divided by; that of sampling.
+        forbidden: ids the engine never samples; they have probability 0 here too.
+    """
+    original = model.forward
+    banned = torch.tensor(sorted(set(forbidden)), dtype=torch.long)
+    as_features = takes_features(model)
+
+    @functools.wraps(type(model).forward)
+    def forward(self: Any, *args: Any, row_batch: ModelInputs | None = None, **kwargs: Any) -> Any:
+        if row_batch is None:
+            return original(*args, **kwargs)
+        states = _backbone(self, row_batch, as_features)
+        batch = row_batch.batch
+        selected = states.flatten(0, 1)[batch.positions]
+        log_probs, entropies = _project(self, selected, batch.targets, temperature, banned)
+        shape = (batch.input_ids.shape[0], batch.completion_width)
+        scattered = []
+        for values in (log_probs, entropies):
+            flat = values.new_zeros(shape[0] * shape[1]).index_copy(0, batch.slots, values)
+            scattered.append(flat.view(shape))
+        if not batch.images and torch.is_grad_enabled() and torch.distributed.is_initialized():
+            scattered[0] = scattered[0] + _touch(self)
+        return tuple(scattered)
+
+    model.forward = types.MethodType(forward, model)
+
+
+def _backbone(model: Any, inputs: ModelInputs, as_features: bool) -> Tensor:
+    """Last hidden states (B, T, H)."""
+    batch = inputs.batch
+    arguments: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
+    if inputs.token_types is not None:
+        # Families with multimodal rotary positions derive them from types and mask.
+        arguments |= {"mm_token_type_ids": inputs.token_types, "attention_mask": batch.attention_mask}
+    features = inputs.features
+    if features is None and inputs.pixels and as_features:
+        features = tuple(image_features(model, inputs.pixels, inputs.pieces))
+    if features is not None:
+        # A cache or the deduplicated stack holds distinct pictures; a full stack holds one an occurrence.
+        order = batch.image_order if len(features) == len(batch.images) else range(len(features))
+        laid_out = tuple(features[i] for i in order)
+        pooled: Any = laid_out if _expects_tuple(model) else torch.cat(laid_out).unsqueeze(0)
+        arguments["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=pooled)}
+    elif inputs.pixels:
+        arguments |= inputs.pixels
+    return model.base_model(**arguments).last_hidden_state
+
+
+def _expects_tuple(model: Any) -> bool:
+    """Qwen-VL models take one feature tensor a picture, the Idefics family one flat tensor."""
+    return "idefics" not in model.config.model_type and "smolvlm" not in model.config.model_type
+
+
+def _project(model: Any, states: Tensor, targets: Tensor, temperature: float, banned: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, H) states → (n,) log-probabilities of the targets and (n,) entropies, in float32."""
+    head = model.get_output_embeddings()
+    banned = banned.to(states.device)
+
+    def score(chunk: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(chunk.device.type, enabled=False):
+            bias = None if head.bias is None else head.bias.float()
+            logits = F.linear(chunk.float(), head.weight.float(), bias) / temperature
+            logits = logits.index_fill(1, banned, FORBIDDEN_LOGIT)
+            log_probs = torch.log_softmax(logits, dim=-1)
+            entropy = -(log_probs.exp() * log_probs).sum(-1)
+        return log_probs.gather(1, wanted.unsqueeze(1)).squeeze(1), entropy
+
+    size = max(1, CHUNK_ELEMENTS // head.weight.shape[0])
+    if len(targets) <= size:
+        return score(states, targets)
+    parts = [
+        checkpoint(score, chunk, wanted, use_reentrant=False)
+        for chunk, wanted in zip(states.split(size), targets.split(size), strict=True)
+    ]
+    log_probs, entropies = zip(*parts, strict=True)
+    return torch.cat(log_probs), torch.cat(entropies)
+
+
+def _touch(model: Any) -> Tensor:
+    """A zero that depends on every trainable parameter, so that DDP reduces those a batch without pictures skips."""
+    return 0.0 * torch.stack([p.flatten()[0].float() for p in model.parameters() if p.requires_grad]).sum()
+
+
+def freeze_vision(model: Any) -> int:
+    """Freeze the vision tower and projector; returns the number of parameters frozen.
+
+    They are found by name: everything under `vision_model`/`visual`/`vision_tower` and
+    `connector`/`multi_modal_projector` (Qwen-VL's merger lies inside `visual`).
+    """
+    frozen = 0
+    names = {"vision_model", "visual", "vision_tower", "connector", "multi_modal_projector"}
+    for name, parameter in model.named_parameters():
+        if names & set(name.split(".")):
+            parameter.requires_grad_(False)
+            frozen += parameter.numel()
+    return frozen

@@ -1,0 +1,12 @@
+"""Citation: F1 of the pages an answer cites against the gold pages (after DR3-Eval, arXiv 2604.14683)."""
+
+from __future__ import annotations
+
+from visor_core.agent.trajectory import Trajectory
+from visor_core.scoring.citations import citation_f1
+from visor_core.training.rewards.base import RewardContext
+
+
+def citation(trajectory: Trajectory, context: RewardContext) -> float:
+    """F1 in [0, 1]."""
+    return citation_f1(trajectory)
