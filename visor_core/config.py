@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -276,7 +277,9 @@ class SFTConfig(Section):
     batch_size: int = Field(default=16, ge=1)
     """Rows an optimizer step."""
     micro_batch_size: int = Field(default=4, ge=1)
-    """Rows a forward pass."""
+    """Most rows a forward pass."""
+    micro_batch_tokens: int = Field(default=16_384, ge=64)
+    """Token budget of one forward pass, padding included."""
     max_length: int = Field(default=16_384, ge=16)
     """Tokens of the longest row; longer ones are refused with their id, never truncated through an image."""
     freeze_vision: bool = True
@@ -308,20 +311,31 @@ class GRPOConfig(Section):
     """Lower clipping range of the ratio."""
     epsilon_high: float | None = Field(default=None, gt=0)
     """Upper clipping range; none means `epsilon`."""
-    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
-    """TRL loss variant the weights are fed to."""
+    loss_type: Literal["dapo", "cispo"] = "dapo"
+    """TRL's per-token objective: `dapo` clips the ratio (GRPO's and DAPO's surrogate), `cispo` clips its weight (give
+    it `epsilon_high` 4 to 5). How tokens are weighed against each other is `normalisation`."""
     normalisation: Literal["rollout", "token", "constant"] = "rollout"
-    """Token weights: 1/(N·len_i) a rollout (the paper), dapo's all tokens alike, or dr_grpo's constant."""
+    """Token weights: 1/(N·len_i) a rollout (GRPO, the paper), DAPO's all tokens alike, or Dr. GRPO's constant."""
     credit: Literal["trajectory", "turn", "section"] = "trajectory"
     """How rewards become advantages."""
+    turn_weight: float = Field(default=0.5, ge=0)
+    """Weight of a turn's own normalised reward (`credit: turn`)."""
     baseline: Literal["group", "leave_one_out"] = "group"
     """Mean of the whole group, or of the others."""
     scale_by_std: bool = True
     """Divide by the group's standard deviation (ddof 1, ε 1e-4)."""
     reward: Literal["visor", "score", "unidoc", "vrag", "nano", "answer_only"] = "visor"
     """Reward preset."""
+    reward_weights: dict[str, float] = Field(default_factory=dict)
+    """Weights of the preset to replace, or `perception` and `citation` to add."""
     dynamic_sampling: Literal["off", "skip", "refill"] = "skip"
     """What happens to groups with equal rewards."""
+    refill_attempts: int = Field(default=2, ge=1)
+    """Further rounds of questions a step may draw when refilling."""
+    entropy_coefficient: float = Field(default=0.0, ge=0)
+    """Weight of the entropy bonus."""
+    rollout_batch: int = Field(default=128, ge=1)
+    """Episodes run side by side."""
     micro_batch_tokens: int = Field(default=8192, ge=64)
     """Token budget of one micro-batch, padding included."""
     max_prompt_tokens: int = Field(default=8192, ge=16)
@@ -386,6 +400,15 @@ class NanoConfig(Section):
     """Contrastive steps of the late-interaction retriever."""
 
 
+class CorporaConfig(Section):
+    """Which corpora are trained on and which measure the result; their documents are disjoint."""
+
+    train: str = "nano-train"
+    """Corpus of the training questions."""
+    development: str = "nano-development"
+    """Corpus of the development questions."""
+
+
 class Profile(Section):
     """Everything a run needs, resolved. A profile changes models and sizes, never code paths."""
 
@@ -397,6 +420,8 @@ class Profile(Section):
     """CPU threads of torch; 0 means all cores."""
     nano: NanoConfig | None = None
     """The synthetic world; none for profiles on the user's documents."""
+    corpora: CorporaConfig = CorporaConfig()
+    """Training and development corpus."""
     documents: DocumentsConfig = DocumentsConfig()
     """Reading and rasterising."""
     index: IndexConfig = IndexConfig()
@@ -435,7 +460,16 @@ def load_profile(path: Path, overrides: dict[str, Any] | None = None) -> Profile
         raise ConfigError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name} must be a mapping of sections, not {type(data).__name__}")
-    for dotted, value in (overrides or {}).items():
+    return apply_overrides(data, overrides or {}, path.name)
+
+
+def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Profile:
+    """A profile from a mapping of sections, with dotted keys set; `where` names the source in messages.
+
+    Raises:
+        ConfigError: naming the key at fault.
+    """
+    for dotted, value in overrides.items():
         target = data
         *parents, leaf = dotted.split(".")
         for part in parents:
@@ -446,7 +480,7 @@ def load_profile(path: Path, overrides: dict[str, Any] | None = None) -> Profile
     try:
         return Profile.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{path.name}: {_explain(error)}") from error
+        raise ConfigError(f"{where}: {_explain(error)}") from error
 
 
 def _explain(error: ValidationError) -> str:

@@ -98,7 +98,8 @@ class Trajectory:
     """One finished episode.
 
     `group_id` is shared by the rollouts of one question in one step; `evidence` is the ledger as it stood at the end;
-    `rewards` holds every reward component by name, `reward` their combination under the preset in use.
+    `rewards` holds every reward component by name, `reward` their combination under the preset in use. `config` is the
+    `AgentConfig` of the episode as JSON: with it every context can be rebuilt.
     """
 
     trajectory_id: str
@@ -118,6 +119,7 @@ class Trajectory:
     seconds: float = 0.0
     reward: float | None = None
     rewards: dict[str, float] = field(default_factory=dict)
+    config: str = ""
 
     @property
     def well_formed(self) -> bool:

@@ -1,0 +1,177 @@
+"""The action grammar: `<think>`, an optional `<verdict>`, then one of `<search>`, `<select>`, `<bbox>`, `<answer>`.
+
+Tolerant of what models really write (case, white space, code fences, chatter around the tags, a missing closing tag,
+several actions: the first valid one counts), strict in meaning: an action inside a closed thought is prose, a box has
+four finite numbers, a choice is a positive integer. Never raises; runs in linear time on any text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from visor_core.agent.trajectory import Action, ActionKind, Verdict
+from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
+
+_TAG = re.compile(rf"<\s{{0,3}}(/?)\s{{0,3}}({'|'.join(PROTOCOL_TAGS)})\s{{0,3}}>", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][-+]?\d{1,3})?")
+_CITATION = re.compile(r"\[\s{0,3}(\d{1,4})\s{0,3}\]")
+_KINDS: dict[str, ActionKind] = {"search": "search", "select": "select", "bbox": "crop", "answer": "answer"}
+
+MAX_QUERY_CHARS = 1000
+"""A longer query is cut: no search engine gains from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    """One tagged stretch of a reply: `closed` by its own end tag, `nested` when other tags stood inside."""
+
+    name: str
+    text: str
+    closed: bool
+    nested: bool = False
+
+
+def parse(text: str, *, crop: bool = True, select: bool = False) -> Action:
+    """The meaning of one reply.
+
+    Args:
+        text: the reply as written, a forced prefix included.
+        crop, select: whether these actions exist under the strategy.
+
+    Returns:
+        The first valid action, or an `invalid` one whose `text` names the fault (a key of `prompts.FAULTS`).
+    """
+    elements, clean = _elements(text)
+    thoughts = [e for e in elements if e.name == "think"]
+    thought = neutralise(thoughts[0].text) if thoughts else ""
+    verdict, verdict_clean = _verdict(elements)
+    actions = [e for e in elements if e.name in _KINDS]
+    readings = [_read(e, crop=crop, select=select) for e in actions]
+    valid = next((r for r in readings if r.kind != "invalid"), None)
+    chosen = valid or (readings[0] if readings else Action("invalid", "no action"))
+    well_formed = (
+        clean
+        and verdict_clean
+        and chosen.kind != "invalid"
+        and len(actions) == 1
+        and len(thoughts) == 1
+        and bool(thought)
+        and all(e.closed and not e.nested for e in elements)
+        and [e.name for e in elements if e.name != "verdict"] == ["think", actions[0].name]
+        and elements[-1].name in _KINDS
+    )
+    return Action(
+        kind=chosen.kind,
+        text=chosen.text,
+        box=chosen.box,
+        choice=chosen.choice,
+        thought=thought,
+        verdict=verdict,
+        citations=chosen.citations,
+        well_formed=well_formed,
+    )
+
+
+def _elements(text: str) -> tuple[list[_Element], bool]:
+    """The tagged stretches in order, and whether nothing but white space stood between them."""
+    tags = [(m.group(2).lower(), bool(m.group(1)), m.start(), m.end()) for m in _TAG.finditer(text)]
+    elements: list[_Element] = []
+    clean = True
+    position = 0
+    i = 0
+    while i < len(tags):
+        name, closing, start, end = tags[i]
+        if text[position:start].strip():
+            clean = False
+        if closing:
+            clean = False
+            # A template may write the opening tag of the thought itself: what precedes a lone end tag is the thought.
+            if name == "think" and not elements:
+                elements.append(_Element("think", text[position:start], closed=False))
+            position, i = end, i + 1
+            continue
+        last = _end_of(tags, i)
+        if last < len(tags):
+            stop_name, stop_closing, stop_start, stop_end = tags[last]
+            closed = stop_closing and stop_name == name
+            elements.append(_Element(name, text[end:stop_start], closed, nested=last > i + 1))
+            position, i = (stop_end, last + 1) if closed else (stop_start, last)
+        else:
+            elements.append(_Element(name, text[end:], closed=False))
+            position, i = len(text), last
+    if text[position:].strip():
+        clean = False
+    return elements, clean
+
+
+def _end_of(tags: list[tuple[str, bool, int, int]], i: int) -> int:
+    """Index of the tag that ends the element opened by tag `i`.
+
+    Any tag ends an action or verdict. A thought runs to its end tag over whatever it mentions, unless none comes before
+    the next thought: then the first action after it ends it.
+    """
+    if tags[i][0] != "think":
+        return i + 1
+    for j in range(i + 1, len(tags)):
+        name, closing = tags[j][0], tags[j][1]
+        if name == "think":
+            if closing:
+                return j
+            break
+    return next((j for j in range(i + 1, len(tags)) if not tags[j][1]), len(tags))
+
+
+def _verdict(elements: list[_Element]) -> tuple[Verdict | None, bool]:
+    """The first readable verdict, and whether there was at most one and it was readable."""
+    found = [e for e in elements if e.name == "verdict"]
+    words = [e.text.strip().lower() for e in found]
+    verdict: Verdict | None = None
+    for word in words:
+        if word == "keep" or word == "reject":
+            verdict = "keep" if word == "keep" else "reject"
+            break
+    return verdict, not found or (len(found) == 1 and verdict is not None)
+
+
+def _read(element: _Element, *, crop: bool, select: bool) -> Action:
+    """One action element's meaning."""
+    kind = _KINDS[element.name]
+    body = element.text.strip().strip("`").strip()
+    if kind == "search":
+        query = neutralise(body.strip("\"'"))[:MAX_QUERY_CHARS].strip()
+        return Action("search", query) if query else Action("invalid", "empty query")
+    if kind == "answer":
+        return _read_answer(body)
+    if kind == "crop":
+        if not crop:
+            return Action("invalid", "no crop")
+        box = _read_box(body)
+        return Action("crop", box=box) if box else Action("invalid", "bad box")
+    if not select:
+        return Action("invalid", "no select")
+    digits = re.fullmatch(r"(?:candidate|image|page)?\s{0,3}[\[(#]?\s{0,3}(\d{1,4})\s{0,3}[\])]?", body.lower())
+    # UniDoc-RL: an unreadable choice falls back to the first candidate; 0 marks it for the environment.
+    return Action("select", choice=int(digits.group(1)) if digits else 0)
+
+
+def _read_box(body: str) -> tuple[float, float, float, float] | None:
+    """Exactly four finite numbers, bare or in brackets or JSON (`{"bbox_2d": [..]}`); anything else is no box."""
+    body = re.sub(r'"?bbox(?:_2d)?"?\s{0,3}[:=]', "", body[:400])
+    rest = _NUMBER.sub(" ", body)
+    if rest.strip(" \t\r\n[](){},;"):
+        return None
+    numbers = [float(n) for n in _NUMBER.findall(body)]
+    if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
+        return None
+    return (numbers[0], numbers[1], numbers[2], numbers[3])
+
+
+def _read_answer(body: str) -> Action:
+    """The answer and the evidence entries it cites as `[1][2]`; a bare `[5]` is an answer, not a citation."""
+    citations = tuple(dict.fromkeys(int(n) for n in _CITATION.findall(body)))
+    answer = neutralise(re.sub(r"\s{1,20}([.,;])", r"\1", _CITATION.sub("", body)))
+    if not answer.strip(" .,;"):
+        answer, citations = neutralise(body), ()
+    return Action("answer", answer, citations=citations) if answer else Action("invalid", "empty answer")

@@ -1,0 +1,152 @@
+"""The Evidence Space (VISOR): a persistent, append-only ledger of what was read, where.
+
+Nothing is edited: a correction or a rejection is a new line that names the entry it supersedes. Rendering fits the
+ledger to a token budget: superseded entries go first, then the oldest observations shorten; document, page and box of
+every other entry always stay. Compaction overshoots to `LOW_WATER` of the budget, so that most turns only append and
+the engine's prefix cache keeps its hits. It leaves out *when* entries are made: that is `environment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from visor_core.agent.trajectory import EntryKind, EvidenceEntry
+from visor_core.agent.untrusted import approximate_tokens, neutralise, shorten
+from visor_core.geometry import Box, iou
+
+LOW_WATER = 0.8
+"""A compaction shrinks the ledger to this share of its budget."""
+SHORT_TOKENS = 12
+"""First step of shortening an observation; the second removes it."""
+SAME_REGION_IOU = 0.5
+"""A second reading of a region overlapping an earlier one by this much corrects it."""
+
+LineOf = Callable[[EvidenceEntry, str], str]
+"""Renders one entry with its (possibly shortened) observation."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedEvidence:
+    """The ledger as shown: lines in order, their approximate tokens, how often it was compacted, entries left out."""
+
+    lines: tuple[str, ...]
+    tokens: int
+    compactions: int
+    dropped: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceSpace:
+    """The ledger: immutable, only ever longer."""
+
+    entries: tuple[EvidenceEntry, ...] = ()
+
+    @property
+    def superseded(self) -> frozenset[int]:
+        """Indices of entries a later one replaces."""
+        return frozenset(e.supersedes for e in self.entries if e.supersedes is not None)
+
+    @property
+    def standing(self) -> tuple[EvidenceEntry, ...]:
+        """Entries neither superseded nor rejected: what an answer may rest on."""
+        gone = self.superseded
+        return tuple(e for e in self.entries if e.index not in gone and e.kind != "rejected")
+
+    def entry(self, index: int) -> EvidenceEntry | None:
+        """The entry with this 1-based index, if there is one."""
+        return self.entries[index - 1] if 1 <= index <= len(self.entries) else None
+
+    def standing_of(self, page_id: str) -> tuple[EvidenceEntry, ...]:
+        """Standing entries of one page."""
+        return tuple(e for e in self.standing if e.page_id == page_id)
+
+    def add(
+        self,
+        *,
+        page_id: str,
+        document: str,
+        page: int,
+        observation: str,
+        kind: EntryKind = "pre",
+        box: Box | None = None,
+        max_tokens: int | None = None,
+    ) -> EvidenceSpace:
+        """The ledger with one more line, the entry it supersedes worked out.
+
+        A `post` replaces the page's standing `pre`, or an earlier `post` of about the same region. A page read again in
+        full (`pre`, or its rejection) replaces the page's earlier `pre`. A rejected crop replaces nothing: the reading
+        from before it stands.
+
+        Args:
+            observation: untrusted text; neutralised and cut to `max_tokens` here.
+        """
+        text = neutralise(observation)
+        entry = EvidenceEntry(
+            index=len(self.entries) + 1,
+            page_id=page_id,
+            document=document,
+            page=page,
+            observation=shorten(text, max_tokens) if max_tokens else text,
+            kind=kind,
+            box=box,
+            supersedes=self._superseded_by(page_id, kind, box),
+        )
+        return EvidenceSpace((*self.entries, entry))
+
+    def _superseded_by(self, page_id: str, kind: EntryKind, box: Box | None) -> int | None:
+        standing = self.standing_of(page_id)
+        whole = [e.index for e in standing if e.kind == "pre"]
+        if kind == "post" and box is not None:
+            same = [e.index for e in standing if e.kind == "post" and e.box and iou(e.box, box) >= SAME_REGION_IOU]
+            found = whole or same
+            return found[-1] if found else None
+        if kind == "pre" or box is None:
+            return whole[-1] if whole else None
+        return None
+
+    def render(self, line_of: LineOf, max_tokens: int) -> RenderedEvidence:
+        """The ledger within a budget of approximate tokens; a pure fold over the entries in order."""
+        return render(self.entries, line_of, max_tokens)
+
+
+def render(entries: Sequence[EvidenceEntry], line_of: LineOf, max_tokens: int) -> RenderedEvidence:
+    """Fold the entries one by one as the episode added them, compacting whenever the budget is passed."""
+    limits: dict[int, int | None] = {}  # entry index → token limit of its observation; None is unshortened
+    dropped: set[int] = set()
+    superseded: set[int] = set()
+    compactions = 0
+    cache: dict[tuple[int, int | None], str] = {}
+
+    def line(entry: EvidenceEntry) -> str:
+        limit = limits.get(entry.index)
+        key = (entry.index, limit)
+        if key not in cache:
+            text = entry.observation if limit is None else shorten(entry.observation, limit)
+            cache[key] = line_of(entry, text)
+        return cache[key]
+
+    def size(shown: Sequence[EvidenceEntry]) -> int:
+        return sum(approximate_tokens(line(e)) for e in shown if e.index not in dropped)
+
+    for n, newest in enumerate(entries, start=1):
+        shown = entries[:n]
+        if newest.supersedes is not None:
+            superseded.add(newest.supersedes)
+        if size(shown) <= max_tokens:
+            continue
+        changed = False
+        target = LOW_WATER * max_tokens
+        for entry in shown:
+            if size(shown) > target and entry.index in superseded and entry.index not in dropped:
+                dropped.add(entry.index)
+                changed = True
+        for limit in (SHORT_TOKENS, 0):
+            for entry in shown:
+                worth = entry.index not in dropped and approximate_tokens(entry.observation) > limit
+                if size(shown) > target and worth and limits.get(entry.index) != limit:
+                    limits[entry.index] = limit
+                    changed = True
+        compactions += changed
+    lines = tuple(line(e) for e in entries if e.index not in dropped)
+    return RenderedEvidence(lines, sum(map(approximate_tokens, lines)), compactions, tuple(sorted(dropped)))

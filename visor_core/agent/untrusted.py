@@ -1,0 +1,69 @@
+"""Text the project did not write (file names, page text, questions, replies) made safe to stand inside a prompt.
+
+Such text can carry protocol tags, chat-template tokens, image placeholders or fake ledger lines. Neutralising keeps it
+readable: an opening angle bracket that could start a tag becomes `‹`, control characters go, lines are joined. It does
+not judge *meaning*: a page may still order its reader about; the system prompt says what pages are worth.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+PROTOCOL_TAGS = ("think", "verdict", "search", "select", "bbox", "answer")
+
+_TAG_START = re.compile(r"<(?=\s{0,3}[/|!]?\s{0,3}[A-Za-z_|/!?])")
+_PROTOCOL_TAG = re.compile(rf"<\s{{0,3}}/?\s{{0,3}}(?:{'|'.join(PROTOCOL_TAGS)})\s{{0,3}}>", re.IGNORECASE)
+_BRACKET_TOKEN = re.compile(r"\[(/?(?:INST|IMG[A-Z_]*|SYSTEM_PROMPT|TOOL_[A-Z]+|AVAILABLE_TOOLS))\]")
+_CITATION = re.compile(r"\[\s{0,3}(\d{1,4})\s{0,3}\]")
+_SPACES = re.compile(r"\s+")
+
+
+def neutralise(text: str) -> str:
+    """One line of untrusted text: no tag can start in it, no control or direction mark, no citation-like `[3]`."""
+    visible = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    line = _SPACES.sub(" ", visible).strip()
+    line = _TAG_START.sub("‹", line)
+    line = _BRACKET_TOKEN.sub(r"(\1)", line)
+    return _CITATION.sub(r"(\1)", line)
+
+
+def neutralise_reply(text: str) -> str:
+    """A policy's own reply as it stands in a later context: protocol tags kept, every other tag start neutralised.
+
+    A reply may *spell out* an image placeholder or a chat-template token; tokenised again it would become the real one
+    and the count of image tokens would no longer match the images.
+    """
+    kept: list[str] = []
+    end = 0
+    for tag in _PROTOCOL_TAG.finditer(text):
+        kept.append(_BRACKET_TOKEN.sub(r"(\1)", _TAG_START.sub("‹", text[end : tag.start()])))
+        kept.append(tag.group())
+        end = tag.end()
+    kept.append(_BRACKET_TOKEN.sub(r"(\1)", _TAG_START.sub("‹", text[end:])))
+    return "".join(c for c in "".join(kept) if c in "\n\t" or unicodedata.category(c)[0] != "C").strip()
+
+
+def approximate_tokens(text: str) -> int:
+    """Tokens of a text without a tokenizer: a word counts one per eight letters, other signs one each."""
+    count = 0
+    for word in re.findall(r"[A-Za-z0-9_]+|[^A-Za-z0-9_\s]", text):
+        count += 1 + (len(word) - 1) // 8
+    return count
+
+
+def shorten(text: str, tokens: int) -> str:
+    """The text cut at a word to at most `tokens` approximate tokens, an ellipsis at the cut; "" for no budget."""
+    if approximate_tokens(text) <= tokens:
+        return text
+    if tokens <= 1:
+        return ""
+    kept: list[str] = []
+    left = tokens - 1
+    for word in text.split():
+        cost = approximate_tokens(word)
+        if cost > left:
+            break
+        kept.append(word)
+        left -= cost
+    return " ".join(kept) + "…" if kept else ""
