@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,11 @@ class RowBatch:
     completion_width: int
     images: tuple[EncodedImage, ...]
     image_order: tuple[int, ...]
+
+    def to(self, device: torch.device) -> RowBatch:
+        """The same batch with its tensors on a device."""
+        tensors = ("input_ids", "attention_mask", "positions", "targets", "slots")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
     @property
     def real_tokens(self) -> int:

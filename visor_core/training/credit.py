@@ -1,7 +1,7 @@
 """Credit assignment: rewards → one advantage and one weight a token. Pure functions on plain numbers.
 
-Maths (DeepSeekMath, arXiv 2402.03300; SCoRE, arXiv 2609.15800; EVisRAG's RS-GRPO, arXiv 2510.09733). With r_i the reward of
-rollout i in a group of G,
+Maths (DeepSeekMath, arXiv 2402.03300; SCoRE, arXiv 2609.15800; EVisRAG's RS-GRPO, arXiv 2510.09733). With r_i the
+reward of rollout i in a group of G,
 
     A_i = (r_i − mean(r)) / (std(r) + 1e-4),   std with ddof 1 (TRL's convention)           baseline `group`
     A_i = r_i − mean(r without i)              divided by the same std if scaled            baseline `leave_one_out`
@@ -129,9 +129,11 @@ def turn_credit(
     shared = trajectory_credit(rollouts, baseline, scale)
     keys = [(r.group, turn.action) for r in rollouts for turn in r.turns]
     own = iter(by_group(keys, [turn.reward for r in rollouts for turn in r.turns], baseline, scale))
-    return [
-        [[a + turn_weight * extra for a in tokens] for tokens in turns for extra in (next(own),)] for turns in shared
-    ]
+    credited: TokenAdvantages = []
+    for turns in shared:
+        extras = [turn_weight * next(own) for _ in turns]
+        credited.append([[a + extra for a in tokens] for tokens, extra in zip(turns, extras, strict=True)])
+    return credited
 
 
 def section_credit(

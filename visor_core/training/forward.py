@@ -1,4 +1,4 @@
-"""Log-probabilities of sampled tokens under a live model: one forward pass a micro-batch, no work on what is not trained.
+"""Log-probabilities of sampled tokens under a live model: one forward pass a micro-batch, no needless work.
 
 `add_row_head` gives a Hugging Face vision-language model a second way to be called, `model(row_batch=...)`, that goes
 through the same wrapper (DDP, FSDP, PEFT, autocast) as any call. It encodes each distinct picture once and lays the
@@ -110,12 +110,7 @@ def prepare(
 ) -> ModelInputs:
     """Move a batch to the model's device and choose how its pictures are given (`model` unwrapped)."""
     device = model.device
-    moved = RowBatch(
-        **{
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in ((name, getattr(batch, name)) for name in RowBatch.__slots__)
-        }
-    )
+    moved = batch.to(device)
     types_needed = "mm_token_type_ids" in inspect.signature(model.forward).parameters
     token_types = (moved.input_ids == encoder.image_token_id).long() if types_needed else None
     if not batch.images:

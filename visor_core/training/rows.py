@@ -1,7 +1,7 @@
 """Turn rows: a rollout of T turns becomes T training rows, each scored under its own rebuilt context.
 
-Source: SCoRE (arXiv 2609.15800), "every turn is one row (prompt C_t, response y_t)". Only tokens the policy sampled are in
-`completion_ids`; everything else (evidence, images, injected prompts, retry messages, a forced prefix) is in
+Source: SCoRE (arXiv 2609.15800), "every turn is one row (prompt C_t, response y_t)". Only tokens the policy sampled are
+in `completion_ids`; everything else (evidence, images, injected prompts, retry messages, a forced prefix) is in
 `prompt_ids` and carries no loss. A token sampled in turn t and shown again inside E_t+1 is thus trained once.
 Rows hold image references, never pixels, so they are small enough to send between processes.
 """
@@ -17,6 +17,7 @@ from visor_core.agent.trajectory import ActionKind, Trajectory, Turn
 from visor_core.errors import DataError
 from visor_core.policies.base import ImageRef
 from visor_core.policies.encoding import Encoder
+from visor_core.scoring.crops import Region, gold_regions, matches
 from visor_core.training.rewards.answer import answer
 from visor_core.training.rewards.base import RewardContext
 
@@ -63,8 +64,8 @@ def rows_of(trajectory: Trajectory, rollout: int = 0) -> list[TurnRow]:
             continue
         if completion.logprobs and len(completion.logprobs) != len(completion.token_ids):
             raise DataError(
-                f"turn {turn.index} of trajectory {trajectory.trajectory_id} has {len(completion.token_ids)} tokens but "
-                f"{len(completion.logprobs)} log-probabilities: roll it out again"
+                f"turn {turn.index} of trajectory {trajectory.trajectory_id} has {len(completion.token_ids)} tokens "
+                f"but {len(completion.logprobs)} log-probabilities: roll it out again"
             )
         rows.append(
             TurnRow(
@@ -129,8 +130,6 @@ def turn_rewards(trajectory: Trajectory, context: RewardContext) -> dict[int, fl
     A search earns 1 for a gold page not shown before, a selection 1 for a gold page (the top-ranked one where none was
     offered), a crop 1 for a match with a gold box at IoU ≥ 0.5, an answer its score; a malformed turn earns 0.
     """
-    from visor_core.scoring.crops import Region, gold_regions, matches
-
     question = trajectory.question
     gold, seen = set(question.gold_pages), set[str]()
     boxes = gold_regions(question)

@@ -1,7 +1,7 @@
 """Selection among candidates (UniDoc-RL, arXiv 2604.14967): was the picked page gold?
 
-Where no gold page was offered, the top-ranked one counts as right. Such a search can cost but, once a gold page has been
-offered elsewhere, not earn: otherwise useless searches would dilute a wrong selection. An invalid choice is shown
+Where no gold page was offered, the top-ranked one counts as right. Such a search can cost but, once a gold page has
+been offered elsewhere, not earn: otherwise useless searches would dilute a wrong selection. An invalid choice is shown
 the top-ranked page and judged as that.
 """
 
