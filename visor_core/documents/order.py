@@ -1,8 +1,8 @@
 """Reading order: blocks of words → one sequence in which a heading precedes its paragraph and columns stay whole.
 
-A recursive XY cut (Nagy and Seth 1984): a set of blocks is cut at a column gutter if it has one; otherwise it is cut into
-horizontal strips, and neighbouring strips that share a gutter are joined again, so that columns whose paragraphs happen
-to align are not read across. Leaves out: right-to-left columns, text that flows around a figure.
+A recursive XY cut (Nagy and Seth 1984): a set of blocks is cut at a column gutter if it has one; otherwise it is cut
+into horizontal strips, and neighbouring strips that share a gutter are joined again, so that columns whose paragraphs
+happen to align are not read across. Leaves out: right-to-left columns, text that flows around a figure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the user named → files to read: paths, folders (without symlink loops) and remote addresses.
 
-Each file is copied once into the corpus under the hash of its bytes, so that what is parsed is what was hashed, whatever
-happens to the original meanwhile. A source that cannot be read is refused with its reason; the rest goes on.
+Each file is copied once into the corpus under the hash of its bytes, so that what is parsed is what was hashed,
+whatever happens to the original meanwhile. A source that cannot be read is refused with its reason; the rest goes on.
 """
 
 from __future__ import annotations

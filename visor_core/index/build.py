@@ -1,7 +1,7 @@
 """Asset `page_index`: pages → passages, full text indexes, vector columns, and a published tag.
 
-Every step looks at what is missing, so a re-run over unchanged pages writes nothing and publishes the same data version.
-Full text indexes are rebuilt whenever rows changed: their scores then depend on content alone, not on the order of edits.
+Every step looks at what is missing, so a re-run over unchanged pages writes nothing and publishes the same version.
+Full text indexes are rebuilt whenever rows changed: their scores then depend on content, not on the order of edits.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def build_index(
     if tag is not None:
         check_tag(tag)
     with corpus.writing():
-        documents = [r for r in rows(corpus.table("documents"), DOCUMENT_COLUMNS)]
+        documents = rows(corpus.table("documents"), DOCUMENT_COLUMNS)
         readable = {r["document_id"]: r for r in documents if r["status"] == "ok"}
         _drop_unreadable(corpus, readable)
         _update_passages(corpus, readable, config)

@@ -1,8 +1,8 @@
 """A corpus on disk: `sources/` (bytes by content hash), `lancedb/` (tables), `tags/` (manifests), `crops/` (cache).
 
 Tables: documents, pages, passages as in the data contracts, and `images`, which holds the encoded page pictures under
-the same `page_id`: LanceDB rewrites a row to fill a new column, and pictures should not be copied because an embedder was
-added. One writer at a time, by a lock on `.lock` that a killed writer gives back; readers need no lock.
+the same `page_id`: LanceDB rewrites a row to fill a new column, and pictures should not be copied because an embedder
+was added. One writer at a time, by a lock on `.lock` that a killed writer gives back; readers need no lock.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ DOCUMENT_COLUMNS = (
 
 @dataclass(frozen=True)
 class DocumentsReport:
-    """What a registration did. `quarantined` holds every source that is no readable document, this run's and before's."""
+    """What a registration did; `quarantined` holds every source that is no readable document, of earlier runs too."""
 
     documents: int
     pages: int

@@ -26,8 +26,8 @@ class PageInput:
 class Embedder(Protocol):
     """Turns pages and queries into vectors whose cosine (or MaxSim, if `multi_vector`) says how well they fit.
 
-    `name` is the field's name of the embedder and prefixes its column; `spec` loads it again; `fingerprint` is a hash of
-    everything that decides its vectors (weights, version), so that a changed one gets a new column.
+    `name` is the field's name of the embedder and prefixes its column; `spec` loads it again; `fingerprint` is a hash
+    of everything that decides its vectors (weights, version), so that a changed one gets a new column.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The embedded default: hashed words and character n-grams, no download and no training.
 
-A page is the sublinear counts of its word stems' beginnings and character 4-grams, hashed with signs into a fixed number
-of dimensions (Weinberger et al. 2009). Page vectors do not depend on the corpus, so adding a page changes no other; how
+A page is the sublinear counts of its words and their character 4-grams, hashed with signs into a fixed number of
+dimensions (Weinberger et al. 2009). Page vectors do not depend on the corpus, so adding a page changes no other; how
 rare a feature is enters on the query's side, from document frequencies kept with the index. It forgives what full text
 search does not: inflection, compounds, misread characters.
 """
@@ -22,51 +22,10 @@ from visor_core.index.embedders.base import PageInput, Vector
 _VERSION = 1
 _WORD = re.compile(r"[^\W_]+")
 _STOP = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "how",
-        "in",
-        "is",
-        "it",
-        "its",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "their",
-        "this",
-        "to",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "does",
-        "did",
-        "do",
-        "than",
-        "then",
-        "there",
-        "these",
-        "those",
-    ]
+    _WORD.findall(
+        "a an and are as at be by did do does for from has have how in is it its of on or than that the their then "
+        "there these this those to was were what when where which who why will with"
+    )
 )
 
 

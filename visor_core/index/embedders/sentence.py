@@ -1,4 +1,4 @@
-"""Text embedders of sentence-transformers: `sentence:NAME`, a hub id or a folder. The package is the user's to install."""
+"""Text embedders of sentence-transformers: `sentence:NAME`, a hub id or a folder. The user installs the package."""
 
 from __future__ import annotations
 
