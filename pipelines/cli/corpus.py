@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.session import console, errors, home_of, open_index, progress_bar, resolve_profile
+from pipelines.cli.session import console, document_settings, errors, home_of, open_index, progress_bar
 from visor_core.errors import ConfigError, DocumentError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CORPUS = typer.Option("documents", "--corpus", help="Name of the corpus.")
 TAG = typer.Option("latest", "--tag", help="Index tag to read.")
-PROFILE = typer.Option("nano", "--profile", help="Profile whose document and index settings apply.")
+PROFILE = typer.Option("", "--profile", help="Profile whose document and index settings apply; none: the defaults.")
 SETTINGS = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated.")
 MODES = ("text", "vector", "hybrid")
 
@@ -42,8 +42,9 @@ def ingest(
 ) -> None:
     """Read documents, rasterise their pages and index them. Unchanged documents cost nothing; bad ones are listed."""
     from visor_core.index import Corpus, build_index, load_embedders, register_documents, render_pages
+    from visor_core.index.register import password_for
 
-    config = resolve_profile(profile, settings)
+    config = document_settings(profile, settings)
     if Path(corpus).name != corpus:
         raise ConfigError(f"--corpus {corpus!r} is not a plain name")
     store = Corpus(home_of(context).corpus(corpus))
@@ -59,20 +60,32 @@ def ingest(
         documents = register_documents(store, paths, config.documents, prune=prune, progress=on_progress)
         pages = render_pages(store, config.documents, progress=on_progress)
         if pages.pages:
-            built = build_index(store, config.index, load_embedders(config.index), progress=on_progress)
+            built = build_index(
+                store,
+                config.index,
+                load_embedders(config.index),
+                progress=on_progress,
+                renderer=config.documents.renderer,
+                passwords=lambda filename: password_for(config.documents, filename),
+            )
     refused = {(r.uri, r.reason): r for r in (*documents.quarantined, *pages.quarantined)}
     for item in refused.values():
-        errors.print(f"quarantined: {escape(item.filename)}: {escape(' '.join(item.reason.split()))}")
+        reason = " ".join(item.reason.split())
+        errors.print(f"quarantined: {escape(item.filename)}: {escape(reason)}", soft_wrap=True)
     for filename, number, problem in pages.problems:
-        errors.print(f"page without content: {escape(filename)} page {number}: {escape(problem)}")
+        errors.print(f"page without content: {escape(filename)} page {number}: {escape(problem)}", soft_wrap=True)
     if not pages.pages:
         raise DocumentError(f"corpus {corpus!r} has no readable page: {len(refused)} sources refused, see above")
     texts = ", ".join(f"{count} {source}" for source, count in pages.text_sources.items())
     console.print(
         f"{pages.documents} documents ({documents.added} new, {documents.unchanged} unchanged,"
-        f" {documents.retired} retired, {len(refused)} quarantined), {pages.pages} pages ({pages.rendered} rendered now; text: {texts})"
+        f" {documents.retired} retired, {len(refused)} quarantined),"
+        f" {pages.pages} pages ({pages.rendered} rendered now; text: {texts})",
+        soft_wrap=True,
     )
-    console.print(f'index {built.index_tag} of corpus {corpus}: try  visor search --corpus {corpus} "your words"')
+    console.print(
+        f'index {built.index_tag} of corpus {corpus}: try  visor search --corpus {corpus} "your words"', soft_wrap=True
+    )
 
 
 def search(
@@ -95,13 +108,11 @@ def search(
     if not hits:
         console.print("no page found")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "score", "page", "document", "snippet"):
-        table.add_column(column, overflow="fold")
     for rank, hit in enumerate(hits, start=1):
-        snippet = escape(" ".join(hit.snippet.split()))
-        table.add_row(str(rank), f"{hit.score:.4f}", str(hit.page), escape(hit.filename), snippet)
-    console.print(table)
+        console.print(
+            f"{rank:>3}  {hit.score:.4f}  [bold]{escape(hit.filename)}[/bold] page {hit.page}", soft_wrap=True
+        )
+        console.print(f"             [dim]{escape(' '.join(hit.snippet.split()))}[/dim]", soft_wrap=True)
     if open_pages or explain:
         from pipelines.cli.pictures import write_search_page
 

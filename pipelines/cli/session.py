@@ -49,6 +49,19 @@ def resolve_profile(name: str, settings: list[str] | None = None) -> Profile:
     return load_profile(path, parse_settings(settings or []))
 
 
+def document_settings(profile: str, settings: list[str] | None = None) -> Profile:
+    """The settings for a user's own documents: the defaults, or those of a profile.
+
+    Raises:
+        ConfigError: as `resolve_profile`.
+    """
+    if profile:
+        return resolve_profile(profile, settings)
+    from visor_core.config import apply_overrides
+
+    return apply_overrides({"name": "documents"}, parse_settings(settings or []), "--set")
+
+
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """`grpo.steps=20` → {"grpo.steps": 20}; the value is read as YAML.
 
@@ -88,8 +101,8 @@ def corpus_folder(home: Home, name: str) -> Path:
     return folder
 
 
-def open_index(home: Home, corpus: str, tag: str, embedders: Any = None) -> PageIndex:
-    """The read side of a corpus, pinned to a tag.
+def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None) -> PageIndex:
+    """The read side of a corpus, pinned to a tag; passwords of encrypted documents come from the profile.
 
     Raises:
         SearchIndexError: if the corpus or the tag does not exist.
@@ -97,7 +110,7 @@ def open_index(home: Home, corpus: str, tag: str, embedders: Any = None) -> Page
     folder = corpus_folder(home, corpus)
     from visor_core.index import PageIndex
 
-    return PageIndex.open(folder, tag, embedders)
+    return PageIndex.open(folder, tag, passwords=profile.documents.passwords if profile else None)
 
 
 def progress_bar() -> Progress:

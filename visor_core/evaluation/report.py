@@ -155,7 +155,8 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
     first = next(iter(results.values()))
     caption = (
         f"{len(first.episodes)} questions of {escape(first.benchmark)} {escape(first.split)}, index"
-        f" {escape(first.index_tag)}; 95 % Wilson intervals. Supported: the answer is right and all evidence was recorded."
+        f" {escape(first.index_tag)}; 95 % Wilson intervals."
+        " Supported: the answer is right and all evidence was recorded."
     )
     return f"<table><tr><th>policy{header}</tr>{body}</table><p class=note>{caption}</p>"
 
@@ -164,10 +165,10 @@ def _strata(results: Mapping[str, BenchmarkResult]) -> str:
     rows = []
     for label, result in results.items():
         for hops, stratum in result.by_hops().items():
-            rows.append(
-                f"<tr><td>{escape(label)}</td><td class=n>{hops}</td><td class=n>{stratum['accuracy'].count}</td>"
-                f"<td class=n>{_interval(stratum['accuracy'])}</td><td class=n>{_interval(stratum['supported'])}</td></tr>"
-            )
+            right, supported = stratum["accuracy"], stratum["supported"]
+            cells = (str(hops), str(right.count), _interval(right), _interval(supported))
+            figures = "".join(f"<td class=n>{cell}</td>" for cell in cells)
+            rows.append(f"<tr><td>{escape(label)}</td>{figures}</tr>")
     head = "<tr><th>policy<th class=n>pages<th class=n>questions<th class=n>answers right<th class=n>supported</tr>"
     return f"<table>{head}{''.join(rows)}</table>"
 

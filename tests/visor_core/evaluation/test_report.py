@@ -1,0 +1,92 @@
+"""The report is one safe, self-contained file that says what it was given."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.visor_core.evaluation.episodes import episode
+from visor_core.evaluation.charts import Series, line_chart, ticks
+from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage, report_html, write_report
+from visor_core.evaluation.results import BenchmarkResult, score_episode
+
+HOSTILE = "</style><script>alert(1)</script>\"'"
+
+
+def _result() -> BenchmarkResult:
+    rows = (score_episode(episode("47")), score_episode(episode("12")))
+    return BenchmarkResult("nano", "development", "p", "c", "visor", "tag-1", 0, 0.0, "v", 1.0, rows)
+
+
+class _Tags(HTMLParser):
+    """Collects element names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+
+
+def test_report_shows_its_parts(tmp_path: Path) -> None:
+    report = Report(
+        title="Run",
+        stages=[Stage("documents", 1.25, {"documents": "48"}), Stage("pages")],
+        results={"SFT": _result()},
+        curves=[Curve("loss", (Series("train", ((0, 2.0), (10, 1.0))),))],
+        episodes=[SampleEpisode("acme staff q3", "<p>episode</p>")],
+        notes=["measured here"],
+    )
+    text = write_report(tmp_path / "reports" / "run.html", report).read_text(encoding="utf-8")
+    for words in ("documents 48", "1.2", "0.500", "tag-1", "polyline", "acme staff q3", "measured here", "srcdoc="):
+        assert words in text
+    assert not re.search(r"(src|href)=.?https?:", text)
+    assert not list((tmp_path / "reports").glob("*.partial"))
+
+
+def test_hostile_text_stays_text() -> None:
+    report = Report(
+        title=HOSTILE,
+        subtitle=HOSTILE,
+        stages=[Stage(HOSTILE, 1.0, {HOSTILE: HOSTILE})],
+        results={HOSTILE: _result()},
+        curves=[Curve(HOSTILE, (Series(HOSTILE, ((0, 1), (1, 2))),), HOSTILE)],
+        episodes=[SampleEpisode(HOSTILE, HOSTILE)],
+        notes=[HOSTILE],
+    )
+    tags = _Tags()
+    tags.feed(report_html(report))
+    assert "script" not in tags.names
+    assert tags.names.count("style") == 1
+
+
+def test_an_empty_report_is_a_page() -> None:
+    assert "<h1>nothing yet</h1>" in report_html(Report("nothing yet"))
+
+
+def test_ticks_are_round() -> None:
+    assert ticks(0, 1) == [0.0, 0.5, 1.0]
+    assert ticks(0, 38) == [0.0, 10.0, 20.0, 30.0]
+    assert ticks(3, 3) == [3]
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_ticks_stay_inside(low: float, span: float) -> None:
+    found = ticks(low, low + span)
+    slack = 1e-6 * (abs(low) + span)
+    assert 1 <= len(found) <= 12
+    assert all(low - slack <= t <= low + span + slack for t in found)
+
+
+@pytest.mark.parametrize("points", [(), ((float("nan"), 1.0),), ((0.0, float("inf")),)])
+def test_a_chart_without_points_says_so(points: tuple[tuple[float, float], ...]) -> None:
+    assert "no points" in line_chart([Series("a", points)])
+
+
+def test_single_and_constant_points_are_drawn() -> None:
+    assert "circle" in line_chart([Series("a", ((1.0, 2.0),))])
+    assert "nan" not in line_chart([Series("a", ((0.0, 2.0), (1.0, 2.0)))])
