@@ -1,0 +1,215 @@
+"""The resource every asset gets: VISOR_HOME and the resolved profile, and the life of one materialization.
+
+`Workspace.begin` works out the fingerprint and the folder of a build and locks it; the returned `Work` reports
+progress, writes the lineage and makes Dagster's result. It holds no science.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any, TextIO
+
+import dagster as dg
+
+from assets_defs.progress import StageProgress
+from assets_defs.stage import (
+    Figure,
+    Node,
+    Record,
+    Stage,
+    find_record,
+    read_record,
+    stage_folder,
+    upstream_versions,
+    write_json,
+    write_record,
+)
+from visor_core.config import Home, Profile
+from visor_core.errors import ConfigError
+
+PACKAGES = ("torch", "transformers", "trl", "accelerate", "lancedb", "pymupdf", "pypdfium2", "polars", "mlflow", "dagster")
+
+
+def _installed() -> dict[str, str]:
+    """Versions of the packages that shape results."""
+    present = {d.metadata["Name"].lower() for d in packages.distributions()}
+    return {name: packages.version(name) for name in PACKAGES if name in present}
+
+
+class Work:
+    """One materialization in progress. `folder` belongs to this build alone; `complete` says it was finished before."""
+
+    def __init__(self, stage: Stage, node: Node, profile: Profile, home: Home, *, rebuild: bool) -> None:
+        self.stage, self.node, self.profile, self.home = stage, node, profile, home
+        self.inputs = stage.inputs(profile, node.partition)
+        self.upstream = upstream_versions(home, self.inputs)
+        self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream)
+        self.folder = stage_folder(home, node) / self.fingerprint
+        self._lock = self._acquire()
+        if rebuild and self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.name != ".lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.progress = StageProgress(self.folder)
+        self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()
+        self.started = time.monotonic()
+
+    def _acquire(self) -> TextIO:
+        """Lock the build folder for as long as this process lives.
+
+        Raises:
+            ConfigError: if another process builds the same thing.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.close()
+            raise ConfigError(f"{self.node} is being built by another process: wait for it or stop it") from error
+        return handle
+
+    def input(self, stage: str, partition: str = "") -> Record:
+        """The record of an upstream node."""
+        return read_record(self.home, Node(stage, partition))
+
+    def input_folder(self, stage: str, partition: str = "") -> Path:
+        """The output folder of an upstream node."""
+        return self.input(stage, partition).folder(self.home)
+
+    def finish(
+        self,
+        data_version: str,
+        figures: Mapping[str, Figure],
+        *,
+        path: Path | None = None,
+        index_tag: str = "",
+    ) -> None:
+        """Write the lineage, and put this build in force. `path` is the output if it is not the build folder itself."""
+        settings = self.profile.model_dump(mode="json")
+        seconds = round(time.monotonic() - self.started, 2)
+        output = path or self.folder
+        record = Record(
+            stage=self.node.stage,
+            partition=self.node.partition,
+            fingerprint=self.fingerprint,
+            code_version=self.stage.version,
+            data_version=data_version,
+            path=str(output.relative_to(self.home.root)),
+            upstream=self.upstream,
+            seed=self.profile.seed,
+            index_tag=index_tag,
+            seconds=seconds,
+            figures=dict(figures),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        lineage = {
+            "asset": self.node.stage,
+            "partition": self.node.partition,
+            "fingerprint": self.fingerprint,
+            "code_version": self.stage.version,
+            "data_version": data_version,
+            "upstream": self.upstream,
+            "index_tag": index_tag,
+            "seed": self.profile.seed,
+            "profile": self.profile.name,
+            "configuration": settings,
+            "packages": _installed(),
+            "path": record.path,
+            "seconds": seconds,
+            "figures": dict(figures),
+            "created": record.created,
+        }
+        write_json(self.folder / "lineage.json", lineage)
+        write_record(self.home, record)
+
+    def result(
+        self,
+        metadata: Mapping[str, dg.RawMetadataValue] | None = None,
+        asset_key: str | None = None,
+        data_version: str | None = None,
+    ) -> dg.MaterializeResult[None]:
+        """Dagster's view of the finished build; one found complete is put in force again first."""
+        record = find_record(self.home, self.node)
+        if record is None or record.fingerprint != self.fingerprint:
+            record = self._reinstate()
+        self._lock.close()
+        everything: dict[str, Any] = {
+            **record.figures,
+            "seed": record.seed,
+            "index_tag": record.index_tag or "none",
+            "code_version": record.code_version,
+            "fingerprint": record.fingerprint,
+            "upstream": dg.MetadataValue.json(record.upstream),
+            "configuration": dg.MetadataValue.json(self.profile.model_dump(mode="json")),
+            "path": dg.MetadataValue.path(str(record.folder(self.home))),
+            "reused": self.complete,
+            **(metadata or {}),
+        }
+        return dg.MaterializeResult(
+            asset_key=asset_key,
+            metadata=everything,
+            data_version=dg.DataVersion(data_version or record.data_version),
+        )
+
+    def _reinstate(self) -> Record:
+        lineage = json.loads((self.folder / "lineage.json").read_text(encoding="utf-8"))
+        record = Record(
+            stage=self.node.stage,
+            partition=self.node.partition,
+            fingerprint=self.fingerprint,
+            code_version=lineage["code_version"],
+            data_version=lineage["data_version"],
+            path=lineage["path"],
+            upstream=lineage["upstream"],
+            seed=lineage["seed"],
+            index_tag=lineage["index_tag"],
+            seconds=lineage["seconds"],
+            figures=lineage["figures"],
+            created=lineage["created"],
+        )
+        write_record(self.home, record)
+        return record
+
+
+class Workspace(dg.ConfigurableResource[Any]):
+    """VISOR_HOME and the resolved profile. `rebuild` discards what a stage has already made."""
+
+    home: str
+    profile: dict[str, Any]
+    rebuild: bool = False
+
+    @property
+    def place(self) -> Home:
+        """VISOR_HOME."""
+        return Home(Path(self.home))
+
+    @property
+    def settings(self) -> Profile:
+        """The profile."""
+        return Profile.model_validate(self.profile)
+
+    def begin(self, stage: Stage, context: dg.AssetExecutionContext) -> Work:
+        """Start a materialization.
+
+        Raises:
+            DataError: if an upstream node is missing.
+            ConfigError: if another process builds the same thing.
+        """
+        partition = context.partition_key if stage.partitioned else ""
+        return Work(stage, Node(stage.name, partition), self.settings, self.place, rebuild=self.rebuild)
+
+    def record(self, stage: str, partition: str = "") -> Record:
+        """The record in force of a node; for asset checks."""
+        return read_record(self.place, Node(stage, partition))
+
+    def folder(self, stage: str, partition: str = "") -> Path:
+        """The output folder of a node; for asset checks."""
+        return self.record(stage, partition).folder(self.place)

@@ -1,0 +1,195 @@
+"""MLflow: runs, every checkpoint as a logged model, the registry alias `champion`; one SQLite file under VISOR_HOME.
+
+A thin face over `MlflowClient` so that a run can be continued by id from another process (Dagster opens it, the
+training process writes to it). It logs what it is given and decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from visor_core.config import Home
+from visor_core.errors import DataError
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+    "TOKENIZERS_PARALLELISM": "false",
+    "ALEMBIC_QUIET": "1",
+}
+"""Switches of every package that would otherwise report usage; set at the edge of each process."""
+
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+
+
+def silence() -> None:
+    """Turn off usage reporting of MLflow, vLLM, Ray, Dagster and the hub in this process and its children."""
+    os.environ.update(QUIET)
+
+
+def tracking_uri(home: Home) -> str:
+    """The SQLite address MLflow's client and UI share."""
+    return f"sqlite:///{home.mlflow / 'mlflow.db'}"
+
+
+class Tracker:
+    """Writes one project's runs and models. Building one imports MLflow and creates the database if need be."""
+
+    def __init__(self, home: Home, experiment: str) -> None:
+        silence()
+        import logging
+
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        from mlflow import MlflowClient
+
+        home.mlflow.mkdir(parents=True, exist_ok=True)
+        self.client: Any = MlflowClient(tracking_uri=tracking_uri(home), registry_uri=tracking_uri(home))
+        found = self.client.get_experiment_by_name(experiment)
+        self.experiment_id: str = (
+            found.experiment_id
+            if found
+            else self.client.create_experiment(experiment, artifact_location=(home.mlflow / "artifacts").as_uri())
+        )
+
+    def open_run(self, name: str, *, tags: Mapping[str, str] | None = None, run_id: str = "") -> str:
+        """Start a run, or continue `run_id` if the database knows it; returns the id."""
+        from mlflow.exceptions import MlflowException
+
+        if run_id:
+            try:
+                self.client.get_run(run_id)
+            except MlflowException:
+                run_id = ""  # the database was removed since: the run starts anew
+        if run_id:
+            self.client.update_run(run_id, status="RUNNING")
+            return run_id
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags or {}))
+        return str(run.info.run_id)
+
+    def close_run(self, run_id: str, *, failed: bool = False) -> None:
+        """Mark a run as finished or failed."""
+        self.client.set_terminated(run_id, status="FAILED" if failed else "FINISHED")
+
+    def parameters(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Log flat parameters; values already logged under the same key are kept."""
+        from mlflow.entities import Param
+
+        known = self.client.get_run(run_id).data.params
+        fresh = [Param(k, str(v)[:500]) for k, v in values.items() if k not in known]
+        for start in range(0, len(fresh), 100):
+            self.client.log_batch(run_id, params=fresh[start : start + 100])
+
+    def metrics(self, run_id: str, values: Mapping[str, Any], step: int = 0) -> None:
+        """Log scalars of one step; what is no finite number is left out."""
+        import time
+
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        scalars = [Metric(k, float(v), now, step) for k, v in values.items() if _is_scalar(v)]
+        if scalars:
+            self.client.log_batch(run_id, metrics=scalars)
+
+    def artifacts(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:
+        """Log files of a run."""
+        for path in files:
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def checkpoint(
+        self,
+        run_id: str,
+        name: str,
+        folder: Path,
+        *,
+        step: int = 0,
+        metrics: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Log a checkpoint folder as a logged model with its metrics; returns the model id.
+
+        Only model files are copied; optimizer and trainer state stay where they are. A failure in between leaves the
+        logged model marked FAILED.
+
+        Raises:
+            DataError: if the folder holds no model.
+        """
+        files = sorted({p for pattern in MODEL_FILES for p in folder.glob(pattern)})
+        if not any(p.suffix == ".safetensors" for p in files):
+            raise DataError(f"{folder} holds no safetensors file and cannot be logged as a model")
+        model = self.client.create_logged_model(
+            self.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags={"step": str(step), **(tags or {})},
+            params={"step": str(step), "folder": folder.name},
+        )
+        done = False
+        try:
+            for path in files:
+                self.client.log_model_artifact(model.model_id, str(path))
+            for key, value in (metrics or {}).items():
+                if _is_scalar(value):
+                    self.client.log_metric(run_id, key, float(value), step=step, model_id=model.model_id)
+            done = True
+        finally:
+            self.client.finalize_logged_model(model.model_id, "READY" if done else "FAILED")
+        return str(model.model_id)
+
+    def evaluated(
+        self, run_id: str, model_id: str, metrics: Mapping[str, Any], *, dataset: str, digest: str
+    ) -> None:
+        """Attach benchmark figures to a logged model, naming the question set and its content hash."""
+        for key, value in metrics.items():
+            if _is_scalar(value):
+                self.client.log_metric(
+                    run_id, key, float(value), model_id=model_id, dataset_name=dataset, dataset_digest=digest
+                )
+
+    def best_model(self, metric: str) -> tuple[str, float] | None:
+        """(model id, value) of the logged model with the highest value of a metric; None without one."""
+        found = self.client.search_logged_models(
+            [self.experiment_id], order_by=[{"field_name": f"metrics.{metric}", "ascending": False}], max_results=1
+        )
+        for model in found:
+            values = [m.value for m in model.metrics or [] if m.key == metric]
+            if values:
+                return str(model.model_id), float(values[-1])
+        return None
+
+    def promote(self, name: str, folder: Path, *, run_id: str, model_id: str, tags: Mapping[str, str]) -> int:
+        """Register a checkpoint folder as a new version of `name` and point the alias `champion` at it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.get_registered_model(name)
+        except MlflowException:
+            self.client.create_registered_model(name)
+        source = self.client.get_logged_model(model_id).artifact_location
+        version = self.client.create_model_version(
+            name, source=source, run_id=run_id, tags={"folder": str(folder), **tags}, model_id=model_id
+        )
+        self.client.set_registered_model_alias(name, "champion", version.version)
+        return int(version.version)
+
+    def champion(self, name: str) -> dict[str, str] | None:
+        """Version, folder and tags of the champion, or None."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            version = self.client.get_model_version_by_alias(name, "champion")
+        except MlflowException:
+            return None
+        return {"version": str(version.version), **version.tags}
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
