@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from visor_core.agent.actions import parse
 from visor_core.agent.context import build_prompt
 from visor_core.agent.correction import crop_reference, frame_of, page_reference, page_region
+from visor_core.agent.evidence import EvidenceSpace
 from visor_core.agent.prompts import wording
 from visor_core.agent.record import record, standing_note
 from visor_core.agent.state import EpisodeState, display_name, must_force, outcome
@@ -106,6 +107,9 @@ class Environment:
 
     def step(self, state: EpisodeState, completion: Completion, prompt: Prompt | None = None) -> EpisodeState:
         """The state after one reply. `prompt` saves rebuilding the context the reply answers."""
+        text = completion.text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be stored
+        if text != completion.text:
+            completion = replace(completion, text=text)
         forced = must_force(state, self.config)
         action = parse(completion.text, crop=self.config.crop_enabled, select=self.config.select_enabled)
         return self._turn(state, prompt or self.prompt(state), completion, action, forced=forced)
@@ -123,13 +127,13 @@ class Environment:
             action = _forced_reading(action)
         evidence = record(state, action, self.config, self.facts)
         note = standing_note(state, action, evidence, self.config)
-        observation = self._observe(state, action, note)
+        observation = self._observe(state, action, evidence, note)
         added = evidence.entries[len(state.evidence.entries) :]
         return state.with_turn(
             Turn(len(state.turns) + 1, prompt, completion, action, observation, tuple(added), forced=forced)
         )
 
-    def _observe(self, state: EpisodeState, action: Action, note: str) -> Observation:
+    def _observe(self, state: EpisodeState, action: Action, evidence: EvidenceSpace, note: str) -> Observation:
         """What comes back for an action."""
         if action.kind == "answer":
             return Observation("final")
@@ -138,7 +142,7 @@ class Environment:
         if action.kind == "select":
             return self._select(state, action.choice or 0, note)
         if action.kind == "crop" and action.box is not None:
-            return self._crop(state, action.box, note)
+            return self._crop(state, action.box, evidence, note)
         return self._retry(action.text, note)
 
     def _retry(self, fault: str, note: str) -> Observation:
@@ -173,7 +177,9 @@ class Environment:
         message = self._wording.label(kind, names, images, "", note)
         return Observation("candidates" if kind == "candidates" else "page", images, message, ranking)
 
-    def _crop(self, state: EpisodeState, box: tuple[float, float, float, float], note: str) -> Observation:
+    def _crop(
+        self, state: EpisodeState, box: tuple[float, float, float, float], evidence: EvidenceSpace, note: str
+    ) -> Observation:
         """The region asked for, or the fault that the model-free checks found in it."""
         if state.candidates:
             return self._retry("choose first", note)
@@ -190,16 +196,16 @@ class Environment:
             check=self.config.correction,
         )
         if region.box is None:
-            return self._retry(region.fault, note or self._reading_before(state, page.page_id))
+            return self._retry(region.fault, note or self._reading_before(evidence, page.page_id))
         shown = crop_reference(page.page_id, region.box, facts.size, self.config.image)
         if self.config.correction and self.config.crop.blank_std > 0 and self._is_blank(shown):
-            return self._retry("blank", note or self._reading_before(state, page.page_id))
+            return self._retry("blank", note or self._reading_before(evidence, page.page_id))
         message = self._wording.label("crop", [_caption(facts)], (shown,), "", note)
         return Observation("crop", (shown,), message)
 
-    def _reading_before(self, state: EpisodeState, page_id: str) -> str:
+    def _reading_before(self, evidence: EvidenceSpace, page_id: str) -> str:
         """After a refused crop: which reading of the page stands."""
-        standing = state.evidence.standing_of(page_id)
+        standing = evidence.standing_of(page_id)
         return f"stand {standing[-1].index}" if standing and self.config.evidence.enabled else ""
 
     def _is_blank(self, shown: ImageRef) -> bool:

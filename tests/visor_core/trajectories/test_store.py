@@ -1,0 +1,112 @@
+"""The store: nothing finished is lost, nothing damaged is believed, Parquet gives back what went in."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.visor_core.trajectories.episodes import episodes
+from visor_core.errors import DataError
+from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
+
+
+def test_what_goes_in_comes_out_before_and_after_compaction(tmp_path: Path) -> None:
+    made = episodes(3)
+    with TrajectoryWriter(tmp_path) as writer:
+        for trajectory in made:
+            writer.append(trajectory)
+    assert read_trajectories(tmp_path) == made
+    tables = compact(tmp_path)
+    assert read_trajectories(tmp_path) == made
+    assert not list((tmp_path / "segments").iterdir())
+    turns = pl.read_parquet(tables / "turns.parquet")
+    assert turns.height == sum(len(t.turns) for t in made)
+    assert turns["token_ids"][0].to_list() == list(made[0].turns[0].completion.token_ids)
+    assert turns["logprobs"][0].to_list() == list(made[0].turns[0].completion.logprobs)
+    row = pl.read_parquet(tables / "episodes.parquet").row(0, named=True)
+    assert (row["outcome"], row["answer"], row["num_turns"], row["prompt_tokens"]) == ("answered", "47", 4, 12)
+
+
+def test_compaction_adds_later_segments_and_counts_an_episode_once(tmp_path: Path) -> None:
+    made = episodes(4)
+    for part in (made[:2], made[1:3], made[3:]):
+        with TrajectoryWriter(tmp_path) as writer:
+            for trajectory in part:
+                writer.append(trajectory)
+        compact(tmp_path)
+    assert read_trajectories(tmp_path) == made
+    assert [p.name for p in (tmp_path / "tables").iterdir()] == ["000003"]
+
+
+def test_compaction_leaves_the_segment_of_a_living_writer_alone(tmp_path: Path) -> None:
+    made = episodes(3)
+    living = TrajectoryWriter(tmp_path)
+    living.append(made[0])
+    with TrajectoryWriter(tmp_path) as finished:
+        finished.append(made[1])
+    compact(tmp_path)
+    living.append(made[2])
+    living.close()
+    assert {t.trajectory_id for t in read_trajectories(tmp_path)} == {t.trajectory_id for t in made}
+    assert len(list((tmp_path / "segments").iterdir())) == 1
+
+
+def test_an_unfinished_line_is_left_out_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
+    made = episodes(2)
+    with TrajectoryWriter(tmp_path) as writer:
+        for trajectory in made:
+            writer.append(trajectory)
+    (segment,) = (tmp_path / "segments").iterdir()
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:-10])
+    assert read_trajectories(tmp_path) == made[:1]
+    segment.write_bytes(whole.replace(b"staff", b"stuff", 1))
+    with pytest.raises(DataError, match="line 1 is damaged"):
+        read_trajectories(tmp_path)
+    with pytest.raises(DataError, match="no trajectories at"):
+        read_trajectories(tmp_path / "nothing")
+
+
+def test_the_version_ignores_order_and_time(tmp_path: Path) -> None:
+    made = episodes(2)
+    assert trajectories_version(made) == trajectories_version(made[::-1])
+    assert trajectories_version(made) != trajectories_version(made[:1])
+
+
+def test_a_kill_during_a_rollout_loses_no_finished_episode(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import sys, time
+        from pathlib import Path
+        from tests.visor_core.trajectories.episodes import INDEX, CountingPolicy, write
+        from visor_core.agent.environment import Environment
+        from visor_core.agent.episode import run_reference
+        from visor_core.config import AgentConfig
+        from visor_core.questions import Question
+        from visor_core.trajectories.store import TrajectoryWriter
+
+        writer = TrajectoryWriter(Path({str(tmp_path)!r}))
+        def finished(t):
+            writer.append(t)
+            print(t.trajectory_id, flush=True)
+        questions = [Question(f"q{{i}}", "acme staff", ("47",)) for i in range(100_000)]
+        run_reference(Environment(INDEX, AgentConfig(window=4)), CountingPolicy(write), questions, batch_size=2,
+                      on_finished=finished)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
+    assert process.stdout is not None
+    reported = [process.stdout.readline().strip() for _ in range(25)]
+    os.kill(process.pid, signal.SIGKILL)
+    reported += [line.strip() for line in process.stdout.read().splitlines() if len(line.strip()) == 16]
+    process.wait()
+    process.stdout.close()
+    stored = {t.trajectory_id for t in read_trajectories(tmp_path)}
+    assert set(reported) <= stored
+    compact(tmp_path)
+    assert {t.trajectory_id for t in read_trajectories(tmp_path)} == stored
