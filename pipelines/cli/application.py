@@ -5,7 +5,6 @@ Anything else is a defect of the project and keeps its traceback.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,16 +12,6 @@ import typer
 
 from pipelines.cli import asking, corpus, machine, nano, runs
 from visor_core.errors import VisorError
-
-# Set before any library that would phone home is imported; a user's own setting wins.
-TELEMETRY_OFF = {
-    "DO_NOT_TRACK": "1",
-    "DAGSTER_DISABLE_TELEMETRY": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "VLLM_NO_USAGE_STATS": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
 
 app = typer.Typer(
     name="visor",
@@ -47,7 +36,9 @@ def _options(
     home: Path = typer.Option(Path(".visor"), envvar="VISOR_HOME", help="Folder that holds everything a run writes."),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    pass
+    from pipelines.instance import prepare_process
+
+    prepare_process()
 
 
 for group in (corpus, asking, runs, nano, machine):
@@ -56,8 +47,6 @@ for group in (corpus, asking, runs, nano, machine):
 
 def main() -> None:
     """The console script `visor`."""
-    for name, value in TELEMETRY_OFF.items():
-        os.environ.setdefault(name, value)
     try:
         app()
     except VisorError as error:

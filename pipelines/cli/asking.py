@@ -1,9 +1,267 @@
-"""Commands around one episode: ask a question, rebuild a stored trajectory's contexts."""
+"""Commands around one episode: ask a question of a corpus, rebuild a stored trajectory's contexts.
+
+`ask` works with any policy: a local checkpoint, or a model behind an OpenAI-compatible server.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
+from rich.markup import escape
+
+from pipelines.cli.session import console, errors, home_of, open_index, read_lineage, resolve_profile
+from visor_core.errors import ConfigError, DataError, PolicyError
+
+if TYPE_CHECKING:
+    from visor_core.agent.state import EpisodeState
+    from visor_core.agent.trajectory import Trajectory
+    from visor_core.config import Home, Profile
+    from visor_core.index import PageIndex
+    from visor_core.policies.base import Policy
+
+CHECKPOINT = typer.Option(None, "--checkpoint", help="Hugging Face folder of the policy.", show_default="the champion")
+ENDPOINT = typer.Option("", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1.")
+MODEL = typer.Option("", "--model", help="Model name at the endpoint.")
+API_KEY = typer.Option("", "--api-key", help="Reference to the key: env:NAME or file:PATH, never the key itself.")
+ENGINE = typer.Option("transformers", "--engine", help="What runs a checkpoint: transformers or vllm.")
+AGENT_PROFILE = typer.Option("", "--profile", help="Profile of the agent.", show_default="the checkpoint's own")
+STRATEGY = typer.Option("", "--strategy", help="visor, unidoc, vrag, react or vanilla.", show_default="the profile's")
+SETTINGS = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
+    app.command()(ask)
+    app.command()(replay)
+
+
+def ask(
+    context: typer.Context,
+    question: str = typer.Argument(..., help="The question."),
+    corpus: str = typer.Option("documents", "--corpus", help="Name of the corpus."),
+    tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
+    partition: str = typer.Option("", "--partition", help="Restrict the search to one part of the corpus."),
+    checkpoint: Path | None = CHECKPOINT,
+    endpoint: str = ENDPOINT,
+    model: str = MODEL,
+    api_key: str = API_KEY,
+    engine: str = ENGINE,
+    profile: str = AGENT_PROFILE,
+    strategy: str = STRATEGY,
+    temperature: float = typer.Option(0.0, min=0.0, help="Sampling temperature; 0 is greedy."),
+    seed: int = typer.Option(0, help="Seed of the sampling noise."),
+    settings: list[str] = SETTINGS,
+) -> None:
+    """Answer a question: prints each turn, the answer and its evidence, and writes an HTML page with the pictures."""
+    from visor_core.trajectories.viewer import episode_html
+
+    from visor_core.agent.environment import Environment
+    from visor_core.agent.episode import rollouts_of, run_episode
+    from visor_core.questions import Question
+    from visor_core.trajectories.store import TrajectoryWriter
+
+    if not question.strip():
+        raise ConfigError("the question is empty")
+    home = home_of(context)
+    folder = None if endpoint else choose_checkpoint(home, checkpoint)
+    settled = agent_profile(profile, settings, strategy, folder)
+    index = open_index(home, corpus, tag, settled)
+    policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled)
+    warn_about_nano(folder, corpus)
+
+    name = hashlib.sha256(f"{corpus} {partition} {question}".encode()).hexdigest()[:12]
+    asked = Question(f"ask-{name}", question, (), benchmark="ask", partition=partition)
+    environment = Environment(index, settled.agent, settled.index)
+    (rollout,) = rollouts_of([asked], seed=seed, temperature=temperature)
+    console.print(f"[dim]{escape(policy.name)} on corpus {escape(corpus)}, index {index.tag}[/dim]", soft_wrap=True)
+    episode = asyncio.run(run_episode(environment, policy, rollout, on_turn=_print_turn))
+    if episode.outcome == "error":
+        raise PolicyError(episode.error)
+    with TrajectoryWriter(home.asset("asked")) as writer:
+        writer.append(episode)
+    _print_answer(episode)
+    path = home.reports / f"ask-{episode.trajectory_id}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(episode_html(episode, index), encoding="utf-8")
+    console.print(f"page with the pictures: {path}", soft_wrap=True)
+
+
+def replay(
+    context: typer.Context,
+    folder: Path | None = typer.Argument(None, help="Trajectory store.", show_default="the episodes of visor ask"),
+    checkpoint: Path | None = typer.Option(None, "--checkpoint", help="Also compare token ids under this processor."),
+    corpus: str = typer.Option("", "--corpus", help="Also play the replies again on this corpus."),
+    limit: int = typer.Option(0, "--limit", min=0, help="Only the first trajectories; 0 is all."),
+) -> None:
+    """Rebuild every context of stored trajectories and compare it with what the policy was given."""
+    from visor_core.agent.environment import Environment
+    from visor_core.trajectories.replay import config_of
+    from visor_core.trajectories.replay import replay as compare
+    from visor_core.trajectories.store import read_trajectories
+
+    home = home_of(context)
+    episodes = read_trajectories(folder or home.asset("asked"))[: limit or None]
+    indexes: dict[str, PageIndex] = {}
+
+    def index_at(tag: str) -> PageIndex:
+        if tag not in indexes:
+            indexes[tag] = open_index(home, corpus, tag)
+        return indexes[tag]
+
+    if checkpoint and not corpus:
+        raise ConfigError("--checkpoint compares image tokens too and needs the pages: give --corpus as well")
+    encode = _encoder(checkpoint, index_at) if checkpoint else None
+    different = tokens = turns = 0
+    for episode in episodes:
+        environment = Environment(index_at(episode.index_tag), config_of(episode)) if corpus else None
+        found = compare(episode, encode=encode and encode(episode.index_tag), environment=environment)
+        turns, tokens = turns + found.turns, tokens + found.tokens_compared
+        if not found.identical:
+            different += 1
+            errors.print(
+                f"{episode.trajectory_id}: contexts differ at turns {list(found.different_contexts)}, tokens at"
+                f" {list(found.different_tokens)}, observations at {list(found.different_observations)}",
+                soft_wrap=True,
+            )
+    console.print(
+        f"{len(episodes) - different} of {len(episodes)} trajectories identical"
+        f" ({turns} contexts rebuilt, {tokens} prompt tokens compared)"
+    )
+    if different:
+        raise DataError(f"{different} of {len(episodes)} trajectories do not replay: see the lines above")
+
+
+def choose_checkpoint(home: Home, given: Path | None) -> Path:
+    """The checkpoint asked for, or the newest one the project has made.
+
+    Raises:
+        PolicyError: if there is none.
+    """
+    from visor_core.policies.load import require_checkpoint
+
+    if given is not None:
+        require_checkpoint(given)
+        return given
+    from assets_defs.stage import Node, find_record
+
+    for stage in ("champion_model", "grpo_checkpoint", "sft_checkpoint"):
+        record = find_record(home, Node(stage))
+        if record is not None and (record.folder(home) / "config.json").is_file():
+            return record.folder(home)
+    raise PolicyError(
+        f"no checkpoint under {home.root} yet: `visor run` trains one; or give --checkpoint FOLDER, or --endpoint URL"
+    )
+
+
+def agent_profile(profile: str, settings: list[str], strategy: str, checkpoint: Path | None) -> Profile:
+    """The agent's settings: those of a profile, else the ones the checkpoint was trained under, else the defaults.
+
+    Raises:
+        ConfigError: if profile, setting or strategy is unknown.
+    """
+    from pipelines.cli.session import parse_settings
+    from visor_core.agent.strategies import preset
+    from visor_core.config import apply_overrides
+
+    if profile:
+        settled = resolve_profile(profile, settings)
+    else:
+        trained = read_lineage(checkpoint).get("configuration") if checkpoint else None
+        settled = apply_overrides(trained or {"name": "default"}, parse_settings(settings), "the checkpoint's settings")
+    if strategy:
+        settled = settled.model_copy(update={"agent": preset(strategy, settled.agent)})
+    return settled
+
+
+def choose_policy(
+    index: PageIndex, checkpoint: Path | None, endpoint: str, model: str, api_key: str, engine: str, profile: Profile
+) -> Policy:
+    """The policy of a checkpoint or an endpoint.
+
+    Raises:
+        ConfigError: if an endpoint has no model name, or the engine is unknown.
+        PolicyError: if it cannot be loaded.
+    """
+    from visor_core.policies.load import load_policy
+
+    if engine not in ("transformers", "vllm"):
+        raise ConfigError(f"--engine {engine!r} is not one of transformers, vllm")
+    if endpoint:
+        if not model:
+            raise ConfigError("--endpoint needs --model NAME: the name the server knows the model by")
+        return load_policy(model, index, base_url=endpoint, api_key=api_key or None)
+    if api_key or model:
+        raise ConfigError("--model and --api-key belong to --endpoint URL: a checkpoint needs neither")
+    assert checkpoint is not None
+    return load_policy(checkpoint, index, engine=engine, dtype=profile.model.dtype)
+
+
+def warn_about_nano(checkpoint: Path | None, corpus: str) -> None:
+    """Say so when the embedded model is asked about documents it cannot read."""
+    if checkpoint and read_lineage(checkpoint).get("profile") == "nano" and not corpus.startswith("nano"):
+        errors.print(
+            "note: the embedded model reads the synthetic nano documents only; for your own documents give"
+            " --endpoint URL --model NAME, or a checkpoint of a pretrained model",
+            style="yellow",
+            soft_wrap=True,
+        )
+
+
+def _encoder(checkpoint: Path, index_at: Callable[[str], PageIndex]):  # type: ignore[no-untyped-def]
+    """Index tag → (prompt → token ids) under a checkpoint's processor."""
+    from transformers import AutoProcessor
+
+    from visor_core.policies.encoding import Encoder
+
+    processor = AutoProcessor.from_pretrained(checkpoint)
+
+    def at(tag: str):  # type: ignore[no-untyped-def]
+        encoder = Encoder(processor, index_at(tag))
+        return lambda prompt: encoder.encode(prompt).input_ids
+
+    return at
+
+
+def _print_turn(state: EpisodeState) -> None:
+    """One finished turn: what was thought and done, and what came back."""
+    turn = state.turns[-1]
+    action, seen = turn.action, turn.observation
+    what = {
+        "search": f"search “{action.text}”",
+        "crop": f"crop {list(action.box or ())}",
+        "select": f"select {action.choice}",
+        "answer": "answer",
+        "invalid": f"not understood: {action.text}",
+    }[action.kind]
+    came = {
+        "page": "page shown",
+        "candidates": f"{len(seen.images)} candidates shown",
+        "crop": "region shown",
+        "retry": f"asked to retry: {seen.fault}",
+        "exhausted": "no page left to show",
+        "final": "done",
+    }[seen.kind]
+    where = ", ".join(f"{entry.document} page {entry.page}" for entry in turn.evidence_added)
+    forced = " (forced)" if turn.forced else ""
+    console.print(f"[bold]{turn.index}[/bold] {escape(what)}{forced} → {escape(came)}", soft_wrap=True)
+    if action.thought:
+        console.print(f"  [dim]{escape(' '.join(action.thought.split()))}[/dim]", soft_wrap=True)
+    if where:
+        console.print(f"  [dim]noted: {escape(where)}[/dim]", soft_wrap=True)
+
+
+def _print_answer(episode: Trajectory) -> None:
+    console.print(f"\n[bold]{escape(episode.answer or '(no answer)')}[/bold]", soft_wrap=True)
+    for citation in episode.citations:
+        box = citation.box
+        where = "" if box is None else f", box {box.x0:.2f} {box.y0:.2f} {box.x1:.2f} {box.y1:.2f}"
+        console.print(f"  {escape(citation.document)}, page {citation.page}{where}", soft_wrap=True)
+    tokens = sum(turn.completion.prompt_tokens for turn in episode.turns)
+    console.print(
+        f"[dim]{len(episode.turns)} turns, {tokens} prompt tokens, {episode.seconds:.1f} s, {episode.outcome}[/dim]"
+    )
