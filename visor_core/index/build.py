@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,12 @@ from visor_core.geometry import shown_size
 from visor_core.index.corpus import KEYS, Corpus, delete_by, quoted, rows, upsert
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
 from visor_core.index.pages import pages_version
-from visor_core.index.passages import passage_key, windows
+from visor_core.index.passages import normalised, passage_key, windows
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
+NGRAM = 5
 _EMBED_BATCH = 64
 
 
@@ -78,8 +78,7 @@ def build_index(
         source = _Pictures(corpus, readable, config, renderer, passwords)
         embedded = sum(_fill_column(corpus, e, readable, source, progress) for e in embedders)
         _drop_stale_columns(corpus, embedders)
-        for name in ("pages", "passages"):
-            _index_text(corpus, name)
+        _index_text(corpus)
         vectors = tuple(_vector_column(corpus, e, config) for e in embedders)
         manifest = _manifest(corpus, documents, vectors, config, renderer, tag)
         changed = not _published(corpus, manifest)
@@ -164,18 +163,15 @@ def _update_passages(corpus: Corpus, readable: dict[str, dict[str, Any]], config
         )
         records = []
         for page in sorted(pages, key=lambda p: p["page_id"]):
-            cut = windows(page["text"].split(), config.passage_words, config.passage_overlap) or [""]
+            context = context_of(readable[page["document_id"]])
+            cut = windows(page["text"].split(), config.passage_words, config.passage_overlap)
+            whole = normalised(f"{context} {page['text']}" if page["text"].strip() else "")
+            common = {name: page[name] for name in ("page_id", "document_id", "partition", "page")}
+            common["passage_key"] = wanted[page["page_id"]]
+            texts: list[tuple[str | None, str | None]] = [(None, whole), *((text, None) for text in cut)]
             records += [
-                {
-                    "passage_id": f"{page['page_id']}#{number:04d}",
-                    "page_id": page["page_id"],
-                    "document_id": page["document_id"],
-                    "partition": page["partition"],
-                    "page": page["page"],
-                    "text": text,
-                    "passage_key": wanted[page["page_id"]],
-                }
-                for number, text in enumerate(cut)
+                {"passage_id": f"{page['page_id']}#{number:04d}", "text": text, "page_text": page_text, **common}
+                for number, (text, page_text) in enumerate(texts)
             ]
         upsert(table, "passages", records)
 
@@ -238,21 +234,35 @@ def _drop_stale_columns(corpus: Corpus, embedders: Sequence[Embedder]) -> None:
         table.drop_columns(stale)
 
 
-def _index_text(corpus: Corpus, name: str) -> None:
-    """(Re)build a table's full text index if rows changed since."""
-    table = corpus.table(name)
-    existing = [i for i in table.list_indices() if i.columns == ["text"]]
-    if existing:
-        stats = table.index_stats(existing[0].name)
-        settled = stats is not None and stats.num_unindexed_rows == 0 and stats.num_indexed_rows == table.count_rows()
-        if settled:
-            return
+def _index_text(corpus: Corpus) -> None:
+    """(Re)build the full text indexes if rows changed since: stemmed words of windows, 5-grams of whole pages."""
+    table = corpus.table("passages")
     if table.count_rows() == 0:
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        table.optimize()
-        table.create_index("text", config=FTS(stem=True, remove_stop_words=False, with_position=False), replace=True)
+    configurations = {
+        "text": FTS(stem=True, remove_stop_words=True, with_position=False),
+        "page_text": FTS(
+            base_tokenizer="ngram",
+            ngram_min_length=NGRAM,
+            ngram_max_length=NGRAM,
+            stem=False,
+            remove_stop_words=False,
+            with_position=False,
+        ),
+    }
+    existing = {i.columns[0]: i.name for i in table.list_indices() if len(i.columns) == 1}
+    settled = [_settled(table, existing[column]) for column in configurations if column in existing]
+    if len(settled) == len(configurations) and all(settled):
+        return
+    table.optimize()
+    for column, configuration in configurations.items():
+        table.create_index(column, config=configuration, replace=True)
+
+
+def _settled(table: Any, index: str) -> bool:
+    """Whether an index covers exactly the rows of its table."""
+    stats = table.index_stats(index)
+    return stats is not None and stats.num_unindexed_rows == 0 and stats.num_indexed_rows == table.count_rows()
 
 
 def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> VectorColumn:
@@ -269,14 +279,9 @@ def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> V
             partial = path.with_suffix(".partial")
             partial.write_bytes(content)
             partial.replace(path)
-    indexed = any(i.columns == [column] for i in table.list_indices())
     if table.count_rows() > config.ann_rows:
-        unindexed = 1
-        if indexed:
-            name = next(i.name for i in table.list_indices() if i.columns == [column])
-            stats = table.index_stats(name)
-            unindexed = stats.num_unindexed_rows if stats is not None else 1
-        if unindexed:
+        names = [i.name for i in table.list_indices() if i.columns == [column]]
+        if not (names and _settled(table, names[0])):
             table.create_index(column, config=IvfRq(distance_type="cosine"), replace=True)
     return VectorColumn(
         column,

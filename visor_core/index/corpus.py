@@ -76,6 +76,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("partition", pa.string()),
             pa.field("page", pa.int32()),
             pa.field("text", pa.string()),
+            pa.field("page_text", pa.string()),
             pa.field("passage_key", pa.string()),
         ]
     ),

@@ -1,9 +1,23 @@
-"""Passages: overlapping windows of a page's words, so that a long page is found by a few of its lines."""
+"""What full text search reads: overlapping windows of a page's words, and the whole page as normalised words.
+
+Windows find a long page by a few of its lines; they are searched by stemmed words. The whole page, with the words that
+say which document it belongs to, is searched by character 5-grams of its words, which forgive inflection, compounds and
+misread characters: on real reports the single best ranking (tests/benchmarks/bench_recall.py).
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
+
+_WORD = re.compile(r"[^\W_]+")
+_STOP = frozenset(
+    _WORD.findall(
+        "a an and are as at be by did do does for from has have how in is it its of on or than that the their then "
+        "there these this those to was were what when where which who why will with"
+    )
+)
 
 
 def windows(words: Sequence[str], size: int, overlap: int) -> list[str]:
@@ -23,6 +37,34 @@ def windows(words: Sequence[str], size: int, overlap: int) -> list[str]:
     return [" ".join(words[start : start + size]) for start in starts]
 
 
+def normalised(text: str) -> str:
+    """Lower-case words, one space around each, so that an n-gram knows where a word begins and ends.
+
+    >>> normalised("Net-revenue (2023)")
+    ' net revenue 2023 '
+    """
+    return f" {' '.join(_WORD.findall(text.lower()))} "
+
+
+def content_words(query: str) -> list[str]:
+    """The words of a query that say something; all of them if none does.
+
+    >>> content_words("What is the net revenue?")
+    ['net', 'revenue']
+    """
+    words = _WORD.findall(query.lower())
+    return [w for w in words if w not in _STOP] or words
+
+
+def mentioned_pages(query: str) -> set[int]:
+    """Page numbers a query names.
+
+    >>> sorted(mentioned_pages("the chart on page 5 and slide 12"))
+    [5, 12]
+    """
+    return {int(n) for n in re.findall(r"\b(?:page|slide|p\.)\s*([0-9]{1,5})\b", query.lower())}
+
+
 def passage_key(content_hash: str, context: str, size: int, overlap: int) -> str:
     """What decides a page's passages; a page whose passages carry another key gets new ones."""
-    return hashlib.sha256(f"1 {content_hash} {context} {size} {overlap}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"2 {content_hash} {context} {size} {overlap}".encode()).hexdigest()[:16]

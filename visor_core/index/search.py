@@ -27,6 +27,7 @@ from visor_core.index.corpus import Corpus, quoted, rows
 from visor_core.index.embedders import Embedder, load_embedder
 from visor_core.index.fusion import reciprocal_rank_fusion
 from visor_core.index.multivector import max_sim_many, order_by_score
+from visor_core.index.passages import content_words, mentioned_pages, normalised
 from visor_core.index.records import Document, Hit, Page, page_id_of, parse_pages, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS
 from visor_core.index.snippets import snippet
@@ -51,6 +52,8 @@ PAGE_COLUMNS = (
     "dpi",
     "problem",
 )
+WEIGHTS = {"text": 2.0}
+"""Weights of the rankings in the fusion, 1 where none is given; chosen on half of the documents of bench_recall."""
 _REMEMBERED_SEARCHES = 20_000
 _REMEMBERED_PAGES = 4_096
 
@@ -175,7 +178,7 @@ class PageIndex:
         Args:
             query: words; an empty query finds nothing.
             k: most hits.
-            mode: `text` (BM25 over pages and passages), `vector` (all vector columns) or `hybrid` (both).
+            mode: `text` (BM25 over whole pages and their passages), `vector` (all vector columns) or `hybrid`.
             partition: restrict to this partition; "" means all.
             document: restrict to one document, by id or file name.
             pages: restrict to pages, as `3-7` or (first, last).
@@ -223,14 +226,20 @@ class PageIndex:
             return []
         depth = max(50, 5 * k)
         rankings: dict[str, list[str]] = {}
-        if mode != "vector":
-            rankings["text"] = self._text("pages", query, depth, condition)
-            rankings["passages"] = self._text("passages", query, 2 * depth, condition)[:depth]
+        words = content_words(query)
+        if mode != "vector" and words:
+            rankings["text"] = self._text("page_text", normalised(" ".join(words)), depth, condition)
+            rankings["passages"] = self._text("text", " ".join(words), 2 * depth, condition)[:depth]
         if mode != "text":
             for vector in self.manifest.vectors:
                 ranked = self._vector(vector, query, depth, condition)
                 rankings[vector.name] = [page_id for page_id, _ in ranked]
-        fused = reciprocal_rank_fusion(rankings)[:k]
+        named = mentioned_pages(query)
+        fused = reciprocal_rank_fusion(rankings, WEIGHTS)
+        if named:
+            rankings["number"] = [page_id for page_id, _ in fused if split_page_id(page_id)[1] in named]
+            fused = reciprocal_rank_fusion(rankings, WEIGHTS)
+        fused = fused[:k]
         found = self._pages_by_id([page_id for page_id, _ in fused])
         hits = []
         for page_id, score in fused:
@@ -241,9 +250,9 @@ class PageIndex:
             )
         return hits
 
-    def _text(self, table: str, query: str, depth: int, condition: str) -> list[str]:
-        """Page ids by BM25, best first, each once."""
-        request = self._tables[table].search(query, query_type="fts", fts_columns="text")
+    def _text(self, column: str, query: str, depth: int, condition: str) -> list[str]:
+        """Page ids by BM25 over a column of passages, best first, each once."""
+        request = self._tables["passages"].search(query, query_type="fts", fts_columns=column)
         request = request.select(["page_id", "_score"]).limit(depth)
         if condition:
             request = request.where(condition, prefilter=True)
