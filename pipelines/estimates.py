@@ -127,7 +127,7 @@ def _pretrained(profile: Profile, cost: dict[str, Any], pages: int) -> list[Stag
         ),
         StageEstimate(
             "teacher_trajectories",
-            f"{profile.teacher.trajectories:,} kept, twice as many asked of the teacher's endpoint",
+            f"{profile.teacher.trajectories:,} kept of twice as many",
             tokens=2 * profile.teacher.trajectories * turns * per_turn,
         ),
         StageEstimate(

@@ -157,7 +157,7 @@ def lacking(profile: Profile, machine: Machine) -> list[str]:
             faults.append(f"the package {module} ({PACKAGE_REMEDIES.get(module, f'pip install {module}')})")
     for embedder in profile.index.embedders:
         module, remedy = EMBEDDER_PACKAGES.get(embedder.partition(":")[0], ("", ""))
-        if module and not importable(module):
+        if module and module not in modules and not importable(module):
             faults.append(f"the package {module} for the embedder {embedder} ({remedy})")
     needed = profile.model.min_gpu_gib
     largest = max((gpu.memory_gib for gpu in machine.gpus), default=0.0)

@@ -58,12 +58,11 @@ def ask(
     settings: list[str] = SETTINGS,
 ) -> None:
     """Answer a question: prints each turn, the answer and its evidence, and writes an HTML page with the pictures."""
-    from visor_core.trajectories.viewer import episode_html
-
     from visor_core.agent.environment import Environment
     from visor_core.agent.episode import rollouts_of, run_episode
     from visor_core.questions import Question
     from visor_core.trajectories.store import TrajectoryWriter
+    from visor_core.trajectories.viewer import episode_html
 
     if not question.strip():
         raise ConfigError("the question is empty")

@@ -23,6 +23,7 @@ TAG = typer.Option("latest", "--tag", help="Index tag to read.")
 PROFILE = typer.Option("", "--profile", help="Profile whose document and index settings apply; none: the defaults.")
 SETTINGS = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated.")
 MODES = ("text", "vector", "hybrid")
+LABELS = {"text": "full text (BM25)", "vector": "vectors", "hybrid": "hybrid"}
 
 
 def register(app: typer.Typer) -> None:
@@ -147,7 +148,7 @@ def recall(
     with progress_bar() as bar:
         for way in ways:
             for scope in ("whole corpus", "right document"):
-                name = f"{'BM25' if way == 'text' else way}, {scope}"
+                name = f"{LABELS[way]}, {scope}"
                 task = bar.add_task(name, total=len(asked))
                 step: Callable[[int, int], None] = lambda done, _, task=task: bar.update(task, completed=done)  # noqa: E731
                 finder = _finder(index, way, within_document=scope == "right document")

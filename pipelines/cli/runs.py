@@ -1,9 +1,137 @@
-"""Commands of this group."""
+"""`visor run` and `visor ui`: materialize the asset graph, and look at it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
+import yaml
+from rich.table import Table
+
+from pipelines.cli.session import console, home_of, resolve_profile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipelines.estimates import StageEstimate
+    from pipelines.run import RunSummary
+    from visor_core.config import Home, Profile
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
+    app.command()(run)
+
+
+def run(
+    context: typer.Context,
+    profile: str = typer.Option("nano", "--profile", help="Profile: a name, or a YAML file."),
+    select: list[str] = typer.Option([], "--select", help="Only this asset and what it needs; may be repeated."),
+    corpus: str = typer.Option("", "--corpus", help="For the assets of one corpus: which one."),
+    force: bool = typer.Option(False, "--force", help="Build the selected assets anew."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the resolved profile and an estimate, run nothing."),
+    settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
+) -> None:
+    """Materialize the asset graph: whatever is stale, in order, with a summary at the end."""
+    from pipelines import preflight
+
+    home = home_of(context)
+    resolved = resolve_profile(profile, settings)
+    if dry_run:
+        _print_plan(resolved, home)
+        return
+    preflight.require(resolved, preflight.inspect_machine(home.root))
+    from pipelines.run import run_graph
+
+    summary = run_graph(resolved, home, select, corpus=corpus, force=force)
+    _print_summary(summary)
+    _print_next(_write_report(home), home)
+
+
+def _print_plan(profile: Profile, home: Home) -> None:
+    """The resolved profile as YAML, then what it would cost and what is missing for it."""
+    from pipelines import preflight
+    from pipelines.estimates import DEFAULT_PAGES, estimate, training_memory_gib, unit_costs
+
+    print(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False), end="")
+    machine = preflight.inspect_machine(home.root)
+    stages = estimate(profile)
+    source = unit_costs()["nano" if profile.nano else "pretrained"]["source"]
+    console.print()
+    console.print(_estimate_table(stages))
+    console.print(f"[dim]Unit costs: {source}[/dim]", soft_wrap=True)
+    if not profile.nano:
+        console.print(
+            f"[dim]For a corpus of {DEFAULT_PAGES:,} pages. Training all parameters needs about"
+            f" {training_memory_gib(profile):.0f} GiB of GPU memory over all GPUs, activations apart.[/dim]",
+            soft_wrap=True,
+        )
+    disk = sum(stage.disk_gib for stage in stages)
+    if disk > machine.disk_gib:
+        console.print(f"Disk: {disk:.1f} GiB wanted, {machine.disk_gib:.1f} GiB free for {home.root}", soft_wrap=True)
+    for fault in preflight.lacking(profile, machine):
+        console.print(f"missing here: {fault}", markup=False, soft_wrap=True)
+
+
+def _estimate_table(stages: list[StageEstimate]) -> Table:
+    table = Table(title="Estimate", title_justify="left", box=None, show_footer=True)
+    totals = [
+        sum(getattr(stage, field) for stage in stages) for field in ("seconds", "gpu_hours", "tokens", "disk_gib")
+    ]
+    table.add_column("stage", footer="all", overflow="fold")
+    table.add_column("work", overflow="fold")
+    for name, total in zip(("CPU time", "GPU hours", "tokens", "disk GiB"), _cells(*totals), strict=True):
+        table.add_column(name, justify="right", footer=total, no_wrap=True)
+    for stage in stages:
+        table.add_row(stage.stage, stage.work, *_cells(stage.seconds, stage.gpu_hours, stage.tokens, stage.disk_gib))
+    table.add_section()
+    totals = [
+        sum(getattr(stage, field) for stage in stages) for field in ("seconds", "gpu_hours", "tokens", "disk_gib")
+    ]
+    table.add_row("all", "", *_cells(*totals))
+    return table
+
+
+def _cells(seconds: float, gpu_hours: float, tokens: float, disk_gib: float) -> list[str]:
+    def shown(value: float, text: str) -> str:
+        return text if value else ""
+
+    minutes = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return [
+        shown(seconds, minutes),
+        shown(gpu_hours, f"{gpu_hours:.1f}"),
+        shown(tokens, f"{tokens / 1e6:.2f} M"),
+        shown(disk_gib, f"{disk_gib:.2f}"),
+    ]
+
+
+def _print_summary(summary: RunSummary) -> None:
+    from pipelines.display import clock, figures_text
+
+    table = Table(title=f"Profile {summary.profile}: {clock(summary.seconds)}", title_justify="left", box=None)
+    for column in ("stage", "time", "", "key figures"):
+        table.add_column(column, justify="right" if column == "time" else "left", overflow="fold")
+    for result in summary.results:
+        seconds = clock(result.seconds) if result.state != "unchanged" else ""
+        table.add_row(str(result.node), seconds, result.state, figures_text(result.figures))
+    console.print(table)
+    if not summary.built:
+        console.print("Nothing was stale: everything is as the last run left it.")
+
+
+def _write_report(home: Home) -> Path:
+    from pipelines.reporting import gather_report
+    from visor_core.evaluation.report import write_report
+
+    return write_report(home.reports / "report.html", gather_report(home))
+
+
+def _print_next(report: Path, home: Home) -> None:
+    console.print("\nWhere to look next")
+    for what, how in (
+        ("the report", f"xdg-open {report}"),
+        ("Dagster and MLflow in the browser", "make ui"),
+        ("an episode", "visor ask … --corpus nano-development"),
+        ("your own documents", 'visor ingest PATH, then visor search "…"'),
+    ):
+        console.print(f"  {what:<36}{how}", markup=False, soft_wrap=True)

@@ -1,0 +1,141 @@
+"""`visor eval` and `visor report`: a policy measured on a question set, and everything measured so far on one page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+
+from pipelines.cli import asking
+from pipelines.cli.session import console, home_of, open_index, progress_bar
+from visor_core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from visor_core.config import Home
+    from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions
+    from visor_core.evaluation.results import BenchmarkResult
+    from visor_core.index import PageIndex
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("eval")(evaluate)
+    app.command()(report)
+
+
+def evaluate(
+    context: typer.Context,
+    questions: Path | None = typer.Option(None, help="Question file.", show_default="the asset questions"),
+    benchmark: str = typer.Option("nano", help="Its form: nano, mmlongbench, vidoseek or slidevqa."),
+    split: str = typer.Option("development", help="Split of nano questions."),
+    corpus: str = typer.Option(
+        "", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark"
+    ),
+    tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
+    checkpoint: Path | None = asking.CHECKPOINT,
+    endpoint: str = asking.ENDPOINT,
+    model: str = asking.MODEL,
+    api_key: str = asking.API_KEY,
+    engine: str = asking.ENGINE,
+    profile: str = asking.AGENT_PROFILE,
+    strategy: str = asking.STRATEGY,
+    settings: list[str] = asking.SETTINGS,
+    temperature: float = typer.Option(0.0, min=0.0, help="Sampling temperature; 0 is greedy."),
+    limit: int | None = typer.Option(None, min=1, help="Only the first questions."),
+    seed: int = typer.Option(0, help="Seed of the sampling noise."),
+    label: str = typer.Option("", help="Name of the result.", show_default="the policy and the benchmark"),
+) -> None:
+    """Measure a policy on a benchmark: answers, supported success, turns, tokens. Goes on where it was stopped."""
+    from visor_core.agent.environment import Environment
+    from visor_core.evaluation.runner import evaluate as run_evaluation
+
+    home = home_of(context)
+    folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
+    settled = asking.agent_profile(profile, settings, strategy, folder)
+    name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
+    index = open_index(home, name, tag, settled)
+    found = _read(home, benchmark, questions, split, name, index)
+    policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled)
+    config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
+    wanted = min(len(found.questions), limit or len(found.questions))
+    with progress_bar() as bar:
+        task = bar.add_task("episodes", total=wanted)
+        result = run_evaluation(
+            policy,
+            Environment(index, settled.agent, settled.index),
+            found.questions,
+            config,
+            seed=seed,
+            store=home.root / "evaluations" / "trajectories",
+            progress=lambda done, _: bar.update(task, completed=done),
+        )
+    label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
+    path = home.root / "evaluations" / f"{re.sub(r'[^A-Za-z0-9.=-]+', '-', label)}.json"
+    result.save(path)
+    if found.left_out:
+        console.print(f"{len(found.left_out)} questions left out: their document is not in corpus {name}")
+    console.print(result_table({label: result}))
+    console.print(f"kept as {path}; `visor report` shows all results on one page", soft_wrap=True)
+
+
+def report(
+    context: typer.Context,
+    output: Path | None = typer.Option(None, help="HTML file to write.", show_default="VISOR_HOME/reports/report.html"),
+) -> None:
+    """Write one HTML page with every stage, result, curve and some episodes of this VISOR_HOME."""
+    from pipelines.reporting import gather_report
+    from visor_core.evaluation.report import write_report
+
+    home = home_of(context)
+    path = write_report(output or home.reports / "report.html", gather_report(home))
+    console.print(f"report: {path}", soft_wrap=True)
+
+
+def result_table(results: dict[str, BenchmarkResult]) -> Table:
+    """The figures of evaluations, one row each."""
+    table = Table(title="95 % Wilson intervals in brackets", title_justify="left")
+    for column in ("policy", "questions", "answers right", "supported", "shortcuts", "turns", "tokens a turn"):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    for label, result in results.items():
+        figures = result.metrics()
+        table.add_row(
+            label,
+            str(len(result.episodes)),
+            str(result.accuracy),
+            str(result.supported_success),
+            f"{result.shortcut_rate.estimate:.3f}",
+            f"{figures['turns']:.2f}",
+            f"{figures['prompt_tokens_per_turn']:.0f}",
+        )
+    return table
+
+
+def _read(
+    home: Home, benchmark: str, path: Path | None, split: str, corpus: str, index: PageIndex
+) -> BenchmarkQuestions:
+    """The questions of a benchmark, resolved against the corpus.
+
+    Raises:
+        ConfigError: if the benchmark is unknown.
+        DataError: if its file is missing.
+    """
+    from visor_core.evaluation.benchmarks import READERS, nano
+    from visor_core.evaluation.benchmarks.resolve import PageResolver
+
+    if benchmark == "nano":
+        return nano.read(path or _nano_questions(home, corpus), split)
+    if benchmark not in READERS:
+        raise ConfigError(f"--benchmark {benchmark!r} is not one of nano, {', '.join(READERS)}")
+    if path is None:
+        raise DataError(f"--benchmark {benchmark} needs --questions FILE")
+    return READERS[benchmark](path, PageResolver(d for d in index.documents() if d.status == "ok"))
+
+
+def _nano_questions(home: Home, corpus: str) -> Path:
+    """The file of the asset `questions` for a corpus."""
+    from assets_defs.stage import Node, read_record
+
+    return read_record(home, Node("questions", corpus)).folder(home) / "questions.parquet"

@@ -1,0 +1,147 @@
+"""What `visor report` shows of a VISOR_HOME: the stages in force, evaluations, training curves and sample episodes.
+
+Reads records, metrics and trajectories that the stages left behind; computes nothing new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from assets_defs.progress import read_metrics
+from assets_defs.stage import Record, stage_folder
+from pipelines.display import figures_text
+from pipelines.graph import ORDER
+from visor_core.agent.trajectory import Trajectory
+from visor_core.config import Home
+from visor_core.errors import DataError, SearchIndexError
+from visor_core.evaluation.charts import Series
+from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage
+from visor_core.evaluation.results import BenchmarkResult, read_result
+
+CURVES = ("loss", "reward", "supported", "accuracy", "kl", "entropy", "mean_reward", "recall", "completion_tokens")
+SAMPLES = 3
+POINTS = 400
+
+
+def gather_report(home: Home) -> Report:
+    """The report of everything in force.
+
+    Raises:
+        DataError: if nothing was made or evaluated yet.
+    """
+    records = find_records(home)
+    results = find_results(home, records)
+    if not records and not results:
+        raise DataError(f"nothing to report under {home.root} yet: `visor run` or `visor eval` first")
+    newest = max((record.created for record in records), default="")
+    return Report(
+        title="VISOR",
+        subtitle=f"{home.root}{', last stage ' + newest if newest else ''}",
+        stages=[Stage(_name(r), r.seconds, {"": figures_text(r.figures, limit=8)}) for r in records],
+        results=results,
+        curves=[curve for record in records for curve in curves_of(home, record)],
+        episodes=sample_episodes(home),
+        notes=_notes(records),
+    )
+
+
+def find_records(home: Home) -> list[Record]:
+    """The records in force, stages in graph order, partitions by name."""
+    found = []
+    for path in (home.root / "assets").glob("**/current.json"):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found.append(Record(**data))
+    order = {name: number for number, name in enumerate(ORDER)}
+    return sorted(found, key=lambda r: (order.get(r.stage, len(order)), r.partition))
+
+
+def find_results(home: Home, records: Iterable[Record]) -> dict[str, BenchmarkResult]:
+    """Evaluations by label: those of the asset benchmark_results first, then those of `visor eval`."""
+    folders = [r.folder(home) for r in records if r.stage == "benchmark_results"] + [home.root / "evaluations"]
+    results = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.json")):
+            if "metrics" in (data := json.loads(path.read_text(encoding="utf-8"))) and "episodes" in data:
+                results[path.stem] = read_result(path)
+    return results
+
+
+def curves_of(home: Home, record: Record) -> list[Curve]:
+    """The training curves of a stage, one chart a quantity and one line a phase."""
+    folder = stage_folder(home, _node(record)) / record.fingerprint
+    rows = read_metrics(folder)
+    curves = []
+    for key in CURVES:
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for number, row in enumerate(rows):
+            value = row.get(key)
+            if isinstance(value, int | float):
+                lines.setdefault(str(row.get("phase", "") or key), []).append((float(row.get("step", number)), value))
+        if lines:
+            series = tuple(Series(name, tuple(_thinned(points))) for name, points in lines.items())
+            curves.append(Curve(f"{_name(record)}: {key}", series))
+    return curves
+
+
+def sample_episodes(home: Home) -> list[SampleEpisode]:
+    """The newest episodes kept, with their pictures, as far as their index is still there."""
+    from visor_core.index import PageIndex
+    from visor_core.trajectories.store import read_trajectories
+    from visor_core.trajectories.viewer import episode_html
+
+    stores = [path.parent for path in home.root.glob("**/segments") if path.is_dir()]
+    stores.sort(key=lambda path: (path / "segments").stat().st_mtime, reverse=True)
+    indexes: dict[str, PageIndex | None] = {}
+    samples: list[SampleEpisode] = []
+    for store in stores:
+        for episode in _varied(read_trajectories(store)):
+            if episode.index_tag not in indexes:
+                indexes[episode.index_tag] = _find_index(home, episode.index_tag)
+            index = indexes[episode.index_tag]
+            if index is not None and len(samples) < SAMPLES:
+                samples.append(SampleEpisode(_title(episode), episode_html(episode, index)))
+    return samples
+
+
+def _varied(episodes: list[Trajectory]) -> list[Trajectory]:
+    """A few episodes worth looking at: with a crop first, longer ones first."""
+    crops = {id(e): any(t.action.kind == "crop" for t in e.turns) for e in episodes}
+    return sorted(episodes, key=lambda e: (not crops[id(e)], -len(e.turns), e.trajectory_id))[:SAMPLES]
+
+
+def _title(episode: Trajectory) -> str:
+    return f"{episode.question.question} → {episode.answer or episode.outcome} ({len(episode.turns)} turns)"
+
+
+def _find_index(home: Home, tag: str):  # type: ignore[no-untyped-def]
+    """The corpus that holds an index tag, opened; None if no corpus does any more."""
+    from visor_core.index import PageIndex
+
+    for path in sorted((home.root / "corpora").glob(f"*/tags/{tag}.json")):
+        try:
+            return PageIndex.open(path.parents[1], tag)
+        except SearchIndexError:
+            continue
+    return None
+
+
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most `POINTS` points of a long curve, evenly."""
+    stride = -(-len(points) // POINTS)
+    return points[::stride]
+
+
+def _node(record: Record):  # type: ignore[no-untyped-def]
+    from assets_defs.stage import Node
+
+    return Node(record.stage, record.partition)
+
+
+def _name(record: Record) -> str:
+    return f"{record.stage} ({record.partition})" if record.partition else record.stage
+
+
+def _notes(records: list[Record]) -> list[str]:
+    versions = ", ".join(f"{_name(r)} {r.data_version}" for r in records)
+    return [f"Data versions: {versions}"] if records else []
