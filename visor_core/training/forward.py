@@ -125,7 +125,9 @@ def prepare(
 
 
 def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) -> None:
-    """Let `model(row_batch=ModelInputs)` return `(log_probs (B, C), entropies (B, C))`; other calls are unchanged.
+    """Let `model(row_batch=ModelInputs)` return log-probabilities, entropies and hits, (B, C) each; else unchanged.
+
+    A hit is 1 where the sampled token is also the most probable one.
 
     Args:
         model: the unwrapped Hugging Face model (below PEFT).
@@ -143,10 +145,10 @@ def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) ->
         states = _backbone(self, row_batch, as_features)
         batch = row_batch.batch
         selected = states.flatten(0, 1)[batch.positions]
-        log_probs, entropies = _project(self, selected, batch.targets, temperature, banned)
+        projected = _project(self, selected, batch.targets, temperature, banned)
         shape = (batch.input_ids.shape[0], batch.completion_width)
         scattered = []
-        for values in (log_probs, entropies):
+        for values in projected:
             flat = values.new_zeros(shape[0] * shape[1]).index_copy(0, batch.slots, values)
             scattered.append(flat.view(shape))
         if not batch.images and torch.is_grad_enabled() and torch.distributed.is_initialized():
@@ -182,19 +184,22 @@ def _expects_tuple(model: Any) -> bool:
     return "idefics" not in model.config.model_type and "smolvlm" not in model.config.model_type
 
 
-def _project(model: Any, states: Tensor, targets: Tensor, temperature: float, banned: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, H) states → (n,) log-probabilities of the targets and (n,) entropies, in float32."""
+def _project(
+    model: Any, states: Tensor, targets: Tensor, temperature: float, banned: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(n, H) states → log-probabilities of the targets, entropies and hits, (n,) each, in float32."""
     head = model.get_output_embeddings()
     banned = banned.to(states.device)
 
-    def score(chunk: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def score(chunk: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with torch.autocast(chunk.device.type, enabled=False):
             bias = None if head.bias is None else head.bias.float()
             logits = F.linear(chunk.float(), head.weight.float(), bias) / temperature
             logits = logits.index_fill(1, banned, FORBIDDEN_LOGIT)
             log_probs = torch.log_softmax(logits, dim=-1)
             entropy = -(log_probs.exp() * log_probs).sum(-1)
-        return log_probs.gather(1, wanted.unsqueeze(1)).squeeze(1), entropy
+            hits = (logits.argmax(-1) == wanted).float()
+        return log_probs.gather(1, wanted.unsqueeze(1)).squeeze(1), entropy, hits
 
     size = max(1, CHUNK_ELEMENTS // head.weight.shape[0])
     if len(targets) <= size:
@@ -203,8 +208,8 @@ def _project(model: Any, states: Tensor, targets: Tensor, temperature: float, ba
         checkpoint(score, chunk, wanted, use_reentrant=False)
         for chunk, wanted in zip(states.split(size), targets.split(size), strict=True)
     ]
-    log_probs, entropies = zip(*parts, strict=True)
-    return torch.cat(log_probs), torch.cat(entropies)
+    log_probs, entropies, hits = zip(*parts, strict=True)
+    return torch.cat(log_probs), torch.cat(entropies), torch.cat(hits)
 
 
 def _touch(model: Any) -> Tensor:

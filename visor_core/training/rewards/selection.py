@@ -13,11 +13,15 @@ from visor_core.training.rewards.base import RewardContext
 
 def selections(trajectory: Trajectory) -> list[tuple[tuple[str, ...], str]]:
     """(candidates offered, page picked) for every search that offered candidates and was followed by a pick."""
-    pairs = []
-    for before, after in zip(trajectory.turns, trajectory.turns[1:], strict=False):
-        if before.observation.kind == "candidates" and after.observation.kind == "page" and after.observation.images:
-            candidates = tuple(image.page_id for image in before.observation.images)
-            pairs.append((candidates, after.observation.images[0].page_id))
+    pairs: list[tuple[tuple[str, ...], str]] = []
+    candidates: tuple[str, ...] = ()
+    for turn in trajectory.turns:
+        pages = tuple(image.page_id for image in turn.observation.images)
+        if turn.observation.kind == "candidates":
+            candidates = pages
+        elif turn.action.kind == "select" and candidates and pages:
+            pairs.append((candidates, pages[0]))
+            candidates = ()
     return pairs
 
 

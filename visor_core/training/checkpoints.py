@@ -1,0 +1,88 @@
+"""Checkpoints of a run: which is complete, where to resume, and the final Hugging Face folder.
+
+The Trainer writes `checkpoint-N` in place; a kill in the middle leaves a torn folder. A marker written last, by an
+atomic rename, says that a folder is complete; torn ones are removed before resuming.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from visor_core.errors import DataError
+
+MARKER = "complete.json"
+FINAL = "final"
+
+OnStep = Callable[[dict[str, float]], None]
+OnCheckpoint = Callable[[Path, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training stage hands on: the final Hugging Face folder, steps done and the last step's metrics."""
+
+    checkpoint: Path
+    steps: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    checkpoints: tuple[Path, ...] = ()
+
+
+def mark_complete(folder: Path, step: int, metrics: dict[str, float]) -> None:
+    """Write the marker that ends a checkpoint."""
+    partial = folder / f"{MARKER}.partial"
+    partial.write_text(json.dumps({"step": step, "metrics": metrics}, sort_keys=True), encoding="utf-8")
+    partial.rename(folder / MARKER)
+
+
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint folder's name."""
+    return int(folder.name.rpartition("-")[2])
+
+
+def complete_checkpoints(output: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted((p.parent for p in output.glob(f"checkpoint-*/{MARKER}")), key=step_of)
+
+
+def resume_point(output: Path) -> Path | None:
+    """The last complete checkpoint; torn folders are removed."""
+    for folder in output.glob("checkpoint-*"):
+        if folder.is_dir() and not (folder / MARKER).is_file():
+            shutil.rmtree(folder)
+    complete = complete_checkpoints(output)
+    return complete[-1] if complete else None
+
+
+def finished(output: Path) -> TrainResult | None:
+    """The result of a run that already ended, or None.
+
+    Raises:
+        DataError: if its record is damaged.
+    """
+    marker = output / FINAL / MARKER
+    if not marker.is_file():
+        return None
+    try:
+        record = json.loads(marker.read_text(encoding="utf-8"))
+        return TrainResult(output / FINAL, int(record["step"]), record["metrics"], tuple(complete_checkpoints(output)))
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{marker} is damaged: delete {output / FINAL} and run the stage again") from error
+
+
+def save_final(model: Any, processor: Any, output: Path, step: int, metrics: dict[str, float]) -> TrainResult:
+    """Write model and processor as `final/` (safetensors; LoRA weights merged), by an atomic rename."""
+    partial = output / f"{FINAL}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    merged.save_pretrained(partial, safe_serialization=True)
+    processor.save_pretrained(partial)
+    mark_complete(partial, step, metrics)
+    shutil.rmtree(output / FINAL, ignore_errors=True)
+    partial.rename(output / FINAL)
+    return TrainResult(output / FINAL, step, metrics, tuple(complete_checkpoints(output)))

@@ -1,0 +1,196 @@
+"""The GRPO stage as one call: model, reference, engine, collector, trainer, resume and final folder."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from visor_core.agent.environment import Environment
+from visor_core.agent.episode import run_reference, run_throughput
+from visor_core.agent.trajectory import Trajectory
+from visor_core.config import GRPOConfig
+from visor_core.policies.base import ImageLoader
+from visor_core.policies.transformers import TransformersPolicy
+from visor_core.questions import Question
+from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, save_final
+from visor_core.training.forward import VisionCache
+from visor_core.training.loop import RunCallback, arguments, base_of, encoder_for, load_for_training, lora
+from visor_core.training.rewards import RewardContext
+from visor_core.training.rollouts import Collector, RolloutSource
+from visor_core.training.trl_grpo import GRPOConfig as TRLGRPOConfig
+from visor_core.training.turn_trainer import OnRollouts, TurnGRPOTrainer
+
+__all__ = ["TurnGRPOTrainer", "train_grpo"]
+
+
+def train_grpo(
+    model_folder: Path,
+    questions: Sequence[Question],
+    environment: Environment,
+    images: ImageLoader,
+    config: GRPOConfig,
+    output: Path,
+    seed: int,
+    *,
+    engine: Literal["transformers", "vllm"] = "transformers",
+    dtype: str = "float32",
+    context: RewardContext | None = None,
+    on_step: OnStep | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    on_rollouts: OnRollouts | None = None,
+) -> TrainResult:
+    """Train on questions against an environment; continues from the last complete checkpoint in `output`.
+
+    Args:
+        model_folder: Hugging Face folder of the start (SFT) checkpoint; it is also the KL reference.
+        environment: the episode's environment on a pinned index.
+        images: resolves image references (usually the index).
+        output: `checkpoint-N/` folders and, at the end, `final/`.
+        engine: what rolls out. `transformers` on the live weights is the reference mode: fixed batches, keyed noise, a
+            resumed run ends bit-identical. `vllm` is the throughput mode.
+        dtype: precision of the weights.
+        context: judge and page words for the rewards.
+        on_step: metrics of every step; a resumed run reports the steps after its checkpoint again.
+        on_checkpoint: folder, step and metrics of every complete checkpoint.
+        on_rollouts: step and scored trajectories of this process, before the update; may repeat after a resume.
+
+    Raises:
+        DataError: without questions.
+        PolicyError: if the model folder or the engine is not usable.
+        ConfigError: for reward weights that the preset does not have.
+    """
+    done = finished(output)
+    if done is not None:
+        return done
+    output.mkdir(parents=True, exist_ok=True)
+    model, processor = load_for_training(model_folder, dtype=dtype, freeze=config.freeze_vision)
+    callback = RunCallback(on_step, on_checkpoint)
+    trainer = TurnGRPOTrainer(
+        model=model,
+        args=trl_arguments(config, output, seed),
+        processing_class=processor,
+        encoder=encoder_for(processor, images, environment.config.image.max_pixels),
+        grpo=config,
+        engine_mismatch=engine == "vllm",
+        cache=VisionCache() if config.freeze_vision else None,
+        on_rollouts=on_rollouts,
+        peft_config=lora(config.lora_rank, freeze=config.freeze_vision),
+        callbacks=[callback],
+    )
+    source = (
+        VLLMRollouts(trainer, environment, images, seed, dtype)
+        if engine == "vllm"
+        else live_rollouts(trainer, environment, seed)
+    )
+    trainer.collector = Collector(
+        questions,
+        source,
+        config,
+        seed,
+        context or RewardContext(),
+        pieces=processor.tokenizer.convert_ids_to_tokens,
+        process=trainer.accelerator.process_index,
+        processes=trainer.accelerator.num_processes,
+    )
+    point = resume_point(output)
+    trainer.train(resume_from_checkpoint=str(point) if point else None)
+    trainer.accelerator.wait_for_everyone()
+    if not trainer.accelerator.is_main_process:
+        return TrainResult(output / "final", config.steps, callback.latest)
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    return save_final(trained, processor, output, config.steps, callback.latest)
+
+
+def trl_arguments(config: GRPOConfig, output: Path, seed: int) -> TRLGRPOConfig:
+    """TRL's arguments: its loss with plain k3, no importance-weighted KL, no generation of its own."""
+    return TRLGRPOConfig(
+        **arguments(config.optimizer, output, steps=config.steps, save_steps=config.save_steps, seed=seed),
+        per_device_train_batch_size=2,
+        num_generations=2,
+        steps_per_generation=1,
+        num_iterations=1,
+        max_completion_length=config.max_completion_tokens,
+        temperature=config.temperature,
+        beta=config.beta,
+        epsilon=config.epsilon,
+        epsilon_high=config.epsilon_high,
+        loss_type=config.loss_type,
+        entropy_coef=config.entropy_coefficient,
+        use_bias_correction_kl=False,
+        scale_rewards="none",
+        disable_dropout=True,
+        ignore_data_skip=True,
+    )
+
+
+def live_rollouts(trainer: TurnGRPOTrainer, environment: Environment, seed: int) -> RolloutSource:
+    """Rollouts on the weights being trained, by the reference driver."""
+    config = trainer.grpo
+    model = base_of(trainer.accelerator.unwrap_model(trainer.model))
+    policy = TransformersPolicy.from_model(
+        model, trainer.processing_class, trainer.encoder.loader, name="grpo", max_batch=config.rollout_batch
+    )
+    policy.encoder = trainer.encoder
+
+    def roll_out(step: int, questions: Sequence[Question]) -> list[Trajectory]:
+        with trainer.accelerator.autocast():
+            return run_reference(
+                environment,
+                policy,
+                questions,
+                rollouts=config.group_size,
+                seed=seed,
+                step=step,
+                temperature=config.temperature,
+                batch_size=config.rollout_batch,
+            )
+
+    return roll_out
+
+
+class VLLMRollouts:
+    """Rollouts by vLLM in throughput mode; its weights are replaced in place before each step's rollouts.
+
+    The folder handed over is rewritten every time and removed by the run that made it.
+    """
+
+    def __init__(
+        self, trainer: TurnGRPOTrainer, environment: Environment, images: ImageLoader, seed: int, dtype: str
+    ) -> None:
+        from visor_core.policies.vllm import VLLMPolicy
+
+        self.trainer = trainer
+        self.environment = environment
+        self.seed = seed
+        self.folder = Path(trainer.args.output_dir) / f"rollout-weights-{trainer.accelerator.process_index}"
+        self._write()
+        self.policy: Any = VLLMPolicy(self.folder, images, dtype=dtype)
+        self._loaded = -1
+
+    def _write(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        model = base_of(self.trainer.accelerator.unwrap_model(self.trainer.model))
+        model.save_pretrained(self.folder, safe_serialization=True)
+        self.trainer.processing_class.save_pretrained(self.folder)
+
+    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+        if self._loaded != self.trainer.state.global_step:
+            self._write()
+            self.policy.load_weights(self.folder)
+            self._loaded = self.trainer.state.global_step
+        config = self.trainer.grpo
+        return asyncio.run(
+            run_throughput(
+                self.environment,
+                self.policy,
+                questions,
+                rollouts=config.group_size,
+                seed=self.seed,
+                step=step,
+                temperature=config.temperature,
+                concurrency=config.rollout_batch,
+            )
+        )
