@@ -376,6 +376,8 @@ class NanoConfig(Section):
     """Training corpora."""
     development_corpora: int = Field(default=4, ge=1)
     """Development corpora (documents no training stage sees)."""
+    test_corpora: int = Field(default=4, ge=1)
+    """Test corpora, read by the final study only."""
     companies: int = Field(default=8, ge=2)
     """Companies a corpus."""
     topics: int = Field(default=6, ge=1)

@@ -1,0 +1,144 @@
+"""The embedded default's model: a from-scratch Idefics3 of about two million parameters, its tokenizer and processor.
+
+Saved as a plain Hugging Face folder (`AutoModelForImageTextToText`, `AutoProcessor`, safetensors, no remote code), so
+every engine treats it as it treats a 7B model. Words of the nano world and of the compact protocol are one token each;
+anything else falls back to bytes, so any text can be encoded. Protocol tags are ordinary tokens: text from a page that
+spells one is neutralised by the agent, not by the tokenizer.
+"""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch import nn
+from transformers import (
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3Processor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+from visor_core.agent.prompts import COMPACT_VOCABULARY
+from visor_core.nano.questions import OPERATIONS
+from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS
+
+IMAGE_SIDE = 128
+IMAGE_TOKENS = 16
+PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+# Idefics3's processor looks the first three up by these names; `<end_of_utterance>` is its own end of turn, unused here.
+_IMAGE_SPECIAL = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
+_ROLES = ("<system>", "<user>", "<assistant>")
+# One space before every text part, so that a word is one token wherever it stands.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<{{ message['role'] }}>"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ ' ' + part['text'] | trim }}{% endif %}"
+    "{% endfor %}"
+    "{% if message['role'] == 'assistant' %}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Words that are one token: the protocol's, the world's, and those that perception is taught with."""
+    words = [*COMPACT_VOCABULARY, *COMPANIES, *TOPICS, COVER, *LABELS, *OPERATIONS, *string.digits]
+    return tuple(dict.fromkeys(words))
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole words (with and without a leading space) over a byte fallback, as one Unigram model."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = [PAD, BOS, EOS, *_IMAGE_SPECIAL, *_ROLES]
+    whole = [form for word in vocabulary() for form in (f"Ġ{word}", word) if len(form) > 1]
+    # A word's own piece must beat the sum of its bytes.
+    pieces = [(piece, -20.0) for piece in alphabet] + [(piece, -1.0) for piece in dict.fromkeys(whole)]
+    entries = [(token, 0.0) for token in special] + pieces
+    tokenizer = Tokenizer(models.Unigram(entries, unk_id=None, byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r" ?</?[a-z]+>| ?[a-z]+[0-9]?| ?[0-9]|\s| ?[^\sa-z0-9]"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        additional_special_tokens=[*_IMAGE_SPECIAL, *_ROLES],
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_processor() -> Any:
+    """Pictures at 128×128 pixels, sixteen tokens each; the chat template inside."""
+    pictures = Idefics3ImageProcessorPil(
+        do_image_splitting=False,
+        size={"longest_edge": IMAGE_SIDE},
+        max_image_size={"longest_edge": IMAGE_SIDE},
+        # Pure white normalises to 1 and mid grey to about 0; Idefics3 drops only a picture that is 0 everywhere.
+        image_mean=[0.45, 0.45, 0.45],
+        image_std=[0.35, 0.35, 0.35],
+    )
+    return Idefics3Processor(pictures, build_tokenizer(), image_seq_len=IMAGE_TOKENS, chat_template=CHAT_TEMPLATE)
+
+
+def build_model(tokenizer: Any, seed: int) -> Any:
+    """The untrained model, fan-in initialised (transformers' 0.02 does not learn at this width)."""
+    token = tokenizer.convert_tokens_to_ids
+    config = Idefics3Config(
+        vision_config={
+            "hidden_size": 128,
+            "intermediate_size": 384,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "image_size": IMAGE_SIDE,
+            "patch_size": 16,
+        },
+        text_config={
+            "model_type": "llama",
+            "hidden_size": 160,
+            "intermediate_size": 480,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 5,
+            "num_key_value_heads": 5,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "pad_token_id": token(PAD),
+            "bos_token_id": token(BOS),
+            "eos_token_id": token(EOS),
+        },
+        scale_factor=2,
+        image_token_id=token("<image>"),
+        pad_token_id=token(PAD),
+        bos_token_id=token(BOS),
+        eos_token_id=token(EOS),
+        tie_word_embeddings=False,
+    )
+    model = Idefics3ForConditionalGeneration(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                module.weight.normal_(0.0, module.weight[0].numel() ** -0.5, generator=generator)
+            elif isinstance(module, nn.Embedding):
+                module.weight.normal_(0.0, 0.3, generator=generator)
+        # A quiet head starts near the uniform distribution.
+        model.lm_head.weight.mul_(0.2)
+    return model
+
+
+def save_checkpoint(model: Any, processor: Any, folder: Path) -> None:
+    """Model and processor as one Hugging Face folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)

@@ -1,0 +1,264 @@
+"""Perception for the embedded default's base model, in two stages, from nothing but the training split's pages.
+
+1. *Vision*: the vision tower learns with one linear head a kind of mark (company, topic, label, digits) on every patch;
+   a language-model loss alone does not get a fresh tower to read.
+2. *Alignment*: projector, language model and tower learn to answer short questions about a picture (title, reading,
+   locating a label) in the chat format of the agent.
+
+Both run on the run-time renderer and processor. Seeded; continues after a kill from the last saved state.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visor_core.config import NanoConfig
+from visor_core.nano.model import build_model, build_processor, save_checkpoint
+from visor_core.nano.views import Head, Lesson, View, lessons, load_picture, page_renderer, views
+from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World
+from visor_core.policies.encoding import Encoder
+from visor_core.training.batching import collate
+from visor_core.training.forward import add_row_head, prepare
+from visor_core.training.rows import TurnRow
+
+CLASSES: dict[Head, tuple[str, ...]] = {
+    "company": COMPANIES,
+    "topic": (*TOPICS, COVER),
+    "label": LABELS,
+    "tens": tuple("0123456789"),
+    "ones": tuple("0123456789"),
+}
+PATCHES = 8
+"""Patches a side of the picture."""
+_STATE = "training_state.pt"
+_NOTHING_WEIGHT = 0.05
+_SAVE_STEPS = 100
+
+OnStep = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingResult:
+    """Where the model lies and the last smoothed figures of both stages."""
+
+    folder: Path
+    figures: dict[str, float]
+
+
+class PatchHeads(nn.Module):
+    """One linear classifier a kind of mark; class 0 is "nothing here"."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(words) + 1) for name, words in CLASSES.items()})
+
+    def loss(self, states: Tensor, targets: Tensor) -> tuple[Tensor, float]:
+        """Mean cross-entropy over heads, and the share of marks named rightly.
+
+        Args:
+            states: (N, 64, width) patch states.
+            targets: (N, heads, 64) class indices, 0 for nothing.
+        """
+        losses, right, marks = [], 0, 0
+        for i, head in enumerate(self.heads.values()):
+            logits = head(states).flatten(0, 1).float()
+            wanted = targets[:, i].flatten()
+            weight = torch.ones(logits.shape[1])
+            weight[0] = _NOTHING_WEIGHT
+            losses.append(F.cross_entropy(logits, wanted, weight=weight))
+            marked = wanted > 0
+            right += int((logits.argmax(-1)[marked] == wanted[marked]).sum())
+            marks += int(marked.sum())
+        return torch.stack(losses).mean(), right / max(1, marks)
+
+
+def patch_targets(view: View) -> Tensor:
+    """(heads, 64) class indices of a view."""
+    targets = torch.zeros(len(CLASSES), PATCHES * PATCHES, dtype=torch.long)
+    names = list(CLASSES)
+    for mark in view.marks:
+        patch = int(mark.y * PATCHES) * PATCHES + int(mark.x * PATCHES)
+        targets[names.index(mark.head), patch] = 1 + CLASSES[mark.head].index(mark.word)
+    return targets
+
+
+def train_base_model(
+    world: World, output: Path, config: NanoConfig, seed: int, on_step: OnStep | None = None
+) -> PretrainingResult:
+    """Train the base model on the pages of `world` (the training split) and save it to `output`.
+
+    Args:
+        on_step: called after every step with `stage` (1 or 2), `step`, `loss`, `accuracy`.
+    """
+    torch.manual_seed(seed)
+    processor = build_processor()
+    model = build_model(processor.tokenizer, seed)
+    heads = PatchHeads(model.config.vision_config.hidden_size)
+    encoder = Encoder(processor, partial(load_picture, page_renderer(world)), cache_images=100_000)  # type: ignore[arg-type]
+    every = views(world.pages, seed)
+    trainer = _Trainer(output, model, heads, config, seed, on_step or (lambda figures: None))
+    trainer.resume()
+    trainer.run(1, config.vision_steps, _vision_step(model, heads, encoder, every, config, seed))
+    add_row_head(model, temperature=1.0, forbidden=())
+    taught = [lesson for view in every for lesson in lessons(view)]
+    trainer.run(2, config.alignment_steps, _alignment_step(model, encoder, taught, config, seed))
+    del model.forward
+    save_checkpoint(model.eval(), processor, output)
+    trainer.finish()
+    return PretrainingResult(output, trainer.figures)
+
+
+Step = Callable[[int], tuple[Tensor, float]]
+
+
+def _vision_step(
+    model: Any, heads: PatchHeads, encoder: Encoder, every: Sequence[View], config: NanoConfig, seed: int
+) -> Step:
+    targets = [patch_targets(view) for view in every]
+
+    def step(number: int) -> tuple[Tensor, float]:
+        chosen = random.Random(f"vision/{seed}/{number}").sample(range(len(every)), config.batch_size)
+        pixels = encoder.stack([encoder.image(every[i].ref) for i in chosen])["pixel_values"][0]
+        mask = torch.ones(len(chosen), PATCHES, PATCHES, dtype=torch.bool)
+        states = model.model.vision_model(pixel_values=pixels, patch_attention_mask=mask).last_hidden_state
+        return heads.loss(states, torch.stack([targets[i] for i in chosen]))
+
+    return step
+
+
+def _alignment_step(model: Any, encoder: Encoder, taught: Sequence[Lesson], config: NanoConfig, seed: int) -> Step:
+    by_kind: dict[str, list[Lesson]] = {}
+    for lesson in taught:
+        by_kind.setdefault(lesson.kind, []).append(lesson)
+    rows: dict[int, TurnRow] = {}
+
+    def row(lesson: Lesson) -> TurnRow:
+        if id(lesson) not in rows:
+            rows[id(lesson)] = lesson_row(lesson, encoder)
+        return rows[id(lesson)]
+
+    def step(number: int) -> tuple[Tensor, float]:
+        rng = random.Random(f"alignment/{seed}/{number}")
+        # Readings and positions are what takes long to learn; titles are known early.
+        kinds = rng.choices(list(by_kind), [_KIND_SHARES[k] for k in by_kind], k=config.batch_size)
+        batch = collate([row(rng.choice(by_kind[k])) for k in kinds], encoder)
+        log_probs, _, hits = model(row_batch=prepare(model, encoder, batch))
+        sampled = batch.slots
+        return -log_probs.flatten()[sampled].mean(), float(hits.flatten()[sampled].mean())
+
+    return step
+
+
+_KIND_SHARES = {"title": 0.2, "reading": 0.4, "legible": 0.1, "locate": 0.3}
+
+
+def lesson_row(lesson: Lesson, encoder: Encoder) -> TurnRow:
+    """A lesson as a training row through the one processor path."""
+    encoded = encoder.encode(lesson.prompt)
+    tokenizer = encoder.tokenizer
+    reply = (*tokenizer(lesson.reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
+    return TurnRow(
+        rollout=0,
+        group=lesson.kind,
+        turn=1,
+        prompt_ids=encoded.input_ids,
+        completion_ids=tuple(int(i) for i in reply),
+        images=lesson.prompt.images,
+        old_logprobs=(),
+        mask=(True,) * len(reply),
+    )
+
+
+class _Trainer:
+    """Runs the stages' steps: optimizer, schedule, saved state, figures."""
+
+    def __init__(
+        self, output: Path, model: Any, heads: PatchHeads, config: NanoConfig, seed: int, on_step: OnStep
+    ) -> None:
+        self.output, self.model, self.heads = output, model, heads
+        self.config, self.seed, self.on_step = config, seed, on_step
+        self.figures: dict[str, float] = {}
+        self._stage, self._step = 1, 0
+        self._optimizer = self._fresh_optimizer()
+
+    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+        parameters: Iterable[nn.Parameter] = [*self.model.parameters(), *self.heads.parameters()]
+        return torch.optim.AdamW(parameters, lr=self.config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+
+    def resume(self) -> None:
+        """Take up a saved state, if there is one."""
+        path = self.output / _STATE
+        if path.is_file():
+            state = torch.load(path, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.heads.load_state_dict(state["heads"])
+            self._stage, self._step, self.figures = state["stage"], state["step"], state["figures"]
+            self._optimizer = self._fresh_optimizer()
+            self._optimizer.load_state_dict(state["optimizer"])
+
+    def run(self, stage: int, steps: int, step: Step) -> None:
+        """One stage from where it stands to `steps`."""
+        if self._stage > stage:
+            return
+        if self._stage < stage:
+            self._stage, self._step = stage, 0
+            self._optimizer = self._fresh_optimizer()
+        self.model.train()
+        for number in range(self._step, steps):
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * _schedule(number, steps)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss, accuracy = step(number)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self._optimizer.step()
+            self._record(stage, number + 1, loss.item(), accuracy)
+            if (number + 1) % _SAVE_STEPS == 0 or number + 1 == steps:
+                self._save(stage, number + 1)
+
+    def _record(self, stage: int, step: int, loss: float, accuracy: float) -> None:
+        for name, value in (("loss", loss), ("accuracy", accuracy)):
+            key = f"{'vision' if stage == 1 else 'alignment'}_{name}"
+            self.figures[key] = 0.95 * self.figures.get(key, value) + 0.05 * value
+        self.on_step({"stage": stage, "step": step, "loss": loss, "accuracy": accuracy})
+
+    def _save(self, stage: int, step: int) -> None:
+        self.output.mkdir(parents=True, exist_ok=True)
+        partial_file = self.output / (_STATE + ".partial")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "heads": self.heads.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "stage": stage,
+                "step": step,
+                "figures": self.figures,
+            },
+            partial_file,
+        )
+        partial_file.rename(self.output / _STATE)
+
+    def finish(self) -> None:
+        """Keep the figures, drop the state."""
+        (self.output / "training.json").write_text(json.dumps({"seed": self.seed, **self.figures}), encoding="utf-8")
+        (self.output / _STATE).unlink(missing_ok=True)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Warm-up over 5 %, then cosine to a tenth."""
+    warmup = max(1, steps // 20)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
