@@ -30,7 +30,7 @@ from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS
 IMAGE_SIDE = 128
 IMAGE_TOKENS = 16
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
-# Idefics3's processor looks the first three up by these names; `<end_of_utterance>` is its own end of turn, unused here.
+# Idefics3's processor looks the first three up by these names; `<end_of_utterance>` is its end of turn, unused here.
 _IMAGE_SPECIAL = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
 _ROLES = ("<system>", "<user>", "<assistant>")
 # One space before every text part, so that a word is one token wherever it stands.

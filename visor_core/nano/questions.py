@@ -1,6 +1,6 @@
 """Questions about the nano world, with gold pages, boxes and facts.
 
-Single-hop: `acme staff q3`. Two-hop, over two pages: `higher acme , borel staff q3` (the higher of the two values), and,
+Single-hop: `acme staff q3`. Two-hop, over two pages: `higher acme , borel staff q3` (the higher of two values), and,
 where asked for, `sum` and `difference`. The order of the two companies is random, so the first is the right one half
 of the time: an agent that looks up one page only is right by luck, never supported.
 """

@@ -218,7 +218,12 @@ def _write_pdf(path: Path, company: str, pages: list[_Content]) -> None:
             label_size, value_size, (dx, dy) = _LARGE if content.layout == "big" else _SMALL
             for panel in content.panels:
                 rect = pymupdf.Rect(*(v * PAGE_POINTS for v in panel.box.as_tuple()))
-                page.draw_rect(rect + (3, 3, -3, -3), color=(0.3, 0.3, 0.3), fill=_COLOURS[panel.colour], width=1.5)
+                page.draw_rect(
+                    (rect.x0 + 3, rect.y0 + 3, rect.x1 - 3, rect.y1 - 3),
+                    color=(0.3, 0.3, 0.3),
+                    fill=_COLOURS[panel.colour],
+                    width=1.5,
+                )
                 _stamp(page, panel.label, rect.x0 + 12, rect.y0 + 8, label_size)
                 _stamp(page, panel.value, rect.x0 + dx, rect.y0 + dy, value_size)
         document.set_metadata({})
