@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from visor_core.agent.actions import parse
 from visor_core.agent.context import build_prompt
@@ -27,6 +27,9 @@ from visor_core.questions import Question
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+SearchMode = Literal["text", "vector", "hybrid"]
 
 
 class Hit(Protocol):
@@ -55,7 +58,7 @@ class SearchIndex(Protocol):
     @property
     def tag(self) -> str: ...
 
-    def search(self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "") -> Sequence[Hit]:
+    def search(self, query: str, *, k: int = 10, mode: SearchMode = "hybrid", partition: str = "") -> Sequence[Hit]:
         """The best `k` pages, best first."""
         ...
 

@@ -33,6 +33,9 @@ FAULTS: dict[str, tuple[str, str]] = {
 }
 """Every fault by its key: the words of the `full` prompts and the single word of the `compact` ones."""
 
+REFUSALS = frozenset({"degenerate", "outside", "whole page", "repeat", "blank"})
+"""Faults that the model-free checks find in a readable box."""
+
 COMPACT_VOCABULARY: tuple[str, ...] = (
     "<think>", "</think>", "<verdict>", "</verdict>", "<search>", "</search>", "<select>", "</select>",
     "<bbox>", "</bbox>", "<answer>", "</answer>",
@@ -145,7 +148,8 @@ class FullWording:
 
     def label(self, kind: str, names: Sequence[str], images: Sequence[ImageRef], fault: str, note: str) -> str:
         """Names what is shown; a fault or a standing entry is said first."""
-        stands = f"Your last crop was rejected; entry [{note.split()[-1]}] stands. " if note else ""
+        judged = "That box is refused" if kind == "retry" and fault in REFUSALS else "Your previous crop is rejected"
+        stands = f"{judged}; entry [{note.split()[-1]}] stands. " if note else ""
         if kind == "retry":
             return f"{stands}Invalid: {FAULTS[fault][0]}. Reply with <think>…</think> and one valid action."
         if kind == "exhausted":

@@ -1,0 +1,114 @@
+"""The viewer: self-contained, escaped, every part of the episode on the page."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+from PIL import Image
+
+from tests.visor_core.trajectories.episodes import INDEX, episodes
+from visor_core.agent.trajectory import Trajectory
+from visor_core.errors import DocumentError
+from visor_core.geometry import Box
+from visor_core.policies.base import ImageRef
+from visor_core.questions import Question
+from visor_core.trajectories.viewer import episode_html, gallery_html, write_viewer
+from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
+
+HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>\"'&"
+
+
+class Elements(HTMLParser):
+    """Collects tag names and every address in an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "action", "data", "srcset")]
+        assert not any(k.startswith("on") for k, _ in attrs)
+
+
+def elements(html: str) -> Elements:
+    parser = Elements()
+    parser.feed(html)
+    return parser
+
+
+def hostile() -> Trajectory:
+    """An episode with hostile text in every free field."""
+    (t,) = episodes(1)
+    turns = tuple(
+        replace(
+            turn,
+            action=replace(turn.action, thought=HOSTILE, text=HOSTILE),
+            completion=replace(turn.completion, text=HOSTILE),
+            observation=replace(turn.observation, message=HOSTILE, fault=HOSTILE),
+            evidence_added=tuple(replace(e, observation=HOSTILE, document=HOSTILE) for e in turn.evidence_added),
+        )
+        for turn in t.turns
+    )
+    question = Question(HOSTILE, HOSTILE, (HOSTILE,))
+    return replace(
+        t, question=question, turns=turns, answer=HOSTILE, error=HOSTILE, policy=HOSTILE, rewards={HOSTILE: 1.0}
+    )
+
+
+def test_hostile_text_stays_text_and_nothing_is_fetched() -> None:
+    for html in (episode_html(hostile(), INDEX), gallery_html([hostile()], INDEX, title=HOSTILE)):
+        found = elements(html)
+        assert not found.names & {"script", "img", "iframe", "object", "link", "form"}
+        assert found.addresses == []
+        assert "default-src 'none'" in html
+        assert re.findall(r"url\((?!data:image/webp;base64,)", html) == []
+        assert "&lt;script&gt;alert(1)" in html
+
+
+def test_everything_of_an_episode_is_on_its_page() -> None:
+    (t,) = episodes(1)
+    html = episode_html(replace(t, reward=0.75, rewards={"answer": 1.0}), INDEX)
+    for text in (
+        "0.750",
+        "verdict: reject",
+        "turn 2",
+        "first reading",
+        "What the answer rests on",
+        "unreadable",
+        "forced",
+    ):
+        assert (text in html) == (text != "forced"), text
+    assert html.count('<section class="turn">') == len(t.turns)
+    # One copy of each picture, however often it is drawn: pages 1 and 2 (search, crop, search) and the crop.
+    assert len(re.findall(r"\.p\d+\{background", html)) == 3
+
+
+def test_a_page_that_cannot_be_drawn_leaves_a_remark() -> None:
+    def gone(ref: ImageRef) -> Image.Image:
+        raise DocumentError("report.pdf is gone")
+
+    assert "picture not available: report.pdf is gone" in episode_html(episodes(1)[0], gone)
+
+
+def test_a_mark_is_drawn_in_the_frame_of_what_is_shown() -> None:
+    pictures = Pictures(INDEX)
+    page = pictures.picture(ImageRef("report/00001", 100, 100), [Mark(Box(0.25, 0.5, 0.5, 0.75), "turn 2")])
+    assert "left:25.00%;top:50.00%;width:25.00%;height:25.00%" in page
+    crop = ImageRef("report/00001", 100, 100, Box(0.0, 0.0, 0.5, 0.5))
+    assert "left:50.00%;top:50.00%;width:50.00%;height:50.00%" in pictures.picture(
+        crop, [Mark(Box(0.25, 0.25, 0.75, 0.75))]
+    )
+    assert 'class="box' not in pictures.picture(crop, [Mark(Box(0.6, 0.6, 0.7, 0.7))])
+    # Half the page's width at 200 px and a quarter of its height at 100 px: the page is as wide as it is high.
+    assert whole_page(ImageRef("a", 200, 100, Box(0.0, 0.0, 0.5, 0.25))) == ImageRef("a", 141, 141)
+
+
+def test_the_gallery_links_to_each_episode(tmp_path: Path) -> None:
+    made = episodes(2)
+    index = write_viewer(tmp_path, made, INDEX, title="Two episodes")
+    links = elements(index.read_text(encoding="utf-8")).addresses
+    assert links == [f"{t.trajectory_id}.html" for t in made]
+    assert all((tmp_path / link).is_file() for link in links)

@@ -1,0 +1,363 @@
+"""The episode viewer: one self-contained HTML page an episode, and a gallery of them.
+
+Shows each turn's action, the page with the crop drawn on it, the crop, the Evidence Space as it stood, verdicts, tokens
+and reward. All text is untrusted and escaped; a content security policy forbids scripts and every network address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from visor_core.agent.correction import frame_of
+from visor_core.agent.evidence import EvidenceSpace
+from visor_core.agent.state import EpisodeState
+from visor_core.agent.trajectory import Citation, EvidenceEntry, Trajectory, Turn
+from visor_core.geometry import Box, clamp
+from visor_core.policies.base import ImageLoader, ImageRef, Prompt
+from visor_core.trajectories.filters import is_correct
+from visor_core.trajectories.replay import config_of
+from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
+from visor_core.trajectories.viewer_style import STYLE
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def episode_html(trajectory: Trajectory, images: ImageLoader) -> str:
+    """One episode as a page.
+
+    Args:
+        images: renders pages and crops; a page that cannot be rendered any more leaves a remark in its place.
+    """
+    pictures = Pictures(images)
+    pages = _shown_pages(trajectory)
+    body = [
+        _summary(trajectory),
+        "<h2>The episode</h2>",
+        *(_turn(trajectory, turn, pictures, pages) for turn in trajectory.turns),
+        _failure(trajectory),
+        _sources(trajectory, pictures, pages),
+    ]
+    return _page(trajectory.question.question, "\n".join(body), pictures.style)
+
+
+def gallery_html(
+    trajectories: Sequence[Trajectory],
+    images: ImageLoader,
+    *,
+    title: str = "Episodes",
+    link: Callable[[Trajectory], str] | None = None,
+) -> str:
+    """Many episodes as cards; `link` gives the address of an episode's own page."""
+    pictures = Pictures(images, readable_pixels=360 * 460)
+    answered = sum(t.outcome in ("answered", "forced") for t in trajectories)
+    right = sum(is_correct(t) for t in trajectories if t.question.answers)
+    facts = [
+        ("episodes", str(len(trajectories))),
+        ("answered", str(answered)),
+        ("correct", str(right)),
+        ("mean turns", f"{_mean(len(t.turns) for t in trajectories):.2f}"),
+        ("mean reward", f"{_mean(t.reward for t in trajectories if t.reward is not None):.3f}"),
+    ]
+    cards = "\n".join(_gallery_card(t, pictures, link) for t in trajectories)
+    body = (
+        f'<div class="eyebrow">VISOR gallery</div><h1>{escape(title)}</h1>{_facts(facts)}'
+        f'<div class="gallery">{cards}</div>'
+    )
+    return _page(title, body, pictures.style)
+
+
+def write_viewer(
+    folder: Path, trajectories: Sequence[Trajectory], images: ImageLoader, *, title: str = "Episodes"
+) -> Path:
+    """Write `index.html` (the gallery) and one page an episode; returns the gallery's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for trajectory in trajectories:
+        (folder / f"{trajectory.trajectory_id}.html").write_text(episode_html(trajectory, images), encoding="utf-8")
+    index = folder / "index.html"
+    page = gallery_html(trajectories, images, title=title, link=lambda t: f"{t.trajectory_id}.html")
+    index.write_text(page, encoding="utf-8")
+    return index
+
+
+def _page(title: str, body: str, pictures: str) -> str:
+    short = title if len(title) <= 90 else title[:89] + "…"
+    return (
+        (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            f"<title>{escape(short)}</title><style>{STYLE}\n{pictures}</style></head>"
+            f"<body><main>{body}</main></body></html>\n"
+        )
+        .encode("utf-8", "replace")
+        .decode("utf-8")
+    )
+
+
+def _summary(t: Trajectory) -> str:
+    """Question, answer against gold, figures, tokens by turn."""
+    judged = ""
+    if t.question.answers:
+        right = is_correct(t)
+        gold = " · ".join(t.question.answers)
+        judged = f'<span class="chip {"good" if right else "bad"}">{"correct" if right else "not correct"}</span> '
+        judged += f'<span class="note">expected <bdi>{escape(gold)}</bdi></span>'
+    facts = [
+        ("turns", str(len(t.turns))),
+        ("prompt tokens", f"{sum(x.completion.prompt_tokens for x in t.turns):,}"),
+        ("image tokens", f"{sum(x.completion.image_tokens for x in t.turns):,}"),
+        ("written tokens", f"{sum(len(x.completion.token_ids) for x in t.turns):,}"),
+        ("seconds", f"{t.seconds:.1f}"),
+    ]
+    if t.reward is not None:
+        facts.insert(0, ("reward", f"{t.reward:.3f}"))
+    meta = " · ".join(
+        escape(f"{name} {value}")
+        for name, value in [
+            ("strategy", t.strategy),
+            ("policy", t.policy),
+            ("checkpoint", t.checkpoint),
+            ("index", t.index_tag),
+            ("group", t.group_id),
+            ("trajectory", t.trajectory_id),
+        ]
+        if value
+    )
+    answer = f"<bdi>{escape(t.answer)}</bdi>" if t.answer else '<span class="note">no answer</span>'
+    rewards = "".join(f"<tr><td>{escape(k)}</td><td>{v:.3f}</td></tr>" for k, v in sorted(t.rewards.items()))
+    return (
+        f'<div class="eyebrow">VISOR episode</div><h1><bdi>{escape(t.question.question)}</bdi></h1>'
+        f'<div class="summary"><div class="card"><div class="head"><b>Answer</b>{_outcome(t)}</div>'
+        f'<div class="answer">{answer}</div>{judged}{_facts(facts)}<p class="meta">{meta}</p></div>'
+        f'<div class="card"><b>Context by turn</b> <span class="key"><i></i>text<i class="im"></i>images, tokens</span>'
+        f"{_bars(t)}{f'<table>{rewards}</table>' if rewards else ''}</div></div>"
+    )
+
+
+def _outcome(t: Trajectory) -> str:
+    style = {"answered": "good", "forced": "warn"}.get(t.outcome, "bad")
+    form = "" if t.well_formed else ' <span class="chip warn">not well formed</span>'
+    return f'<span class="chip {style}">{escape(t.outcome.replace("_", " "))}</span>{form}'
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    items = "".join(f"<li><b>{escape(value)}</b><span>{escape(name)}</span></li>" for name, value in facts)
+    return f'<ul class="facts">{items}</ul>'
+
+
+def _bars(t: Trajectory) -> str:
+    """Prompt tokens by turn, images beside text."""
+    most = max((turn.completion.prompt_tokens for turn in t.turns), default=0)
+    if most == 0:
+        return '<p class="note">The policy reported no token counts.</p>'
+    columns = []
+    for turn in t.turns:
+        c = turn.completion
+        image, text = c.image_tokens / most * 74, (c.prompt_tokens - c.image_tokens) / most * 74
+        columns.append(
+            f'<div><span>{c.prompt_tokens:,}</span><u class="tx" style="height:{text:.1f}%"></u>'
+            f'<u class="im" style="height:{image:.1f}%"></u><span>{turn.index}</span></div>'
+        )
+    return f'<div class="bars">{"".join(columns)}</div>'
+
+
+def _turn(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, ImageRef]) -> str:
+    action = turn.action
+    chips = [f'<span class="chip act">{escape(action.kind)}</span>']
+    if action.verdict:
+        style = "good" if action.verdict == "keep" else "bad"
+        chips.append(f'<span class="chip {style}">verdict: {escape(action.verdict)}</span>')
+    if turn.forced:
+        chips.append('<span class="chip warn">forced, not sampled</span>')
+    if not action.well_formed:
+        chips.append('<span class="chip warn">not well formed</span>')
+    if turn.observation.fault:
+        chips.append(f'<span class="chip bad">{escape(turn.observation.fault)}</span>')
+    c = turn.completion
+    cost = f"{c.prompt_tokens:,} in · {len(c.token_ids):,} out · {c.seconds:.2f} s" if c.prompt_tokens else ""
+    thought = (
+        f'<p class="think t">{escape(action.thought)}</p>' if action.thought else '<p class="think none">no thought</p>'
+    )
+    left = (
+        f'<div class="head">{"".join(chips)}<span class="sp"></span><span class="key">{cost}</span></div>'
+        f"{thought}{_says(turn)}{_ledger(t, turn)}"
+        f"<details><summary>Reply as written</summary><pre>{escape(c.text)}</pre></details>"
+        f"<details><summary>Context it was given</summary>{_context(turn.prompt)}</details>"
+    )
+    right = _returned(t, turn, pictures, pages)
+    return (
+        f'<section class="turn"><div class="num"><b>{turn.index}</b><i></i></div>'
+        f'<div class="card"><div class="grid"><div>{left}</div><div>{right}</div></div></div></section>'
+    )
+
+
+def _says(turn: Turn) -> str:
+    """What the reply asked for, in one line."""
+    action = turn.action
+    if action.kind == "invalid":
+        return f'<p class="says bad">no valid action: {escape(action.text)}</p>'
+    if action.kind == "crop" and action.box:
+        return f'<p class="says">look at [{escape(", ".join(f"{v:g}" for v in action.box))}]</p>'
+    if action.kind == "select":
+        return f'<p class="says">candidate {action.choice}</p>'
+    cited = "".join(f" [{n}]" for n in action.citations)
+    return f'<p class="says"><bdi>{escape(action.text)}</bdi>{cited}</p>'
+
+
+def _ledger(t: Trajectory, turn: Turn) -> str:
+    """The Evidence Space as it stood after the reply; entries of this turn stand out."""
+    entries = tuple(e for x in t.turns[: turn.index] for e in x.evidence_added)
+    if not entries:
+        return ""
+    new = {e.index for e in turn.evidence_added}
+    gone = EvidenceSpace(entries).superseded
+    lines = "".join(_entry(e, e.index in new, e.index in gone) for e in entries)
+    return f'<div class="ledger"><h3>Evidence Space</h3><ol>{lines}</ol></div>'
+
+
+def _entry(e: EvidenceEntry, new: bool, gone: bool) -> str:
+    classes = " ".join(name for name, on in [("new", new), ("gone", gone), ("rej", e.kind == "rejected")] if on)
+    source = f"{e.document}, page {e.page}"
+    if e.box is not None:
+        source += " · box " + " ".join(f"{v:.2f}" for v in e.box.as_tuple())
+    kind = {"pre": "first reading", "post": "after zoom", "rejected": "rejected"}[e.kind]
+    replaces = f" · replaces [{e.supersedes}]" if e.supersedes is not None else ""
+    observation = escape(e.observation) if e.observation else "<i>nothing noted</i>"
+    return (
+        f'<li class="{classes}"><span class="n">[{e.index}]</span><span><span class="obs t">{observation}</span>'
+        f'<span class="src t">{escape(source)} · {kind}{replaces}</span></span></li>'
+    )
+
+
+def _context(prompt: Prompt) -> str:
+    rows = []
+    for message in prompt.messages:
+        parts = "".join(
+            f"<pre>{escape(p)}</pre>" if isinstance(p, str) else f'<span class="ref">{escape(_reference(p))}</span>'
+            for p in message.content
+        )
+        rows.append(f'<div class="msg"><b>{escape(message.role)}</b><div>{parts}</div></div>')
+    if prompt.forced_prefix:
+        rows.append(f'<div class="msg"><b>prefix</b><div><pre>{escape(prompt.forced_prefix)}</pre></div></div>')
+    return "".join(rows)
+
+
+def _reference(i: ImageRef) -> str:
+    part = "" if i.box.area == 1.0 else " box " + " ".join(f"{v:.3f}" for v in i.box.as_tuple())
+    return f"image {i.page_id}{part} at {i.width} × {i.height}"
+
+
+def _returned(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, ImageRef]) -> str:
+    """What came back: pages with the boxes drawn on them later, or the page with this crop and the crop."""
+    o = turn.observation
+    message = f'<p class="note t">{escape(o.message)}</p>' if o.message else ""
+    if o.kind == "crop":
+        (crop,) = o.images
+        page = pages[crop.page_id]
+        marks = [Mark(box, style="past") for n, box in _crops(t, crop.page_id) if n < turn.index]
+        marks.append(Mark(crop.box, f"turn {turn.index}"))
+        seen = f"the crop, shown to the policy at {crop.width} × {crop.height}"
+        drawn = pictures.figure(page, f"{_page_name(page)} with the region drawn", marks, max_width=180)
+        return f'{message}<div class="pics">{pictures.figure(crop, seen, max_width=340)}{drawn}</div>'
+    figures = [_refused(t, turn, pictures)]
+    for n, image in enumerate(o.images, start=1):
+        marks = [Mark(f.box, "gold", "gold") for f in t.question.gold_facts if f.page_id == image.page_id]
+        if o.kind == "page":
+            marks += [Mark(box, f"turn {k}") for k, box in _crops(t, image.page_id) if k > turn.index]
+        name = f"candidate {n}: " if o.kind == "candidates" else ""
+        gold = " · gold page" if image.page_id in t.question.gold_pages else ""
+        caption = f"{name}{_page_name(image)}, shown to the policy at {image.width} × {image.height}{gold}"
+        figures.append(pictures.figure(image, caption, marks, max_width=400 if len(o.images) == 1 else 220))
+    ranking = ""
+    if len(o.ranking) > 1:
+        listed = "".join(f"<li>{escape(p)}</li>" for p in o.ranking)
+        ranking = f"<details><summary>{len(o.ranking)} pages ranked</summary><ol>{listed}</ol></details>"
+    return f'{message}<div class="pics{" many" if len(o.images) > 3 else ""}">{"".join(figures)}</div>{ranking}'
+
+
+def _refused(t: Trajectory, turn: Turn, pictures: Pictures) -> str:
+    """The page with the box that the model-free checks refused, where there is one to draw."""
+    page = EpisodeState(t.question, t.turns[: turn.index - 1]).current_page
+    if turn.observation.kind != "retry" or turn.action.box is None or page is None or not t.config:
+        return ""
+    region = clamp(*frame_of(page, config_of(t).coordinates).to_page(*turn.action.box))
+    if region is None:
+        return ""
+    marks = [Mark(region, turn.observation.fault, "past")]
+    return pictures.figure(page, f"{_page_name(page)} with the refused box", marks, max_width=230)
+
+
+def _page_name(image: ImageRef) -> str:
+    """Page number and a short form of the document's hash."""
+    document, _, page = image.page_id.rpartition("/")
+    return f"page {int(page)} of {document[:10]}" if page.isascii() and page.isdigit() else image.page_id
+
+
+def _failure(t: Trajectory) -> str:
+    return f'<div class="card"><span class="chip bad">error</span> {escape(t.error)}</div>' if t.error else ""
+
+
+def _sources(t: Trajectory, pictures: Pictures, pages: dict[str, ImageRef]) -> str:
+    """The pages the answer rests on, each with the boxes cited on it."""
+    if not t.citations:
+        return ""
+    by_page: dict[str, list[Citation]] = {}
+    for citation in t.citations:
+        by_page.setdefault(citation.page_id, []).append(citation)
+    figures = []
+    for page_id, cited in by_page.items():
+        marks = [Mark(c.box, "cited") for c in cited if c.box is not None and c.box.area < 1.0]
+        if page_id in pages:
+            caption = f"{cited[0].document}, page {cited[0].page}"
+            figures.append(pictures.figure(pages[page_id], caption, marks, max_width=340))
+    return f'<h2>What the answer rests on</h2><div class="cites">{"".join(figures)}</div>'
+
+
+def _gallery_card(t: Trajectory, pictures: Pictures, link: Callable[[Trajectory], str] | None) -> str:
+    pages = _shown_pages(t)
+    first = next((c.page_id for c in t.citations if c.page_id in pages), next(iter(pages), None))
+    shot = ""
+    if first is not None:
+        marks = [Mark(box, f"turn {n}") for n, box in _crops(t, first)]
+        shot = pictures.picture(pages[first], marks)
+    chips = [_outcome(t), f'<span class="chip">{len(t.turns)} turns</span>']
+    if t.question.answers:
+        right = is_correct(t)
+        chips.append(f'<span class="chip {"good" if right else "bad"}">{"correct" if right else "not correct"}</span>')
+    if t.reward is not None:
+        chips.append(f'<span class="chip">reward {t.reward:.2f}</span>')
+    inside = (
+        f'<div class="shot">{shot}</div><div class="body"><div class="q"><bdi>{escape(t.question.question)}</bdi></div>'
+        f'<div class="a"><bdi>{escape(t.answer) or "no answer"}</bdi></div>'
+        f'<div class="row">{"".join(chips)}</div></div>'
+    )
+    if link is None:
+        return f'<div class="card">{inside}</div>'
+    return f'<a class="card" href="{escape(link(t), quote=True)}">{inside}</a>'
+
+
+def _shown_pages(t: Trajectory) -> dict[str, ImageRef]:
+    """Each page shown, in full."""
+    pages: dict[str, ImageRef] = {}
+    for turn in t.turns:
+        for image in turn.observation.images:
+            pages.setdefault(image.page_id, whole_page(image))
+    return pages
+
+
+def _crops(t: Trajectory, page_id: str) -> list[tuple[int, Box]]:
+    """(turn, region) of each crop of a page."""
+    return [
+        (turn.index, image.box)
+        for turn in t.turns
+        if turn.observation.kind == "crop"
+        for image in turn.observation.images
+        if image.page_id == page_id
+    ]
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else 0.0
