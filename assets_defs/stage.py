@@ -20,6 +20,8 @@ from visor_core.config import Home, Profile, Section
 from visor_core.errors import DataError
 
 Figure = int | float | str
+CORPUS_SPLITS = ("train", "development")
+"""The splits of the synthetic world that a run may read; the third is for the final study alone."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,8 +53,12 @@ class Record:
     created: str = ""
 
     def folder(self, home: Home) -> Path:
-        """The absolute folder of the output."""
+        """The absolute folder of the output: a checkpoint, a dataset, a corpus."""
         return home.root / self.path
+
+    def build_folder(self, home: Home) -> Path:
+        """The folder of the build, with its lineage, its progress and its log."""
+        return stage_folder(home, Node(self.stage, self.partition)) / self.fingerprint
 
 
 def _nothing(profile: Profile, partition: str) -> tuple[Node, ...]:
@@ -71,8 +77,8 @@ def _never(profile: Profile, partition: str) -> bool:
 class Stage:
     """What decides the output of one asset.
 
-    `settings` picks the sections of the profile that matter; `inputs` names the upstream nodes; a `partitioned` stage has
-    one node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so
+    `settings` picks the sections of the profile that matter; `inputs` names the upstream nodes; a `partitioned` stage
+    has one node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so
     a finished folder is no reason to skip it. A `watching` node also depends on files outside the graph.
     """
 
@@ -180,7 +186,9 @@ def folder_version(folder: Path, *patterns: str) -> str:
     """
     files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
     if not files:
-        raise DataError(f"{folder} holds none of {', '.join(patterns)}: the build that should have written it is broken")
+        raise DataError(
+            f"{folder} holds none of {', '.join(patterns)}: the build that should have written it is broken"
+        )
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as handle:

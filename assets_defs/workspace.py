@@ -34,7 +34,18 @@ from assets_defs.stage import (
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
 
-PACKAGES = ("torch", "transformers", "trl", "accelerate", "lancedb", "pymupdf", "pypdfium2", "polars", "mlflow", "dagster")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "lancedb",
+    "pymupdf",
+    "pypdfium2",
+    "polars",
+    "mlflow",
+    "dagster",
+)
 
 
 def _installed() -> dict[str, str]:
@@ -213,3 +224,7 @@ class Workspace(dg.ConfigurableResource[Any]):
     def folder(self, stage: str, partition: str = "") -> Path:
         """The output folder of a node; for asset checks."""
         return self.record(stage, partition).folder(self.place)
+
+    def build_folder(self, stage: str, partition: str = "") -> Path:
+        """The build folder of a node; for asset checks."""
+        return self.record(stage, partition).build_folder(self.place)

@@ -242,6 +242,12 @@ class TeacherConfig(Section):
     """Scripted teacher: chance of a first crop that is too loose, rejected and corrected."""
     wrong_label: float = Field(default=0.1, ge=0, le=1)
     """Scripted teacher: chance of cropping the wrong panel first."""
+    endpoint: str = ""
+    """Profiles without a synthetic world: OpenAI-compatible server of the teacher, as http://host:port/v1."""
+    model: str = ""
+    """The teacher's model name at the endpoint."""
+    api_key: SecretReference | None = None
+    """The endpoint's key, by reference."""
 
 
 class OptimizerConfig(Section):

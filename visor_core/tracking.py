@@ -6,7 +6,9 @@ training process writes to it). It logs what it is given and decides nothing.
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,13 +47,15 @@ class Tracker:
 
     def __init__(self, home: Home, experiment: str) -> None:
         silence()
-        import logging
-
         logging.getLogger("alembic").setLevel(logging.ERROR)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
+        import mlflow
         from mlflow import MlflowClient
 
         home.mlflow.mkdir(parents=True, exist_ok=True)
+        # Registering a model asks the process-wide address, whatever the client was built with; without it MLflow
+        # makes a database in the working folder.
+        mlflow.set_tracking_uri(tracking_uri(home))
         self.client: Any = MlflowClient(tracking_uri=tracking_uri(home), registry_uri=tracking_uri(home))
         found = self.client.get_experiment_by_name(experiment)
         self.experiment_id: str = (
@@ -90,8 +94,6 @@ class Tracker:
 
     def metrics(self, run_id: str, values: Mapping[str, Any], step: int = 0) -> None:
         """Log scalars of one step; what is no finite number is left out."""
-        import time
-
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -144,9 +146,7 @@ class Tracker:
             self.client.finalize_logged_model(model.model_id, "READY" if done else "FAILED")
         return str(model.model_id)
 
-    def evaluated(
-        self, run_id: str, model_id: str, metrics: Mapping[str, Any], *, dataset: str, digest: str
-    ) -> None:
+    def evaluated(self, run_id: str, model_id: str, metrics: Mapping[str, Any], *, dataset: str, digest: str) -> None:
         """Attach benchmark figures to a logged model, naming the question set and its content hash."""
         for key, value in metrics.items():
             if _is_scalar(value):
@@ -192,4 +192,6 @@ class Tracker:
 
 
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
+    )

@@ -1,0 +1,52 @@
+"""Asset `base_model`: the model every training stage starts from.
+
+For `nano` it is trained from nothing on the perception of training pages; otherwise it is the named Hugging Face model.
+"""
+
+import dagster as dg
+
+from assets_defs.pictures import curve
+from assets_defs.progress import read_metrics
+from assets_defs.stage import Node, Stage
+from assets_defs.training_process import Tracking, finish_training, run_worker
+from assets_defs.workspace import Workspace
+
+STAGE = Stage(
+    name="base_model",
+    code=(
+        "assets_defs.base_model",
+        "pipelines.workers.base_model",
+        "visor_core.nano.world",
+        "visor_core.nano.views",
+        "visor_core.nano.model",
+        "visor_core.nano.pretraining",
+        "visor_core.agent.prompts",
+    ),
+    settings=lambda profile, partition: {"nano": profile.nano, "model": profile.model, "threads": profile.threads},
+    inputs=lambda profile, partition: (Node("nano_corpus"),) if profile.nano else (),
+)
+
+
+@dg.asset(deps=["nano_corpus"], code_version=STAGE.version, group_name="nano", kinds={"torch", "huggingface"})
+def base_model(
+    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
+) -> dg.MaterializeResult[None]:
+    """The untrained policy: it can see, read and write, and knows nothing of searching."""
+    work = workspace.begin(STAGE, context)
+    if not work.complete:
+        inputs = {"nano_corpus": work.input_folder("nano_corpus")} if work.profile.nano else {}
+        finish_training(work, run_worker(work, context, pipes, tracking, "base_model", inputs))
+    rows = read_metrics(work.folder)
+    return work.result({"curves": curve(rows, ("loss", "accuracy"), "pretraining")})
+
+
+@dg.asset_check(asset=base_model, blocking=True)
+def pretraining_lowered_the_loss(workspace: Workspace) -> dg.AssetCheckResult:
+    """In its last stage of training the mean loss of the last tenth of steps is below that of the first tenth."""
+    rows = [r for r in read_metrics(workspace.build_folder("base_model")) if "loss" in r]
+    last = [r["loss"] for r in rows if r.get("stage") == rows[-1].get("stage")] if rows else []
+    if not last:
+        return dg.AssetCheckResult(passed=True, metadata={"steps": 0}, description="nothing was trained here")
+    tenth = max(1, len(last) // 10)
+    first, final = sum(last[:tenth]) / tenth, sum(last[-tenth:]) / tenth
+    return dg.AssetCheckResult(passed=final < first, metadata={"first": first, "final": final, "steps": len(last)})

@@ -1,0 +1,107 @@
+"""Asset `benchmark_results`: the untrained, the warm-started and the reinforced policy on development questions."""
+
+import dagster as dg
+
+from assets_defs.pictures import table
+from assets_defs.stage import Node, Stage
+from assets_defs.training_process import Tracking, finish_training, run_worker
+from assets_defs.workspace import Workspace
+
+POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
+STAGE = Stage(
+    name="benchmark_results",
+    code=(
+        "assets_defs.benchmark_results",
+        "pipelines.workers.benchmark",
+        "visor_core.agent",
+        "visor_core.policies",
+        "visor_core.scoring",
+        "visor_core.evaluation.results",
+        "visor_core.evaluation.runner",
+        "visor_core.evaluation.statistics",
+    ),
+    settings=lambda profile, partition: {
+        "evaluation": profile.evaluation,
+        "agent": profile.agent,
+        "index": profile.index,
+        "model": profile.model,
+        "temperature": profile.grpo.temperature,
+        "threads": profile.threads,
+    },
+    inputs=lambda profile, partition: (
+        *(Node(name) for name in POLICIES),
+        Node("page_index", profile.corpora.development),
+        Node("questions", profile.corpora.development),
+    ),
+)
+
+
+@dg.asset(
+    deps=[*POLICIES, "page_index", "questions"],
+    code_version=STAGE.version,
+    group_name="evaluation",
+    kinds={"torch"},
+)
+def benchmark_results(
+    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
+) -> dg.MaterializeResult[None]:
+    """Success on documents that no training stage saw, greedy and sampled."""
+    from visor_core.evaluation.results import read_result
+
+    work = workspace.begin(STAGE, context)
+    corpus = work.profile.corpora.development
+    index = work.input("page_index", corpus)
+    if not work.complete:
+        inputs = {
+            **{name: work.input_folder(name) for name in POLICIES},
+            "questions": work.input_folder("questions", corpus) / "questions.parquet",
+            "corpus": index.folder(work.home),
+            "index_tag": index.index_tag,
+        }
+        reported = run_worker(work, context, pipes, tracking, "benchmark", inputs)
+        finish_training(work, reported, output="results", index_tag=index.index_tag)
+    rows = []
+    for path in sorted((work.folder / "results").glob("*.json")):
+        result = read_result(path)
+        rows.append(
+            {
+                "policy": path.stem,
+                "accuracy": result.accuracy.estimate,
+                "supported": result.supported_success.estimate,
+                "shortcut": result.shortcut_rate.estimate,
+                "prompt tokens a turn": result.metrics()["prompt_tokens_per_turn"],
+                "questions": len(result.episodes),
+            }
+        )
+    return work.result({"results": table(rows)})
+
+
+@dg.asset_check(asset=benchmark_results)
+def sft_beats_the_untrained_policy(workspace: Workspace) -> dg.AssetCheckResult:
+    """Supported success after the warm start is above that of the untrained model by at least 0.05."""
+    figures = workspace.record("benchmark_results").figures
+    base, sft = float(figures["base_supported"]), float(figures["sft_supported"])
+    return dg.AssetCheckResult(passed=sft >= base + 0.05, metadata={"base": base, "sft": sft})
+
+
+@dg.asset_check(asset=benchmark_results, blocking=True)
+def development_questions_were_not_trained_on(workspace: Workspace) -> dg.AssetCheckResult:
+    """No question that was evaluated is among the training questions, and no document is in both corpora."""
+    from visor_core.index import PageIndex
+    from visor_core.questions import read_questions
+
+    corpora = workspace.settings.corpora
+    ids, documents = {}, {}
+    for corpus in (corpora.train, corpora.development):
+        path = workspace.folder("questions", corpus) / "questions.parquet"
+        ids[corpus] = {question.question_id for question in read_questions(path)}
+        record = workspace.record("page_index", corpus)
+        index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+        documents[corpus] = {document.document_id for document in index.documents()}
+        index.close()
+    shared = len(ids[corpora.train] & ids[corpora.development])
+    shared_documents = len(documents[corpora.train] & documents[corpora.development])
+    return dg.AssetCheckResult(
+        passed=shared == 0 and shared_documents == 0,
+        metadata={"shared_questions": shared, "shared_documents": shared_documents},
+    )

@@ -1,0 +1,84 @@
+"""Asset `champion_model`: the checkpoint with the highest supported success, under the alias `champion` in MLflow.
+
+The reigning champion is replaced only by one that does at least as well on the same questions.
+"""
+
+from pathlib import Path
+
+import dagster as dg
+
+from assets_defs.stage import Node, Stage
+from assets_defs.training_process import Tracking
+from assets_defs.workspace import Work, Workspace
+
+CANDIDATES = {"sft_checkpoint": "sft_supported", "grpo_checkpoint": "grpo_supported"}
+STAGE = Stage(
+    name="champion_model",
+    code=("assets_defs.champion_model", "visor_core.tracking"),
+    settings=lambda profile, partition: {"name": profile.name},
+    inputs=lambda profile, partition: (*(Node(name) for name in CANDIDATES), Node("benchmark_results")),
+)
+
+
+def registered_name(profile: str) -> str:
+    """Name of the registered model of a profile."""
+    return f"visor-{profile}"
+
+
+@dg.asset(
+    deps=[*CANDIDATES, "benchmark_results"], code_version=STAGE.version, group_name="evaluation", kinds={"mlflow"}
+)
+def champion_model(
+    context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking
+) -> dg.MaterializeResult[None]:
+    """The model to use."""
+    work = workspace.begin(STAGE, context)
+    if not work.complete:
+        _crown(work, tracking)
+    record = work.input("benchmark_results")
+    return work.result({"benchmark": dg.MetadataValue.json(record.figures)})
+
+
+def _crown(work: Work, tracking: Tracking) -> None:
+    tracker = tracking.tracker()
+    benchmark = work.input("benchmark_results")
+    scores = {name: float(benchmark.figures[figure]) for name, figure in CANDIDATES.items()}
+    best = max(scores, key=lambda name: (scores[name], name == "grpo_checkpoint"))
+    questions = benchmark.upstream[str(Node("questions", work.profile.corpora.development))]
+    name = registered_name(work.profile.name)
+    reigning = tracker.champion(name)
+    folder, score, version, stage = work.input_folder(best), scores[best], 0, best
+    if (
+        reigning
+        and reigning["questions_version"] == questions
+        and float(reigning["supported"]) > score
+        and Path(reigning["folder"]).is_dir()
+    ):
+        folder, score = Path(reigning["folder"]), float(reigning["supported"])
+        version, stage = int(reigning["version"]), reigning["stage"]
+    else:
+        build = work.input(best).build_folder(work.home)
+        version = tracker.promote(
+            name,
+            folder,
+            run_id=(build / "mlflow_run.txt").read_text(encoding="utf-8"),
+            model_id=(build / "mlflow_model.txt").read_text(encoding="utf-8"),
+            tags={"supported": f"{score:.6f}", "questions_version": questions, "stage": best},
+        )
+    digest = work.input(stage).data_version
+    figures = {"champion": stage, "supported": score, "registry_version": version}
+    work.finish(digest, figures, path=folder, index_tag=benchmark.index_tag)
+
+
+@dg.asset_check(asset=champion_model, blocking=True)
+def the_alias_names_a_usable_checkpoint(workspace: Workspace, tracking: Tracking) -> dg.AssetCheckResult:
+    """The registry's alias points at a folder with a model, the one this asset put in force."""
+    from visor_core.policies.load import require_checkpoint
+
+    found = tracking.tracker().champion(registered_name(workspace.settings.name))
+    folder = workspace.folder("champion_model")
+    require_checkpoint(folder)
+    agrees = found is not None and Path(found["folder"]) == folder
+    return dg.AssetCheckResult(
+        passed=agrees, metadata={"registry": found["folder"] if found else "none", "asset": str(folder)}
+    )

@@ -1,0 +1,138 @@
+"""Assets `grpo_checkpoint` and `grpo_rollouts`: one training produces both, because rollouts are on-policy."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets_defs.pictures import curve, table
+from assets_defs.progress import read_metrics
+from assets_defs.sft_checkpoint import TRAINING_CODE
+from assets_defs.stage import Node, Stage
+from assets_defs.teacher_trajectories import sample_rows
+from assets_defs.training_process import Tracking, finish_training, run_worker
+from assets_defs.workspace import Workspace
+from visor_core.errors import DataError
+
+STAGE = Stage(
+    name="grpo_checkpoint",
+    code=(
+        "assets_defs.grpo_checkpoint",
+        "pipelines.workers.grpo",
+        "visor_core.agent",
+        "visor_core.policies",
+        "visor_core.scoring",
+        "visor_core.training.credit",
+        "visor_core.training.grpo",
+        "visor_core.training.rewards",
+        "visor_core.training.rollouts",
+        *TRAINING_CODE,
+    ),
+    settings=lambda profile, partition: {
+        "grpo": profile.grpo,
+        "agent": profile.agent,
+        "index": profile.index,
+        "model": profile.model,
+        "threads": profile.threads,
+    },
+    inputs=lambda profile, partition: (
+        Node("sft_checkpoint"),
+        Node("page_index", profile.corpora.train),
+        Node("questions", profile.corpora.train),
+    ),
+)
+_DEPS = [dg.AssetDep(name) for name in ("sft_checkpoint", "page_index", "questions")]
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "grpo_checkpoint",
+            deps=_DEPS,
+            code_version=STAGE.version,
+            group_name="training",
+            kinds={"torch"},
+            description="The policy after reinforcement learning on rebuilt contexts.",
+        ),
+        dg.AssetSpec(
+            "grpo_rollouts",
+            deps=_DEPS,
+            code_version=STAGE.version,
+            group_name="training",
+            kinds={"parquet"},
+            description="Every rollout of that training, scored, with its group.",
+        ),
+    ],
+)
+def grpo_training(
+    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
+) -> Iterator[dg.MaterializeResult[None]]:
+    """GRPO on training questions."""
+    from visor_core.trajectories.store import read_trajectories, trajectories_version
+
+    work = workspace.begin(STAGE, context)
+    corpus = work.profile.corpora.train
+    index = work.input("page_index", corpus)
+    if not work.complete:
+        inputs = {
+            "sft_checkpoint": work.input_folder("sft_checkpoint"),
+            "questions": work.input_folder("questions", corpus) / "questions.parquet",
+            "corpus": index.folder(work.home),
+            "index_tag": index.index_tag,
+        }
+        reported = run_worker(work, context, pipes, tracking, "grpo", inputs, accelerate=True)
+        finish_training(work, reported, index_tag=index.index_tag)
+    rows = read_metrics(work.folder)
+    names = ("reward", "loss", "kl", "entropy")
+    yield work.result({"curves": curve(rows, names, "GRPO")}, asset_key="grpo_checkpoint")
+    store = work.folder / "rollouts"
+    rollouts = read_trajectories(store)
+    yield work.result(
+        {
+            "rollouts": len(rollouts),
+            "path": dg.MetadataValue.path(str(store)),
+            "sample": table(sample_rows(rollouts)),
+        },
+        asset_key="grpo_rollouts",
+        data_version=trajectories_version(rollouts),
+    )
+
+
+@dg.asset_check(asset="grpo_checkpoint", blocking=True)
+def grpo_moved_the_policy(workspace: Workspace) -> dg.AssetCheckResult:
+    """The weights differ from those of the warm start, and all of them are finite numbers."""
+    before = _weights(workspace, "sft_checkpoint")
+    after = _weights(workspace, "grpo_checkpoint")
+    moved = sum(bool((before[name] != after[name]).any()) for name in before.keys() & after.keys())
+    finite = all(bool((abs(value) < float("inf")).all()) for value in after.values())
+    return dg.AssetCheckResult(
+        passed=moved > 0 and finite, metadata={"tensors": len(after), "moved": moved, "finite": finite}
+    )
+
+
+def _weights(workspace: Workspace, stage: str) -> dict[str, object]:
+    """Tensors by name, as numpy arrays where numpy knows their type."""
+    from safetensors import safe_open
+
+    folder = workspace.folder(stage)
+    found: dict[str, object] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (it is no dict)
+    if not found:
+        raise DataError(f"{folder} holds no weights: materialize {stage} again")
+    return found
+
+
+@dg.asset_check(asset="grpo_rollouts", blocking=True)
+def rewards_differ_within_groups(workspace: Workspace) -> dg.AssetCheckResult:
+    """In at least one group in twenty the rollouts earned different rewards: otherwise nothing can be learned."""
+    from visor_core.trajectories.store import read_trajectories
+
+    rewards: dict[str, set[float]] = {}
+    for trajectory in read_trajectories(workspace.build_folder("grpo_checkpoint") / "rollouts"):
+        if trajectory.reward is not None:
+            rewards.setdefault(trajectory.group_id, set()).add(round(trajectory.reward, 6))
+    useful = sum(len(found) > 1 for found in rewards.values())
+    return dg.AssetCheckResult(
+        passed=useful >= max(1, len(rewards) // 20), metadata={"groups": len(rewards), "useful_groups": useful}
+    )

@@ -1,0 +1,89 @@
+"""Asset `nano_corpus`: the synthetic documents as PDF files, with their questions; training and development apart."""
+
+import dagster as dg
+
+from assets_defs.pictures import page_with_words
+from assets_defs.stage import CORPUS_SPLITS, Stage, corpora_of, folder_version
+from assets_defs.workspace import Work, Workspace
+from visor_core.config import NanoConfig
+from visor_core.errors import ConfigError
+from visor_core.questions import write_questions
+
+STAGE = Stage(
+    name="nano_corpus",
+    code=("assets_defs.nano_corpus", "visor_core.nano.world", "visor_core.nano.questions", "visor_core.questions"),
+    settings=lambda profile, partition: {"world": _world_settings(profile.nano)},
+    applies=lambda profile: profile.nano is not None,
+)
+_TRAINING_FIELDS = {"vision_steps", "alignment_steps", "batch_size", "learning_rate", "retriever_steps"}
+
+
+def _world_settings(nano: NanoConfig | None) -> dict[str, object]:
+    """The part of the section that shapes documents and questions; how long a model trains on them does not."""
+    return nano.model_dump(mode="json", exclude=_TRAINING_FIELDS) if nano else {}
+
+
+def nano_of(work: Work) -> NanoConfig:
+    """The section `nano`.
+
+    Raises:
+        ConfigError: if the profile has none.
+    """
+    if work.profile.nano is None:
+        raise ConfigError(f"the profile {work.profile.name!r} has no section `nano`: {work.node} does not belong to it")
+    return work.profile.nano
+
+
+@dg.asset(code_version=STAGE.version, group_name="nano", kinds={"pdf"})
+def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    """Synthetic company reports and the questions about them."""
+    from visor_core.nano.questions import make_questions
+    from visor_core.nano.world import write_world
+
+    work = workspace.begin(STAGE, context)
+    nano, seed = nano_of(work), work.profile.seed
+    worlds = {split: write_world(work.folder / split, split, nano, seed) for split in CORPUS_SPLITS}
+    if not work.complete:
+        counts = {"train": nano.train_questions, "development": nano.development_questions}
+        figures = {}
+        for split, world in worlds.items():
+            questions = make_questions(world, counts[split], seed=seed)
+            write_questions(work.folder / f"{split}.parquet", questions)
+            figures |= {
+                f"{split}_documents": len(world.files),
+                f"{split}_pages": len(world.pages),
+                f"{split}_questions": len(questions),
+            }
+        work.finish(folder_version(work.folder, "*.pdf", "*.parquet"), figures)
+    context.instance.add_dynamic_partitions("corpus", list(corpora_of(work.profile)))
+    return work.result({"sample_page": _sample(worlds["train"])})
+
+
+def _sample(world: object) -> dg.MarkdownMetadataValue:
+    """The first page with panels, its panels marked."""
+    import pymupdf
+    from PIL import Image
+
+    from visor_core.nano.world import World
+
+    assert isinstance(world, World)
+    page = next(p for p in world.pages if p.panels)
+    with pymupdf.open(world.folder / page.path) as document:
+        pixmap = document[page.page - 1].get_pixmap(dpi=72)
+        image = Image.frombytes("RGB", (pixmap.width, pixmap.height), pixmap.samples)
+    boxes = [panel.target for panel in page.panels]
+    return page_with_words(image, [], boxes, caption=f"{page.path}, page {page.page}, regions to be read")
+
+
+@dg.asset_check(asset=nano_corpus, blocking=True)
+def splits_share_no_document(workspace: Workspace) -> dg.AssetCheckResult:
+    """No document of the training split is, byte for byte, one of the development split."""
+    from visor_core.documents.sources import document_id_of
+
+    folder = workspace.folder("nano_corpus")
+    ids = {split: {document_id_of(p) for p in (folder / split).rglob("*.pdf")} for split in CORPUS_SPLITS}
+    shared = ids["train"] & ids["development"]
+    return dg.AssetCheckResult(
+        passed=bool(ids["train"]) and bool(ids["development"]) and not shared,
+        metadata={"shared": len(shared), **{split: len(found) for split, found in ids.items()}},
+    )

@@ -1,0 +1,86 @@
+"""Asset `page_index`: passages, full text and vector columns over the pages of a corpus, published under a tag."""
+
+import dagster as dg
+
+from assets_defs.partitions import corpora
+from assets_defs.stage import Node, Stage, corpora_of
+from assets_defs.workspace import Work, Workspace
+from visor_core.config import IndexConfig, Profile
+from visor_core.index import Corpus, PageIndex, build_index, load_embedders
+from visor_core.index.register import password_for
+
+NANO_RETRIEVER = "late:retriever"
+"""In a profile: the asset `retriever`. Trained on nano pages, it serves the profile's own corpora only."""
+
+
+def embedder_specs(profile: Profile, corpus: str) -> tuple[str, ...]:
+    """The embedders of a corpus, as the profile writes them."""
+    own = corpus in corpora_of(profile)
+    return tuple(spec for spec in profile.index.embedders if own or spec != NANO_RETRIEVER)
+
+
+STAGE = Stage(
+    name="page_index",
+    code=("assets_defs.page_index", "visor_core.index"),
+    settings=lambda profile, corpus: {"index": profile.index, "embedders": list(embedder_specs(profile, corpus))},
+    inputs=lambda profile, corpus: (
+        Node("pages", corpus),
+        *((Node("retriever"),) if NANO_RETRIEVER in embedder_specs(profile, corpus) else ()),
+    ),
+    partitioned=True,
+    incremental=True,
+)
+
+
+def resolved_index_config(work: Work) -> IndexConfig:
+    """The index section with the asset `retriever` replaced by its folder."""
+    specs = embedder_specs(work.profile, work.node.partition)
+    if NANO_RETRIEVER in specs:
+        folder = work.input_folder("retriever")
+        specs = tuple(f"late:{folder}" if spec == NANO_RETRIEVER else spec for spec in specs)
+    return work.profile.index.model_copy(update={"embedders": specs})
+
+
+@dg.asset(
+    partitions_def=corpora,
+    deps=["pages", "retriever"],
+    code_version=STAGE.version,
+    group_name="corpus",
+    kinds={"lancedb"},
+)
+def page_index(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    """The searchable index of a corpus."""
+    work = workspace.begin(STAGE, context)
+    corpus = Corpus(work.home.corpus(work.node.partition))
+    config = resolved_index_config(work)
+    report = build_index(
+        corpus,
+        config,
+        load_embedders(config),
+        progress=lambda what, done, total: work.progress.show(done, total, what),
+        renderer=work.profile.documents.renderer,
+        passwords=lambda filename: password_for(work.profile.documents, filename),
+    )
+    figures = {
+        "index_pages": report.pages,
+        "passages": report.passages,
+        "embedded": report.embedded,
+        "vector_columns": len(report.vectors),
+    }
+    work.finish(report.data_version, figures, path=corpus.root, index_tag=report.index_tag)
+    return work.result({"vectors": dg.MetadataValue.json(report.vectors)})
+
+
+@dg.asset_check(asset=page_index, blocking=True)
+def every_readable_page_is_found(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """A page searched by its own first words is among the first ten, for at least 80 % of a sample of 40."""
+    record = workspace.record("page_index", context.partition_key)
+    index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+    texts = [(page.page_id, " ".join(page.text.split()[:12])) for page in index.pages() if page.text.strip()]
+    sample = texts[:: max(1, len(texts) // 40)][:40]
+    found = sum(any(h.page_id == page_id for h in index.search(t, k=10, mode="text")) for page_id, t in sample)
+    index.close()
+    share = found / len(sample) if sample else 0.0
+    return dg.AssetCheckResult(
+        passed=share >= 0.8 or not sample, metadata={"share_found": share, "pages_tried": len(sample)}
+    )

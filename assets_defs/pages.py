@@ -1,0 +1,80 @@
+"""Asset `pages`: every page of the documents as text with word boxes and a stored picture."""
+
+import dagster as dg
+
+from assets_defs.partitions import corpora
+from assets_defs.pictures import page_with_words, table
+from assets_defs.stage import Node, Stage
+from assets_defs.workspace import Workspace
+from visor_core.geometry import Box
+from visor_core.index import Corpus, render_pages
+from visor_core.index.build import stored_picture
+from visor_core.index.corpus import rows
+
+STAGE = Stage(
+    name="pages",
+    code=("assets_defs.pages", "visor_core.documents", "visor_core.index.pages", "visor_core.index.corpus"),
+    settings=lambda profile, corpus: {"documents": profile.documents},
+    inputs=lambda profile, corpus: (Node("documents", corpus),),
+    partitioned=True,
+    incremental=True,
+)
+
+
+@dg.asset(
+    partitions_def=corpora,
+    deps=["documents"],
+    code_version=STAGE.version,
+    group_name="corpus",
+    kinds={"lancedb"},
+)
+def pages(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    """The pages of a corpus, rasterised, with words and their boxes."""
+    work = workspace.begin(STAGE, context)
+    corpus = Corpus(work.home.corpus(work.node.partition))
+    report = render_pages(
+        corpus, work.profile.documents, progress=lambda what, done, total: work.progress.show(done, total, what)
+    )
+    figures = {
+        "pages": report.pages,
+        "rendered": report.rendered,
+        "removed": report.removed,
+        "problems": len(report.problems),
+        **{f"text_{source}": count for source, count in sorted(report.text_sources.items())},
+    }
+    work.finish(report.data_version, figures, path=corpus.root)
+    problems = [{"file": f, "page": p, "problem": reason} for f, p, reason in report.problems[:50]]
+    return work.result({"sample_page": _sample(corpus), "problem_pages": table(problems)})
+
+
+def _sample(corpus: Corpus) -> dg.MarkdownMetadataValue:
+    """The page with the most words among the first two hundred, drawn with its words."""
+    found = rows(corpus.table("pages"), ["page_id", "document_id", "page", "text_source", "words"])
+    fullest = max(sorted(found, key=lambda r: r["page_id"])[:200], key=lambda r: len(r["words"] or ()), default=None)
+    if fullest is None:
+        return dg.MetadataValue.md("there are no pages")
+    names = {r["document_id"]: r["filename"] for r in rows(corpus.table("documents"), ["document_id", "filename"])}
+    return page_with_words(
+        stored_picture(corpus.table("images"), fullest["page_id"]),
+        [Box(w["x0"], w["y0"], w["x1"], w["y1"]) for w in fullest["words"] or ()],
+        caption=f"{names[fullest['document_id']]}, page {fullest['page']}, text from {fullest['text_source']}",
+    )
+
+
+@dg.asset_check(asset=pages, blocking=True)
+def every_page_has_a_size_and_a_picture(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace
+) -> dg.AssetCheckResult:
+    """No page lacks its size in points, and every page that could be read has its picture."""
+    corpus = Corpus(workspace.place.corpus(context.partition_key))
+    found = rows(corpus.table("pages"), ["page_id", "width_pt", "height_pt", "problem"])
+    pictured = {r["page_id"] for r in rows(corpus.table("images"), ["page_id"])}
+    unsound = sorted(
+        r["page_id"]
+        for r in found
+        if not r["problem"] and (min(r["width_pt"], r["height_pt"]) <= 0 or r["page_id"] not in pictured)
+    )
+    return dg.AssetCheckResult(
+        passed=bool(found) and not unsound,
+        metadata={"pages": len(found), "unsound_pages": len(unsound), "examples": ", ".join(unsound[:5]) or "none"},
+    )

@@ -1,0 +1,77 @@
+"""Asset `questions`: what is asked about a corpus, with gold pages by the ids that its index uses."""
+
+import dagster as dg
+
+from assets_defs.partitions import corpora
+from assets_defs.pictures import table
+from assets_defs.stage import Node, Stage, corpora_of
+from assets_defs.workspace import Work, Workspace
+from visor_core.config import Profile
+from visor_core.index import PageIndex
+from visor_core.questions import Question, questions_version, read_questions, write_questions
+
+
+def _is_nano(profile: Profile, corpus: str) -> bool:
+    return profile.nano is not None and corpus in corpora_of(profile)
+
+
+STAGE = Stage(
+    name="questions",
+    code=("assets_defs.questions", "visor_core.questions"),
+    settings=lambda profile, corpus: {},
+    inputs=lambda profile, corpus: (
+        Node("page_index", corpus),
+        *((Node("nano_corpus"),) if _is_nano(profile, corpus) else ()),
+    ),
+    watching=lambda profile, corpus: not _is_nano(profile, corpus),
+    partitioned=True,
+)
+
+
+@dg.asset(
+    partitions_def=corpora,
+    deps=["page_index", "nano_corpus"],
+    code_version=STAGE.version,
+    group_name="corpus",
+    kinds={"parquet"},
+)
+def questions(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    """Questions of a corpus; a user's corpus has those in `VISOR_HOME/inbox/<corpus>.questions.parquet`, if any."""
+    work = workspace.begin(STAGE, context)
+    path = work.folder / "questions.parquet"
+    watched = STAGE.watching(work.profile, work.node.partition)
+    if watched or not work.complete:
+        found = _found(work)
+        write_questions(path, found)
+        figures = {"questions": len(found), "multi_hop": sum(q.hops > 1 for q in found)}
+        work.finish(
+            questions_version(found), figures, index_tag=work.input("page_index", work.node.partition).index_tag
+        )
+    sample = [
+        {"question": q.question, "answers": ", ".join(q.answers), "hops": q.hops, "gold pages": len(q.gold_pages)}
+        for q in read_questions(path)[:12]
+    ]
+    return work.result({"sample": table(sample)})
+
+
+def _found(work: Work) -> list[Question]:
+    corpus = work.node.partition
+    if _is_nano(work.profile, corpus):
+        split = "train" if corpus == work.profile.corpora.train else "development"
+        return read_questions(work.input_folder("nano_corpus") / f"{split}.parquet")
+    given = work.home.root / "inbox" / f"{corpus}.questions.parquet"
+    return read_questions(given) if given.is_file() else []
+
+
+@dg.asset_check(asset=questions, blocking=True)
+def gold_pages_are_indexed(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """Every gold page of every question is a page of the index that the questions are asked of."""
+    record = workspace.record("page_index", context.partition_key)
+    index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+    known = {page.page_id for page in index.pages()}
+    index.close()
+    asked = read_questions(workspace.folder("questions", context.partition_key) / "questions.parquet")
+    missing = sorted({page for question in asked for page in question.gold_pages} - known)
+    return dg.AssetCheckResult(
+        passed=not missing, metadata={"questions": len(asked), "missing_pages": len(missing), "pages": len(known)}
+    )

@@ -1,0 +1,42 @@
+"""Asset `retriever`: a late-interaction page retriever on the base model's vision tower, where page text is damaged."""
+
+import dagster as dg
+
+from assets_defs.pictures import curve
+from assets_defs.progress import read_metrics
+from assets_defs.stage import Node, Stage
+from assets_defs.training_process import Tracking, finish_training, run_worker
+from assets_defs.workspace import Workspace
+
+STAGE = Stage(
+    name="retriever",
+    code=("assets_defs.retriever", "pipelines.workers.retriever", "visor_core.nano.retriever"),
+    settings=lambda profile, partition: {
+        "steps": profile.nano.retriever_steps if profile.nano else 0,
+        "threads": profile.threads,
+    },
+    inputs=lambda profile, partition: (Node("nano_corpus"), Node("base_model")),
+    applies=lambda profile: profile.nano is not None,
+)
+
+
+@dg.asset(
+    deps=["nano_corpus", "base_model"], code_version=STAGE.version, group_name="nano", kinds={"torch", "huggingface"}
+)
+def retriever(
+    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
+) -> dg.MaterializeResult[None]:
+    """Page and query vectors, one a token, trained on titles seen in training pages."""
+    work = workspace.begin(STAGE, context)
+    if not work.complete:
+        inputs = {"nano_corpus": work.input_folder("nano_corpus"), "base_model": work.input_folder("base_model")}
+        finish_training(work, run_worker(work, context, pipes, tracking, "retriever", inputs))
+    return work.result({"curves": curve(read_metrics(work.folder), ("loss", "accuracy"), "contrastive training")})
+
+
+@dg.asset_check(asset=retriever, blocking=True)
+def retriever_finds_training_titles(workspace: Workspace) -> dg.AssetCheckResult:
+    """Over the last ten steps at least half of the queries rank their own page first in the batch."""
+    rows = [r for r in read_metrics(workspace.build_folder("retriever")) if "accuracy" in r][-10:]
+    accuracy = sum(r["accuracy"] for r in rows) / len(rows) if rows else 0.0
+    return dg.AssetCheckResult(passed=accuracy >= 0.5, metadata={"accuracy": accuracy})

@@ -1,0 +1,60 @@
+"""Asset `sft_checkpoint`: the warm start, trained on the teacher's turns in a process of its own."""
+
+import dagster as dg
+
+from assets_defs.pictures import curve
+from assets_defs.progress import read_metrics
+from assets_defs.stage import Node, Stage
+from assets_defs.training_process import Tracking, finish_training, run_worker
+from assets_defs.workspace import Workspace
+
+TRAINING_CODE = (
+    "visor_core.training.batching",
+    "visor_core.training.checkpoints",
+    "visor_core.training.forward",
+    "visor_core.training.loop",
+    "visor_core.training.rows",
+    "visor_core.training.turn_trainer",
+    "visor_core.policies.encoding",
+    "visor_core.policies.sampling",
+)
+STAGE = Stage(
+    name="sft_checkpoint",
+    code=("assets_defs.sft_checkpoint", "pipelines.workers.sft", "visor_core.training.sft", *TRAINING_CODE),
+    settings=lambda profile, partition: {
+        "sft": profile.sft,
+        "dtype": profile.model.dtype,
+        "threads": profile.threads,
+    },
+    inputs=lambda profile, partition: (Node("base_model"), Node("sft_dataset")),
+)
+
+
+@dg.asset(deps=["base_model", "sft_dataset"], code_version=STAGE.version, group_name="training", kinds={"torch"})
+def sft_checkpoint(
+    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
+) -> dg.MaterializeResult[None]:
+    """The policy after supervised fine-tuning."""
+    work = workspace.begin(STAGE, context)
+    index = work.input("page_index", work.profile.corpora.train)
+    dataset = work.input("sft_dataset")
+    if not work.complete:
+        inputs = {
+            "base_model": work.input_folder("base_model"),
+            "sft_dataset": dataset.folder(work.home),
+            "corpus": index.folder(work.home),
+            "index_tag": dataset.index_tag,
+        }
+        reported = run_worker(work, context, pipes, tracking, "sft", inputs, accelerate=True)
+        finish_training(work, reported, index_tag=dataset.index_tag)
+    rows = read_metrics(work.folder)
+    return work.result({"curves": curve(rows, ("loss", "grad_norm", "learning_rate"), "supervised fine-tuning")})
+
+
+@dg.asset_check(asset=sft_checkpoint, blocking=True)
+def sft_lowered_the_loss(workspace: Workspace) -> dg.AssetCheckResult:
+    """The mean loss of the last tenth of the steps is below that of the first tenth."""
+    losses = [r["loss"] for r in read_metrics(workspace.build_folder("sft_checkpoint")) if "loss" in r]
+    tenth = max(1, len(losses) // 10)
+    first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+    return dg.AssetCheckResult(passed=last < first, metadata={"first": first, "last": last, "steps": len(losses)})

@@ -1,0 +1,56 @@
+"""Asset `sft_dataset`: teacher episodes balanced over their number of turns, at most as many as the profile wants."""
+
+from collections import Counter
+
+import dagster as dg
+
+from assets_defs.stage import Node, Stage
+from assets_defs.workspace import Workspace
+
+STAGE = Stage(
+    name="sft_dataset",
+    code=("assets_defs.sft_dataset", "visor_core.trajectories.filters"),
+    settings=lambda profile, partition: {"trajectories": profile.teacher.trajectories},
+    inputs=lambda profile, partition: (Node("teacher_trajectories"),),
+)
+
+
+@dg.asset(deps=["teacher_trajectories"], code_version=STAGE.version, group_name="training", kinds={"parquet"})
+def sft_dataset(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    """The episodes the warm start is trained on, in Parquet."""
+    from visor_core.trajectories.filters import balance
+    from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
+
+    work = workspace.begin(STAGE, context)
+    store = work.folder / "trajectories"
+    if not work.complete:
+        source = work.input("teacher_trajectories")
+        available = read_trajectories(source.folder(work.home))
+        chosen = balance(available, work.profile.teacher.trajectories, work.profile.seed)
+        with TrajectoryWriter(store) as writer:
+            for trajectory in chosen:
+                writer.append(trajectory)
+        compact(store)
+        lengths = Counter(len(t.turns) for t in chosen)
+        figures = {
+            "trajectories": len(chosen),
+            "rows": sum(len(t.turns) for t in chosen),
+            **{f"of_{turns}_turns": count for turns, count in sorted(lengths.items())},
+        }
+        work.finish(trajectories_version(chosen), figures, path=store, index_tag=source.index_tag)
+    return work.result()
+
+
+@dg.asset_check(asset=sft_dataset, blocking=True)
+def contexts_replay_exactly(workspace: Workspace) -> dg.AssetCheckResult:
+    """Stored references rebuild the very contexts the teacher saw, for a sample of 32 episodes."""
+    from visor_core.trajectories.replay import rebuild
+    from visor_core.trajectories.store import read_trajectories
+
+    episodes = read_trajectories(workspace.folder("sft_dataset"))
+    sample = episodes[:: max(1, len(episodes) // 32)][:32]
+    different = [t.trajectory_id for t in sample if rebuild(t) != [turn.prompt for turn in t.turns]]
+    return dg.AssetCheckResult(
+        passed=bool(sample) and not different,
+        metadata={"episodes": len(episodes), "compared": len(sample), "different": len(different)},
+    )

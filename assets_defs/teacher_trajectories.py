@@ -1,0 +1,157 @@
+"""Asset `teacher_trajectories`: episodes of a teacher in the very environment the policy will act in, the good ones."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from assets_defs.pictures import table
+from assets_defs.stage import Node, Stage
+from assets_defs.workspace import Work, Workspace
+from visor_core.config import EvaluationConfig
+from visor_core.errors import ConfigError
+from visor_core.index import PageIndex
+from visor_core.questions import read_questions
+
+if TYPE_CHECKING:
+    from visor_core.agent.trajectory import Trajectory
+    from visor_core.policies.base import Policy
+
+STAGE = Stage(
+    name="teacher_trajectories",
+    code=(
+        "assets_defs.teacher_trajectories",
+        "visor_core.agent",
+        "visor_core.trajectories.filters",
+        "visor_core.scoring.answers",
+    ),
+    settings=lambda profile, partition: {
+        "agent": profile.agent,
+        "index": profile.index,
+        "teacher": profile.teacher.model_dump(mode="json", exclude={"trajectories"}),
+    },
+    inputs=lambda profile, partition: (
+        Node("page_index", profile.corpora.train),
+        Node("questions", profile.corpora.train),
+        *((Node("nano_corpus"),) if profile.nano else ()),
+    ),
+)
+
+
+@dg.asset(
+    deps=["page_index", "questions"],
+    code_version=STAGE.version,
+    group_name="training",
+    kinds={"parquet"},
+)
+def teacher_trajectories(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    """Correct, well-formed teacher episodes on training questions."""
+    from visor_core.trajectories.store import read_trajectories
+
+    work = workspace.begin(STAGE, context)
+    store = work.folder / "trajectories"
+    if not work.complete:
+        _synthesise(work)
+    return work.result({"sample": table(sample_rows(read_trajectories(store)))})
+
+
+def _synthesise(work: Work) -> None:
+    """Run the teacher over all training questions (what was finished before a kill is kept), and filter."""
+    from visor_core.agent.environment import Environment
+    from visor_core.evaluation.runner import evaluate
+    from visor_core.trajectories.filters import keep_good
+    from visor_core.trajectories.store import TrajectoryWriter, compact, trajectories_version
+
+    corpus = work.profile.corpora.train
+    record = work.input("page_index", corpus)
+    index = PageIndex.open(record.folder(work.home), record.index_tag)
+    questions = read_questions(work.input_folder("questions", corpus) / "questions.parquet")
+    episodes: list[Trajectory] = []
+    result = evaluate(
+        _teacher(work, index),
+        Environment(index, work.profile.agent, work.profile.index),
+        questions,
+        EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
+        seed=work.profile.seed,
+        store=work.folder / "episodes",
+        progress=work.progress.show,
+        on_episodes=episodes.extend,
+    )
+    index.close()
+    wanted = work.profile.teacher
+    filtered = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
+    with TrajectoryWriter(work.folder / "trajectories") as writer:
+        for trajectory in filtered.kept:
+            writer.append(trajectory)
+    compact(work.folder / "trajectories")
+    figures = {
+        "episodes": len(episodes),
+        "kept": len(filtered.kept),
+        "teacher_supported": round(result.supported_success.estimate, 4),
+        "turns_an_episode": round(result.metrics()["turns"], 3),
+        **{f"rejected_{reason.replace(' ', '_')}": count for reason, count in sorted(filtered.rejected.items())},
+    }
+    version = trajectories_version(filtered.kept)
+    work.finish(version, figures, path=work.folder / "trajectories", index_tag=record.index_tag)
+
+
+def _teacher(work: Work, index: PageIndex) -> "Policy":
+    """The scripted teacher of the synthetic world, or a model behind an endpoint.
+
+    Raises:
+        ConfigError: if the profile names neither.
+    """
+    if work.profile.nano is not None:
+        from visor_core.nano.teacher import ScriptedTeacher
+
+        from visor_core.nano.world import write_world
+
+        folder = work.input_folder("nano_corpus") / "train"
+        world = write_world(folder, "train", work.profile.nano, work.profile.seed)
+        return ScriptedTeacher(world, work.profile.teacher, work.profile.agent, seed=work.profile.seed)
+    teacher = work.profile.teacher
+    if not teacher.endpoint:
+        raise ConfigError(
+            f"the profile {work.profile.name!r} names no teacher: set teacher.endpoint and teacher.model to an "
+            "OpenAI-compatible server and its model"
+        )
+    from visor_core.policies.load import load_policy
+
+    return load_policy(teacher.model, index, base_url=teacher.endpoint, api_key=teacher.api_key)
+
+
+def sample_rows(trajectories: Sequence["Trajectory"], count: int = 8) -> list[dict[str, object]]:
+    """A few episodes as rows: the question, each action, the answer."""
+    step = max(1, len(trajectories) // count)
+    return [
+        {
+            "question": t.question.question,
+            "actions": " → ".join(turn.action.kind for turn in t.turns),
+            "evidence": "; ".join(entry.observation for entry in t.standing_evidence),
+            "answer": t.answer,
+            "expected": ", ".join(t.question.answers),
+        }
+        for t in trajectories[::step][:count]
+    ]
+
+
+@dg.asset_check(asset=teacher_trajectories, blocking=True)
+def most_episodes_are_kept(workspace: Workspace) -> dg.AssetCheckResult:
+    """At least half of the teacher's episodes pass the filters."""
+    figures = workspace.record("teacher_trajectories").figures
+    share = float(figures["kept"]) / max(1.0, float(figures["episodes"]))
+    return dg.AssetCheckResult(passed=share >= 0.5, metadata={"kept_share": share})
+
+
+@dg.asset_check(asset=teacher_trajectories, blocking=True)
+def no_page_is_from_development(workspace: Workspace) -> dg.AssetCheckResult:
+    """No page a training episode saw lies in a document of the development corpus."""
+    from visor_core.trajectories.store import read_trajectories
+
+    record = workspace.record("page_index", workspace.settings.corpora.development)
+    index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+    forbidden = {document.document_id for document in index.documents()}
+    index.close()
+    episodes = read_trajectories(workspace.folder("teacher_trajectories"))
+    leaked = sorted({page for t in episodes for page in t.pages_seen if page.rpartition("/")[0] in forbidden})
+    return dg.AssetCheckResult(passed=not leaked, metadata={"leaked_pages": len(leaked)})

@@ -1,0 +1,148 @@
+"""Work that gets a process of its own: a worker module started through Dagster Pipes, optionally by accelerate.
+
+The order is a JSON file in the build folder, so that every rank can read it and a person can start a worker by hand.
+The worker's output goes to `worker.log` beside it; its first user error comes back as the same error here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
+
+from assets_defs.stage import Figure, write_json
+from assets_defs.workspace import Work
+from visor_core import errors
+from visor_core.config import Home
+from visor_core.tracking import QUIET
+
+ACCELERATE_CONFIG = Path(__file__).resolve().parents[1] / "infra" / "accelerate" / "cpu.yaml"
+
+
+class Tracking(dg.ConfigurableResource[Any]):
+    """MLflow, as a thin resource: opens the run that a worker continues by its id."""
+
+    home: str
+    experiment: str = "visor"
+
+    def tracker(self) -> Any:
+        """The project's tracker; importing MLflow happens here."""
+        from visor_core.tracking import Tracker
+
+        return Tracker(Home(Path(self.home)), self.experiment)
+
+    def open_run(self, work: Work, dagster_run_id: str) -> str:
+        """The MLflow run of a build: the one it started with, if it was interrupted."""
+        path = work.folder / "mlflow_run.txt"
+        known = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        tracker = self.tracker()
+        tags = {
+            "stage": str(work.node),
+            "fingerprint": work.fingerprint,
+            "code_version": work.stage.version,
+            "profile": work.profile.name,
+            "dagster_run_id": dagster_run_id,
+        }
+        run_id: str = tracker.open_run(str(work.node), tags=tags, run_id=known)
+        settings = work.stage.settings(work.profile, work.node.partition)
+        tracker.parameters(run_id, {"seed": work.profile.seed, **_flat(settings)})
+        path.write_text(run_id, encoding="utf-8")
+        return run_id
+
+    def close_run(self, run_id: str, *, failed: bool) -> None:
+        """Finish the run."""
+        self.tracker().close_run(run_id, failed=failed)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+        if isinstance(plain, dict):
+            flat |= _flat(plain, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = plain
+    return flat
+
+
+def run_worker(
+    work: Work,
+    context: dg.AssetExecutionContext,
+    pipes: dg.PipesSubprocessClient,
+    tracking: Tracking,
+    module: str,
+    inputs: Mapping[str, str | Path],
+    *,
+    accelerate: bool = False,
+) -> dict[str, dict[str, Figure]]:
+    """Run `pipelines.workers.<module>` and return what it reported: figures by asset key, `data_version` among them.
+
+    Raises:
+        VisorError: the worker's own, if it ended with one.
+        DagsterPipesExecutionError: if it failed otherwise; the message names its log.
+    """
+    run_id = tracking.open_run(work, context.run_id)
+    order = work.folder / "order.json"
+    write_json(
+        order,
+        {
+            "home": str(work.home.root),
+            "folder": str(work.folder),
+            "stage": work.node.stage,
+            "profile": work.profile.model_dump(mode="json"),
+            "inputs": {key: str(value) for key, value in inputs.items()},
+            "experiment": tracking.experiment,
+        },
+    )
+    problem = work.folder / "error.json"
+    problem.unlink(missing_ok=True)
+    log = work.folder / "worker.log"
+    threads = work.profile.threads or os.cpu_count() or 1
+    environment = {
+        **QUIET,
+        "MLFLOW_RUN_ID": run_id,
+        "OMP_NUM_THREADS": str(threads),
+        "GOMP_SPINCOUNT": "1000",
+        "VISOR_PARENT_PID": str(os.getpid()),
+        "VISOR_WORKER_LOG": str(log),
+        "PYTHONUNBUFFERED": "1",
+    }
+    worker = ["-m", f"pipelines.workers.{module}", str(order)]
+    if accelerate:
+        worker = ["-m", "accelerate.commands.launch", "--config_file", str(ACCELERATE_CONFIG), *worker]
+    # The shell only sends the output to the log and is replaced by the worker, which then gets the signals itself.
+    command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
+    done = False
+    try:
+        completed = pipes.run(context=context, command=command, env=environment)
+        results = completed.get_results()
+        done = True
+    except DagsterPipesExecutionError as error:
+        if problem.is_file():
+            told = json.loads(problem.read_text(encoding="utf-8"))
+            raise getattr(errors, told["type"])(told["message"]) from error
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.is_file() else []
+        raise DagsterPipesExecutionError(f"{work.node}: its process failed, see {log}\n" + "\n".join(lines)) from error
+    finally:
+        tracking.close_run(run_id, failed=not done)
+    return {
+        result.asset_key.to_user_string(): {k: v.value for k, v in (result.metadata or {}).items()}
+        | {"data_version": result.data_version.value}
+        for result in results
+        if isinstance(result, dg.MaterializeResult)
+    }
+
+
+def finish_training(
+    work: Work, reported: Mapping[str, Mapping[str, Figure]], *, output: str = "final", index_tag: str = ""
+) -> None:
+    """Put what a worker reported for its stage in force; its checkpoint lies in the subfolder `output`."""
+    figures = dict(reported[work.node.stage])
+    version = str(figures.pop("data_version"))
+    work.finish(version, figures, path=work.folder / output if output else None, index_tag=index_tag)

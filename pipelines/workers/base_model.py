@@ -1,0 +1,51 @@
+"""Worker of the asset `base_model`: pretrains the nano model, or fetches the named one from the hub."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from assets_defs.stage import CHECKPOINT_FILES, folder_version
+from pipelines.workers.session import Session, worker_session
+
+
+def main() -> None:
+    """Make the checkpoint and report it."""
+    with worker_session() as session:
+        final = session.folder / "final"
+        figures = _pretrain(session, final) if session.profile.nano else _fetch(session, final)
+        session.log_final(final, figures)
+        session.report(folder_version(final, *CHECKPOINT_FILES), figures)
+
+
+def _pretrain(session: Session, final: Path) -> dict[str, int | float | str]:
+    from visor_core.nano.pretraining import train_base_model
+    from visor_core.nano.world import write_world
+
+    nano = session.profile.nano
+    assert nano is not None
+    world = write_world(session.input("nano_corpus") / "train", "train", nano, session.profile.seed)
+    result = train_base_model(world, final, nano, session.profile.seed, on_step=session.on_step)
+    return {name: round(value, 4) for name, value in result.figures.items()}
+
+
+def _fetch(session: Session, final: Path) -> dict[str, int | float | str]:
+    """A copy of the named model's files, from a folder or from the hub's cache."""
+    from visor_core.policies.load import require_checkpoint
+
+    name = session.profile.model.name
+    if Path(name).is_dir():
+        source = Path(name)
+    else:
+        from huggingface_hub import snapshot_download
+
+        source = Path(
+            snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"])
+        )
+    require_checkpoint(source)
+    shutil.copytree(source, final, dirs_exist_ok=True)
+    return {"source": name, "bytes": sum(p.stat().st_size for p in final.rglob("*") if p.is_file())}
+
+
+if __name__ == "__main__":
+    main()

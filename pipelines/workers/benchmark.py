@@ -1,0 +1,72 @@
+"""Worker of the asset `benchmark_results`: evaluates the three policies, greedy and at the sampling temperature."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pipelines.workers.session import Session, worker_session
+from visor_core.config import EvaluationConfig
+
+SHORT = {"base_model": "base", "sft_checkpoint": "sft", "grpo_checkpoint": "grpo"}
+
+
+def main() -> None:
+    """Evaluate, attach the figures to the logged models, and report."""
+    with worker_session() as session:
+        figures: dict[str, int | float | str] = {}
+        digest = hashlib.sha256()
+        for policy, config, name in _planned(session):
+            figures |= _evaluate(session, policy, config, name)
+            digest.update(f"{name} {sorted(figures.items())}".encode())
+        session.report(digest.hexdigest()[:16], figures)
+
+
+def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
+    """(policy, evaluation, name of its figures): the configured temperature for all, sampling for the trained ones."""
+    usual = session.profile.evaluation
+    sampled = usual.model_copy(update={"temperature": session.profile.grpo.temperature})
+    plan = [(policy, usual, short) for policy, short in SHORT.items()]
+    if sampled != usual:
+        plan += [(policy, sampled, f"{SHORT[policy]}_sampled") for policy in ("sft_checkpoint", "grpo_checkpoint")]
+    return plan
+
+
+def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> dict[str, int | float | str]:
+    from visor_core.agent.environment import Environment
+    from visor_core.evaluation.runner import evaluate
+    from visor_core.index import PageIndex
+    from visor_core.policies.load import load_policy
+    from visor_core.questions import read_questions
+
+    profile = session.profile
+    index = PageIndex.open(session.input("corpus"), session.inputs["index_tag"])
+    checkpoint = session.input(policy)
+    result = evaluate(
+        load_policy(checkpoint, index, engine=profile.model.engine, dtype=profile.model.dtype, name=policy),
+        Environment(index, profile.agent, profile.index),
+        read_questions(session.input("questions")),
+        config,
+        seed=profile.seed,
+        store=session.folder / "episodes",
+        progress=lambda done, total: session.progress.show(done, total, name),
+        mode="reference" if profile.model.engine == "transformers" else None,
+    )
+    index.close()
+    result.save(session.folder / "results" / f"{name}.json")
+    metrics = result.metrics()
+    session.evaluated(_model_of(checkpoint), name, metrics, digest=result.questions_version)
+    shown = {"supported": metrics["supported"], "accuracy": metrics["accuracy"]}
+    if name == "grpo":
+        shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
+    return {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
+
+
+def _model_of(checkpoint: Path) -> str:
+    """The MLflow model id that the build of a checkpoint left beside it."""
+    path = checkpoint.parent / "mlflow_model.txt"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+if __name__ == "__main__":
+    main()

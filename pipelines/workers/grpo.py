@@ -1,0 +1,60 @@
+"""Worker of the assets `grpo_checkpoint` and `grpo_rollouts`, started by `accelerate launch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from assets_defs.stage import CHECKPOINT_FILES, folder_version
+from pipelines.workers.session import worker_session
+
+if TYPE_CHECKING:
+    from visor_core.agent.trajectory import Trajectory
+
+
+def main() -> None:
+    """Train by reinforcement and report checkpoint and rollouts; continues where an interrupted run stopped."""
+    with worker_session() as session:
+        from visor_core.agent.environment import Environment
+        from visor_core.index import PageIndex
+        from visor_core.questions import read_questions
+        from visor_core.training.grpo import train_grpo
+        from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
+
+        profile = session.profile
+        index = PageIndex.open(session.input("corpus"), session.inputs["index_tag"])
+        session.total = profile.grpo.steps
+        store = session.folder / "rollouts"
+        writer = TrajectoryWriter(store)
+
+        def keep(step: int, trajectories: Sequence[Trajectory]) -> None:
+            for trajectory in trajectories:
+                writer.append(trajectory)
+
+        result = train_grpo(
+            session.input("sft_checkpoint"),
+            read_questions(session.input("questions")),
+            Environment(index, profile.agent, profile.index),
+            index,
+            profile.grpo,
+            session.folder,
+            profile.seed,
+            engine=profile.model.engine,
+            dtype=profile.model.dtype,
+            on_step=session.on_step,
+            on_checkpoint=session.on_checkpoint,
+            on_rollouts=keep,
+        )
+        writer.close()
+        index.close()
+        if session.leads:
+            compact(store)
+            rollouts = read_trajectories(store)
+            figures = {"steps": result.steps, "rollouts": len(rollouts), **session.last("reward", "loss", "kl")}
+            session.log_final(result.checkpoint, figures)
+            session.report(folder_version(result.checkpoint, *CHECKPOINT_FILES), figures)
+            session.report(trajectories_version(rollouts), {"rollouts": len(rollouts)}, asset="grpo_rollouts")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""What every worker process shares: its order, Dagster Pipes, progress, MLflow, and dying with the run that started it.
+
+Rank 0 alone talks to Dagster and MLflow; the other ranks of an `accelerate launch` get the same order and stay silent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
+
+from assets_defs.progress import StageProgress, read_metrics
+from assets_defs.stage import Figure, write_json
+from visor_core.config import Home, Profile
+from visor_core.errors import VisorError
+from visor_core.tracking import Tracker
+
+
+class Session:
+    """One worker's order and its ways of reporting."""
+
+    def __init__(self, order: Mapping[str, Any], pipes: PipesContext | None) -> None:
+        self.home = Home(Path(order["home"]))
+        self.folder = Path(order["folder"])
+        self.stage: str = order["stage"]
+        self.profile = Profile.model_validate(order["profile"])
+        self.inputs: dict[str, str] = order["inputs"]
+        self.progress = StageProgress(self.folder)
+        self.total = 0
+        self.leads = os.environ.get("RANK", "0") == "0"
+        self._latest: dict[str, Any] = {}
+        self._pipes = pipes
+        self._run_id = os.environ.get("MLFLOW_RUN_ID", "") if pipes else ""
+        self._tracker = Tracker(self.home, order["experiment"]) if self._run_id else None
+
+    def input(self, name: str) -> Path:
+        """An input folder or file."""
+        return Path(self.inputs[name])
+
+    def on_step(self, values: Mapping[str, Any]) -> None:
+        """One step's scalars: to the progress file, the curve and MLflow; `step`, `total`, `stage` are understood."""
+        if not self.leads:
+            return
+        self._latest.update(values)
+        step, total = int(values.get("step", 0)), int(values.get("total", self.total))
+        phase = f"stage {values['stage']:g}" if "stage" in values else ""
+        shown = [f"{k} {v:.3g}" for k in ("loss", "reward", "accuracy") if isinstance(v := values.get(k), int | float)]
+        self.progress.show(step, total, " ".join([phase, *shown]).strip())
+        self.progress.step(dict(values))
+        if self._tracker:
+            prefix = f"{phase.replace(' ', '_')}/" if phase else ""
+            scalars = {f"{prefix}{k}": v for k, v in values.items() if k not in ("step", "total", "stage")}
+            self._tracker.metrics(self._run_id, scalars, step)
+
+    def on_checkpoint(self, folder: Path, step: int, metrics: Mapping[str, Any] | None = None) -> str:
+        """A checkpoint was saved: an MLflow logged model with its metrics; returns the model id ("" without MLflow)."""
+        if self._tracker is None:
+            return ""
+        model_id = self._tracker.checkpoint(
+            self._run_id, f"{self.stage}-{step}", folder, step=step, metrics=metrics, tags={"stage": self.stage}
+        )
+        if self._pipes:
+            self._pipes.log.info(f"checkpoint of step {step}: {folder}")
+        return model_id
+
+    def last(self, *names: str) -> dict[str, Figure]:
+        """The last value reported for each of these scalars, also by the run that this one continues."""
+        if not self._latest:
+            for row in read_metrics(self.folder):
+                self._latest.update(row)
+        return {name: round(float(self._latest[name]), 6) for name in names if name in self._latest}
+
+    def log_final(self, folder: Path, figures: Mapping[str, Figure]) -> None:
+        """Log the finished checkpoint and leave its model id beside it, for the benchmark and the registry."""
+        model_id = self.on_checkpoint(folder, int(figures.get("steps", 0)), figures)
+        (self.folder / "mlflow_model.txt").write_text(model_id, encoding="utf-8")
+
+    def evaluated(self, model_id: str, name: str, metrics: Mapping[str, Any], *, digest: str) -> None:
+        """Benchmark figures, to this run and to the logged model they belong to."""
+        if self._tracker:
+            self._tracker.metrics(self._run_id, {f"{name}/{k}": v for k, v in metrics.items()})
+            if model_id:
+                kind = "development_sampled" if name.endswith("_sampled") else "development"
+                prefixed = {f"{kind}/{k}": v for k, v in metrics.items()}
+                self._tracker.evaluated(self._run_id, model_id, prefixed, dataset="development", digest=digest)
+
+    def artifacts(self, files: list[Path], folder: str = "") -> None:
+        """Log files of the run to MLflow."""
+        if self._tracker:
+            self._tracker.artifacts(self._run_id, files, folder)
+
+    def report(self, data_version: str, figures: Mapping[str, Figure], asset: str = "") -> None:
+        """The materialization of one asset, back to Dagster, and its figures to MLflow."""
+        if self._pipes:
+            self._pipes.report_asset_materialization(
+                metadata=dict(figures), data_version=data_version, asset_key=asset or self.stage
+            )
+        if self._tracker:
+            self._tracker.metrics(self._run_id, {f"final/{k}": v for k, v in figures.items()})
+
+
+def _die_with(parent: int) -> None:
+    """End this process when the one that ordered it is gone, however it went: two trainers must not share a folder."""
+
+    def watch() -> None:
+        while True:
+            try:
+                os.kill(parent, 0)
+            except ProcessLookupError:
+                os._exit(1)
+            time.sleep(0.5)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def worker_session() -> Iterator[Session]:
+    """Read the order named on the command line and open a session.
+
+    A `VisorError` is written to `error.json` for the ordering process and ends the worker with status 1.
+    """
+    order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if parent := os.environ.get("VISOR_PARENT_PID"):
+        _die_with(int(parent))
+    main_rank = os.environ.get("RANK", "0") == "0"
+    try:
+        if main_rank and DAGSTER_PIPES_CONTEXT_ENV_VAR in os.environ:
+            with open_dagster_pipes() as pipes:
+                yield Session(order, pipes)
+        else:
+            yield Session(order, None)
+    except VisorError as error:
+        write_json(Path(order["folder"]) / "error.json", {"type": type(error).__name__, "message": str(error)})
+        raise SystemExit(1) from error
