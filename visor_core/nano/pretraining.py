@@ -14,7 +14,6 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,15 +44,7 @@ _STATE = "training_state.pt"
 _NOTHING_WEIGHT = 0.05
 _SAVE_STEPS = 100
 
-OnStep = Callable[[dict[str, float]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PretrainingResult:
-    """Where the model lies and the last smoothed figures of both stages."""
-
-    folder: Path
-    figures: dict[str, float]
+OnStep = Callable[[dict[str, float | str]], None]
 
 
 class PatchHeads(nn.Module):
@@ -95,11 +86,14 @@ def patch_targets(view: View) -> Tensor:
 
 def train_base_model(
     world: World, output: Path, config: NanoConfig, seed: int, on_step: OnStep | None = None
-) -> PretrainingResult:
+) -> dict[str, float]:
     """Train the base model on the pages of `world` (the training split) and save it to `output`.
 
     Args:
-        on_step: called after every step with `stage` (1 or 2), `step`, `loss`, `accuracy`.
+        on_step: called after every step with `phase` ("vision", "alignment"), `step` (over both), `loss`, `accuracy`.
+
+    Returns:
+        Smoothed loss and accuracy at the end of both stages.
     """
     torch.manual_seed(seed)
     processor = build_processor()
@@ -116,7 +110,7 @@ def train_base_model(
     del model.forward
     save_checkpoint(model.eval(), processor, output)
     trainer.finish()
-    return PretrainingResult(output, trainer.figures)
+    return trainer.figures
 
 
 Step = Callable[[int], tuple[Tensor, float]]
@@ -229,10 +223,12 @@ class _Trainer:
                 self._save(stage, number + 1)
 
     def _record(self, stage: int, step: int, loss: float, accuracy: float) -> None:
+        phase = "vision" if stage == 1 else "alignment"
         for name, value in (("loss", loss), ("accuracy", accuracy)):
-            key = f"{'vision' if stage == 1 else 'alignment'}_{name}"
+            key = f"{phase}_{name}"
             self.figures[key] = 0.95 * self.figures.get(key, value) + 0.05 * value
-        self.on_step({"stage": stage, "step": step, "loss": loss, "accuracy": accuracy})
+        before = 0 if stage == 1 else self.config.vision_steps
+        self.on_step({"phase": phase, "step": before + step, "loss": loss, "accuracy": accuracy})
 
     def _save(self, stage: int, step: int) -> None:
         self.output.mkdir(parents=True, exist_ok=True)

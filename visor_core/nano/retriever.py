@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from visor_core.errors import DataError
+from visor_core.nano.views import load_picture, page_renderer, view_of
+from visor_core.nano.world import World
 
 EMBEDDING_DIM = 64
 _TEMPERATURE = 0.05
@@ -34,6 +36,12 @@ class TitledPage:
 
     image: Image.Image
     title: str
+
+
+def titled_pages(world: World) -> list[TitledPage]:
+    """Every page of a world with its title as the picture shows it."""
+    renderer = page_renderer(world)
+    return [TitledPage(load_picture(renderer, view_of(page).ref), page.title) for page in world.pages]
 
 
 def maxsim(queries: torch.Tensor, pages: torch.Tensor) -> torch.Tensor:
@@ -98,7 +106,7 @@ def train_retriever(
     learning_rate: float = 1e-3,
     seed: int = 0,
     save_steps: int = 50,
-    on_step: Callable[[dict[str, float]], None] | None = None,
+    on_step: Callable[[dict[str, float | str]], None] | None = None,
 ) -> Path:
     """Train the retriever and save it as a Hugging Face folder; continues from `output` after a kill.
 

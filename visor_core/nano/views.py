@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from PIL import Image
+
 from visor_core.documents.crops import CropRenderer
 from visor_core.geometry import FULL_PAGE, Box
 from visor_core.index.records import split_page_id
@@ -66,7 +68,7 @@ def page_renderer(world: World) -> CropRenderer:
     return CropRenderer(paths, None, "pymupdf", open_documents=256)
 
 
-def load_picture(renderer: CropRenderer, ref: ImageRef) -> object:
+def load_picture(renderer: CropRenderer, ref: ImageRef) -> Image.Image:
     """The picture of a reference (an `ImageLoader` once the renderer is bound)."""
     document_id, page = split_page_id(ref.page_id)
     return renderer.picture(document_id, page, ref.width, ref.height, ref.box)
