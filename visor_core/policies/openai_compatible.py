@@ -1,0 +1,282 @@
+"""A policy behind any server that speaks OpenAI's chat completions (vLLM, SGLang, llama.cpp, hosted models).
+
+Pictures travel as data URLs, so the server needs no access to documents. Calls are retried with backoff on 429, 5xx,
+time-outs and broken connections, kept under a rate and a number in flight, and their cost is added up. Left out:
+streaming, tools and provider-specific APIs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import random
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+from visor_core.config import SecretReference
+from visor_core.errors import PolicyError
+from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
+from visor_core.policies.sampling import derive_seed
+
+# Control tokens of the widespread chat formats: in message text they could open a turn or forge a picture.
+_CONTROL = re.compile(r"<\||<(?=/?(?:image|video|fake_token_around_image|end_of_utterance|start_of_turn|end_of_turn)>)")
+
+
+@dataclass
+class Usage:
+    """Running totals of one policy; `cost` in the currency of the prices given."""
+
+    requests: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How hard the server may be pressed.
+
+    `timeout_seconds` is for one try; waits between tries double from `backoff_seconds` to `max_backoff_seconds` (a
+    server's Retry-After counts up to the same maximum).
+    """
+
+    timeout_seconds: float = 120.0
+    retries: int = 5
+    backoff_seconds: float = 0.5
+    max_backoff_seconds: float = 30.0
+    concurrency: int = 16
+    requests_per_minute: float | None = None
+    max_cost: float | None = None
+
+
+class OpenAICompatiblePolicy:
+    """`model` at `base_url` (up to and including `/v1`).
+
+    `prices` are per million prompt and completion tokens. `prefill` says how a forced prefix is sent: `continue` as an
+    assistant message the server goes on from (vLLM's flags), `instruct` as a demand in words, which any server takes.
+    `token_ids` asks a vLLM server for ids and log-probabilities. `seed` sends one derived from the sampling key.
+
+    Raises:
+        PolicyError: if the address is not http(s).
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        images: ImageLoader,
+        api_key: SecretReference | None = None,
+        *,
+        name: str = "",
+        limits: Limits | None = None,
+        prices: tuple[float, float] = (0.0, 0.0),
+        prefill: Literal["continue", "instruct"] = "instruct",
+        token_ids: bool = False,
+        seed: bool = True,
+        extra_body: Mapping[str, Any] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise PolicyError(f"the endpoint {base_url!r} is no address: give it as http(s)://host:port/v1")
+        self.name = name or model
+        self.checkpoint = model
+        self.base_url = base_url.rstrip("/")
+        self.model = model
+        self.limits = limits or Limits()
+        self.usage = Usage()
+        self._images = images
+        self._api_key = api_key
+        self._prices = prices
+        self._prefill = prefill
+        self._token_ids = token_ids
+        self._seed = seed
+        self._extra_body = dict(extra_body or {})
+        self._transport = transport
+        self._pictures: OrderedDict[ImageRef, str] = OrderedDict()
+        self._picture_lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_slot = 0.0
+        # The delays need no reproducibility; a private generator leaves the global one alone.
+        self._jitter = random.Random()
+
+    async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """One chat completion.
+
+        Raises:
+            PolicyError: naming the endpoint and its reply, once retries are used up or would be no use.
+        """
+        self._attach_to_loop()
+        if self.limits.max_cost is not None and self.usage.cost >= self.limits.max_cost:
+            raise PolicyError(
+                f"{self.name} has cost {self.usage.cost:.2f}: the limit {self.limits.max_cost} is reached"
+            )
+        payload = await asyncio.to_thread(self._payload, prompt, sampling)
+        async with self._in_flight:
+            started = time.perf_counter()
+            reply = await self._post(payload)
+        return self._completion(prompt, reply, time.perf_counter() - started)
+
+    def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
+        """Completions in order; for callers outside an event loop."""
+
+        async def gather() -> list[Completion]:
+            try:
+                return await asyncio.gather(*(self.complete(p, s) for p, s in zip(prompts, samplings, strict=True)))
+            finally:
+                await self.close()
+
+        return asyncio.run(gather())
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        if self._loop is asyncio.get_running_loop():
+            await self._client.aclose()
+            self._loop = None
+
+    def _attach_to_loop(self) -> None:
+        """Connections, the semaphore and the rate's lock belong to one event loop: make them anew in another."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        self._loop = loop
+        headers = (
+            {} if self._api_key is None else {"Authorization": f"Bearer {self._api_key.read().get_secret_value()}"}
+        )
+        self._client = httpx.AsyncClient(
+            headers=headers, timeout=self.limits.timeout_seconds, transport=self._transport, trust_env=False
+        )
+        self._in_flight = asyncio.Semaphore(self.limits.concurrency)
+        self._rate_lock = asyncio.Lock()
+
+    async def _post(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Send, retrying what may pass."""
+        url = f"{self.base_url}/chat/completions"
+        fault = ""
+        for attempt in range(self.limits.retries + 1):
+            await self._wait_for_slot()
+            asked_wait = 0.0
+            try:
+                response = await self._client.post(url, json=payload)
+            except httpx.TimeoutException:
+                fault = f"no reply within {self.limits.timeout_seconds:g} s"
+            except httpx.TransportError as error:
+                fault = f"{type(error).__name__}: {error}"
+            else:
+                if response.status_code == httpx.codes.OK:
+                    return self._parsed(response)
+                fault = f"HTTP {response.status_code}: {' '.join(response.text.split())[:300]}"
+                if response.status_code not in (408, 429) and response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    raise PolicyError(f"{url} refuses the request for model {self.model!r}: {fault}")
+                asked_wait = _retry_after(response)
+            if attempt < self.limits.retries:
+                self.usage.retries += 1
+                wait = self.limits.backoff_seconds * 2**attempt * self._jitter.uniform(0.5, 1.0)
+                await asyncio.sleep(min(max(wait, asked_wait), self.limits.max_backoff_seconds))
+        raise PolicyError(f"{url} does not answer after {self.limits.retries + 1} tries: {fault}")
+
+    async def _wait_for_slot(self) -> None:
+        """Space requests evenly under the configured rate."""
+        if self.limits.requests_per_minute is None:
+            return
+        async with self._rate_lock:
+            now = time.monotonic()
+            slot = max(now, self._next_slot)
+            self._next_slot = slot + 60.0 / self.limits.requests_per_minute
+        await asyncio.sleep(slot - now)
+
+    def _parsed(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            reply = response.json()
+            reply["choices"][0]["message"]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            start = " ".join(response.text.split())[:200]
+            raise PolicyError(f"{self.base_url} answers something else than a chat completion: {start}") from error
+        return dict(reply)
+
+    def _payload(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+        messages: list[dict[str, Any]] = [
+            {"role": message.role, "content": [self._part(part) for part in message.content]}
+            for message in prompt.messages
+        ]
+        payload: dict[str, Any] = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+        }
+        if sampling.stop:
+            payload["stop"] = list(sampling.stop)
+        if self._seed:
+            payload["seed"] = derive_seed(sampling.key) % 2**31
+        if self._token_ids:
+            payload |= {"logprobs": True, "return_token_ids": True}
+        if prompt.forced_prefix and self._prefill == "continue":
+            messages.append({"role": "assistant", "content": prompt.forced_prefix})
+            payload |= {"continue_final_message": True, "add_generation_prompt": False}
+        elif prompt.forced_prefix:
+            demand = f"Begin your reply with exactly this, then continue it: {prompt.forced_prefix}"
+            messages.append({"role": "user", "content": [{"type": "text", "text": demand}]})
+        return payload | self._extra_body
+
+    def _part(self, part: str | ImageRef) -> dict[str, Any]:
+        if isinstance(part, str):
+            return {"type": "text", "text": _CONTROL.sub(lambda match: f"{match[0][0]} {match[0][1:]}", part)}
+        return {"type": "image_url", "image_url": {"url": self._data_url(part)}}
+
+    def _data_url(self, ref: ImageRef) -> str:
+        """The picture as a PNG data URL; recent ones are kept, and the loader is never called twice at once."""
+        with self._picture_lock:
+            if ref not in self._pictures:
+                buffer = io.BytesIO()
+                self._images(ref).convert("RGB").save(buffer, format="PNG", compress_level=1)
+                self._pictures[ref] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+            self._pictures.move_to_end(ref)
+            while len(self._pictures) > 64:
+                self._pictures.popitem(last=False)
+            return self._pictures[ref]
+
+    def _completion(self, prompt: Prompt, reply: dict[str, Any], seconds: float) -> Completion:
+        choice, usage = reply["choices"][0], reply.get("usage") or {}
+        message = choice["message"]
+        text = message.get("content") or ""
+        if prompt.forced_prefix and not (
+            self._prefill == "instruct" and text.lstrip().startswith(prompt.forced_prefix)
+        ):
+            text = prompt.forced_prefix + text
+        prompt_tokens, completion_tokens = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+        cost = (prompt_tokens * self._prices[0] + completion_tokens * self._prices[1]) / 1e6
+        self.usage.requests += 1
+        self.usage.prompt_tokens += prompt_tokens
+        self.usage.completion_tokens += completion_tokens
+        self.usage.cost += cost
+        token_ids = tuple(choice.get("token_ids") or ())
+        logprobs = tuple(float(t["logprob"]) for t in (choice.get("logprobs") or {}).get("content") or ())
+        complete = len(token_ids) == len(logprobs) > 0
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        return Completion(
+            text=text,
+            token_ids=token_ids if complete else (),
+            logprobs=logprobs if complete else (),
+            prompt_ids=tuple(reply.get("prompt_token_ids") or ()) if complete else (),
+            prompt_tokens=prompt_tokens,
+            cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+            finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
+            seconds=seconds,
+            cost=cost,
+            metadata={"reasoning": str(reasoning)} if reasoning else {},
+        )
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds the server asks to wait; 0 if it does not say, or says it as a date."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else 0.0
