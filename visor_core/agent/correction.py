@@ -49,13 +49,14 @@ def page_region(
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
         return Region(None, "bad box")
     area = abs(x1 - x0) * abs(y1 - y0)
-    if abs(x1 - x0) * frame.width < 1 or abs(y1 - y0) * frame.height < 1:
+    if min(abs(x1 - x0) * frame.width, abs(y1 - y0) * frame.height) < 1 - 1e-6:
         return Region(None, "degenerate")
     inside = clamp(x0, y0, x1, y1)
     if inside is None or inside.area < INSIDE_SHARE * area:
         return Region(None, "outside")
     region = pad(inside, config.pad_pixels / frame.width, config.pad_pixels / frame.height)
-    region = at_least(region, config.min_side, config.min_side)
+    if min(region.width, region.height) < config.min_side:
+        region = at_least(region, config.min_side, config.min_side)
     if config.square:
         width, height = page_size
         side = max(region.width * width, region.height * height)

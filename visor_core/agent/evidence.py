@@ -112,41 +112,37 @@ class EvidenceSpace:
 
 def render(entries: Sequence[EvidenceEntry], line_of: LineOf, max_tokens: int) -> RenderedEvidence:
     """Fold the entries one by one as the episode added them, compacting whenever the budget is passed."""
-    limits: dict[int, int | None] = {}  # entry index → token limit of its observation; None is unshortened
-    dropped: set[int] = set()
+    shown: dict[int, str] = {}  # entry index → its line now; dropped entries are absent
+    costs: dict[int, int] = {}
     superseded: set[int] = set()
-    compactions = 0
-    cache: dict[tuple[int, int | None], str] = {}
+    total = compactions = 0
 
-    def line(entry: EvidenceEntry) -> str:
-        limit = limits.get(entry.index)
-        key = (entry.index, limit)
-        if key not in cache:
-            text = entry.observation if limit is None else shorten(entry.observation, limit)
-            cache[key] = line_of(entry, text)
-        return cache[key]
+    def show(entry: EvidenceEntry, observation: str) -> None:
+        nonlocal total
+        total -= costs.get(entry.index, 0)
+        shown[entry.index] = line_of(entry, observation)
+        costs[entry.index] = approximate_tokens(shown[entry.index])
+        total += costs[entry.index]
 
-    def size(shown: Sequence[EvidenceEntry]) -> int:
-        return sum(approximate_tokens(line(e)) for e in shown if e.index not in dropped)
+    def drop(entry: EvidenceEntry) -> None:
+        nonlocal total
+        total -= costs.pop(entry.index)
+        del shown[entry.index]
 
     for n, newest in enumerate(entries, start=1):
-        shown = entries[:n]
+        show(newest, newest.observation)
         if newest.supersedes is not None:
             superseded.add(newest.supersedes)
-        if size(shown) <= max_tokens:
+        if total <= max_tokens:
             continue
-        changed = False
-        target = LOW_WATER * max_tokens
-        for entry in shown:
-            if size(shown) > target and entry.index in superseded and entry.index not in dropped:
-                dropped.add(entry.index)
-                changed = True
+        before = total
+        for entry in entries[:n]:
+            if total > LOW_WATER * max_tokens and entry.index in superseded and entry.index in shown:
+                drop(entry)
         for limit in (SHORT_TOKENS, 0):
-            for entry in shown:
-                worth = entry.index not in dropped and approximate_tokens(entry.observation) > limit
-                if size(shown) > target and worth and limits.get(entry.index) != limit:
-                    limits[entry.index] = limit
-                    changed = True
-        compactions += changed
-    lines = tuple(line(e) for e in entries if e.index not in dropped)
-    return RenderedEvidence(lines, sum(map(approximate_tokens, lines)), compactions, tuple(sorted(dropped)))
+            for entry in entries[:n]:
+                if total > LOW_WATER * max_tokens and entry.index in shown:
+                    show(entry, shorten(entry.observation, limit))
+        compactions += total < before
+    dropped = tuple(e.index for e in entries if e.index not in shown)
+    return RenderedEvidence(tuple(shown.values()), total, compactions, dropped)

@@ -34,6 +34,7 @@ def neutralise_reply(text: str) -> str:
     A reply may *spell out* an image placeholder or a chat-template token; tokenised again it would become the real one
     and the count of image tokens would no longer match the images.
     """
+    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
     kept: list[str] = []
     end = 0
     for tag in _PROTOCOL_TAG.finditer(text):
@@ -41,7 +42,7 @@ def neutralise_reply(text: str) -> str:
         kept.append(tag.group())
         end = tag.end()
     kept.append(_BRACKET_TOKEN.sub(r"(\1)", _TAG_START.sub("‹", text[end:])))
-    return "".join(c for c in "".join(kept) if c in "\n\t" or unicodedata.category(c)[0] != "C").strip()
+    return "".join(kept).strip()
 
 
 def approximate_tokens(text: str) -> int:

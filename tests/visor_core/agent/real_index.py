@@ -18,9 +18,9 @@ def write_report(path: Path) -> None:
     letter = document.new_page(width=612, height=792)
     letter.insert_text((60, 90), "Norvik Pumps annual report 2024", fontsize=24)
     text = (
-        "Dear shareholders, Norvik Pumps closed the year with revenue of 932 million crowns. Order intake rose in every "
-        "segment except Seals. Revenue by segment is shown on the next page. The board proposes a dividend of 4.20 "
-        "crowns a share. We employed 3,118 people at the end of the year, of whom 412 in research."
+        "Dear shareholders, Norvik Pumps closed the year with revenue of 932 million crowns. Order intake rose in "
+        "every segment except Seals. Revenue by segment is shown on the next page. The board proposes a dividend of "
+        "4.20 crowns a share. We employed 3,118 people at the end of the year, of whom 412 in research."
     )
     letter.insert_textbox((60, 130, 550, 420), text, fontsize=14)
     chart = document.new_page(width=612, height=792)

@@ -9,7 +9,7 @@ from visor_core.config import Home
 from visor_core.tracking import Tracker
 from visor_core.trajectories.traces import flush, is_sampled, log_traces
 
-# Both come from inside MLflow 3.17 (https://github.com/mlflow/mlflow): a loader strategy that SQLAlchemy 2.1 deprecates,
+# Both come from inside MLflow 3.17 (https://github.com/mlflow/mlflow): a loader strategy SQLAlchemy 2.1 deprecates,
 # and a type hint of its own model flavours.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),

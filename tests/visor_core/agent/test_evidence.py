@@ -1,0 +1,122 @@
+"""The ledger: append-only, what supersedes what, what goes first when the budget is passed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visor_core.agent.evidence import EvidenceSpace
+from visor_core.agent.prompts import CompactWording, FullWording
+from visor_core.agent.trajectory import EntryKind
+from visor_core.agent.untrusted import approximate_tokens
+from visor_core.geometry import Box
+
+LEFT, RIGHT = Box(0.0, 0.0, 0.4, 0.4), Box(0.5, 0.5, 0.9, 0.9)
+LINE = FullWording().entry
+
+
+def note(space: EvidenceSpace, page: int, text: str, kind: EntryKind = "pre", box: Box | None = None) -> EvidenceSpace:
+    return space.add(page_id=f"d/{page:05d}", document="d.pdf", page=page, observation=text, kind=kind, box=box)
+
+
+def test_a_zoom_replaces_the_first_reading_and_a_rejected_one_replaces_nothing() -> None:
+    space = note(EvidenceSpace(), 1, "a chart")
+    space = note(space, 1, "blurred", "rejected", LEFT)
+    assert [e.index for e in space.standing] == [1]
+    space = note(space, 1, "412", "post", LEFT)
+    assert space.entries[2].supersedes == 1
+    space = note(space, 1, "97", "post", RIGHT)  # another region adds
+    assert space.entries[3].supersedes is None
+    space = note(space, 1, "413", "post", LEFT)  # the same region again corrects
+    assert space.entries[4].supersedes == 3
+    assert [(e.index, e.observation) for e in space.standing] == [(4, "97"), (5, "413")]
+
+
+def test_a_page_read_again_replaces_its_first_reading_and_may_reject_it() -> None:
+    space = note(note(EvidenceSpace(), 1, "old"), 2, "other page")
+    space = note(space, 1, "new")
+    assert space.entries[2].supersedes == 1
+    space = note(space, 1, "not about this", "rejected")
+    assert space.entries[3].supersedes == 3
+    assert [e.index for e in space.standing] == [2]
+
+
+def test_lines() -> None:
+    space = note(note(EvidenceSpace(), 5, "a chart"), 5, "412", "post", LEFT)
+    space = note(space, 6, "no use", "rejected")
+    assert space.render(LINE, 1000).lines == (
+        "[1] d.pdf, page 5: a chart",
+        "[2] d.pdf, page 5, box [0.00,0.00,0.40,0.40], zoomed, replaces [1]: 412",
+        "[3] d.pdf, page 6, not relevant: no use",
+    )
+    assert space.render(CompactWording().entry, 1000).lines == ("1 a chart", "2 412", "3 no no use")
+
+
+def test_over_budget_superseded_entries_go_first_then_the_oldest_observations_shorten() -> None:
+    words = " ".join(["word"] * 30)
+    space = note(note(EvidenceSpace(), 1, words), 1, words, "post", LEFT)
+    space = note(note(space, 2, words), 3, words)
+    # Lines cost 30 words + 10 signs = 40, the second 26 signs more for box, "zoomed" and "replaces [1]".
+    whole = space.render(LINE, 186)
+    assert (whole.tokens, whole.compactions, whole.dropped) == (186, 0, ())
+    # 130: the third line makes 146; without the superseded first it is 106, still above 0.8 · 130 = 104, so the oldest
+    # standing observation is cut to 12 tokens (48 in all); the fourth line then fits: 48 + 40 + 40.
+    tight = space.render(LINE, 130)
+    assert (tight.tokens, tight.compactions, tight.dropped) == (128, 1, (1,))
+    assert tight.lines[0].startswith("[2] d.pdf, page 1, box [0.00,0.00,0.40,0.40], zoomed, replaces [1]: word")
+    assert tight.lines[0].endswith("…")
+    assert tight.lines[1:] == (f"[3] d.pdf, page 2: {words}", f"[4] d.pdf, page 3: {words}")
+
+
+def test_document_page_and_box_stay_however_small_the_budget() -> None:
+    space = EvidenceSpace()
+    for page in range(1, 6):
+        space = note(space, page, "many words " * 20)
+    rendered = space.render(LINE, 16)
+    assert rendered.lines == tuple(f"[{n}] d.pdf, page {n}" for n in range(1, 6))
+
+
+entries = st.lists(
+    st.tuples(
+        st.integers(1, 4),
+        st.text(max_size=60),
+        st.sampled_from(["pre", "post", "rejected"]),
+        st.sampled_from([None, LEFT, RIGHT]),
+    ),
+    max_size=25,
+)
+
+
+@given(entries, st.integers(40, 400))
+def test_any_history_is_append_only_and_fits(
+    history: list[tuple[int, str, EntryKind, Box | None]], budget: int
+) -> None:
+    space = EvidenceSpace()
+    compactions = 0
+    for page, text, kind, box in history:
+        before = space
+        space = note(space, page, text, kind, box)
+        assert space.entries[: len(before.entries)] == before.entries
+        newest = space.entries[-1]
+        assert newest.supersedes is None or newest.supersedes < newest.index
+        assert len({e.supersedes for e in space.entries if e.supersedes}) == sum(
+            e.supersedes is not None for e in space.entries
+        )
+        rendered = space.render(LINE, budget)
+        stubs = sum(approximate_tokens(LINE(e, "")) for e in space.entries if e.index not in rendered.dropped)
+        assert rendered.tokens <= max(budget, stubs)
+        assert set(rendered.dropped) <= space.superseded
+        assert rendered.compactions >= compactions
+        compactions = rendered.compactions
+        assert not any("\n" in line for line in rendered.lines)
+
+
+def test_most_turns_only_append_a_line() -> None:
+    space = EvidenceSpace()
+    previous: tuple[str, ...] = ()
+    changed = 0
+    for page in range(1, 41):
+        space = note(space, page, "about thirty words of observation " * 6)
+        lines = space.render(LINE, 400).lines
+        changed += lines[: len(previous)] != previous
+        previous = lines
+    assert changed == space.render(LINE, 400).compactions
+    assert changed <= 20  # at most every other turn
