@@ -21,10 +21,19 @@ from visor_core.config import Profile
 from visor_core.errors import MissingDependencyError
 
 GIB = 2**30
+CONFIGURATIONS = ("config.json", "adapter_config.json")
 EMBEDDER_PACKAGES = {
     "colqwen2.5": ("colpali_engine", "pip install 'visor[colpali]'"),
     "colsmol": ("colpali_engine", "pip install 'visor[colpali]'"),
     "sentence": ("sentence_transformers", "pip install sentence-transformers"),
+}
+# Hub ids as in visor_core.index.embedders, whose import would cost a second.
+EMBEDDER_WEIGHTS = {
+    "colqwen2": "vidore/colqwen2-v1.0-hf",
+    "colpali": "vidore/colpali-v1.3-hf",
+    "colmodernvbert": "ModernVBERT/colmodernvbert-merged",
+    "colqwen2.5": "vidore/colqwen2.5-v0.1",
+    "colsmol": "vidore/colSmol-256M",
 }
 PACKAGE_REMEDIES = {
     "vllm": "pip install 'visor[vllm]'",
@@ -137,13 +146,15 @@ def weights_present(name: str) -> bool:
         from huggingface_hub.errors import HFValidationError
 
         try:
-            found = try_to_load_from_cache(name, "config.json")
+            found = [try_to_load_from_cache(name, file) for file in CONFIGURATIONS]
         except HFValidationError:
             return False
-        if not isinstance(found, str):
+        paths = [path for path in found if isinstance(path, str)]
+        if not paths:
             return False
-        folder = Path(found).parent
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+        folder = Path(paths[0]).parent
+    configured = any((folder / file).is_file() for file in CONFIGURATIONS)
+    return configured and any(folder.glob("*.safetensors"))
 
 
 def lacking(profile: Profile, machine: Machine) -> list[str]:
@@ -157,6 +168,9 @@ def lacking(profile: Profile, machine: Machine) -> list[str]:
             faults.append(f"the package {module} ({PACKAGE_REMEDIES.get(module, f'pip install {module}')})")
     for embedder in profile.index.embedders:
         module, remedy = EMBEDDER_PACKAGES.get(embedder.partition(":")[0], ("", ""))
+        weights = EMBEDDER_WEIGHTS.get(embedder, "")
+        if weights and not weights_present(weights):
+            faults.append(f"the weights of {weights} for the embedder {embedder} (hf download {weights})")
         if module and module not in modules and not importable(module):
             faults.append(f"the package {module} for the embedder {embedder} ({remedy})")
     needed = profile.model.min_gpu_gib

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 
 from assets_defs.progress import read_metrics
-from assets_defs.stage import Record, stage_folder
+from assets_defs.stage import Record
 from pipelines.display import figures_text
 from pipelines.graph import ORDER
 from visor_core.agent.trajectory import Trajectory
@@ -69,8 +69,7 @@ def find_results(home: Home, records: Iterable[Record]) -> dict[str, BenchmarkRe
 
 def curves_of(home: Home, record: Record) -> list[Curve]:
     """The training curves of a stage, one chart a quantity and one line a phase."""
-    folder = stage_folder(home, _node(record)) / record.fingerprint
-    rows = read_metrics(folder)
+    rows = read_metrics(record.build_folder(home))
     curves = []
     for key in CURVES:
         lines: dict[str, list[tuple[float, float]]] = {}
@@ -130,12 +129,6 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most `POINTS` points of a long curve, evenly."""
     stride = -(-len(points) // POINTS)
     return points[::stride]
-
-
-def _node(record: Record):  # type: ignore[no-untyped-def]
-    from assets_defs.stage import Node
-
-    return Node(record.stage, record.partition)
 
 
 def _name(record: Record) -> str:

@@ -22,7 +22,13 @@ from visor_core.geometry import CoordinateSystem
 class Section(BaseModel):
     """Base of every section: frozen, unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # what was given may be a secret in the wrong place
+    )
 
 
 class SecretReference(Section):
@@ -42,6 +48,18 @@ class SecretReference(Section):
         if not re.fullmatch(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)", value):
             raise ValueError("a secret is given as env:NAME or file:PATH, never as itself")
         return value
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> SecretReference:
+        """A reference given for an option; the message never repeats what was given.
+
+        Raises:
+            ConfigError: if it is not a reference.
+        """
+        try:
+            return cls.model_validate(text)
+        except ValidationError as error:
+            raise ConfigError(f"{option}: a secret is given as env:NAME or file:PATH, never as itself") from error
 
     def read(self) -> SecretStr:
         """The secret's value, read now.

@@ -70,7 +70,7 @@ def ask(
     folder = None if endpoint else choose_checkpoint(home, checkpoint)
     settled = agent_profile(profile, settings, strategy, folder)
     index = open_index(home, corpus, tag, settled)
-    policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled)
+    policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled, retries=2)
     warn_about_nano(folder, corpus)
 
     name = hashlib.sha256(f"{corpus} {partition} {question}".encode()).hexdigest()[:12]
@@ -178,22 +178,33 @@ def agent_profile(profile: str, settings: list[str], strategy: str, checkpoint: 
 
 
 def choose_policy(
-    index: PageIndex, checkpoint: Path | None, endpoint: str, model: str, api_key: str, engine: str, profile: Profile
+    index: PageIndex,
+    checkpoint: Path | None,
+    endpoint: str,
+    model: str,
+    api_key: str,
+    engine: str,
+    profile: Profile,
+    *,
+    retries: int = 5,
 ) -> Policy:
-    """The policy of a checkpoint or an endpoint.
+    """The policy of a checkpoint or an endpoint; `retries` is how often an endpoint that fails is asked again.
 
     Raises:
         ConfigError: if an endpoint has no model name, or the engine is unknown.
         PolicyError: if it cannot be loaded.
     """
+    from visor_core.config import SecretReference
     from visor_core.policies.load import load_policy
+    from visor_core.policies.openai_compatible import Limits
 
     if engine not in ("transformers", "vllm"):
         raise ConfigError(f"--engine {engine!r} is not one of transformers, vllm")
     if endpoint:
         if not model:
             raise ConfigError("--endpoint needs --model NAME: the name the server knows the model by")
-        return load_policy(model, index, base_url=endpoint, api_key=api_key or None)
+        key = SecretReference.parse(api_key, "--api-key") if api_key else None
+        return load_policy(model, index, base_url=endpoint, api_key=key, limits=Limits(retries=retries))
     if api_key or model:
         raise ConfigError("--model and --api-key belong to --endpoint URL: a checkpoint needs neither")
     assert checkpoint is not None

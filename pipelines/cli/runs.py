@@ -84,11 +84,6 @@ def _estimate_table(stages: list[StageEstimate]) -> Table:
         table.add_column(name, justify="right", footer=total, no_wrap=True)
     for stage in stages:
         table.add_row(stage.stage, stage.work, *_cells(stage.seconds, stage.gpu_hours, stage.tokens, stage.disk_gib))
-    table.add_section()
-    totals = [
-        sum(getattr(stage, field) for stage in stages) for field in ("seconds", "gpu_hours", "tokens", "disk_gib")
-    ]
-    table.add_row("all", "", *_cells(*totals))
     return table
 
 

@@ -93,6 +93,15 @@ def test_a_secret_given_as_itself_is_refused_without_repeating_it(tmp_path: Path
     assert CANARY not in str(caught.value)
 
 
+def test_a_malformed_reference_is_never_repeated() -> None:
+    with pytest.raises(ConfigError, match="--api-key") as caught:
+        SecretReference.parse(CANARY, "--api-key")
+    with pytest.raises(ValidationError) as raw:
+        SecretReference.model_validate(CANARY)
+    assert CANARY not in str(caught.value) + str(raw.value)
+    assert SecretReference.parse("env:KEY", "--api-key").reference == "env:KEY"
+
+
 def test_secrets_are_read_at_use_and_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISOR_TEST_SECRET", CANARY)
     secret_file = tmp_path / "secret"

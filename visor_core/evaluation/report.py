@@ -27,7 +27,8 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .
 .note, figcaption, .sub { color: var(--soft); } .sub { margin: .2rem 0 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--soft); font-weight: 500; } td.n, th.n { text-align: right; white-space: nowrap; }
+th { color: var(--soft); font-weight: 500; } td:first-child { white-space: nowrap; }
+td.n, th.n { text-align: right; white-space: nowrap; }
 .range { color: var(--soft); font-size: .85em; white-space: nowrap; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 1.2rem; }
 figure { margin: 0; } svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--soft); }
@@ -100,7 +101,7 @@ def report_html(report: Report) -> str:
         parts.append("<h2>Curves</h2><div class=charts>")
         for curve in report.curves:
             chart = line_chart(curve.series, x_label=curve.x_label, y_label=curve.caption)
-            parts.append(f"<figure>{chart}<figcaption>{escape(curve.caption)}</figcaption></figure>")
+            parts.append(f"<figure><figcaption>{escape(curve.caption)}</figcaption>{chart}</figure>")
         parts.append("</div>")
     if report.episodes:
         parts.append("<h2>Sample episodes</h2>")
@@ -142,9 +143,9 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
             "shortcuts": _interval(result.shortcut_rate),
             "page recall": _number(figures["page_recall"]),
             "turns": _number(figures["turns"], 2),
-            "prompt tokens a turn": _number(figures["prompt_tokens_per_turn"], 1),
-            "of them image": _number(figures["image_tokens_per_turn"], 1),
-            "seconds an episode": _number(figures["seconds_per_episode"], 2),
+            "tokens a turn": _number(figures["prompt_tokens_per_turn"], 1),
+            "image tokens": _number(figures["image_tokens_per_turn"], 1),
+            "seconds": _number(figures["seconds_per_episode"], 2),
         }
         lines.append((label, cells))
     header = "".join(f"<th class=n>{escape(name)}" for name in lines[0][1])
@@ -152,11 +153,13 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
         f"<tr><td>{escape(label)}</td>{''.join(f'<td class=n>{cell}</td>' for cell in cells.values())}</tr>"
         for label, cells in lines
     )
-    first = next(iter(results.values()))
+    sets = {
+        f"{len(r.episodes)} questions of {r.benchmark}{' ' + r.split if r.split else ''}, index {r.index_tag}"
+        for r in results.values()
+    }
     caption = (
-        f"{len(first.episodes)} questions of {escape(first.benchmark)} {escape(first.split)}, index"
-        f" {escape(first.index_tag)}; 95 % Wilson intervals."
-        " Supported: the answer is right and all evidence was recorded."
+        f"{escape('; '.join(sorted(sets)))}. 95 % Wilson intervals. Supported: the answer is right and all evidence was"
+        " recorded. Shortcut: the answer is right without it."
     )
     return f"<table><tr><th>policy{header}</tr>{body}</table><p class=note>{caption}</p>"
 

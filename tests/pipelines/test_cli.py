@@ -1,0 +1,88 @@
+"""The command line as a whole: fast help, doctor, dry runs, refusals of large profiles."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.cli.session import profile_names
+from tests.pipelines.conftest import Visor
+from visor_core.config import Profile
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_help_is_quick() -> None:
+    code = "import sys; sys.argv = ['visor', '--help']; from pipelines.cli import main; main()"
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        best = min(best, time.perf_counter() - began)
+    assert "ingest" in run.stdout
+    assert best < 1.0
+
+
+def test_every_command_has_help(visor: Visor) -> None:
+    for command in ("ingest", "search", "ask", "run", "eval", "report", "doctor", "index", "nano", "replay", "recall"):
+        outcome = visor(command, "--help")
+        assert outcome.code == 0, command
+        assert "Usage:" in outcome.out
+
+
+def test_unknown_commands_and_options(visor: Visor) -> None:
+    assert visor("nonsense").code == 2
+    assert visor("search").code == 2
+    assert visor("run", "--nonsense").code == 2
+
+
+def test_doctor_names_every_profile(visor: Visor) -> None:
+    outcome = visor("doctor")
+    assert outcome.code == 0
+    for name in profile_names():
+        assert f"profile {name}" in outcome.out
+    assert "profile nano: can run here" in outcome.out
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_dry_run_prints_the_resolved_profile(visor: Visor, name: str, tmp_path: Path) -> None:
+    outcome = visor("run", "--profile", name, "--dry-run", "--set", "grpo.steps=17")
+    assert outcome.code == 0, outcome.err
+    resolved, _, estimate = outcome.out.partition("\n\n")
+    profile = Profile.model_validate(yaml.safe_load(resolved))
+    assert (profile.name, profile.grpo.steps) == (name, 17)
+    assert "grpo_checkpoint" in estimate
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("name", ["smolvlm", "qwen2.5-vl-3b", "qwen2.5-vl-7b"])
+def test_large_profiles_refuse_in_one_line(visor: Visor, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")  # no nvidia-smi, whatever the machine
+    outcome = visor("run", "--profile", name)
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert line.startswith(f"visor: profile {name} cannot run here")
+    if name.startswith("qwen"):
+        assert "CUDA GPU" in line
+    assert "hf download" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--profile", "absent"), "absent"),
+        (("--set", "grpo.stepz=1"), "grpo.stepz"),
+        (("--set", "nonsense"), "nonsense"),
+        (("--select", "no_such_asset"), "no_such_asset"),
+    ],
+)
+def test_run_refusals(visor: Visor, arguments: tuple[str, ...], word: str) -> None:
+    outcome = visor("run", *arguments)
+    assert outcome.code == 2
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert word in outcome.err

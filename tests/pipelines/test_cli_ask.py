@@ -1,0 +1,93 @@
+"""`visor ask` and `replay` through a real server, with a canary secret that may appear nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipelines.chat_server import scripted_reader, serving
+from tests.pipelines.conftest import Visor
+from tests.pipelines.test_cli_corpus import write_pdf
+
+CANARY = "canary-51c0ffee-never-written"
+
+
+def _files_with(text: str, folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+
+
+@pytest.fixture
+def corpus(visor: Visor, tmp_path: Path) -> Path:
+    """An ingested corpus with a page about the English Channel."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_pdf(
+        folder / "coast.pdf", ("English Channel coast areas: Kent, Normandy", "Nothing of note <answer>x</answer>")
+    )
+    assert visor("ingest", str(folder), "--set", "documents.ocr=never").code == 0
+    return tmp_path / "home"
+
+
+def test_ask_an_endpoint_and_replay(visor: Visor, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISOR_TEST_KEY", CANARY)
+    seen: list[dict[str, Any]] = []
+    with serving(scripted_reader, seen) as url:
+        outcome = visor(
+            "ask", "Which areas lie on the English Channel coast?",
+            "--endpoint", url, "--model", "scripted", "--api-key", "env:VISOR_TEST_KEY",
+        )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert seen[0]["headers"]["Authorization"] == f"Bearer {CANARY}"
+    assert "1 search “English Channel coast areas” → page shown" in outcome.out
+    assert "2 crop [20.0, 40.0, 300.0, 300.0] → region shown" in outcome.out
+    assert "Kent, Normandy" in outcome.out
+    assert "coast.pdf, page 1, box " in outcome.out
+    (page,) = (corpus / "reports").glob("ask-*.html")
+    assert "data:image/" in page.read_text(encoding="utf-8")
+    assert str(page) in outcome.out
+
+    replayed = visor("replay", "--corpus", "documents")
+    assert replayed.code == 0, replayed.err
+    assert "1 of 1 trajectories identical (3 contexts rebuilt" in replayed.out
+    assert CANARY not in outcome.out + outcome.err + replayed.out
+    assert _files_with(CANARY, corpus) == []
+    assert _files_with("Kent, Normandy", corpus) != []
+
+
+def test_a_key_given_as_itself_is_refused_unprinted(visor: Visor, corpus: Path) -> None:
+    outcome = visor("ask", "x?", "--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--api-key", CANARY)
+    assert outcome.code == 2
+    assert CANARY not in outcome.err
+    assert "env:NAME" in outcome.err
+
+
+def test_a_dead_endpoint_is_one_line(visor: Visor, corpus: Path) -> None:
+    with serving(scripted_reader) as url:
+        pass
+    outcome = visor("ask", "x?", "--endpoint", url, "--model", "m")
+    assert outcome.code == 2
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert "does not answer" in outcome.err
+
+
+def test_eval_an_endpoint_resumes_and_reports(visor: Visor, corpus: Path, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.json"
+    questions.write_text(
+        '[{"doc_id": "coast.pdf", "question": "Which areas?", "answer": "Kent, Normandy", "evidence_pages": "[1]",'
+        ' "evidence_sources": "[]", "answer_format": "Str"}]',
+        encoding="utf-8",
+    )
+    command = ["eval", "--benchmark", "mmlongbench", "--questions", str(questions), "--corpus", "documents"]
+    seen: list[dict[str, Any]] = []
+    with serving(scripted_reader, seen) as url:
+        first = visor(*command, "--endpoint", url, "--model", "scripted", "--label", "toy run")
+        asked = len(seen)
+        again = visor(*command, "--endpoint", url, "--model", "scripted", "--label", "toy run")
+    assert first.code == again.code == 0, first.err + again.err
+    assert len(seen) == asked == 3
+    assert "1.000" in first.out
+    assert (corpus / "evaluations" / "toy-run.json").is_file()
+    assert visor("report").code == 0
+    assert "toy-run" in (corpus / "reports" / "report.html").read_text(encoding="utf-8")

@@ -1,0 +1,149 @@
+"""`visor ingest`, `search`, `recall` on real small PDFs, and every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pymupdf
+import pytest
+from PIL import Image
+
+from tests.pipelines.conftest import Visor
+
+TEXTS = (
+    "Annual report of the harbour office",
+    "Staff: forty-seven people work at the quay",
+    "Lighthouse maintenance plan",
+)
+
+
+def write_pdf(path: Path, texts: tuple[str, ...] = TEXTS, *, inches: float = 6.0, password: str = "") -> Path:
+    """A PDF with one page a text."""
+    with pymupdf.open() as document:
+        for text in texts:
+            page = document.new_page(width=inches * 72, height=inches * 72)
+            page.insert_text((40, 60), text, fontsize=14)
+        options = {"encryption": pymupdf.PDF_ENCRYPT_AES_256, "user_pw": password} if password else {}
+        document.save(path, **options)
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VISOR_HOME with one ingested corpus."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write_pdf(folder / "harbour.pdf")
+    Image.new("RGB", (300, 200), "navy").save(folder / "picture.png")
+    return folder
+
+
+@pytest.fixture
+def ingested(visor: Visor, home: Path) -> Path:
+    """The same, ingested; later calls find nothing to do."""
+    outcome = visor("ingest", str(home), "--set", "documents.ocr=never", home=home / "home")
+    assert outcome.code == 0, outcome.err
+    return home / "home"
+
+
+def test_ingest_then_search(visor: Visor, ingested: Path) -> None:
+    found = visor("search", "how many people work at the quay", "-k", "2", home=ingested)
+    assert found.code == 0
+    first = found.out.splitlines()[0]
+    assert "harbour.pdf" in first
+    assert "page 2" in first
+    assert "forty-seven" in found.out
+
+
+def test_ingest_again_renders_nothing(visor: Visor, ingested: Path, home: Path) -> None:
+    again = visor("ingest", str(home), "--set", "documents.ocr=never", home=ingested)
+    assert "2 documents (0 new, 2 unchanged" in again.out
+    assert "(0 rendered now" in again.out
+
+
+def test_search_within_pages_and_document(visor: Visor, ingested: Path) -> None:
+    found = visor("search", "harbour quay lighthouse", "--document", "harbour.pdf", "--pages", "3", home=ingested)
+    assert next(line for line in found.out.splitlines() if "harbour.pdf" in line).endswith("page 3")
+    wrong = visor("search", "x", "--pages", "9-2", home=ingested)
+    assert wrong.code == 2
+    assert "9-2" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("search", "x", "--corpus", "absent"), ("absent", "documents")),
+        (("search", "x", "--tag", "absent"), ("absent",)),
+        (("search", "x", "--mode", "psychic"), ("psychic", "hybrid")),
+        (("search", "x", "--corpus", "../up"), ("../up",)),
+        (("recall", "absent.json"), ("absent.json",)),
+        (("recall", "absent.json", "--benchmark", "squad"), ("squad", "vidoseek")),
+        (("ask", "x?"), ("visor run", "--endpoint")),
+        (("ask", "x?", "--checkpoint", "absent-folder"), ("absent-folder",)),
+        (("ask", "x?", "--endpoint", "ftp://nowhere", "--model", "m"), ("ftp://nowhere",)),
+        (("ask", "x?", "--endpoint", "http://127.0.0.1:9/v1"), ("--model",)),
+        (("eval", "--profile", "absent"), ("visor run",)),
+        (("report",), ("visor run",)),
+        (("replay",), ("asked",)),
+    ],
+)
+def test_what_is_not_there_is_one_line_and_code_2(
+    visor: Visor, ingested: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    outcome = visor(*arguments, home=ingested)
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert line.startswith("visor: ")
+    for word in words:
+        assert word in line
+
+
+def test_bad_documents_are_listed_and_the_rest_goes_on(visor: Visor, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    good = write_pdf(folder / "good.pdf")
+    write_pdf(folder / "locked.pdf", password="secret")
+    write_pdf(folder / "poster.pdf", inches=200)
+    (folder / "text.pdf").write_text("only text", encoding="utf-8")
+    (folder / "cut.pdf").write_bytes(good.read_bytes()[:300])
+    (folder / "empty.pdf").write_bytes(b"")
+    (folder / "zero.pdf").write_bytes(
+        b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+        b"2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
+    )
+    outcome = visor("ingest", str(folder), str(tmp_path / "missing"), "--set", "documents.ocr=never")
+    assert outcome.code == 0
+    listed = [line for line in outcome.err.splitlines() if line.startswith("quarantined: ")]
+    named = {line.split(": ")[1] for line in listed}
+    assert named == {"locked.pdf", "poster.pdf", "text.pdf", "cut.pdf", "empty.pdf", "zero.pdf", "missing"}
+    assert "1 documents (1 new" in outcome.out
+    assert "7 quarantined" in outcome.out
+
+
+def test_nothing_readable_is_an_error(visor: Visor, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source in ("missing.pdf", "empty"):
+        outcome = visor("ingest", str(tmp_path / source))
+        assert outcome.code == 2
+        assert source in outcome.err
+        assert outcome.err.strip().splitlines()[-1].startswith("visor: ")
+
+
+def test_settings_at_fault_are_named(visor: Visor, tmp_path: Path) -> None:
+    for setting, word in (("documents.dpj=3", "documents.dpj"), ("nonsense", "nonsense"), ("documents.dpi=x", "dpi")):
+        outcome = visor("ingest", str(tmp_path), "--set", setting)
+        assert outcome.code == 2
+        assert word in outcome.err
+
+
+def test_recall_on_two_questions(visor: Visor, ingested: Path, tmp_path: Path) -> None:
+    item = {"doc_id": "harbour.pdf", "question": "lighthouse maintenance", "answer": "x", "evidence_pages": "[3]"}
+    item |= {"evidence_sources": "[]", "answer_format": "Str"}
+    other = {**item, "doc_id": "elsewhere.pdf"}
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps([item, other]), encoding="utf-8")
+    outcome = visor("recall", str(path), home=ingested)
+    assert outcome.code == 0
+    assert "1 questions about 2 documents (1 left out" in outcome.out
+    rows = [line for line in outcome.out.splitlines() if "full text (BM25), whole corpus" in line]
+    assert "1.000" in rows[0]
