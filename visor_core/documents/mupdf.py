@@ -7,7 +7,7 @@ from pathlib import Path
 import pymupdf
 from PIL import Image
 
-from visor_core.documents.reader import PageSize, Word
+from visor_core.documents.reader import EncryptedDocumentError, PageSize, Word
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -25,15 +25,12 @@ class MuPDFDocument:
         try:
             self._pdf = pymupdf.open(path, filetype="pdf")
             if self._pdf.needs_pass and not (password and self._pdf.authenticate(password)):
-                raise DocumentError(
-                    "the PDF is encrypted and the password configured for its file name is wrong"
-                    if password
-                    else "the PDF is encrypted: give its password under documents.passwords, by file name"
-                )
+                raise EncryptedDocumentError(password)
             self.num_pages = int(self._pdf.page_count)
             self.title = str((self._pdf.metadata or {}).get("title") or "")
         except _FAULTS as error:
-            raise DocumentError(f"the PDF is damaged: {_line(error)}") from error
+            reason = _line(error).replace(f"'{path}'", "it").replace(str(path), "it")
+            raise DocumentError(f"the PDF is damaged: {reason}") from error
         self._loaded: tuple[int, pymupdf.Page, pymupdf.DisplayList] | None = None
 
     def _page(self, page: int) -> tuple[pymupdf.Page, pymupdf.DisplayList]:

@@ -9,7 +9,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 from PIL import Image
 
-from visor_core.documents.reader import PageSize, Word
+from visor_core.documents.reader import EncryptedDocumentError, PageSize, Word
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -26,11 +26,7 @@ class PdfiumDocument:
             self.title = str(self._pdf.get_metadata_dict().get("Title") or "")
         except _FAULTS as error:
             if "password" in str(error).lower():
-                raise DocumentError(
-                    "the PDF is encrypted and the password configured for its file name is wrong"
-                    if password
-                    else "the PDF is encrypted: give its password under documents.passwords, by file name"
-                ) from error
+                raise EncryptedDocumentError(password) from error
             raise DocumentError(f"the PDF is damaged: {' '.join(str(error).split())[:200]}") from error
         self._loaded: tuple[int, pdfium.PdfPage] | None = None
 
@@ -101,7 +97,7 @@ class PdfiumDocument:
                 full_width,
                 full_height,
                 0,
-                raw.FPDF_ANNOT | raw.FPDF_LCD_TEXT * 0,
+                raw.FPDF_ANNOT,
             )
             return bitmap.to_pil().convert("RGB")
         except (*_FAULTS, MemoryError) as error:

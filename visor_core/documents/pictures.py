@@ -32,11 +32,17 @@ class PictureDocument:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the stricter one
                 self._image = Image.open(path, formats=_FORMATS)
+        except Image.DecompressionBombError as error:
+            raise DocumentError(f"the picture decodes to too many pixels: {str(error).partition(',')[0]}") from error
         except UnidentifiedImageError as error:
             raise DocumentError("the picture is damaged: its header cannot be read") from error
         except _FAULTS as error:
             raise DocumentError(f"the picture is damaged: {' '.join(str(error).split())[:200]}") from error
-        self.num_pages = self._count_frames()
+        try:
+            self.num_pages = self._count_frames()
+        except DocumentError:
+            self._image.close()
+            raise
         self._loaded: tuple[int, Image.Image] | None = None
 
     def _count_frames(self) -> int:

@@ -51,6 +51,17 @@ class Limits:
     max_page_pixels: int
 
 
+class EncryptedDocumentError(DocumentError):
+    """A PDF that needs a password that was not given, or another one."""
+
+    def __init__(self, password: str) -> None:
+        super().__init__(
+            "the PDF is encrypted and the password configured for its file name is wrong"
+            if password
+            else "the PDF is encrypted: give its password under documents.passwords, by file name"
+        )
+
+
 class OpenDocument(Protocol):
     """An open document. Pages are 1-based. Not safe for use by two threads at once."""
 
@@ -105,7 +116,7 @@ def open_document(
         max_pixels: a picture that decodes to more pixels than this is refused.
 
     Raises:
-        DocumentError: with the reason in words a user can act on (empty, not a document, encrypted, damaged).
+        DocumentError: with the reason in words a user can act on (empty, no document, encrypted, damaged, no pages).
     """
     try:
         with path.open("rb") as file:
@@ -127,7 +138,27 @@ def open_document(
         return PdfiumDocument(path, password)
     from visor_core.documents.mupdf import MuPDFDocument
 
-    return MuPDFDocument(path, password)
+    try:
+        document = MuPDFDocument(path, password)
+        if document.num_pages:
+            return document
+        fault = DocumentError("the document has no pages")
+        document.close()
+    except EncryptedDocumentError:
+        raise
+    except DocumentError as error:
+        fault = error
+    # pdfium mends some page trees that MuPDF gives up on; the choice depends on the bytes alone.
+    from visor_core.documents.pdfium import PdfiumDocument
+
+    try:
+        second = PdfiumDocument(path, password)
+    except DocumentError:
+        raise fault from None
+    if not second.num_pages:
+        second.close()
+        raise fault
+    return second
 
 
 def check_limits(document: OpenDocument, limits: Limits) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import resource
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 from PIL import Image
 
@@ -66,7 +69,10 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPage:
-    """A page as it is stored. `problem` is empty, or why the page could not be read (the picture is then blank)."""
+    """A page as it is stored. `problem` is empty, or why the page could not be read (the picture is then blank).
+
+    Words travel as their texts and a (N, 4) float32 array of page-normalised boxes: cheap to send and to store.
+    """
 
     key: str
     page: int
@@ -75,7 +81,8 @@ class RenderedPage:
     rotation: int
     text: str
     text_source: str
-    words: tuple[Word, ...]
+    word_texts: tuple[str, ...]
+    word_boxes: npt.NDArray[np.float32]
     image: bytes
     image_width: int
     image_height: int
@@ -119,7 +126,7 @@ def perform(task: Task) -> Iterator[Message]:
             check_limits(document, task.limits)
             with task.path.open("rb") as file:
                 kind = media_type(file.read(1024)) or ""
-            yield Validated(task.key, kind, document.num_pages, _clean(document.title)[:300])
+            yield Validated(task.key, kind, document.num_pages, _clean(document.title).replace("\n", " ")[:300])
         else:
             for page in task.pages:
                 yield render_page(document, task, page)
@@ -159,11 +166,14 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
             text = text_of(blocks)
     if not text.strip():
         source = "none"
-    words = tuple(Word(_clean(w.text), *(round(v, 5) for v in w[1:])) for block in blocks for w in block)
+    words = [word for block in blocks for word in block]
+    word_texts = tuple(_clean(word.text) for word in words)
+    word_boxes = np.array([word[1:] for word in words], dtype=np.float32).reshape(-1, 4).round(5)
     encoded = encode(image, task.image_format, task.jpeg_quality)
-    text = _clean(text, keep="\n")
+    text = _clean(text)
     digest = hashlib.sha256(encoded)
-    digest.update(repr((page, text, source, words, problem)).encode())
+    digest.update("\0".join((str(page), text, source, problem, *word_texts)).encode())
+    digest.update(word_boxes.tobytes())
     return RenderedPage(
         key=task.key,
         page=page,
@@ -172,7 +182,8 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
         rotation=size.rotation,
         text=text,
         text_source=source,
-        words=words,
+        word_texts=word_texts,
+        word_boxes=word_boxes,
         image=encoded,
         image_width=width,
         image_height=height,
@@ -201,9 +212,12 @@ def encode(image: Image.Image, image_format: str, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _clean(text: str, keep: str = "") -> str:
-    """Text without control characters and lone surrogates, which neither Arrow nor a terminal takes."""
-    return "".join(c for c in text if c in keep or (c >= " " and c != "\x7f" and not "\ud800" <= c <= "\udfff"))
+_UNSTORABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+def _clean(text: str) -> str:
+    """Text without control characters (line ends stay) and lone surrogates: neither Arrow nor a terminal takes them."""
+    return _UNSTORABLE.sub("", text)
 
 
 def main() -> None:

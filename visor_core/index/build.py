@@ -22,7 +22,7 @@ from visor_core.config import IndexConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.sources import stored_path
 from visor_core.geometry import shown_size
-from visor_core.index.corpus import KEYS, Corpus, delete_by, quoted, rows, upsert
+from visor_core.index.corpus import KEYS, SCHEMAS, Corpus, delete_by, quoted, rows, upsert
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
 from visor_core.index.pages import pages_version
 from visor_core.index.passages import normalised, passage_key, windows
@@ -173,7 +173,7 @@ def _update_passages(corpus: Corpus, readable: dict[str, dict[str, Any]], config
                 {"passage_id": f"{page['page_id']}#{number:04d}", "text": text, "page_text": page_text, **common}
                 for number, (text, page_text) in enumerate(texts)
             ]
-        upsert(table, "passages", records)
+        upsert(table, pa.Table.from_pylist(records, schema=SCHEMAS["passages"]))
 
 
 def _fill_column(

@@ -177,17 +177,11 @@ def rows(table: Any, columns: Sequence[str], where: str = "") -> list[dict[str, 
     return query.limit(None).to_list()
 
 
-def upsert(table: Any, name: str, records: Sequence[dict[str, Any]]) -> None:
-    """Insert or replace rows by the table's key, in one commit."""
-    if records:
-        names = {field for record in records for field in record}
-        schema = pa.schema([field for field in table.schema if field.name in names])
-        data = pa.Table.from_pylist(list(records), schema=_key_required(schema, KEYS[name]))
-        table.merge_insert(KEYS[name]).when_matched_update_all().when_not_matched_insert_all().execute(data)
-
-
-def _key_required(schema: pa.Schema, key: str) -> pa.Schema:
-    return pa.schema([pa.field(f.name, f.type, nullable=f.name != key) for f in schema])
+def upsert(table: Any, data: pa.Table) -> None:
+    """Insert or replace rows by the table's key, in one commit; a replaced row keeps the columns the data lacks."""
+    if data.num_rows:
+        key = KEYS[table.name]
+        table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(data)
 
 
 def delete_by(table: Any, column: str, values: Iterable[str]) -> int:

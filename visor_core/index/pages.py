@@ -9,8 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents import ocr
@@ -18,7 +22,7 @@ from visor_core.documents.pool import WorkerPool
 from visor_core.documents.sources import Refused, stored_path
 from visor_core.documents.worker import Failed, Finished, RenderedPage, Task
 from visor_core.errors import MissingDependencyError, VisorError
-from visor_core.index.corpus import Corpus, delete_by, quoted, rows, upsert
+from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, quoted, rows, upsert
 from visor_core.index.records import page_id_of
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for
 
@@ -55,13 +59,22 @@ def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress 
         documents = {r["document_id"]: r for r in rows(corpus.table("documents"), DOCUMENT_COLUMNS)}
         wanted = {i: r for i, r in documents.items() if r["status"] == "ok"}
         removed = _remove_orphans(corpus, wanted)
+        # A page rendered otherwise is a new row, so that no vector of the old one stays with it.
+        if corpus.table("pages").count_rows(f"render_key != '{key}'"):
+            corpus.table("pages").delete(f"render_key != '{key}'")
         tasks, quarantined = _tasks(corpus, wanted, config, key, mode)
         if tasks:
-            with WorkerPool(config.workers) as pool:
+            # Rendering goes on while a batch is written; at most one batch waits, which bounds the memory.
+            with WorkerPool(config.workers) as pool, ThreadPoolExecutor(1, "pages-writer") as writer:
+                pending: Future[None] | None = None
                 for batch, failures in _batches(pool, tasks, progress):
                     quarantined |= failures
-                    _write(corpus, batch, wanted, key)
                     rendered += len(batch)
+                    if pending is not None:
+                        pending.result()
+                    pending = writer.submit(_write, corpus, batch, wanted, key)
+                if pending is not None:
+                    pending.result()
         if quarantined:
             _quarantine(corpus, documents, quarantined)
         _move_partitions(corpus, documents)
@@ -169,14 +182,16 @@ def _batches(
 
 def _write(corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict[str, Any]], key: str) -> None:
     """Store pages; pictures first, so that a page row always has its picture."""
-    upsert(
-        corpus.table("images"),
-        "images",
-        [{"page_id": page_id_of(p.key, p.page), "document_id": p.key, "image": p.image} for p in batch],
-    )
+    if not batch:
+        return
+    page_ids = [page_id_of(p.key, p.page) for p in batch]
+    pictures = [
+        {"page_id": page_id, "document_id": p.key, "image": p.image} for page_id, p in zip(page_ids, batch, strict=True)
+    ]
+    upsert(corpus.table("images"), pa.Table.from_pylist(pictures, schema=SCHEMAS["images"]))
     records = [
         {
-            "page_id": page_id_of(p.key, p.page),
+            "page_id": page_id,
             "document_id": p.key,
             "partition": wanted[p.key]["partition"],
             "page": p.page,
@@ -185,7 +200,6 @@ def _write(corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict
             "rotation": p.rotation,
             "text": p.text,
             "text_source": p.text_source,
-            "words": [w._asdict() for w in p.words],
             "image_width": p.image_width,
             "image_height": p.image_height,
             "dpi": p.dpi,
@@ -193,16 +207,29 @@ def _write(corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict
             "render_key": key,
             "content_hash": p.content_hash,
         }
-        for p in batch
+        for page_id, p in zip(page_ids, batch, strict=True)
     ]
-    upsert(corpus.table("pages"), "pages", records)
+    schema = SCHEMAS["pages"]
+    data = pa.Table.from_pylist(records, schema=schema.remove(schema.get_field_index("words")))
+    upsert(corpus.table("pages"), data.append_column(schema.field("words"), _word_lists(batch)))
+
+
+def _word_lists(batch: Sequence[RenderedPage]) -> pa.Array:
+    """The words of pages as an Arrow list column, without a Python object a word."""
+    boxes = np.concatenate([p.word_boxes for p in batch])
+    texts = pa.array([text for p in batch for text in p.word_texts], pa.string())
+    columns = [texts, *(pa.array(np.ascontiguousarray(boxes[:, i]), pa.float32()) for i in range(4))]
+    words = pa.StructArray.from_arrays(columns, fields=list(WORD))
+    offsets = np.cumsum([0, *(len(p.word_texts) for p in batch)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), words, type=pa.list_(WORD))
 
 
 def _quarantine(corpus: Corpus, documents: dict[str, dict[str, Any]], reasons: dict[str, str]) -> None:
     """Mark documents that could not be rendered, then drop what pages they have."""
     for document_id, reason in reasons.items():
         documents[document_id] |= {"status": "quarantined", "reason": reason}
-    upsert(corpus.table("documents"), "documents", [documents[i] for i in reasons])
+    changed = pa.Table.from_pylist([documents[i] for i in reasons], schema=SCHEMAS["documents"])
+    upsert(corpus.table("documents"), changed)
     for name in ("pages", "images"):
         delete_by(corpus.table(name), "document_id", reasons)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
+
 from visor_core.config import DocumentsConfig
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits
@@ -21,7 +23,7 @@ from visor_core.documents.remote import fetch
 from visor_core.documents.sources import Refused, Source, expand, keep_copy, stored_path, uri_of
 from visor_core.documents.worker import Failed, Task, Validated
 from visor_core.errors import DocumentError, VisorError
-from visor_core.index.corpus import Corpus, delete_by, rows, upsert
+from visor_core.index.corpus import SCHEMAS, Corpus, delete_by, rows, upsert
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -100,7 +102,8 @@ def register_documents(
         gone = _prune(known, found, sources) if prune else set()
         retired = _retire(known, seen, gone)
         if json.dumps(known, sort_keys=True) != before:
-            upsert(table, "documents", [r for r in known.values() if r["document_id"] not in retired])
+            kept = [r for r in known.values() if r["document_id"] not in retired]
+            upsert(table, pa.Table.from_pylist(kept, schema=SCHEMAS["documents"]))
             delete_by(table, "document_id", retired)
         current = [r for r in known.values() if r["document_id"] not in retired]
     added = tuple(sorted(r["document_id"] for r in fresh if r["status"] == "ok"))

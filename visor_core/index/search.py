@@ -267,7 +267,7 @@ class PageIndex:
 
     def _vector(self, vector: VectorColumn, query: str, depth: int, condition: str) -> list[tuple[str, float]]:
         """Pages by cosine or exact MaxSim, best first."""
-        embedder = self._embedder(vector)
+        embedder = self.embedder(vector)
         embedded = embedder.embed_query(query, self._statistics_of(vector))
         if not np.any(embedded):
             return []
@@ -285,7 +285,12 @@ class PageIndex:
         scored = order_by_score(names, 1.0 - found["_distance"].to_numpy())
         return [pair for pair in scored if pair[1] > 1e-6]
 
-    def _embedder(self, vector: VectorColumn) -> Embedder:
+    def embedder(self, vector: VectorColumn) -> Embedder:
+        """The embedder of a vector column, for queries; loaded when first needed.
+
+        Raises:
+            SearchIndexError: if it is not the one the index was built with.
+        """
         with self._lock:
             embedder = self._embedders.get(vector.name)
             if embedder is None:
@@ -295,6 +300,16 @@ class PageIndex:
                 f"index {self.tag!r} was built with another version of the embedder {vector.spec}: build it again"
             )
         return embedder
+
+    def vectors(self, vector: VectorColumn, where: str) -> dict[str, np.ndarray]:
+        """Stored vectors of a column by page id, float32: (D,), or (T, D) of a multi-vector column."""
+        request = self._tables["pages"].search().where(where).select(["page_id", vector.column])
+        found = request.limit(None).to_arrow()
+        return {
+            page_id: np.asarray(value, np.float32)
+            for page_id, value in zip(found["page_id"].to_pylist(), found[vector.column].to_pylist(), strict=True)
+            if value is not None
+        }
 
     def _statistics_of(self, vector: VectorColumn) -> np.ndarray | None:
         if vector.column not in self._statistics:

@@ -1,0 +1,119 @@
+"""Worker processes: a crash, a hang and a memory hog cost one task each, with the reason."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.visor_core.documents.writing import write_pdf
+from visor_core.documents import pool as pool_module
+from visor_core.documents.pool import WorkerPool
+from visor_core.documents.reader import Limits
+from visor_core.documents.worker import Failed, Finished, RenderedPage, Task, Validated, perform, usable
+
+LIMITS = Limits(max_bytes=10**8, max_pages=50, max_page_inches=120, max_page_pixels=4_000_000)
+
+_TROUBLE = """
+import os, signal, sys, time
+import visor_core.documents.worker as worker
+real = worker.perform
+def perform(task):
+    if task.filename == "hang": time.sleep(60)
+    if task.filename == "crash": os.kill(os.getpid(), signal.SIGSEGV)
+    if task.filename == "exit": os._exit(3)
+    if task.filename == "hog":
+        hog = bytearray(8 << 30)
+    if task.filename == "network":
+        import socket
+        try:
+            socket.create_connection(("127.0.0.1", 9))
+        except PermissionError as error:
+            yield worker.Failed(task.key, str(error))
+            return
+    yield from real(task)
+worker.perform = perform
+real_limits = worker._limit_memory
+worker.main()
+"""
+
+
+def task(path: Path, name: str = "a.pdf", pages: tuple[int, ...] | None = None) -> Task:
+    return Task(name, path, name, "pymupdf", LIMITS, memory_bytes=2**30, pages=pages, dpi=72)
+
+
+def test_pages_come_back_as_rendered_in_process(tmp_path: Path) -> None:
+    path = write_pdf(tmp_path / "a.pdf", ["one", "two"])
+    with WorkerPool(2) as pool:
+        assert [type(m) for m in pool.run([(task(path), 30.0)])] == [Validated, Finished]
+        found = [m for m in pool.run([(task(path, pages=(1, 2)), 30.0)]) if isinstance(m, RenderedPage)]
+    here = [m for m in perform(task(path, pages=(1, 2))) if isinstance(m, RenderedPage)]
+    assert [m.content_hash for m in found] == [m.content_hash for m in here]
+    assert [m.word_texts for m in here] == [("one",), ("two",)]
+    assert (here[0].image_width, here[0].image_height, here[0].text_source) == (400, 300, "layer")
+
+
+def test_trouble_costs_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_SERVE", _TROUBLE)
+    path = write_pdf(tmp_path / "a.pdf", ["one"])
+    names = ["good", "crash", "hang", "exit", "hog", "network", "good too"]
+    start = time.monotonic()
+    with WorkerPool(2) as pool:
+        tasks = [(task(path, name), 2.0 if name == "hang" else 60.0) for name in names]
+        # A failed document's other tasks are not started.
+        messages = list(pool.run([*tasks, (task(path, "crash", pages=(1,)), 60.0)]))
+    assert time.monotonic() - start < 45
+    reasons = {m.key: m.reason for m in messages if isinstance(m, Failed)}
+    assert reasons == {
+        "crash": "the renderer crashed while reading it (SIGSEGV)",
+        "hang": "reading it took longer than its time limit (documents.timeout_seconds): it was stopped",
+        "exit": "the renderer gave up while reading it (exit code 3); it may need more than documents.memory_bytes = "
+        "1,073,741,824",
+        "hog": reasons["hog"],
+        "network": "a document worker tried socket.getaddrinfo",
+    }
+    assert "documents.memory_bytes" in reasons["hog"]
+    assert {m.key for m in messages if isinstance(m, Finished)} == {"good", "good too"}
+    assert sum(isinstance(m, Failed) and m.key == "crash" for m in messages) == 2
+
+
+def test_the_pool_leaves_no_process_behind(tmp_path: Path) -> None:
+    path = write_pdf(tmp_path / "a.pdf", ["one"])
+    with WorkerPool(1) as pool:
+        list(pool.run([(task(path), 30.0)]))
+        process = pool._workers[0].process
+    assert process.poll() == -signal.SIGKILL
+
+
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from visor_core.documents.pool import _start\n"
+        "worker = _start()\n"
+        "print(worker.process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for _ in range(100):
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the worker outlived its parent by ten seconds")
+
+
+def test_usable_text() -> None:
+    assert usable("The quick brown fox jumps over the lazy dog, twice.")
+    assert not usable("page 12")
+    assert not usable("\ufffd" * 60)
+    assert not usable("\ue001\ue002" * 40)

@@ -1,0 +1,211 @@
+"""Opening, sizes, words and rasters of PDFs and pictures, through both renderers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pymupdf
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.visor_core.documents.writing import write_pdf, write_picture
+from visor_core.documents import reader
+from visor_core.documents.reader import Limits, OpenDocument, PageSize, check_limits, media_type, raster_size
+from visor_core.errors import DocumentError
+from visor_core.geometry import FULL_PAGE, Box
+
+LIMITS = Limits(max_bytes=10**8, max_pages=50, max_page_inches=120, max_page_pixels=4_000_000)
+RENDERERS = ("pymupdf", "pdfium")
+
+
+_SHARED: dict[str, OpenDocument] = {}
+_TO_CLOSE: list[OpenDocument] = []
+
+
+def open_document(path: Path, **options: Any) -> OpenDocument:
+    """The function under test; what it opened is closed after the test."""
+    document = reader.open_document(path, **options)
+    _TO_CLOSE.append(document)
+    return document
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    while _TO_CLOSE:
+        _TO_CLOSE.pop().close()
+
+
+def dark_box(image: Image.Image) -> tuple[float, float, float, float]:
+    """Bounding box of dark pixels as shares of the picture."""
+    dark = np.asarray(image.convert("L")) < 128
+    ys, xs = np.nonzero(dark)
+    height, width = dark.shape
+    return xs.min() / width, ys.min() / height, (xs.max() + 1) / width, (ys.max() + 1) / height
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_word_boxes_lie_on_the_ink_whatever_the_rotation(tmp_path: Path, renderer: str, rotation: int) -> None:
+    document = open_document(write_pdf(tmp_path / "a.pdf", ["WORD"], rotation=rotation), renderer=renderer)
+    size = document.page_size(1)
+    assert (size.width_pt, size.height_pt) == ((400, 300) if rotation % 180 == 0 else (300, 400))
+    ((word,),) = document.words(1)
+    x0, y0, x1, y1 = dark_box(document.render(1, 800, 800))
+    assert word.text == "WORD"
+    assert word.x0 - 0.01 <= x0 < x1 <= word.x1 + 0.01
+    assert word.y0 - 0.01 <= y0 < y1 <= word.y1 + 0.01
+    assert word.x1 - word.x0 < 3 * (x1 - x0)
+    assert word.y1 - word.y0 < 3 * (y1 - y0)
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_crop_box_is_the_page(tmp_path: Path, renderer: str) -> None:
+    path = write_pdf(tmp_path / "a.pdf", ["INSIDE"])
+    with pymupdf.open(path) as pdf:
+        pdf[0].set_cropbox(pymupdf.Rect(20, 20, 220, 120))
+        pdf.save(tmp_path / "b.pdf")
+    document = open_document(tmp_path / "b.pdf", renderer=renderer)
+    assert document.page_size(1) == PageSize(200, 100, 0)
+    ((word,),) = document.words(1)
+    x0, y0, x1, y1 = dark_box(document.render(1, 600, 300))
+    assert word.x0 - 0.01 <= x0
+    assert x1 <= word.x1 + 0.01
+    assert word.y0 - 0.02 <= y0
+    assert y1 <= word.y1 + 0.02
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_a_crop_shows_the_same_ink_as_the_page(tmp_path: Path, renderer: str) -> None:
+    document = open_document(write_pdf(tmp_path / "a.pdf", ["WORD"]), renderer=renderer)
+    box = Box(0.05, 0.1, 0.45, 0.4)
+    x0, y0, x1, y1 = dark_box(document.render(1, 800, 600, box))
+    page = dark_box(document.render(1, 1600, 1200))
+    mapped = box.x0 + x0 * box.width, box.y0 + y0 * box.height, box.x0 + x1 * box.width, box.y0 + y1 * box.height
+    assert mapped == pytest.approx(page, abs=0.004)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.floats(0, 0.9), st.floats(0, 0.9), st.floats(0.01, 1), st.floats(0.01, 1)),
+    st.integers(1, 300),
+    st.integers(1, 300),
+)
+def test_a_raster_has_exactly_the_requested_size(
+    tmp_path_factory: pytest.TempPathFactory, corners: tuple[float, float, float, float], width: int, height: int
+) -> None:
+    x, y, w, h = corners
+    box = Box(x, y, min(1.0, x + w), min(1.0, y + h))
+    for renderer in RENDERERS:
+        if renderer not in _SHARED:
+            path = write_pdf(tmp_path_factory.mktemp("pdf") / "a.pdf", ["some words on a page"])
+            _SHARED[renderer] = reader.open_document(path, renderer=renderer)
+        image = _SHARED[renderer].render(1, width, height, box)
+        assert image.size == (width, height)
+        assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"<html>hello</html>", "neither a PDF nor"),
+        (b"%PDF-1.7\nnothing more", "damaged|no pages"),
+    ],
+)
+def test_what_is_no_document_is_refused_with_its_reason(
+    tmp_path: Path, renderer: str, content: bytes, reason: str
+) -> None:
+    (tmp_path / "a.pdf").write_bytes(content)
+    with pytest.raises(DocumentError, match=reason):
+        open_document(tmp_path / "a.pdf", renderer=renderer)
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_passwords(tmp_path: Path, renderer: str) -> None:
+    path = write_pdf(tmp_path / "a.pdf", ["SECRET"], password="open sesame")
+    with pytest.raises(DocumentError, match=r"encrypted: give its password under documents\.passwords"):
+        open_document(path, renderer=renderer)
+    with pytest.raises(DocumentError, match="password configured for its file name is wrong"):
+        open_document(path, renderer=renderer, password="guess")
+    document = open_document(path, renderer=renderer, password="open sesame")
+    assert document.words(1)[0][0].text == "SECRET"
+
+
+def test_limits_name_the_page_and_the_option(tmp_path: Path) -> None:
+    huge = open_document(write_pdf(tmp_path / "huge.pdf", [""], size=(200 * 72, 100)))
+    with pytest.raises(DocumentError, match=r"page 1 is 200 inches long, more than documents\.max_page_inches = 120"):
+        check_limits(huge, LIMITS)
+    long = open_document(write_pdf(tmp_path / "long.pdf", [""] * 51))
+    with pytest.raises(DocumentError, match=r"51 pages, more than documents\.max_pages = 50"):
+        check_limits(long, LIMITS)
+
+
+def test_raster_size_is_lowered_to_the_pixel_limit() -> None:
+    assert raster_size(PageSize(720, 360), 144, 10**9) == (1440, 720, 144.0)
+    width, height, dpi = raster_size(PageSize(720, 360), 144, 1440 * 720 // 4)
+    assert (width, height, dpi) == (720, 360, 72.0)
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("png", "png"), ("jpg", "jpeg"), ("webp", "webp"), ("tif", "tiff")])
+def test_pictures_are_documents(tmp_path: Path, suffix: str, kind: str) -> None:
+    path = write_picture(tmp_path / f"a.{suffix}")
+    assert media_type(path.read_bytes()[:64]) == f"image/{kind}"
+    document = open_document(path)
+    assert document.num_pages == 1
+    assert document.words(1) == []
+    size = document.page_size(1)
+    assert size.width_pt / size.height_pt == pytest.approx(1.6)
+    corner = document.render(1, 40, 40, Box(0, 0, 0.2, 0.2))
+    assert np.asarray(corner).max() < 40
+    assert np.asarray(document.render(1, 40, 40, Box(0.5, 0.5, 1, 1))).min() > 215
+
+
+def test_a_tiff_has_a_page_a_frame(tmp_path: Path) -> None:
+    frames = [Image.new("L", (30 + 10 * i, 20), 40 * i) for i in range(3)]
+    frames[0].save(tmp_path / "a.tiff", save_all=True, append_images=frames[1:])
+    document = open_document(tmp_path / "a.tiff")
+    assert document.num_pages == 3
+    assert [round(document.page_size(p).width_pt / document.page_size(p).height_pt, 2) for p in (1, 2, 3)] == [
+        1.5,
+        2,
+        2.5,
+    ]
+    assert [np.asarray(document.render(p, 4, 4))[0, 0, 0] for p in (3, 1, 2)] == [80, 0, 40]
+
+
+def test_exif_rotation_and_transparency(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste("black", (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned a quarter clockwise: the upper left corner goes to the upper right
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    document = open_document(tmp_path / "turned.jpg")
+    assert document.page_size(1).height_pt > document.page_size(1).width_pt
+    pixels = np.asarray(document.render(1, 20, 40).convert("L"))
+    assert pixels[3, 16] < 60 < 200 < pixels[3, 3]
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert np.asarray(open_document(tmp_path / "clear.png").render(1, 8, 8)).min() == 255
+
+
+def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(DocumentError, match=r"too many pixels: Image size \(400000000 pixels\) exceeds limit"):
+        open_document(tmp_path / "bomb.png", max_pixels=32_000_000)
+    Image.new("1", (8_000, 8_000)).save(tmp_path / "large.png")
+    document = open_document(tmp_path / "large.png", max_pixels=32_000_000)
+    with pytest.raises(DocumentError, match="8000 × 8000 pixels, more than the 32,000,000 allowed"):
+        document.render(1, 10, 10)
+
+
+def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:
+    content = write_picture(tmp_path / "a.png", "text").read_bytes()
+    (tmp_path / "b.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DocumentError, match=r"damaged|cannot be decoded"):
+        open_document(tmp_path / "b.png").render(1, 10, 10, FULL_PAGE)

@@ -1,0 +1,142 @@
+"""Why a page was found: its picture, ranks, matching words, and the similarity map of a multi-vector embedder.
+
+A similarity map (ColPali, arXiv 2407.01449) is the dot product of a query token with every image patch, laid over the
+page. The HTML stands alone: pictures are embedded, text from documents is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from visor_core.index.corpus import quoted
+from visor_core.index.passages import content_words
+from visor_core.index.records import Hit, Page
+from visor_core.index.search import Mode, PageIndex
+from visor_core.policies.base import ImageRef
+
+_PICTURE_PIXELS = 900 * 1200
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A hit with what speaks for it; `similarity` is (rows, columns) in 0–1, None without a multi-vector embedder."""
+
+    hit: Hit
+    page: Page
+    similarity: npt.NDArray[np.float32] | None
+
+
+def explain(
+    index: PageIndex, query: str, *, k: int = 5, mode: Mode = "hybrid", partition: str = "", document: str | None = None
+) -> list[Explanation]:
+    """Search, and say for every hit why it is one."""
+    hits = index.search(query, k=k, mode=mode, partition=partition, document=document)
+    maps = similarity_maps(index, query, [hit.page_id for hit in hits])
+    return [Explanation(hit, index.page(hit.page_id), maps.get(hit.page_id)) for hit in hits]
+
+
+def similarity_maps(index: PageIndex, query: str, page_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+    """Per page, the largest similarity of any query token to each patch, scaled to 0–1 over the page.
+
+    Empty without a multi-vector embedder. The patch grid is the embedder's own where it knows it, otherwise the one
+    nearest to the page's shape whose cells are no more than the page's tokens.
+    """
+    for vector in index.manifest.vectors:
+        if vector.multi_vector and page_ids:
+            embedder = index.embedder(vector)
+            tokens_q = np.asarray(embedder.embed_query(query), np.float32)
+            rows = index.vectors(vector, f"page_id IN ({quoted(page_ids)})")
+            return {page_id: _map(index.page(page_id), tokens_q, tokens) for page_id, tokens in rows.items()}
+    return {}
+
+
+def _map(page: Page, query: npt.NDArray[np.float32], tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    columns, rows = patch_grid(len(tokens), page.width_pt / page.height_pt)
+    patches = (query @ tokens.T).max(axis=0)[: rows * columns].reshape(rows, columns)
+    low, high = float(patches.min()), float(patches.max())
+    return ((patches - low) / (high - low) if high > low else np.zeros_like(patches)).astype(np.float32)
+
+
+def patch_grid(tokens: int, aspect: float) -> tuple[int, int]:
+    """Columns and rows of the largest grid of at most `tokens` cells that is about `aspect` times as wide as high.
+
+    >>> patch_grid(1024, 1.0)
+    (32, 32)
+    """
+    best, best_cost = (1, max(1, tokens)), math.inf
+    for rows in range(1, tokens + 1):
+        columns = tokens // rows
+        if not columns:
+            break
+        # Cells left over weigh little against a wrong shape: they are the prompt's tokens after the image's.
+        cost = abs(math.log(columns / rows / aspect)) + 2 * (tokens - rows * columns) / tokens
+        if cost < best_cost:
+            best, best_cost = (columns, rows), cost
+    return best
+
+
+def page_html(index: PageIndex, query: str, explanations: Sequence[Explanation]) -> str:
+    """One self-contained HTML page for a search."""
+    shown = "\n".join(_section(index, query, e) for e in explanations) or "<p>No page was found.</p>"
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(query)} – VISOR search</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24 }}
+section {{ display: grid; grid-template-columns: minmax(16rem, 1fr) 1fr; gap: 1.5rem; margin: 2rem 0;
+  border-top: 1px solid #d0d7de; padding-top: 1rem }}
+img {{ width: 100%; border: 1px solid #d0d7de }}
+code {{ overflow-wrap: anywhere }}
+table {{ border-collapse: collapse }} td, th {{ padding: .1rem .8rem .1rem 0; text-align: left }}
+</style></head><body>
+<h1>{html.escape(query)}</h1>
+<p>Index <code>{html.escape(index.tag)}</code>, {len(explanations)} pages. Orange: words of the query; blue: where the
+embedder looks.</p>
+{shown}
+</body></html>
+"""
+
+
+def _section(index: PageIndex, query: str, explanation: Explanation) -> str:
+    hit = explanation.hit
+    ranks = "".join(f"<tr><td>{html.escape(n)}</td><td>{r}</td></tr>" for n, r in hit.ranks.items())
+    picture = base64.b64encode(_jpeg(overlay(index, query, explanation))).decode()
+    return f"""<section><div><h2>{html.escape(hit.filename)}, page {hit.page}</h2>
+<p>{html.escape(hit.snippet) or "<em>no text on this page</em>"}</p>
+<table><tr><th>ranking</th><th>place</th></tr>{ranks}</table>
+<p>score {hit.score:.4f}, text from {html.escape(explanation.page.text_source)},
+<code>{html.escape(hit.page_id)}</code></p>
+</div><img alt="page {hit.page}" src="data:image/jpeg;base64,{picture}"></section>"""
+
+
+def overlay(index: PageIndex, query: str, explanation: Explanation) -> Image.Image:
+    """The page with the similarity map over it and the query's words marked."""
+    page = explanation.page
+    scale = math.sqrt(_PICTURE_PIXELS / (page.width_pt * page.height_pt))
+    size = max(1, round(page.width_pt * scale)), max(1, round(page.height_pt * scale))
+    image = index(ImageRef(page.page_id, *size)).copy()
+    if explanation.similarity is not None:
+        heat = Image.fromarray((explanation.similarity * 150).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        image.paste(Image.new("RGB", size, (30, 90, 220)), mask=heat)
+    terms = {word[:6] for word in content_words(query)}
+    draw: Any = ImageDraw.Draw(image, "RGBA")
+    for word in page.words:
+        if word.text.lower().strip("().,:;\"'“”")[:6] in terms:
+            corners = (word.x0 * size[0] - 1, word.y0 * size[1] - 1, word.x1 * size[0] + 1, word.y1 * size[1] + 1)
+            draw.rectangle(corners, fill=(255, 140, 0, 90))
+    return image
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()

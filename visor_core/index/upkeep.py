@@ -1,0 +1,194 @@
+"""Keeping a corpus: verify what is stored, compact it, compare two tags.
+
+`verify` is read-only and lists every fault it finds. `compact` frees what no tag and no newest table version needs;
+every tagged version stays readable. `difference` says what documents and pages two tags do not share.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from visor_core.documents.sources import document_id_of, stored_path
+from visor_core.errors import SearchIndexError
+from visor_core.index.corpus import KEYS, Corpus, rows
+from visor_core.index.pages import pages_version
+from visor_core.index.records import page_id_of
+from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
+from visor_core.index.tags import Manifest, list_tags, read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What a compaction freed, in bytes, and the tags it kept readable."""
+
+    bytes_before: int
+    bytes_after: int
+    sources_removed: int
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Documents by file name and the numbers of pages that two tags do not share."""
+
+    documents_added: tuple[str, ...]
+    documents_removed: tuple[str, ...]
+    pages_added: int
+    pages_removed: int
+    pages_changed: int
+    settings: dict[str, tuple[object, object]]
+
+
+def verify(corpus: Corpus, tag: str = "latest", *, deep: bool = False) -> list[str]:
+    """Faults of a tagged state, each a line; an empty list means none.
+
+    Args:
+        deep: also read every source again and compare it with its hash.
+    """
+    manifest = read_manifest(corpus, tag)
+    tables = {name: corpus.table_at(name, version) for name, version in manifest.tables.items()}
+    faults = []
+    for name, key in KEYS.items():
+        keys = tables[name].search().select([key]).limit(None).to_arrow()[key].to_pylist()
+        if len(keys) != len(set(keys)):
+            faults.append(f"table {name}: {len(keys) - len(set(keys))} keys stand twice")
+        if len(keys) != manifest.counts[name]:
+            faults.append(f"table {name}: {len(keys)} rows, the manifest says {manifest.counts[name]}")
+    documents = rows(tables["documents"], DOCUMENT_COLUMNS)
+    pages = rows(tables["pages"], ["page_id", "partition", "content_hash", "render_key"])
+    faults += _page_faults(documents, {r["page_id"] for r in pages}, tables)
+    if documents_version(documents) != manifest.documents_version:
+        faults.append("table documents: its content hash is not the manifest's")
+    if pages_version(pages) != manifest.pages_version:
+        faults.append("table pages: its content hash is not the manifest's")
+    for vector in manifest.vectors:
+        empty = tables["pages"].count_rows(f"{vector.column} IS NULL")
+        if empty:
+            faults.append(f"table pages: {empty} pages have no vector of {vector.name}")
+        if vector.statistics and not (corpus.root / "statistics" / vector.statistics).is_file():
+            faults.append(f"the statistics {vector.statistics} of {vector.name} are missing")
+    for row in documents:
+        path = stored_path(corpus.sources, row["document_id"])
+        if not path.is_file():
+            faults.append(f"{row['filename']}: its copy under sources/ is missing")
+        elif deep and document_id_of(path) != row["document_id"]:
+            faults.append(f"{row['filename']}: its copy under sources/ is damaged")
+    return faults
+
+
+def _page_faults(documents: list[dict[str, Any]], page_ids: set[str], tables: dict[str, Any]) -> list[str]:
+    """Pages missing, orphaned, without a picture or without full text."""
+    faults = []
+    expected = {
+        page_id_of(row["document_id"], page): row["filename"]
+        for row in documents
+        if row["status"] == "ok"
+        for page in range(1, row["num_pages"] + 1)
+    }
+    missing = sorted({name for page_id, name in expected.items() if page_id not in page_ids})
+    faults += [f"{name}: not all of its pages are there" for name in missing]
+    if orphans := page_ids - set(expected):
+        faults.append(f"table pages: {len(orphans)} pages belong to no readable document")
+    for name in ("images", "passages"):
+        held = set(tables[name].search().select(["page_id"]).limit(None).to_arrow()["page_id"].to_pylist())
+        if held != page_ids:
+            faults.append(f"table {name}: it covers {len(held & page_ids)} of {len(page_ids)} pages")
+    return faults
+
+
+def compact(corpus: Corpus, *, keep_seconds: float = 0.0) -> Compaction:
+    """Merge small files and delete table versions and sources that no tag needs.
+
+    LanceDB refuses to clean past a tagged version, so versions are cleaned up to the oldest one that a tag still
+    names; deleting old tags first frees more.
+
+    Args:
+        keep_seconds: versions younger than this stay, for readers that have them open.
+    """
+    with corpus.writing():
+        before = _size(corpus.root)
+        manifests = {tag: read_manifest(corpus, tag) for tag in list_tags(corpus)}
+        for name in KEYS:
+            table = corpus.table(name)
+            needed = {m.tables[name] for m in manifests.values()}
+            for label, pin in table.tags.list().items():
+                if int(pin["version"]) not in needed:
+                    table.tags.delete(label)
+            table.optimize()
+            age = _cleanable_age(table, needed, keep_seconds)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the lock keeps other writers away; readers hold tags
+                table.optimize(cleanup_older_than=timedelta(seconds=age))
+        removed = _remove_sources(corpus, manifests)
+        return Compaction(before, _size(corpus.root), removed, tuple(manifests))
+
+
+def _cleanable_age(table: Any, needed: set[int], keep_seconds: float) -> float:
+    """Seconds before now up to which versions can go: just before the oldest version that is needed."""
+    stamps = {int(v["version"]): v["timestamp"] for v in table.list_versions()}
+    oldest = min((stamps[v] for v in needed if v in stamps), default=None)
+    if oldest is None:
+        return keep_seconds
+    now = datetime.now(oldest.tzinfo)
+    return max(keep_seconds, (now - oldest).total_seconds() + 0.001)
+
+
+def _remove_sources(corpus: Corpus, manifests: dict[str, Manifest]) -> int:
+    """Delete copies of documents that neither a tag nor the newest table knows, and crops older than a day."""
+    known = {r["document_id"] for r in rows(corpus.table("documents"), ["document_id"])}
+    for manifest in manifests.values():
+        table = corpus.table_at("documents", manifest.tables["documents"])
+        known |= {r["document_id"] for r in rows(table, ["document_id"])}
+    removed = 0
+    for path in corpus.sources.glob("??/*"):
+        if path.name not in known:
+            path.unlink()
+            removed += 1
+    day_ago = time.time() - 86_400
+    for crop in corpus.crops.glob("*/*"):
+        if crop.stat().st_mtime < day_ago:
+            crop.unlink()
+    return removed
+
+
+def delete_tag(corpus: Corpus, tag: str) -> None:
+    """Forget a tag; its versions go with the next compaction. `latest` stays.
+
+    Raises:
+        SearchIndexError: if there is no such tag, or it is `latest`.
+    """
+    if tag == "latest":
+        raise SearchIndexError("the tag `latest` always names the last build and is not deleted")
+    read_manifest(corpus, tag)
+    (corpus.tags / f"{tag}.json").unlink()
+
+
+def difference(corpus: Corpus, old: str, new: str) -> Difference:
+    """What changed from one tag to another."""
+    manifests = read_manifest(corpus, old), read_manifest(corpus, new)
+    documents, pages = [], []
+    for manifest in manifests:
+        table = corpus.table_at("documents", manifest.tables["documents"])
+        found = rows(table, ["document_id", "filename", "status"])
+        documents.append({r["document_id"]: r["filename"] for r in found if r["status"] == "ok"})
+        table = corpus.table_at("pages", manifest.tables["pages"])
+        pages.append({r["page_id"]: r["content_hash"] for r in rows(table, ["page_id", "content_hash"])})
+    first, second = (m.settings | {"embedders": [v.spec for v in m.vectors]} for m in manifests)
+    return Difference(
+        documents_added=tuple(sorted(documents[1][i] for i in documents[1].keys() - documents[0].keys())),
+        documents_removed=tuple(sorted(documents[0][i] for i in documents[0].keys() - documents[1].keys())),
+        pages_added=len(pages[1].keys() - pages[0].keys()),
+        pages_removed=len(pages[0].keys() - pages[1].keys()),
+        pages_changed=sum(pages[0][i] != pages[1][i] for i in pages[0].keys() & pages[1].keys()),
+        settings={k: (first.get(k), second.get(k)) for k in first | second if first.get(k) != second.get(k)},
+    )
+
+
+def _size(folder: Path) -> int:
+    """Bytes under a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
