@@ -4,6 +4,7 @@ Untrained: it writes noise. What it shares with a real checkpoint is everything 
 processor, image placeholders, special tokens. Byte-level fallback is left out: unknown words become `<unk>`.
 """
 
+# ruff: noqa: SIM905  (word lists read better as text)
 from __future__ import annotations
 
 from pathlib import Path
@@ -29,37 +30,10 @@ TEMPLATE = (
     "{% endfor %}<end_of_utterance>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
 )
-WORDS = [
-    "system",
-    "user",
-    "assistant",
-    "question",
-    "page",
-    "crop",
-    "acme",
-    "borel",
-    "staff",
-    "sales",
-    "q1",
-    "q2",
-    "q3",
-    "q4",
-    "answer",
-    "search",
-    "what",
-    "is",
-    "the",
-    "of",
-    "and",
-    "observation",
-    "evidence",
-    "none",
-    "read",
-    "look",
-    "higher",
-    "lower",
-    "sum",
-]
+WORDS = (
+    "system user assistant question page crop acme borel staff sales q1 q2 q3 q4 "
+    "answer search what is the of and observation evidence none read look higher lower sum"
+).split()
 TAGS = ["<think>", "</think>", "<search>", "</search>", "<bbox>", "</bbox>", "<answer>", "</answer>"]
 SPECIAL = ["<pad>", "<unk>", "<|im_start|>", "<end_of_utterance>", "<image>", "<fake_token_around_image>"]
 PLACES = ["<global-img>"]

@@ -1,4 +1,4 @@
-"""What every engine samples by: keyed Gumbel noise, seeds from keys, and the tokens that may never be sampled.
+"""What every engine samples by: keyed noise, seeds, the tokens that may never be sampled, and where a reply ends.
 
 Gumbel-max (argmax of log p + Gumbel noise is a draw from p) makes a draw a pure function of the distribution and the
 key, so reference mode repeats itself whatever else runs. Noise is Philox counter-based: one counter block a token.
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from visor_core.policies.base import FinishReason, Sampling
 
 # Special tokens that open, close or stand for a picture, as families write them (Idefics3, SmolVLM, Qwen-VL, Llava).
 _IMAGE_TOKEN = re.compile(r"<.*(image|img|vision|video|row_\d+_col_\d+).*>", re.IGNORECASE)
@@ -62,3 +64,33 @@ def end_tokens(tokenizer: Any, generation_config: Any) -> tuple[int, ...]:
     if ids is None:
         return ()
     return (ids,) if isinstance(ids, int) else tuple(ids)
+
+
+def cut_reply(
+    tokenizer: Any, tokens: Sequence[int], sampling: Sampling, ends: Sequence[int]
+) -> tuple[int, str, FinishReason]:
+    """Tokens kept (the end token included), their text without it, and why the reply ended.
+
+    A reply ends at the first end token, at the token that completes a stop string (which stays in the text), or at
+    `max_tokens`.
+    """
+    limit = min(len(tokens), sampling.max_tokens)
+    end = next((i for i in range(limit) if tokens[i] in ends), None)
+    kept = limit if end is None else end + 1
+    body = list(tokens[: kept if end is None else end])
+    text = tokenizer.decode(body, clean_up_tokenization_spaces=False)
+    stop = _first_stop(text, sampling.stop)
+    if stop is not None:
+        kept = next(
+            n
+            for n in range(1, len(body) + 1)
+            if _first_stop(tokenizer.decode(body[:n], clean_up_tokenization_spaces=False), sampling.stop) is not None
+        )
+        return kept, text[:stop], "stop"
+    return kept, text, "length" if end is None else "stop"
+
+
+def _first_stop(text: str, stops: Sequence[str]) -> int | None:
+    """Where the earliest stop string ends, if any."""
+    found = [text.index(stop) + len(stop) for stop in stops if stop in text]
+    return min(found, default=None)

@@ -19,10 +19,10 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from visor_core.errors import PolicyError
-from visor_core.policies.base import Completion, FinishReason, ImageLoader, Prompt, Sampling
+from visor_core.policies.base import Completion, ImageLoader, Prompt, Sampling
 from visor_core.policies.encoding import Encoded, EncodedImage, Encoder, distinct_images, pad_left
 from visor_core.policies.gathering import Gatherer
-from visor_core.policies.sampling import end_tokens, forbidden_tokens, gumbel_noise
+from visor_core.policies.sampling import cut_reply, end_tokens, forbidden_tokens, gumbel_noise
 
 
 class TransformersPolicy:
@@ -239,36 +239,6 @@ class RowStopping(StoppingCriteria):
         tail = max(len(stop) for stop in sampling.stop) + 4
         text = self.tokenizer.decode(row[self.prompt_length :][-tail:].tolist(), clean_up_tokenization_spaces=False)
         return any(stop in text for stop in sampling.stop)
-
-
-def cut_reply(
-    tokenizer: Any, tokens: Sequence[int], sampling: Sampling, ends: Sequence[int]
-) -> tuple[int, str, FinishReason]:
-    """Tokens kept (the end token included), their text without it, and why the reply ended.
-
-    A reply ends at the first end token, at the token that completes a stop string (which stays in the text), or at
-    `max_tokens`.
-    """
-    limit = min(len(tokens), sampling.max_tokens)
-    end = next((i for i in range(limit) if tokens[i] in ends), None)
-    kept = limit if end is None else end + 1
-    body = list(tokens[: kept if end is None else end])
-    text = tokenizer.decode(body, clean_up_tokenization_spaces=False)
-    stop = _first_stop(text, sampling.stop)
-    if stop is not None:
-        kept = next(
-            n
-            for n in range(1, len(body) + 1)
-            if _first_stop(tokenizer.decode(body[:n], clean_up_tokenization_spaces=False), sampling.stop) is not None
-        )
-        return kept, text[:stop], "stop"
-    return kept, text, "length" if end is None else "stop"
-
-
-def _first_stop(text: str, stops: Sequence[str]) -> int | None:
-    """Where the earliest stop string ends, if any."""
-    found = [text.index(stop) + len(stop) for stop in stops if stop in text]
-    return min(found, default=None)
 
 
 def load_checkpoint(checkpoint: Path | str, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:

@@ -1,0 +1,320 @@
+"""The throughput engine: vLLM in this process, its step loop in a thread of its own, requests as coroutines.
+
+Continuous batching, prefix caching and weight updates in place; log-probabilities are those of the sampling
+distribution, as in policies/transformers.py. Draws are seeded by request, but batching changes rounding, so no identity
+between runs is claimed. Left out: vLLM's own HTTP server (policies/openai_compatible.py speaks to it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visor_core.errors import PolicyError
+from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
+from visor_core.policies.sampling import cut_reply, derive_seed, end_tokens, forbidden_tokens
+
+# vLLM is configured by environment variables, read at import and at start; a value the user set wins. The engine core
+# stays in this process (a second one would be orphaned by a kill); nothing is reported to anyone.
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """Totals since the engine started; `hit_rate` is the share of prompt tokens served from the prefix cache."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    sampled_tokens: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        """Cached over prompt tokens; 0 before the first request."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    def plus(self, prompt_tokens: int, cached_tokens: int, sampled_tokens: int) -> EngineStatistics:
+        """With one more request."""
+        return EngineStatistics(
+            self.requests + 1,
+            self.prompt_tokens + prompt_tokens,
+            self.cached_tokens + cached_tokens,
+            self.sampled_tokens + sampled_tokens,
+        )
+
+
+@dataclass(slots=True)
+class _Job:
+    """Something for the engine's thread to do: a request, or a call between steps."""
+
+    future: concurrent.futures.Future[Any]
+    prompt: dict[str, Any] | None = None
+    parameters: Any = None
+    call: Callable[[], Any] | None = None
+
+
+class VLLMPolicy:
+    """A checkpoint folder (or hub id) run by vLLM.
+
+    `block_size` is the prefix cache's grain in tokens: a multiple of 32 is fastest on CPU. `max_model_len` none takes
+    the model's own. Close it when done: one engine a process is what vLLM supports.
+
+    Raises:
+        PolicyError: if the engine cannot start.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path | str,
+        images: ImageLoader,
+        *,
+        dtype: str = "float32",
+        name: str = "",
+        max_num_seqs: int = 128,
+        max_model_len: int | None = None,
+        block_size: int = 32,
+        prefix_caching: bool = True,
+        max_images: int = 16,
+        **engine_options: Any,
+    ) -> None:
+        for variable, value in _ENVIRONMENT.items():
+            os.environ.setdefault(variable, value)
+        from transformers import AutoConfig, AutoProcessor
+        from vllm import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        from visor_core.policies.encoding import Encoder
+
+        self.name = name or Path(checkpoint).name
+        self.checkpoint = str(checkpoint)
+        try:
+            self.encoder = Encoder(AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False), images)
+            config = AutoConfig.from_pretrained(str(checkpoint), trust_remote_code=False)
+            self.forbidden = forbidden_tokens(self.encoder.tokenizer, config)
+            arguments = {
+                "model": str(checkpoint),
+                "dtype": dtype,
+                "enforce_eager": True,
+                "max_num_seqs": max_num_seqs,
+                "max_model_len": max_model_len,
+                "block_size": block_size,
+                "enable_prefix_caching": prefix_caching,
+                "limit_mm_per_prompt": {"image": max_images},
+                "logprobs_mode": "processed_logprobs",
+                "logits_processors": ["visor_core.policies.vllm_logits:ForbiddenTokens"],
+                "additional_config": {"forbidden_token_ids": list(self.forbidden)},
+                "trust_remote_code": False,
+                "load_format": "safetensors",
+                "disable_log_stats": True,
+                "seed": 0,
+            }
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            message = " ".join(str(error).split())[:300]
+            raise PolicyError(f"vLLM cannot start on {checkpoint}: {message}") from error
+        self.ends = end_tokens(self.encoder.tokenizer, _generation_config(str(checkpoint)))
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: dict[str, concurrent.futures.Future[Any]] = {}
+        self._numbers = itertools.count()
+        self.statistics = EngineStatistics()
+        self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
+        self._thread.start()
+
+    async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """One completion; any number may be awaited at once.
+
+        Raises:
+            PolicyError: if the prompt does not fit the model or the engine has stopped.
+        """
+        started = time.perf_counter()
+        output = await asyncio.wrap_future(self._submit(prompt, sampling))
+        return self._completion(prompt, sampling, output, time.perf_counter() - started)
+
+    def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
+        """Completions in order, all given to the engine at once."""
+        started = time.perf_counter()
+        futures = [self._submit(p, s) for p, s in zip(prompts, samplings, strict=True)]
+        return [
+            self._completion(prompt, sampling, future.result(), time.perf_counter() - started)
+            for prompt, sampling, future in zip(prompts, samplings, futures, strict=True)
+        ]
+
+    def load_weights(self, folder: Path | str) -> None:
+        """Replace the weights in place by those of a checkpoint folder of the same architecture.
+
+        Requests in flight finish on the old weights first; the prefix and multimodal caches are emptied.
+
+        Raises:
+            PolicyError: if the folder holds no safetensors or the weights do not fit.
+        """
+        if not any(Path(folder).glob("*.safetensors")):
+            raise PolicyError(f"no weights to load in {folder}: it must hold *.safetensors")
+
+        def replace() -> None:
+            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+            self._engine.reset_mm_cache()
+            self._engine.reset_encoder_cache()
+            if not self._engine.reset_prefix_cache():
+                raise PolicyError("vLLM kept its prefix cache over a change of weights: requests are still running")
+
+        job = _Job(concurrent.futures.Future(), call=replace)
+        self._enqueue(job)
+        job.future.result()
+        self.checkpoint = str(folder)
+
+    def close(self) -> None:
+        """Stop the engine and its thread; waiting requests fail."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+            self._engine.engine_core.shutdown()
+
+    def _submit(self, prompt: Prompt, sampling: Sampling) -> concurrent.futures.Future[Any]:
+        """Hand a request to the engine's thread; the future is vLLM's finished `RequestOutput`."""
+        request: dict[str, Any] = {"prompt_token_ids": list(self.encoder.compact_ids(prompt))}
+        if prompt.images:
+            request["multi_modal_data"] = {"image": [self.encoder.loader(ref) for ref in prompt.images]}
+            # A reference names its pixels (the page id holds the document's hash), which spares hashing them.
+            request["multi_modal_uuids"] = {"image": [_uuid(ref) for ref in prompt.images]}
+        job = _Job(concurrent.futures.Future(), prompt=request, parameters=self._parameters(sampling))
+        self._enqueue(job)
+        return job.future
+
+    def _enqueue(self, job: _Job) -> None:
+        if not self._thread.is_alive():
+            raise PolicyError(f"the vLLM engine of {self.checkpoint} has stopped: load the policy again")
+        self._jobs.put(job)
+
+    def _parameters(self, sampling: Sampling) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            seed=derive_seed(sampling.key) if sampling.temperature > 0 else None,
+            logprobs=0,
+            ignore_eos=True,
+            stop_token_ids=list(self.ends),
+            stop=list(sampling.stop) or None,
+            include_stop_str_in_output=True,
+            # Text is made by `cut_reply`; vLLM needs its own only to see a stop string.
+            detokenize=bool(sampling.stop),
+            skip_special_tokens=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,
+        )
+
+    def _serve(self) -> None:
+        """The engine's thread: take jobs, step, hand out what has finished."""
+        try:
+            while True:
+                if not self._take_jobs():
+                    return
+                for output in self._engine.step():
+                    if output.finished:
+                        self._waiting.pop(output.request_id).set_result(output)
+        finally:
+            fault = sys.exc_info()[1]
+            reason = f"{type(fault).__name__}: {fault}" if fault else "it was closed"
+            while not self._jobs.empty():
+                job = self._jobs.get()
+                if job is not None:
+                    self._waiting[f"unserved-{next(self._numbers)}"] = job.future
+            for future in self._waiting.values():
+                future.set_exception(PolicyError(f"the vLLM engine of {self.checkpoint} has stopped ({reason})"))
+
+    def _take_jobs(self) -> bool:
+        """Take every waiting job, or wait for one when the engine is idle; false once the policy is closed."""
+        while True:
+            try:
+                job = self._jobs.get(block=not self._engine.has_unfinished_requests())
+            except queue.Empty:
+                return True
+            if job is None:
+                return False
+            if job.call is not None:
+                self._drain()
+                _settle(job.future, job.call)
+            elif job.future.set_running_or_notify_cancel():
+                self._add(job)
+
+    def _drain(self) -> None:
+        """Finish every request in flight."""
+        while self._engine.has_unfinished_requests():
+            for output in self._engine.step():
+                if output.finished:
+                    self._waiting.pop(output.request_id).set_result(output)
+
+    def _add(self, job: _Job) -> None:
+        from vllm.exceptions import VLLMClientError
+
+        request_id = str(next(self._numbers))
+        self._waiting[request_id] = job.future
+        try:
+            self._engine.add_request(request_id, job.prompt, job.parameters)
+        except (ValueError, TypeError, VLLMClientError) as error:
+            del self._waiting[request_id]
+            message = " ".join(str(error).split())[:300]
+            job.future.set_exception(PolicyError(f"vLLM refuses a prompt of {self.name}: {message}"))
+
+    def _completion(self, prompt: Prompt, sampling: Sampling, output: Any, seconds: float) -> Completion:
+        sampled = output.outputs[0]
+        tokens = list(sampled.token_ids)
+        kept, text, reason = cut_reply(self.encoder.tokenizer, tokens, sampling, self.ends)
+        prompt_ids = tuple(output.prompt_token_ids)
+        cached = output.num_cached_tokens or 0
+        self.statistics = self.statistics.plus(len(prompt_ids), cached, len(tokens))
+        return Completion(
+            text=prompt.forced_prefix + text,
+            token_ids=tuple(tokens[:kept]),
+            logprobs=tuple(step[token].logprob for step, token in zip(sampled.logprobs, tokens, strict=True))[:kept],
+            prompt_ids=prompt_ids,
+            prompt_tokens=len(prompt_ids),
+            image_tokens=prompt_ids.count(self.encoder.image_token_id),
+            cached_tokens=cached,
+            finish_reason=reason,
+            seconds=seconds,
+        )
+
+
+def _settle(future: concurrent.futures.Future[Any], call: Callable[[], Any]) -> None:
+    """Run a call and give its future the result or the reason it failed."""
+    try:
+        future.set_result(call())
+    except PolicyError as error:
+        future.set_exception(error)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        future.set_exception(PolicyError(f"vLLM cannot take the new weights: {' '.join(str(error).split())[:300]}"))
+
+
+def _uuid(ref: ImageRef) -> str:
+    """A name for exactly these pixels."""
+    return f"{ref.page_id}/{ref.width}x{ref.height}/{','.join(map(repr, ref.box.as_tuple()))}"
+
+
+def _generation_config(checkpoint: str) -> Any:
+    """The checkpoint's generation settings, none if it has no such file."""
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(checkpoint)
+    except OSError:
+        return None
