@@ -46,7 +46,7 @@ def _nano(profile: Profile, cost: dict[str, Any]) -> list[StageEstimate]:
     assert world is not None
     turns = cost["turns_per_episode"]
     per_turn = cost["prompt_tokens_per_turn"] + cost["completion_tokens_per_turn"]
-    pages = (world.train_corpora + world.development_corpora) * world.companies * world.topics
+    pages = (world.train_corpora + world.development_corpora) * world.companies * (world.topics + 1)
     images = (world.vision_steps + world.alignment_steps) * world.batch_size
     trajectories = profile.teacher.trajectories
     sft_rows = (profile.sft.steps or 0) * profile.sft.batch_size or trajectories * turns * profile.sft.epochs

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(run)
+    app.command()(ui)
 
 
 def run(
@@ -46,6 +47,22 @@ def run(
     summary = run_graph(resolved, home, select, corpus=corpus, force=force)
     _print_summary(summary)
     _print_next(_write_report(home), home)
+
+
+def ui(
+    context: typer.Context,
+    profile: str = typer.Option("nano", "--profile", help="Profile that materializations from the page run under."),
+    dagster_port: int = typer.Option(3000, help="Port of Dagster's page."),
+    mlflow_port: int = typer.Option(5000, help="Port of MLflow's page."),
+) -> None:
+    """Open Dagster's and MLflow's web pages; runs until interrupted."""
+    from pipelines.ui import serve
+
+    resolve_profile(profile)
+    try:
+        serve(home_of(context), profile, dagster_port=dagster_port, mlflow_port=mlflow_port)
+    except KeyboardInterrupt:
+        console.print("ended")
 
 
 def _print_plan(profile: Profile, home: Home) -> None:

@@ -16,9 +16,9 @@ NANO = Profile(
 def test_counts_by_hand() -> None:
     cost = unit_costs()["nano"]
     stages = {stage.stage: stage for stage in estimate(NANO)}
-    pages = (3 + 1) * 5 * 6
+    pages = (3 + 1) * 5 * (6 + 1)  # a cover and six topics a company
     rendering = stages["nano_corpus, documents, pages"]
-    assert rendering.work == "120 pages"
+    assert rendering.work == "140 pages"
     assert rendering.seconds == pytest.approx(pages / cost["render_pages_per_second"])
     per_turn = cost["prompt_tokens_per_turn"] + cost["completion_tokens_per_turn"]
     assert stages["sft_checkpoint"].tokens == 1000 * per_turn
