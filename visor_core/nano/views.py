@@ -106,22 +106,23 @@ def lessons(view: View) -> list[Lesson]:
     """All questions a view can answer."""
     page, made = view.page, []
     if view.ref.box == FULL_PAGE:
-        made.append(_lesson(view, "page", "read", page.title, "title"))
+        made.append(lesson_of(view, "page", "read", page.title, "title"))
         for panel in page.panels:
             if page.legible:
-                made.append(_lesson(view, "page", f"read {panel.label}", f"{panel.label} {panel.value}", "legible"))
+                made.append(lesson_of(view, "page", f"read {panel.label}", f"{panel.label} {panel.value}", "legible"))
             else:
                 box = ",".join(str(round(v * GRID)) for v in panel.target.as_tuple())
-                made.append(_lesson(view, "page", f"crop {panel.label}", f"<bbox>[{box}]</bbox>", "locate"))
+                made.append(lesson_of(view, "page", f"crop {panel.label}", f"<bbox>[{box}]</bbox>", "locate"))
         return made
     for panel in page.panels:
         if panel.target == view.ref.box:
-            made.append(_lesson(view, "crop", "read", f"{panel.label} {panel.value}", "reading"))
+            made.append(lesson_of(view, "crop", "read", f"{panel.label} {panel.value}", "reading"))
     return made
 
 
-def _lesson(
+def lesson_of(
     view: View, name: str, ask: str, reply: str, kind: Literal["title", "reading", "legible", "locate"]
 ) -> Lesson:
+    """One lesson in the form of an agent's context: an empty ledger, the picture, the question last."""
     prompt = Prompt((Message("user", ("evidence", name, view.ref, f"question {ask}")),))
     return Lesson(prompt, reply if reply.startswith("<") else f" {reply}", kind)

@@ -1,0 +1,114 @@
+"""The nano world: same seed, same bytes; disjoint splits; nothing but titles in the text layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pymupdf
+import pytest
+
+from visor_core.config import NanoConfig
+from visor_core.errors import ConfigError
+from visor_core.nano.questions import OPERATIONS, make_questions
+from visor_core.nano.views import LEGIBLE_PIXELS, view_of
+from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World, write_world
+
+SMALL = NanoConfig(train_corpora=2, development_corpora=1, companies=3, topics=3)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Two small training corpora."""
+    return write_world(tmp_path_factory.mktemp("world"), "train", SMALL, seed=3)
+
+
+def test_the_same_seed_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
+    again = write_world(tmp_path, "train", SMALL, seed=3)
+    assert [p.page_id for p in again.pages] == [p.page_id for p in world.pages]
+    assert [f.read_bytes() for f in again.files] == [f.read_bytes() for f in world.files]
+    assert len(world.files) == 6 and len(world.pages) == 6 * 4
+
+
+def test_another_seed_and_another_split_share_no_document(world: World, tmp_path: Path) -> None:
+    other_seed = write_world(tmp_path / "a", "train", SMALL, seed=4)
+    development = write_world(tmp_path / "b", "development", SMALL, seed=3)
+    ids = [{p.page_id.split("/")[0] for p in w.pages} for w in (world, other_seed, development)]
+    assert not ids[0] & ids[1] and not ids[0] & ids[2] and not ids[1] & ids[2]
+
+
+def test_the_text_layer_holds_titles_only(world: World) -> None:
+    for page in world.pages:
+        with pymupdf.open(world.folder / page.path) as document:
+            words = document[page.page - 1].get_text().split()
+        assert words == ([page.company] if page.damaged else [page.company, page.topic])
+
+
+def test_damaged_pages_look_like_sound_ones(tmp_path: Path) -> None:
+    sound = write_world(tmp_path / "sound", "train", SMALL.model_copy(update={"damaged_titles": 0.0}), seed=3)
+    damaged = write_world(tmp_path / "damaged", "train", SMALL.model_copy(update={"damaged_titles": 1.0}), seed=3)
+    for a, b in zip(sound.files[:2], damaged.files[:2], strict=True):
+        with pymupdf.open(a) as one, pymupdf.open(b) as other:
+            for left, right in zip(one, other, strict=True):
+                first, second = left.get_pixmap(dpi=72).samples, right.get_pixmap(dpi=72).samples
+                different = sum(x != y for x, y in zip(first, second, strict=True)) / len(first)
+                assert different < 0.02
+
+
+def test_numbers_are_legible_in_the_tight_crop_only_unless_the_page_is_big(world: World) -> None:
+    assert {p.layout for p in world.pages if p.panels} >= {"2x2", "big"}
+    for page in world.pages:
+        overview = {m.word for m in view_of(page).marks if m.head in ("tens", "ones")}
+        assert bool(overview) == (page.legible and bool(page.panels))
+        for panel in page.panels:
+            marks = [m for m in view_of(page, panel.target).marks if m.head in ("tens", "ones")]
+            values = {panel.value} if not page.legible else {p.value for p in page.panels}
+            assert {m.word for m in marks} == set("".join(values))
+    assert LEGIBLE_PIXELS == 11.0
+
+
+def test_targets_lie_on_the_grid_and_inside_their_page(world: World) -> None:
+    for page in world.pages:
+        for panel in page.panels:
+            corners = [v * 10 for v in panel.target.as_tuple()]
+            assert corners == pytest.approx([round(v) for v in corners])
+            if not page.legible:
+                assert panel.target.width == pytest.approx(0.3) and panel.target.height == pytest.approx(0.3)
+
+
+def test_too_many_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nano\.companies is at most 16"):
+        write_world(tmp_path, "train", NanoConfig(companies=17), seed=0)
+
+
+def test_names_do_not_collide() -> None:
+    words = [*COMPANIES, *TOPICS, COVER, *LABELS, *OPERATIONS]
+    assert len(set(words)) == len(words)
+
+
+def test_questions_carry_gold_pages_boxes_and_facts(world: World) -> None:
+    questions = make_questions(world, 40, seed=1, two_hop=0.5, operations=OPERATIONS)
+    pages = {p.page_id: p for p in world.pages}
+    assert len({q.question_id for q in questions}) == 40
+    assert {q.partition for q in questions} == set(world.partitions)
+    assert {q.hops for q in questions} == {1, 2}
+    for question in questions:
+        values = []
+        for fact in question.gold_facts:
+            page = pages[fact.page_id]
+            panel = page.panel(fact.field)
+            assert panel is not None and page.partition == question.partition
+            assert (fact.subject, fact.value, fact.box) == (page.title, panel.value, panel.target)
+            values.append(int(fact.value))
+        operation = question.question.split()[0]
+        expected = {
+            "higher": max(values),
+            "sum": sum(values),
+            "difference": max(values) - min(values),
+        }.get(operation, values[0])
+        assert question.answers == (str(expected),)
+        assert question.gold_pages == tuple(f.page_id for f in question.gold_facts)
+
+
+def test_questions_are_seeded(world: World) -> None:
+    assert make_questions(world, 20, seed=1) == make_questions(world, 20, seed=1)
+    assert make_questions(world, 20, seed=1) != make_questions(world, 20, seed=2)
