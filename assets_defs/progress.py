@@ -44,7 +44,7 @@ def read_progress(folder: Path) -> tuple[int, int, str]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """One row a step of each stage of training, in order, the last report of each."""
+    """One row a step of each phase of training, in order, the last report of each."""
     path = folder / METRICS
     if not path.is_file():
         return []
@@ -53,5 +53,5 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         if not line.endswith("}"):
             continue  # a kill in the middle of a write leaves half a line
         row = json.loads(line)
-        latest[(str(row.get("stage", "")), int(row.get("step", len(latest))))] = row
+        latest[(str(row.get("phase", "")), int(row.get("step", len(latest))))] = row
     return list(latest.values())

@@ -5,12 +5,12 @@ import dagster as dg
 from assets_defs.pictures import curve
 from assets_defs.progress import read_metrics
 from assets_defs.stage import Node, Stage
-from assets_defs.training_process import Tracking, finish_training, run_worker
+from assets_defs.training_process import Tracking, fell, finish_training, run_worker
 from assets_defs.workspace import Workspace
 
 STAGE = Stage(
     name="retriever",
-    code=("assets_defs.retriever", "pipelines.workers.retriever", "visor_core.nano.retriever"),
+    code=("assets_defs.retriever", "pipelines.workers.retriever", "visor_core.nano.retriever", "visor_core.nano.views"),
     settings=lambda profile, partition: {
         "steps": profile.nano.retriever_steps if profile.nano else 0,
         "threads": profile.threads,
@@ -35,6 +35,13 @@ def retriever(
 
 
 @dg.asset_check(asset=retriever, blocking=True)
+def contrastive_loss_fell(workspace: Workspace) -> dg.AssetCheckResult:
+    """The mean loss of the last quarter of the steps is below that of the first quarter."""
+    rows = read_metrics(workspace.build_folder("retriever"))
+    return fell([row["loss"] for row in rows if "loss" in row], share=0.25)
+
+
+@dg.asset_check(asset=retriever)
 def retriever_finds_training_titles(workspace: Workspace) -> dg.AssetCheckResult:
     """Over the last ten steps at least half of the queries rank their own page first in the batch."""
     rows = [r for r in read_metrics(workspace.build_folder("retriever")) if "accuracy" in r][-10:]

@@ -133,7 +133,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON by an atomic rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
+    partial.write_text(json.dumps(value, indent=1), encoding="utf-8")
     partial.replace(path)
 
 
@@ -167,6 +167,11 @@ def read_record(home: Home, node: Node) -> Record:
 def write_record(home: Home, record: Record) -> None:
     """Put a record in force."""
     write_json(stage_folder(home, Node(record.stage, record.partition)) / "current.json", asdict(record))
+
+
+def withdraw(home: Home, node: Node) -> None:
+    """Take the record in force away: what was built did not pass its checks. Its files stay to be looked at."""
+    (stage_folder(home, node) / "current.json").unlink(missing_ok=True)
 
 
 def upstream_versions(home: Home, nodes: tuple[Node, ...]) -> dict[str, str]:

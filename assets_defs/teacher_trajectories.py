@@ -22,6 +22,7 @@ STAGE = Stage(
     code=(
         "assets_defs.teacher_trajectories",
         "visor_core.agent",
+        "visor_core.nano.teacher",
         "visor_core.trajectories.filters",
         "visor_core.scoring.answers",
     ),
@@ -103,7 +104,6 @@ def _teacher(work: Work, index: PageIndex) -> "Policy":
     """
     if work.profile.nano is not None:
         from visor_core.nano.teacher import ScriptedTeacher
-
         from visor_core.nano.world import write_world
 
         folder = work.input_folder("nano_corpus") / "train"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +146,12 @@ def finish_training(
     figures = dict(reported[work.node.stage])
     version = str(figures.pop("data_version"))
     work.finish(version, figures, path=work.folder / output if output else None, index_tag=index_tag)
+
+
+def fell(losses: Sequence[float], share: float = 0.1) -> dg.AssetCheckResult:
+    """Whether the mean of the last `share` of the losses is below that of the first."""
+    if len(losses) < 2:
+        return dg.AssetCheckResult(passed=False, metadata={"steps": len(losses)}, description="too few steps recorded")
+    part = max(1, round(len(losses) * share))
+    first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
+    return dg.AssetCheckResult(passed=last < first, metadata={"first": first, "last": last, "steps": len(losses)})

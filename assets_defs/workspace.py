@@ -95,6 +95,12 @@ class Work:
         """The output folder of an upstream node."""
         return self.input(stage, partition).folder(self.home)
 
+    def discard_other_builds(self) -> None:
+        """Delete every other build of this node; for outputs that are cheap to make again."""
+        for folder in self.folder.parent.iterdir():
+            if folder.is_dir() and folder != self.folder:
+                shutil.rmtree(folder)
+
     def finish(
         self,
         data_version: str,

@@ -104,7 +104,9 @@ class RunDisplay(AbstractContextManager["RunDisplay"]):
 
     def _say(self, row: Row, text: str) -> None:
         place = list(self.rows).index(row.node) + 1
-        self.console.print(f"[{place:>2}/{len(self.rows)}] {row.node!s:<34} {text}", markup=False, highlight=False)
+        self.console.print(
+            f"[{place:>2}/{len(self.rows)}] {row.node!s:<34} {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def _how_far(self, row: Row) -> str:
         done, total, text = read_progress(row.folder) if row.folder else (0, 0, "")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from assets_defs.stage import Figure, Node, find_record, stage_folder
+from assets_defs.stage import Figure, Node, find_record, stage_folder, withdraw
 from pipelines.display import RunDisplay
 from pipelines.graph import fingerprint_of, is_current, plan
 from pipelines.instance import open_instance, prepare_process
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NodeResult:
-    """How one node went: `built`, `reused` (found finished on disk) or `unchanged`."""
+    """How one node went: `built`, `reused` (found finished on disk) or `unchanged`, and checks that failed softly."""
 
     node: Node
     state: str
     seconds: float
     figures: dict[str, Figure]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -85,21 +86,21 @@ def run_graph(
         for node in nodes:
             forced = force and (not select or node.stage in select)
             if not forced and is_current(node, profile, home):
-                state, seconds = "unchanged", 0.0
+                state, seconds, warnings = "unchanged", 0.0, []
             else:
                 runner = runner or _Runner(profile, home)
                 folder = stage_folder(home, node) / (fingerprint_of(node, profile, home) or "")
                 display.begin(node, folder)
                 started = time.monotonic()
                 try:
-                    state = runner.materialize(node, rebuild=forced)
+                    state, warnings = runner.materialize(node, rebuild=forced)
                 except BaseException:
                     display.end(node, "failed", time.monotonic() - started, {})
                     raise
                 seconds = time.monotonic() - started
             record = find_record(home, node)
             figures = dict(record.figures) if record else {}
-            summary.results.append(NodeResult(node, state, seconds, figures))
+            summary.results.append(NodeResult(node, state, seconds, figures, tuple(warnings)))
             display.end(node, state, seconds, figures)
     if runner:
         runner.close()
@@ -116,6 +117,7 @@ class _Runner:
         from pipelines.resources import resources_for
 
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
+        self.home = home
         self.instance = open_instance(home)
         self._jobs = {
             rebuild: definitions(resources_for(home, profile, rebuild=rebuild)).resolve_implicit_global_asset_job_def()
@@ -123,8 +125,8 @@ class _Runner:
         }
         self.instance.add_dynamic_partitions("corpus", [profile.corpora.train, profile.corpora.development])
 
-    def materialize(self, node: Node, *, rebuild: bool) -> str:
-        """One Dagster run of one node with its checks; returns `built` or `reused`."""
+    def materialize(self, node: Node, *, rebuild: bool) -> tuple[str, list[str]]:
+        """One Dagster run of one node; returns `built` or `reused`, and the names of checks that failed softly."""
         import dagster as dg
         from dagster._core.errors import DagsterAssetCheckFailedError
 
@@ -142,9 +144,15 @@ class _Runner:
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         except DagsterAssetCheckFailedError as error:
+            withdraw(self.home, node)
             failed = "; ".join(line.strip() for line in str(error).splitlines()[1:])
             raise DataError(f"{node}: blocking check failed: {failed}; look at it with `make ui`") from error
-        return "reused" if _was_reused(result, node) else "built"
+        warnings = [
+            f"{e.asset_key.to_user_string()}: {e.check_name}"
+            for e in result.get_asset_check_evaluations()
+            if not e.passed
+        ]
+        return ("reused" if _was_reused(result, node) else "built"), warnings
 
     def close(self) -> None:
         """Release the instance."""

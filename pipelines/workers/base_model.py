@@ -25,8 +25,9 @@ def _pretrain(session: Session, final: Path) -> dict[str, int | float | str]:
     nano = session.profile.nano
     assert nano is not None
     world = write_world(session.input("nano_corpus") / "train", "train", nano, session.profile.seed)
-    result = train_base_model(world, final, nano, session.profile.seed, on_step=session.on_step)
-    return {name: round(value, 4) for name, value in result.figures.items()}
+    session.total = nano.vision_steps + nano.alignment_steps
+    figures = train_base_model(world, final, nano, session.profile.seed, on_step=session.on_step)
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def _fetch(session: Session, final: Path) -> dict[str, int | float | str]:

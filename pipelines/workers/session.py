@@ -46,18 +46,18 @@ class Session:
         return Path(self.inputs[name])
 
     def on_step(self, values: Mapping[str, Any]) -> None:
-        """One step's scalars: to the progress file, the curve and MLflow; `step`, `total`, `stage` are understood."""
+        """One step's scalars: to the progress file, the curve and MLflow; `step`, `total`, `phase` are understood."""
         if not self.leads:
             return
         self._latest.update(values)
         step, total = int(values.get("step", 0)), int(values.get("total", self.total))
-        phase = f"stage {values['stage']:g}" if "stage" in values else ""
+        phase = str(values.get("phase", ""))
         shown = [f"{k} {v:.3g}" for k in ("loss", "reward", "accuracy") if isinstance(v := values.get(k), int | float)]
         self.progress.show(step, total, " ".join([phase, *shown]).strip())
         self.progress.step(dict(values))
         if self._tracker:
-            prefix = f"{phase.replace(' ', '_')}/" if phase else ""
-            scalars = {f"{prefix}{k}": v for k, v in values.items() if k not in ("step", "total", "stage")}
+            prefix = f"{phase}/" if phase else ""
+            scalars = {f"{prefix}{k}": v for k, v in values.items() if k not in ("step", "total", "phase")}
             self._tracker.metrics(self._run_id, scalars, step)
 
     def on_checkpoint(self, folder: Path, step: int, metrics: Mapping[str, Any] | None = None) -> str:
