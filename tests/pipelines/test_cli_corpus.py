@@ -31,17 +31,18 @@ def write_pdf(path: Path, texts: tuple[str, ...] = TEXTS, *, inches: float = 6.0
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VISOR_HOME with one ingested corpus."""
+    """A folder with `in/`, a PDF and a picture."""
     folder = tmp_path_factory.mktemp("corpus")
-    write_pdf(folder / "harbour.pdf")
-    Image.new("RGB", (300, 200), "navy").save(folder / "picture.png")
+    (folder / "in").mkdir()
+    write_pdf(folder / "in" / "harbour.pdf")
+    Image.new("RGB", (300, 200), "navy").save(folder / "in" / "picture.png")
     return folder
 
 
 @pytest.fixture
 def ingested(visor: Visor, home: Path) -> Path:
-    """The same, ingested; later calls find nothing to do."""
-    outcome = visor("ingest", str(home), "--set", "documents.ocr=never", home=home / "home")
+    """Its VISOR_HOME with the two ingested; later calls find nothing to do."""
+    outcome = visor("ingest", str(home / "in"), "--set", "documents.ocr=never", home=home / "home")
     assert outcome.code == 0, outcome.err
     return home / "home"
 
@@ -56,7 +57,7 @@ def test_ingest_then_search(visor: Visor, ingested: Path) -> None:
 
 
 def test_ingest_again_renders_nothing(visor: Visor, ingested: Path, home: Path) -> None:
-    again = visor("ingest", str(home), "--set", "documents.ocr=never", home=ingested)
+    again = visor("ingest", str(home / "in"), "--set", "documents.ocr=never", home=ingested)
     assert "2 documents (0 new, 2 unchanged" in again.out
     assert "(0 rendered now" in again.out
 
@@ -67,6 +68,20 @@ def test_search_within_pages_and_document(visor: Visor, ingested: Path) -> None:
     wrong = visor("search", "x", "--pages", "9-2", home=ingested)
     assert wrong.code == 2
     assert "9-2" in wrong.err
+
+
+def test_pictures_and_explanation(visor: Visor, ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    found = visor("search", "people at the <b>quay</b>", "--open", "--explain", home=ingested)
+    assert found.code == 0, found.err
+    (page,) = (ingested / "reports").glob("search-*.html")
+    assert opened == [page.as_uri()]
+    text = page.read_text(encoding="utf-8")
+    assert "url(data:image/" in text
+    assert "Place in each ranking" in text
+    assert 'class="box ' in text
+    assert "<b>quay</b>" not in text
 
 
 @pytest.mark.parametrize(
