@@ -187,18 +187,19 @@ def _expects_tuple(model: Any) -> bool:
 def _project(
     model: Any, states: Tensor, targets: Tensor, temperature: float, banned: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, H) states → log-probabilities of the targets, entropies and hits, (n,) each, in float32."""
+    """(n, H) states → log-probabilities of the targets, entropies and hits, (n,) each, at least float32."""
     head = model.get_output_embeddings()
+    dtype = torch.promote_types(states.dtype, torch.float32)
     banned = banned.to(states.device)
 
     def score(chunk: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with torch.autocast(chunk.device.type, enabled=False):
-            bias = None if head.bias is None else head.bias.float()
-            logits = F.linear(chunk.float(), head.weight.float(), bias) / temperature
+            bias = None if head.bias is None else head.bias.to(dtype)
+            logits = F.linear(chunk.to(dtype), head.weight.to(dtype), bias) / temperature
             logits = logits.index_fill(1, banned, FORBIDDEN_LOGIT)
             log_probs = torch.log_softmax(logits, dim=-1)
             entropy = -(log_probs.exp() * log_probs).sum(-1)
-            hits = (logits.argmax(-1) == wanted).float()
+            hits = (logits.argmax(-1) == wanted).to(dtype)
         return log_probs.gather(1, wanted.unsqueeze(1)).squeeze(1), entropy, hits
 
     size = max(1, CHUNK_ELEMENTS // head.weight.shape[0])

@@ -86,6 +86,8 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.collector: Collector | None = None
         self.deduplicate_images = True
         self.sort_rows = True
+        # TRL divides by it; the Trainer sets it only inside `train`.
+        self.current_gradient_accumulation_steps = 1
         self._ahead: tuple[int, Collected] | None = None
         self._inputs: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
@@ -160,9 +162,10 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     ) -> Callable[[], Tensor]:
         def compute() -> Tensor:
             inputs = self._row_inputs(model, rows, trained, stale)
-            # TRL's entropy bonus is a mean over the micro-batch: its share of the step keeps it independent of the cut.
-            share = float(inputs["tool_mask"].sum()) / mass * self.accelerator.num_processes if mass else 0.0
-            self.entropy_coef = self.grpo.entropy_coefficient * share
+            # TRL's entropy bonus is a mean over the micro-batch (its weight at least 1): multiplied by the micro-batch's
+            # share of the step it becomes the mean over the step, however rows are cut.
+            share = max(1.0, float(inputs["tool_mask"].sum())) / max(1.0, mass)
+            self.entropy_coef = self.grpo.entropy_coefficient * share * self.accelerator.num_processes
             return self._compute_loss(model, inputs)
 
         return compute
@@ -202,9 +205,9 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """(B, C) log-probabilities under the reference: its own model, or the adapters switched off."""
         with torch.no_grad(), self.accelerator.autocast():
             if self.ref_model is not None:
-                return self.ref_model(row_batch=given)[0].float()
+                return self.ref_model(row_batch=given)[0]
             with self.accelerator.unwrap_model(model).disable_adapter():
-                return model(row_batch=given)[0].float()
+                return model(row_batch=given)[0]
 
     # What TRL calls.
 
@@ -228,7 +231,7 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             ratio = torch.exp((log_probs.detach() - engine) * mask).clamp(max=self.grpo.importance_cap)
             self._inputs["advantages"] = self._inputs["advantages"] * ratio
             self._metrics["train"]["importance_ratio"].append(float((ratio * mask).sum() / mask.sum()))
-        return log_probs.float(), entropies.float(), None
+        return log_probs, entropies, None
 
     def _log_step(self, collected: Collected, rows: Sequence[WeightedRow], staleness: int, seconds: float) -> None:
         metrics = self._metrics["train"]

@@ -1,0 +1,170 @@
+"""Loss and gradient of one step against the formula, written out with the stock model row by row.
+
+It shares no code with training: stock forward pass, full logits, explicit sums, advantages worked by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tiny_model import picture
+from tests.visor_core.training.bandit import bandit_config, gradients
+from tests.visor_core.training.hand_rows import two_rollouts
+from visor_core.policies.encoding import Encoder
+from visor_core.policies.sampling import forbidden_tokens
+from visor_core.training.grpo import trl_arguments
+from visor_core.training.loop import load_for_training
+from visor_core.training.rollouts import weigh
+from visor_core.training.rows import TurnRow
+from visor_core.training.turn_trainer import TurnGRPOTrainer
+
+TEMPERATURE = 0.8
+BETA = 0.05
+STD = 0.75 / math.sqrt(2) + 1e-4
+SHARED = (0.375 / STD, -0.375 / STD)
+# searches earned 1, 0, 1; answers 1, 0
+SEARCH_STD = math.sqrt(1 / 3) + 1e-4
+HALF_STD = math.sqrt(0.5) + 1e-4
+TURN = {
+    (0, 1): 0.5 * (1 / 3) / SEARCH_STD,
+    (0, 2): 0.5 * 0.5 / HALF_STD,
+    (1, 1): 0.5 * (-2 / 3) / SEARCH_STD,
+    (1, 2): 0.5 * (1 / 3) / SEARCH_STD,
+    (1, 3): -0.5 * 0.5 / HALF_STD,
+}
+# think: evidence_facts + coverage = 1.5 and 1.0; search: pages_found 0.5 and 1.0; answer: 1 and 0
+THINK = 0.25 / (0.5 / math.sqrt(2) + 1e-4)
+ANSWER = 0.5 / HALF_STD
+SECTION = {
+    (0, 1): (THINK, -THINK),
+    (0, 2): (THINK, ANSWER, SHARED[0]),
+    (1, 1): (THINK,),
+    (1, 2): (-THINK, -THINK, THINK, THINK),
+    (1, 3): (-ANSWER, SHARED[1]),
+}
+LENGTHS = (5, 7)
+TOTAL = 12
+
+
+def advantages_by_hand(mode: str, row: TurnRow) -> list[float]:
+    shared = SHARED[row.rollout]
+    if mode == "turn":
+        return [shared + TURN[row.rollout, row.turn]] * len(row.completion_ids)
+    if mode == "section":
+        return list(SECTION[row.rollout, row.turn])
+    return [shared] * len(row.completion_ids)
+
+
+def weight_by_hand(normalisation: str, row: TurnRow) -> float:
+    """Weights of the loss as a plain sum (so without the factor L)."""
+    return {"rollout": 1 / (2 * LENGTHS[row.rollout]), "token": 1 / TOTAL, "constant": 1 / (2 * 16)}[normalisation]
+
+
+def stock_log_probs(model: Any, encoder: Encoder, row: TurnRow) -> torch.Tensor:
+    """(k,) log-probabilities of a row's reply by the stock forward pass, one row, no padding."""
+    images = [encoder.image(ref) for ref in row.images]
+    ids = torch.tensor([row.prompt_ids + row.completion_ids])
+    pixels = {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in encoder.stack(images).items()}
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **pixels).logits[0] / TEMPERATURE
+    logits[:, list(forbidden_tokens(encoder.tokenizer, model.config))] = float("-inf")
+    start = len(row.prompt_ids) - 1
+    table = torch.log_softmax(logits[start : start + len(row.completion_ids)], dim=-1)
+    return table[torch.arange(len(row.completion_ids)), torch.tensor(row.completion_ids)]
+
+
+def build(checkpoint: Path, output: Path, encoder: Encoder, **changes: Any) -> TurnGRPOTrainer:
+    config = bandit_config(temperature=TEMPERATURE, beta=BETA, **changes)
+    model, processor = load_for_training(checkpoint, dtype="float64")
+    trainer = TurnGRPOTrainer(
+        model=model,
+        args=trl_arguments(config, output, 0),
+        processing_class=processor,
+        encoder=Encoder(processor, picture),
+        grpo=config,
+    )
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in trainer.ref_model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) * 0.02)
+    return trainer
+
+
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize(
+    ("credit", "normalisation", "loss_type"),
+    [
+        ("trajectory", "rollout", "dapo"),
+        ("turn", "rollout", "dapo"),
+        ("section", "rollout", "dapo"),
+        ("trajectory", "token", "dapo"),
+        ("turn", "constant", "dapo"),
+        ("trajectory", "rollout", "cispo"),
+        ("section", "token", "cispo"),
+        ("turn", "constant", "cispo"),
+    ],
+)
+def test_loss_and_gradient_equal_the_formula(
+    checkpoint: Path, tmp_path: Path, encoder: Encoder, credit: str, normalisation: str, loss_type: str, stale: bool
+) -> None:
+    high = 0.3 if loss_type == "dapo" else 4.0
+    trainer = build(
+        checkpoint, tmp_path, encoder, credit=credit, normalisation=normalisation, loss_type=loss_type,
+        epsilon_high=high, micro_batch_tokens=64,
+    )  # fmt: skip
+    rollouts = two_rollouts(encoder)
+    found = gradients(trainer, weigh(rollouts, trainer.grpo), stale=stale)
+
+    model, reference = trainer.model, trainer.ref_model
+    model.zero_grad(set_to_none=True)
+    loss = torch.zeros((), dtype=torch.float64)
+    for rollout in rollouts:
+        for row in rollout.rows:
+            log_probs = stock_log_probs(model, encoder, row)
+            with torch.no_grad():
+                ref = stock_log_probs(reference, encoder, row)
+            old = torch.tensor(row.old_logprobs, dtype=torch.float64) if stale else log_probs.detach()
+            a = torch.tensor(advantages_by_hand(credit, row), dtype=torch.float64)
+            ratio = torch.exp(log_probs - old)
+            if loss_type == "dapo":
+                policy = -torch.minimum(ratio * a, ratio.clamp(1 - 0.2, 1 + high) * a)
+            else:
+                policy = -ratio.clamp(max=high).detach() * a * log_probs
+            k3 = torch.exp(ref - log_probs) - (ref - log_probs) - 1
+            loss = loss + weight_by_hand(normalisation, row) * (policy + BETA * k3).sum()
+    loss.backward()
+
+    assert float(found[""]) == pytest.approx(float(loss.detach()), rel=1e-6, abs=1e-6)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        scale = max(1.0, float(parameter.grad.abs().max()))
+        torch.testing.assert_close(found[name], parameter.grad, rtol=0, atol=1e-6 * scale, msg=name)
+
+
+def test_engine_mismatch_is_corrected_by_the_truncated_ratio(
+    checkpoint: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    """Loss and gradient equal −Σ w·min(π/π_engine, cap)·A·∇ log π, the ratio detached."""
+    trainer = build(checkpoint, tmp_path, encoder, importance_cap=2.0)
+    trainer.beta = 0.0
+    trainer.engine_mismatch = True
+    rollouts = two_rollouts(encoder)
+    found = gradients(trainer, weigh(rollouts, trainer.grpo))
+    model = trainer.model
+    model.zero_grad(set_to_none=True)
+    surrogate = torch.zeros((), dtype=torch.float64)
+    for rollout in rollouts:
+        for row in rollout.rows:
+            log_probs = stock_log_probs(model, encoder, row)
+            ratio = torch.exp(log_probs.detach() - torch.tensor(row.old_logprobs)).clamp(max=2.0)
+            a = SHARED[row.rollout] * ratio
+            surrogate = surrogate - weight_by_hand("rollout", row) * (a * log_probs).sum()
+    surrogate.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        scale = max(1.0, float(parameter.grad.abs().max()))
+        torch.testing.assert_close(found[name], parameter.grad, rtol=0, atol=1e-6 * scale, msg=name)
