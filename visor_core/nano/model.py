@@ -29,6 +29,8 @@ from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS
 
 IMAGE_SIDE = 128
 IMAGE_TOKENS = 16
+EMBEDDING_STD = 0.1
+"""Small: as output layer the same weights then start near the uniform distribution."""
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 # Idefics3's processor looks the first three up by these names; `<end_of_utterance>` is its end of turn, unused here.
 _IMAGE_SPECIAL = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
@@ -61,7 +63,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.Unigram(entries, unk_id=None, byte_fallback=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r" ?</?[a-z]+>| ?[a-z]+[0-9]?| ?[0-9]|\s| ?[^\sa-z0-9]"), "isolated"),
+            pre_tokenizers.Split(Regex(r" ?</?[a-z]+>| ?[a-z]+[0-9]?| ?[0-9]| ?[^\sa-z0-9]|\s"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -116,25 +118,37 @@ def build_model(tokenizer: Any, seed: int) -> Any:
             "pad_token_id": token(PAD),
             "bos_token_id": token(BOS),
             "eos_token_id": token(EOS),
+            "tie_word_embeddings": True,
         },
         scale_factor=2,
         image_token_id=token("<image>"),
         pad_token_id=token(PAD),
         bos_token_id=token(BOS),
         eos_token_id=token(EOS),
-        tie_word_embeddings=False,
+        tie_word_embeddings=True,
     )
     model = Idefics3ForConditionalGeneration(config)
+    initialise(model, seed)
+    return model
+
+
+def initialise(model: Any, seed: int) -> None:
+    """Fan-in weights; attention starts out copying: what a head reads, it writes back unchanged.
+
+    With embeddings tied to the output layer, a word attended to is then at once a word made more likely, so that only
+    *where* to look has to be learned.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d)):
+            if isinstance(module, (nn.Linear, nn.Conv2d)) and module is not model.lm_head:
                 module.weight.normal_(0.0, module.weight[0].numel() ** -0.5, generator=generator)
             elif isinstance(module, nn.Embedding):
-                module.weight.normal_(0.0, 0.3, generator=generator)
-        # A quiet head starts near the uniform distribution.
-        model.lm_head.weight.mul_(0.2)
-    return model
+                module.weight.normal_(0.0, EMBEDDING_STD, generator=generator)
+        for layer in model.model.text_model.layers:
+            value, output = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
+            nn.init.orthogonal_(value, generator=generator)
+            output.copy_(value.T)
 
 
 def save_checkpoint(model: Any, processor: Any, folder: Path) -> None:

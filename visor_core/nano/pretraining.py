@@ -1,7 +1,7 @@
 """Perception for the embedded default's base model, in two stages, from nothing but the training split's pages.
 
-1. *Vision*: the vision tower learns with one linear head a kind of mark (company, topic, label, digits) on every patch;
-   a language-model loss alone does not get a fresh tower to read.
+1. *Vision*: vision tower and projector learn to spell, in every image token, the words it covers, against the language
+   model's own embedding; a language-model loss alone does not get a fresh tower to read.
 2. *Alignment*: projector, language model and tower learn to answer short questions about a picture (title, reading,
    locating a label) in the chat format of the agent.
 
@@ -23,64 +23,55 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visor_core.config import NanoConfig
-from visor_core.nano.model import build_model, build_processor, save_checkpoint
-from visor_core.nano.views import Head, Lesson, View, lessons, load_picture, page_renderer, views
+from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
+from visor_core.nano.views import Lesson, View, lessons, load_picture, page_renderer, views
 from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World
 from visor_core.policies.encoding import Encoder
 from visor_core.training.batching import collate
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.rows import TurnRow
 
-CLASSES: dict[Head, tuple[str, ...]] = {
-    "company": COMPANIES,
-    "topic": (*TOPICS, COVER),
-    "label": LABELS,
-    "tens": tuple("0123456789"),
-    "ones": tuple("0123456789"),
-}
-PATCHES = 8
-"""Patches a side of the picture."""
+WORDS = (*COMPANIES, *TOPICS, COVER, *LABELS, *"0123456789")
+"""What an image token can spell."""
 _STATE = "training_state.pt"
-_NOTHING_WEIGHT = 0.05
 _SAVE_STEPS = 100
 
 OnStep = Callable[[dict[str, float | str]], None]
 
 
-class PatchHeads(nn.Module):
-    """One linear classifier a kind of mark; class 0 is "nothing here"."""
+class WordSpotter(nn.Module):
+    """Reads the words an image token covers straight off the language model's own embedding of those words.
 
-    def __init__(self, width: int) -> None:
+    logit(token, word) = feature · embedding + bias, so that a feature becomes the sum of the embeddings of what it
+    shows, and to the language model a picture looks like text it can copy.
+    """
+
+    def __init__(self, token_ids: Sequence[int]) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict({name: nn.Linear(width, len(words) + 1) for name, words in CLASSES.items()})
+        self.token_ids = list(token_ids)
+        self.bias = nn.Parameter(torch.full((len(token_ids),), -3.0))
 
-    def loss(self, states: Tensor, targets: Tensor) -> tuple[Tensor, float]:
-        """Mean cross-entropy over heads, and the share of marks named rightly.
+    def loss(self, features: Tensor, embedding: Tensor, targets: Tensor) -> tuple[Tensor, float]:
+        """Cross-entropy summed over words, mean over image tokens; and the F1 of words spotted.
 
         Args:
-            states: (N, 64, width) patch states.
-            targets: (N, heads, 64) class indices, 0 for nothing.
+            features: (N, 16, H) image tokens as the language model receives them.
+            embedding: (V, H) of the language model.
+            targets: (N, 16, words) in {0, 1}.
         """
-        losses, right, marks = [], 0, 0
-        for i, head in enumerate(self.heads.values()):
-            logits = head(states).flatten(0, 1).float()
-            wanted = targets[:, i].flatten()
-            weight = torch.ones(logits.shape[1])
-            weight[0] = _NOTHING_WEIGHT
-            losses.append(F.cross_entropy(logits, wanted, weight=weight))
-            marked = wanted > 0
-            right += int((logits.argmax(-1)[marked] == wanted[marked]).sum())
-            marks += int(marked.sum())
-        return torch.stack(losses).mean(), right / max(1, marks)
+        logits = features.float() @ embedding[self.token_ids].float().T + self.bias
+        loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / targets[..., 0].numel()
+        found = logits > 0
+        right = float((found * targets).sum())
+        return loss, 2 * right / max(1.0, float(found.sum() + targets.sum()))
 
 
-def patch_targets(view: View) -> Tensor:
-    """(heads, 64) class indices of a view."""
-    targets = torch.zeros(len(CLASSES), PATCHES * PATCHES, dtype=torch.long)
-    names = list(CLASSES)
+def spelled(view: View) -> Tensor:
+    """(16, words): which words have their centre in which image token."""
+    targets = torch.zeros(IMAGE_TOKENS, len(WORDS))
+    side = int(IMAGE_TOKENS**0.5)
     for mark in view.marks:
-        patch = int(mark.y * PATCHES) * PATCHES + int(mark.x * PATCHES)
-        targets[names.index(mark.head), patch] = 1 + CLASSES[mark.head].index(mark.word)
+        targets[int(mark.y * side) * side + int(mark.x * side), WORDS.index(mark.word)] = 1.0
     return targets
 
 
@@ -98,12 +89,12 @@ def train_base_model(
     torch.manual_seed(seed)
     processor = build_processor()
     model = build_model(processor.tokenizer, seed)
-    heads = PatchHeads(model.config.vision_config.hidden_size)
+    spotter = WordSpotter(processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in WORDS]))
     encoder = Encoder(processor, partial(load_picture, page_renderer(world)), cache_images=100_000)  # type: ignore[arg-type]
     every = views(world.pages, seed)
-    trainer = _Trainer(output, model, heads, config, seed, on_step or (lambda figures: None))
+    trainer = _Trainer(output, model, spotter, config, seed, on_step or (lambda figures: None))
     trainer.resume()
-    trainer.run(1, config.vision_steps, _vision_step(model, heads, encoder, every, config, seed))
+    trainer.run(1, config.vision_steps, _vision_step(model, spotter, encoder, every, config, seed))
     add_row_head(model, temperature=1.0, forbidden=())
     taught = [lesson for view in every for lesson in lessons(view)]
     trainer.run(2, config.alignment_steps, _alignment_step(model, encoder, taught, config, seed))
@@ -117,16 +108,16 @@ Step = Callable[[int], tuple[Tensor, float]]
 
 
 def _vision_step(
-    model: Any, heads: PatchHeads, encoder: Encoder, every: Sequence[View], config: NanoConfig, seed: int
+    model: Any, spotter: WordSpotter, encoder: Encoder, every: Sequence[View], config: NanoConfig, seed: int
 ) -> Step:
-    targets = [patch_targets(view) for view in every]
+    targets = [spelled(view) for view in every]
 
     def step(number: int) -> tuple[Tensor, float]:
         chosen = random.Random(f"vision/{seed}/{number}").sample(range(len(every)), config.batch_size)
-        pixels = encoder.stack([encoder.image(every[i].ref) for i in chosen])["pixel_values"][0]
-        mask = torch.ones(len(chosen), PATCHES, PATCHES, dtype=torch.bool)
-        states = model.model.vision_model(pixel_values=pixels, patch_attention_mask=mask).last_hidden_state
-        return heads.loss(states, torch.stack([targets[i] for i in chosen]))
+        pixels = encoder.stack([encoder.image(every[i].ref) for i in chosen])
+        features = model.get_image_features(**pixels, return_dict=True).pooler_output
+        embedding = model.get_input_embeddings().weight
+        return spotter.loss(features, embedding, torch.stack([targets[i] for i in chosen]))
 
     return step
 
@@ -178,16 +169,16 @@ class _Trainer:
     """Runs the stages' steps: optimizer, schedule, saved state, figures."""
 
     def __init__(
-        self, output: Path, model: Any, heads: PatchHeads, config: NanoConfig, seed: int, on_step: OnStep
+        self, output: Path, model: Any, spotter: WordSpotter, config: NanoConfig, seed: int, on_step: OnStep
     ) -> None:
-        self.output, self.model, self.heads = output, model, heads
+        self.output, self.model, self.spotter = output, model, spotter
         self.config, self.seed, self.on_step = config, seed, on_step
         self.figures: dict[str, float] = {}
         self._stage, self._step = 1, 0
         self._optimizer = self._fresh_optimizer()
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
-        parameters: Iterable[nn.Parameter] = [*self.model.parameters(), *self.heads.parameters()]
+        parameters: Iterable[nn.Parameter] = [*self.model.parameters(), *self.spotter.parameters()]
         return torch.optim.AdamW(parameters, lr=self.config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
 
     def resume(self) -> None:
@@ -196,7 +187,7 @@ class _Trainer:
         if path.is_file():
             state = torch.load(path, weights_only=True)
             self.model.load_state_dict(state["model"])
-            self.heads.load_state_dict(state["heads"])
+            self.spotter.load_state_dict(state["spotter"])
             self._stage, self._step, self.figures = state["stage"], state["step"], state["figures"]
             self._optimizer = self._fresh_optimizer()
             self._optimizer.load_state_dict(state["optimizer"])
@@ -236,7 +227,7 @@ class _Trainer:
         torch.save(
             {
                 "model": self.model.state_dict(),
-                "heads": self.heads.state_dict(),
+                "spotter": self.spotter.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "stage": stage,
                 "step": step,

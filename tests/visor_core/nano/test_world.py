@@ -26,14 +26,17 @@ def test_the_same_seed_gives_the_same_bytes(world: World, tmp_path: Path) -> Non
     again = write_world(tmp_path, "train", SMALL, seed=3)
     assert [p.page_id for p in again.pages] == [p.page_id for p in world.pages]
     assert [f.read_bytes() for f in again.files] == [f.read_bytes() for f in world.files]
-    assert len(world.files) == 6 and len(world.pages) == 6 * 4
+    assert len(world.files) == 6
+    assert len(world.pages) == 6 * 4
 
 
 def test_another_seed_and_another_split_share_no_document(world: World, tmp_path: Path) -> None:
     other_seed = write_world(tmp_path / "a", "train", SMALL, seed=4)
     development = write_world(tmp_path / "b", "development", SMALL, seed=3)
     ids = [{p.page_id.split("/")[0] for p in w.pages} for w in (world, other_seed, development)]
-    assert not ids[0] & ids[1] and not ids[0] & ids[2] and not ids[1] & ids[2]
+    assert not ids[0] & ids[1]
+    assert not ids[0] & ids[2]
+    assert not ids[1] & ids[2]
 
 
 def test_the_text_layer_holds_titles_only(world: World) -> None:
@@ -72,7 +75,8 @@ def test_targets_lie_on_the_grid_and_inside_their_page(world: World) -> None:
             corners = [v * 10 for v in panel.target.as_tuple()]
             assert corners == pytest.approx([round(v) for v in corners])
             if not page.legible:
-                assert panel.target.width == pytest.approx(0.3) and panel.target.height == pytest.approx(0.3)
+                assert panel.target.width == pytest.approx(0.3)
+                assert panel.target.height == pytest.approx(0.3)
 
 
 def test_too_many_names_are_refused(tmp_path: Path) -> None:
@@ -96,7 +100,8 @@ def test_questions_carry_gold_pages_boxes_and_facts(world: World) -> None:
         for fact in question.gold_facts:
             page = pages[fact.page_id]
             panel = page.panel(fact.field)
-            assert panel is not None and page.partition == question.partition
+            assert panel is not None
+            assert page.partition == question.partition
             assert (fact.subject, fact.value, fact.box) == (page.title, panel.value, panel.target)
             values.append(int(fact.value))
         operation = question.question.split()[0]
