@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from pipelines.cli import asking, corpus, evaluating, machine, nano, runs
+from pipelines.cli import asking, corpus, evaluating, machine, nano, runs, upkeep
 from visor_core.errors import VisorError
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def _options(
     prepare_process()
 
 
-for group in (corpus, asking, runs, evaluating, nano, machine):
+for group in (corpus, asking, runs, evaluating, upkeep, nano, machine):
     group.register(app)
 
 

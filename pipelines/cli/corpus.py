@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from pipelines.cli.session import console, document_settings, errors, home_of, o
 from visor_core.errors import ConfigError, DocumentError
 
 if TYPE_CHECKING:
+    from visor_core.config import Home
     from visor_core.evaluation.page_recall import PageRecall, Search
-    from visor_core.index import PageIndex
+    from visor_core.index import Hit, PageIndex
 
 CORPUS = typer.Option("documents", "--corpus", help="Name of the corpus.")
 TAG = typer.Option("latest", "--tag", help="Index tag to read.")
@@ -115,12 +117,23 @@ def search(
         )
         console.print(f"             [dim]{escape(' '.join(hit.snippet.split()))}[/dim]", soft_wrap=True)
     if open_pages or explain:
-        from pipelines.cli.pictures import write_search_page
-
-        path = write_search_page(home.reports, index, query, hits, explain=explain)
-        console.print(f"page pictures: {path}")
+        path = _write_page(home, index, query, hits, explain=explain)
+        console.print(f"page pictures: {path}", soft_wrap=True)
         if open_pages:
             webbrowser.open(path.as_uri())
+
+
+def _write_page(home: Home, index: PageIndex, query: str, hits: list[Hit], *, explain: bool) -> Path:
+    """The hits with their pictures as an HTML page; with `explain` where a multi-vector embedder looks, too."""
+    from visor_core.index.explain import Explanation, page_html, similarity_maps
+
+    maps = similarity_maps(index, query, [hit.page_id for hit in hits]) if explain else {}
+    found = [Explanation(hit, index.page(hit.page_id), maps.get(hit.page_id)) for hit in hits]
+    name = hashlib.sha256(f"{index.tag} {query} {explain}".encode()).hexdigest()[:12]
+    path = home.reports / f"search-{name}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page_html(index, query, found), encoding="utf-8")
+    return path
 
 
 def recall(

@@ -78,9 +78,8 @@ def test_pictures_and_explanation(visor: Visor, ingested: Path, monkeypatch: pyt
     (page,) = (ingested / "reports").glob("search-*.html")
     assert opened == [page.as_uri()]
     text = page.read_text(encoding="utf-8")
-    assert "url(data:image/" in text
-    assert "Place in each ranking" in text
-    assert 'class="box ' in text
+    assert "data:image/jpeg;base64," in text
+    assert "<th>ranking</th>" in text
     assert "<b>quay</b>" not in text
 
 
@@ -162,3 +161,19 @@ def test_recall_on_two_questions(visor: Visor, ingested: Path, tmp_path: Path) -
     assert "1 questions about 2 documents (1 left out" in outcome.out
     rows = [line for line in outcome.out.splitlines() if "full text (BM25), whole corpus" in line]
     assert "1.000" in rows[0]
+
+
+def test_index_upkeep(visor: Visor, ingested: Path, home: Path, tmp_path: Path) -> None:
+    assert "no fault" in visor("index", "verify", "--deep", home=ingested).out
+    before = visor("index", "tags", home=ingested).out
+    old = next(line.split()[0] for line in before.splitlines() if line.startswith("index-"))
+    write_pdf(tmp_path / "addition.pdf", ("A new first page", "A second", "A third"))
+    assert visor("ingest", str(tmp_path / "addition.pdf"), "--set", "documents.ocr=never", home=ingested).code == 0
+    changed = visor("index", "diff", old, home=ingested)
+    assert "+ addition.pdf" in changed.out
+    assert "pages: 3 added, 0 removed, 0 changed" in changed.out
+    assert visor("search", "quay", "--tag", old, home=ingested).code == 0
+    assert "MiB after" in visor("index", "compact", "--drop", old, home=ingested).out
+    gone = visor("index", "diff", old, home=ingested)
+    assert gone.code == 2
+    assert old in gone.err

@@ -6,7 +6,7 @@ from collections import Counter
 
 from visor_core.index.passages import content_words
 
-PREFIX = 6
+_PREFIX = 6
 """Characters two words must share at their start to count as the same term."""
 
 
@@ -15,8 +15,8 @@ def snippet(text: str, query: str, length: int = 30) -> str:
     words = text.split()
     if len(words) <= length:
         return " ".join(words)
-    terms = {word[:PREFIX] for word in content_words(query)}
-    marks = [word.lower().strip("().,:;\"'“”")[:PREFIX] for word in words]
+    terms = {word[:_PREFIX] for word in content_words(query)}
+    marks = [word.lower().strip("().,:;\"'“”")[:_PREFIX] for word in words]
     inside: Counter[str] = Counter()
     best, best_start = -1, 0
     for end, mark in enumerate(marks):

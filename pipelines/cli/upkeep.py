@@ -1,0 +1,102 @@
+"""`visor index …`: look after a corpus's index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.cli.session import console, corpus_folder, errors, home_of
+from visor_core.errors import SearchIndexError
+
+index_app = typer.Typer(no_args_is_help=True, help="Look after an index: verify, compact, tags, diff.")
+CORPUS = typer.Option("documents", "--corpus", help="Name of the corpus.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(index_app, name="index")
+
+
+def _folder(context: typer.Context, corpus: str) -> Path:
+    return corpus_folder(home_of(context), corpus)
+
+
+@index_app.command()
+def verify(
+    context: typer.Context,
+    corpus: str = CORPUS,
+    tag: str = typer.Option("latest", "--tag", help="Index tag."),
+    deep: bool = typer.Option(False, "--deep", help="Also compare every stored document with its hash."),
+) -> None:
+    """Check a tagged state: keys, counts, pages, vectors, sources. Exit code 2 if there is a fault."""
+    folder = _folder(context, corpus)
+    from visor_core.index import Corpus, upkeep
+
+    faults = upkeep.verify(Corpus(folder), tag, deep=deep)
+    for fault in faults:
+        errors.print(escape(fault), soft_wrap=True)
+    if faults:
+        raise SearchIndexError(f"corpus {corpus!r}, tag {tag!r}: {len(faults)} faults, see above; ingest it again")
+    console.print(f"corpus {corpus}, tag {tag}: no fault")
+
+
+@index_app.command()
+def compact(
+    context: typer.Context,
+    corpus: str = CORPUS,
+    drop: list[str] = typer.Option([], "--drop", help="Forget this tag first; may be repeated."),
+) -> None:
+    """Free what no tag needs; every tag that stays keeps its versions readable."""
+    folder = _folder(context, corpus)
+    from visor_core.index import Corpus, upkeep
+
+    store = Corpus(folder)
+    for tag in drop:
+        upkeep.delete_tag(store, tag)
+    freed = upkeep.compact(store)
+    console.print(
+        f"{freed.bytes_before / 2**20:.1f} MiB before, {freed.bytes_after / 2**20:.1f} MiB after,"
+        f" {freed.sources_removed} documents removed; tags kept: {', '.join(freed.tags)}",
+        soft_wrap=True,
+    )
+
+
+@index_app.command()
+def tags(context: typer.Context, corpus: str = CORPUS) -> None:
+    """List the tags of a corpus with what they hold."""
+    folder = _folder(context, corpus)
+    from visor_core.index import Corpus
+    from visor_core.index.tags import list_tags, read_manifest
+
+    store = Corpus(folder)
+    table = Table(box=None, pad_edge=False)
+    for column in ("tag", "data version", "documents", "pages", "passages", "vectors"):
+        table.add_column(column, justify="right" if column in ("documents", "pages", "passages") else "left")
+    for tag in list_tags(store):
+        manifest = read_manifest(store, tag)
+        counts = [str(manifest.counts[name]) for name in ("documents", "pages", "passages")]
+        table.add_row(tag, manifest.data_version, *counts, ", ".join(vector.name for vector in manifest.vectors))
+    console.print(table)
+
+
+@index_app.command()
+def diff(
+    context: typer.Context,
+    old: str = typer.Argument(..., help="Earlier tag."),
+    new: str = typer.Argument("latest", help="Later tag."),
+    corpus: str = CORPUS,
+) -> None:
+    """Say what changed from one tag to another."""
+    folder = _folder(context, corpus)
+    from visor_core.index import Corpus, upkeep
+
+    found = upkeep.difference(Corpus(folder), old, new)
+    for sign, names in (("+", found.documents_added), ("-", found.documents_removed)):
+        for name in names:
+            console.print(f"{sign} {name}", markup=False, soft_wrap=True)
+    console.print(f"pages: {found.pages_added} added, {found.pages_removed} removed, {found.pages_changed} changed")
+    for name, (before, after) in found.settings.items():
+        console.print(f"setting {name}: {before} → {after}", markup=False, soft_wrap=True)
