@@ -1,130 +1,100 @@
-"""The two web pages of the project, Dagster's and MLflow's, as child processes that end together."""
+"""Dagster's webserver and daemon, and MLflow's page, together on this machine alone (127.0.0.1), until interrupted."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.instance import place_instance, prepare_process
 from visor_core.config import Home
-from visor_core.errors import ConfigError, MissingDependencyError
-from visor_core.tracking import tracking_uri
+from visor_core.errors import ConfigError
+from visor_core.tracking import Tracker, tracking_uri
+
+ADDRESS = "127.0.0.1"
+START_SECONDS = 120.0
+ROOT = Path(__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """One child process; `port` 0 means it serves nothing."""
-
-    name: str
-    command: tuple[str, ...]
-    port: int = 0
-
-    @property
-    def address(self) -> str:
-        """Where a browser finds it."""
-        return f"http://localhost:{self.port}"
-
-
-def services(home: Home, dagster_port: int, mlflow_port: int) -> list[Service]:
-    """Dagster's webserver and daemon, and MLflow's UI."""
-    code = ("-m", "pipelines.definitions")
-    host = ("--host", "127.0.0.1")
-    store = ("--backend-store-uri", tracking_uri(home))
-    return [
-        Service("Dagster", (_script("dagster-webserver"), *code, *host, "--port", str(dagster_port)), dagster_port),
-        Service("Dagster daemon", (_script("dagster-daemon"), "run", *code)),
-        Service("MLflow", (_script("mlflow"), "ui", *store, *host, "--port", str(mlflow_port)), mlflow_port),
-    ]
+def commands(home: Home, dagster_port: int, mlflow_port: int) -> dict[str, list[str]]:
+    """What is started, by the name of its log. `dagster dev` is webserver, daemon and one code server."""
+    python = [sys.executable, "-m"]
+    return {
+        "dagster": [*python, "dagster", "dev", "-m", "pipelines.definitions", "-h", ADDRESS, "-p", str(dagster_port)],
+        "mlflow": [
+            *python,
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            tracking_uri(home),
+            "--artifacts-destination",
+            (home.mlflow / "artifacts").as_uri(),
+            "--host",
+            ADDRESS,
+            "--port",
+            str(mlflow_port),
+            "--workers",
+            "1",
+        ],
+    }
 
 
 def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: int = 5000) -> None:
-    """Run the services until one ends or the user interrupts; then end the others.
+    """Start the pages, say where they are, and wait; everything started is stopped on the way out.
 
     Raises:
-        ConfigError: if a port is taken or a service ends on its own; its log is named.
+        ConfigError: if a port is taken, or a server ends or does not answer; its log is named.
     """
+    for name, port in (("--dagster-port", dagster_port), ("--mlflow-port", mlflow_port)):
+        if _answers(port):
+            raise ConfigError(f"{name} {port} is taken on {ADDRESS}: stop what listens there or choose another port")
     prepare_process()
-    place_instance(home)
-    home.mlflow.mkdir(parents=True, exist_ok=True)
-    wanted = services(home, dagster_port, mlflow_port)
-    for service in wanted:
-        if service.port and not _free(service.port):
-            raise ConfigError(f"port {service.port} for {service.name} is taken: choose another, see visor ui --help")
-    environment = os.environ | {
-        "DAGSTER_HOME": str(home.dagster),
+    folder = place_instance(home)
+    Tracker(home, "visor")  # makes the database, so that the page does not show a migration error
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(folder),
         "VISOR_HOME": str(home.root),
         "VISOR_PROFILE": profile,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     logs = home.root / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    running: list[tuple[Service, subprocess.Popen[bytes], Path]] = []
+    running: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for service in wanted:
-            log = logs / f"{service.name.lower().replace(' ', '-')}.log"
-            with log.open("wb") as file:
-                process = subprocess.Popen(
-                    service.command,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    env=environment,
-                    cwd=Path(__file__).resolve().parents[1],
-                    start_new_session=True,
-                )
-            running.append((service, process, log))
-        for service, process, log in running:
-            _wait_until_up(service, process, log)
-            if service.port:
-                print(f"{service.name}: {service.address}", flush=True)
+        for name, command in commands(home, dagster_port, mlflow_port).items():
+            with (logs / f"{name}.log").open("wb") as log:
+                running[name] = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        for name, port in (("mlflow", mlflow_port), ("dagster", dagster_port)):
+            _await(name, running[name], port, logs)
+            print(f"{name:<8} http://{ADDRESS}:{port}", flush=True)
         print("Ctrl-C ends both.", flush=True)
-        while all(process.poll() is None for _, process, _ in running):
+        while all(process.poll() is None for process in running.values()):
             time.sleep(0.5)
-        service, process, log = next(entry for entry in running if entry[1].poll() is not None)
-        raise ConfigError(f"{service.name} ended on its own (exit code {process.returncode}): see {log}")
+        ended = next(name for name, process in running.items() if process.poll() is not None)
+        raise ConfigError(f"{ended} has ended, see {logs / f'{ended}.log'}")
     finally:
-        _stop([process for _, process, _ in running])
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
-def _wait_until_up(service: Service, process: subprocess.Popen[bytes], log: Path, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while service.port and _free(service.port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise ConfigError(f"{service.name} did not start within {seconds:.0f} s: see {log}")
-        time.sleep(0.2)
-
-
-def _free(port: int) -> bool:
-    """Whether nobody listens on a local port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
         probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        return probe.connect_ex((ADDRESS, port)) == 0
 
 
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    """End each process with its own children, politely first."""
-    for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-    for process in processes:
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _script(name: str) -> str:
-    """A console script of this Python environment.
-
-    Raises:
-        MissingDependencyError: if it is not installed.
-    """
-    path = Path(sys.executable).with_name(name)
-    if not path.is_file():
-        raise MissingDependencyError(f"{name} is not installed beside {sys.executable}: run `make run` once")
-    return str(path)
+def _await(name: str, process: subprocess.Popen[bytes], port: int, logs: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ConfigError(f"{name} does not answer on port {port}, see {logs / f'{name}.log'}")
+        time.sleep(0.3)
