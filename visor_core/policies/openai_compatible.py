@@ -117,7 +117,7 @@ class OpenAICompatiblePolicy:
         self._attach_to_loop()
         if self.limits.max_cost is not None and self.usage.cost >= self.limits.max_cost:
             raise PolicyError(
-                f"{self.name} has cost {self.usage.cost:.2f}: the limit {self.limits.max_cost} is reached"
+                f"{self.name} has cost {self.usage.cost:.4g}: the limit {self.limits.max_cost} is reached"
             )
         payload = await asyncio.to_thread(self._payload, prompt, sampling)
         async with self._in_flight:
