@@ -224,6 +224,8 @@ def main() -> None:
     """Serve tasks until the parent closes the pipe."""
     connection = Connection(int(sys.argv[1]))
     sys.addaudithook(_refuse_network)
+    # PyMuPDF imports its layout models (onnxruntime, 60 MB, half a second) if it can; nothing here uses them.
+    sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
     while True:
         try:
             task: Task = connection.recv()

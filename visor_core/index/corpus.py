@@ -136,6 +136,14 @@ class Corpus:
             ) from error
         return table
 
+    def remove_partial_files(self) -> None:
+        """Delete what a killed writer left half written; only while holding the corpus for writing."""
+        for folder in (self.sources, self.tags, self.root / "statistics"):
+            for path in folder.rglob("*.partial"):
+                path.unlink()
+        for path in self.root.glob(".fetch.*.partial"):
+            path.unlink()
+
     @contextmanager
     def writing(self, *, wait_seconds: float = 60.0) -> Iterator[None]:
         """Hold the corpus for writing.

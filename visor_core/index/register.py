@@ -90,6 +90,7 @@ def register_documents(
         progress: called as documents are validated.
     """
     with corpus.writing():
+        corpus.remove_partial_files()
         table = corpus.table("documents")
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
@@ -101,6 +102,7 @@ def register_documents(
         _validate(corpus, fresh, config, progress)
         gone = _prune(known, found, sources) if prune else set()
         retired = _retire(known, seen, gone)
+        _name_after_source(known, found)
         if json.dumps(known, sort_keys=True) != before:
             kept = [r for r in known.values() if r["document_id"] not in retired]
             upsert(table, pa.Table.from_pylist(kept, schema=SCHEMAS["documents"]))
@@ -262,6 +264,15 @@ def _prune(known: dict[str, dict[str, Any]], found: Sequence[Source], sources: S
             if uri.startswith(folders) or not Path(unquote(urlsplit(uri).path)).exists():
                 gone.add(uri)
     return gone
+
+
+def _name_after_source(known: dict[str, dict[str, Any]], found: Sequence[Source]) -> None:
+    """A document whose first source went takes name and partition of the next."""
+    by_uri = {source.uri: source for source in found}
+    for row in known.values():
+        source = by_uri.get(row["source_uri"])
+        if source is not None:
+            row |= {"filename": source.filename, "partition": source.partition}
 
 
 def _retire(known: dict[str, dict[str, Any]], seen: dict[str, dict[str, Any]], gone: set[str]) -> set[str]:

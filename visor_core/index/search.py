@@ -135,11 +135,11 @@ class PageIndex:
         Raises:
             SearchIndexError: if it is not in the index.
         """
+        split_page_id(page_id)
         return self._pages_by_id([page_id])[page_id]
 
     def raster(self, page_id: str) -> Image.Image:
         """The stored picture of a page."""
-        split_page_id(page_id)
         self.page(page_id)
         return stored_picture(self._tables["images"], page_id)
 
@@ -195,7 +195,9 @@ class PageIndex:
             if key in self._searches:
                 self._searches.move_to_end(key)
                 return list(self._searches[key])
-        hits = self._search(query, k, mode, self._condition(partition, document, pages))
+        condition = self._condition(partition, document, pages)
+        named = self._named_pages(query, document) if document and not partition and pages is None else []
+        hits = self._search(query, k, mode, condition, named)
         with self._lock:
             self._searches[key] = hits
             while len(self._searches) > _REMEMBERED_SEARCHES:
@@ -221,7 +223,19 @@ class PageIndex:
         """Release open documents."""
         self._crops.close()
 
-    def _search(self, query: str, k: int, mode: Mode, condition: str) -> list[Hit]:
+    def _named_pages(self, query: str, document: str) -> list[str]:
+        """Pages of one document whose numbers the query names."""
+        documents = [
+            d for d in self._documents.values() if document in (d.document_id, d.filename) and d.status == "ok"
+        ]
+        return [
+            page_id_of(d.document_id, n)
+            for d in documents
+            for n in sorted(mentioned_pages(query))
+            if 0 < n <= d.num_pages
+        ]
+
+    def _search(self, query: str, k: int, mode: Mode, condition: str, named: Sequence[str]) -> list[Hit]:
         if not query.strip() or not self.manifest.counts.get("pages"):
             return []
         depth = max(50, 5 * k)
@@ -234,10 +248,10 @@ class PageIndex:
             for vector in self.manifest.vectors:
                 ranked = self._vector(vector, query, depth, condition)
                 rankings[vector.name] = [page_id for page_id, _ in ranked]
-        named = mentioned_pages(query)
         fused = reciprocal_rank_fusion(rankings, WEIGHTS)
-        if named:
-            rankings["number"] = [page_id for page_id, _ in fused if split_page_id(page_id)[1] in named]
+        if numbers := mentioned_pages(query):
+            found_named = [page_id for page_id, _ in fused if split_page_id(page_id)[1] in numbers]
+            rankings["number"] = list(dict.fromkeys([*found_named, *named]))
             fused = reciprocal_rank_fusion(rankings, WEIGHTS)
         fused = fused[:k]
         found = self._pages_by_id([page_id for page_id, _ in fused])

@@ -19,7 +19,7 @@ import numpy as np
 
 from visor_core.index.embedders.base import PageInput, Vector
 
-_VERSION = 1
+_VERSION = 2
 _WORD = re.compile(r"[^\W_]+")
 _STOP = frozenset(
     _WORD.findall(
@@ -42,7 +42,7 @@ class HashEmbedder:
 
     def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
         """Text only; a page without text is all zeros and found by no query."""
-        return [self._vector(f"{page.context}\n{page.text}") for page in pages]
+        return [self._vector(f"{page.context}\n{page.text}" if page.text.strip() else "") for page in pages]
 
     def embed_query(self, query: str, statistics: Vector | None = None) -> Vector:
         """The query's features, weighted by how rare each is in the index."""

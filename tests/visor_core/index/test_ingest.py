@@ -1,0 +1,263 @@
+"""Registration, rendering and building: quarantine, incremental runs, identity by content, versions and tags."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.visor_core.documents.writing import write_pdf, write_picture
+from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, ingest
+from visor_core.config import IndexConfig, SecretReference
+from visor_core.errors import SearchIndexError
+from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.index.corpus import rows
+from visor_core.index.upkeep import compact, delete_tag, difference, verify
+from visor_core.policies.base import ImageRef
+
+
+def test_bad_input_is_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    good = write_pdf(files / "good.pdf", ANIMALS)
+    (files / "text.pdf").write_text("this is no PDF")
+    write_pdf(files / "locked.pdf", ANIMALS, password="x")
+    (files / "cut.pdf").write_bytes(good.read_bytes()[:40])
+    (files / "empty.pdf").write_bytes(b"")
+    (files / "nopages.pdf").write_bytes(
+        b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"
+        b"trailer<</Root 1 0 R>>"
+    )
+    write_pdf(files / "huge.pdf", [""], size=(14_400, 100))
+    (files / "bomb.png").write_bytes(write_picture(files / "ok.png").read_bytes()[:30])
+    (tmp_path / "nothing").mkdir()
+    registered, rendered, built = ingest(tmp_path / "corpus", [files, tmp_path / "nothing", tmp_path / "missing.pdf"])
+    reasons = {r.filename: r.reason for r in registered.quarantined}
+    assert set(reasons) == {
+        "text.pdf",
+        "locked.pdf",
+        "cut.pdf",
+        "empty.pdf",
+        "nopages.pdf",
+        "huge.pdf",
+        "bomb.png",
+        "nothing",
+        "missing.pdf",
+    }
+    for name, words in {
+        "text.pdf": "neither a PDF nor",
+        "locked.pdf": "encrypted",
+        "empty.pdf": "empty (0 bytes)",
+        "nopages.pdf": "no pages",
+        "huge.pdf": "200 inches",
+        "bomb.png": "damaged",
+        "nothing": "holds no PDF",
+        "missing.pdf": "no such file",
+    }.items():
+        assert words in reasons[name], (name, reasons[name])
+    assert "damaged" in reasons["cut.pdf"] or "no pages" in reasons["cut.pdf"]
+    assert not any("\n" in reason or str(tmp_path) in reason for reason in reasons.values())
+    assert (registered.documents, rendered.pages, built.pages) == (2, 4, 4)
+    index = PageIndex.open(tmp_path / "corpus")
+    assert sum(d.status == "quarantined" for d in index.documents()) == 7
+    assert index.search("zebras")[0].filename == "good.pdf"
+    assert verify(index.corpus, deep=True) == []
+
+
+def test_a_rerun_renders_nothing_and_writes_nothing(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "files" / "a.pdf", ANIMALS)
+    first = ingest(tmp_path / "corpus", [source])
+    tables = {
+        name: Corpus(tmp_path / "corpus").table(name).version for name in ("documents", "pages", "images", "passages")
+    }
+    second = ingest(tmp_path / "corpus", [source])
+    assert (second[0].added, second[0].unchanged, second[1].rendered, second[2].embedded) == (0, 1, 0, 0)
+    assert not second[2].changed
+    assert second[2].data_version == first[2].data_version
+    assert tables == {name: Corpus(tmp_path / "corpus").table(name).version for name in tables}
+
+
+def test_a_changed_file_retires_its_old_pages(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    write_pdf(files / "a.pdf", ANIMALS)
+    write_pdf(files / "b.pdf", FINANCE)
+    _, _, before = ingest(tmp_path / "corpus", [files])
+    old = PageIndex.open(tmp_path / "corpus", before.index_tag)
+    write_pdf(files / "a.pdf", ["Giraffes eat acacia leaves."])
+    registered, rendered, after = ingest(tmp_path / "corpus", [files])
+    assert (registered.added, registered.retired, rendered.rendered, rendered.removed) == (1, 1, 1, 3)
+    assert after.pages == 4
+    new = PageIndex.open(tmp_path / "corpus")
+    assert new.search("giraffes")[0].filename == "a.pdf"
+    assert all(h.filename == "b.pdf" for h in new.search("zebras savanna herds"))
+    # The old tag is still what it was, pictures included.
+    hit = old.search("zebras")[0]
+    assert old(ImageRef(hit.page_id, 50, 40)).size == (50, 40)
+    changes = difference(new.corpus, before.index_tag, after.index_tag)
+    assert (changes.documents_added, changes.documents_removed) == (("a.pdf",), ("a.pdf",))
+    assert (changes.pages_added, changes.pages_removed, changes.pages_changed) == (1, 3, 0)
+    assert verify(new.corpus) == verify(new.corpus, before.index_tag) == []
+
+
+def test_compaction_keeps_every_tag_readable(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    write_pdf(files / "a.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [files], tag="first")
+    write_pdf(files / "a.pdf", FINANCE)
+    ingest(tmp_path / "corpus", [files], tag="second")
+    corpus = Corpus(tmp_path / "corpus")
+    done = compact(corpus)
+    assert (done.sources_removed, set(done.tags)) == (0, {"first", "second", "latest"})
+    assert PageIndex.open(corpus.root, "first").search("zebras")[0].page == 2
+    assert PageIndex.open(corpus.root, "second").search("revenue")[0].page == 2
+    assert verify(corpus, "first", deep=True) == verify(corpus, "second", deep=True) == []
+    delete_tag(corpus, "first")
+    done = compact(corpus)
+    assert done.sources_removed == 1
+    assert done.bytes_after < done.bytes_before
+    assert PageIndex.open(corpus.root).search("revenue")[0].page == 2
+    assert verify(corpus) == []
+    with pytest.raises(SearchIndexError, match="no index tag 'first'"):
+        PageIndex.open(corpus.root, "first")
+    with pytest.raises(SearchIndexError, match="`latest`"):
+        delete_tag(corpus, "latest")
+
+
+def test_removed_files_are_retired_on_prune_only(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    write_pdf(files / "a.pdf", ANIMALS)
+    other = write_pdf(tmp_path / "elsewhere" / "b.pdf", FINANCE)
+    ingest(tmp_path / "corpus", [files, other])
+    (files / "a.pdf").unlink()
+    write_pdf(files / "c.pdf", ["Cats."])
+    kept, _, _ = ingest(tmp_path / "corpus", [files])
+    assert (kept.documents, kept.retired) == (3, 0)
+    pruned, rendered, _ = ingest(tmp_path / "corpus", [files], prune=True)
+    assert (pruned.documents, pruned.retired, rendered.removed) == (2, 1, 3)
+    assert [d.filename for d in PageIndex.open(tmp_path / "corpus").documents()] == ["b.pdf", "c.pdf"]
+
+
+def test_the_same_bytes_are_one_document_and_outlive_one_of_their_names(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    write_pdf(files / "a.pdf", ANIMALS)
+    shutil.copy(files / "a.pdf", files / "A.pdf")
+    registered, rendered, _ = ingest(tmp_path / "corpus", [files])
+    assert (registered.documents, registered.duplicates, rendered.pages) == (1, 1, 3)
+    write_pdf(files / "A.pdf", FINANCE)
+    registered, rendered, _ = ingest(tmp_path / "corpus", [files])
+    assert (registered.documents, registered.retired, rendered.rendered) == (2, 0, 3)
+
+
+def test_versions_depend_on_content_not_on_place_time_or_order(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "x" / "a.pdf", ANIMALS)
+    write_pdf(tmp_path / "x" / "b.pdf", FINANCE)
+    one = ingest(tmp_path / "corpus1", [tmp_path / "x"])
+    shutil.copytree(tmp_path / "x", tmp_path / "y")
+    ingest(tmp_path / "corpus2", [tmp_path / "y" / "b.pdf"])
+    two = ingest(tmp_path / "corpus2", [tmp_path / "y" / "b.pdf", tmp_path / "y" / "a.pdf"])
+    assert [r.data_version for r in one] == [r.data_version for r in two]
+    assert one[2].index_tag == two[2].index_tag
+    query = "revenue of zebras"
+    hits = [PageIndex.open(tmp_path / name).search(query) for name in ("corpus1", "corpus2")]
+    assert hits[0] == hits[1]
+    write_pdf(tmp_path / "y" / "a.pdf", [*ANIMALS, "one more"])
+    three = ingest(tmp_path / "corpus2", [tmp_path / "y"])
+    assert all(a.data_version != b.data_version for a, b in zip(two, three, strict=True))
+
+
+def test_another_rendering_renders_again_and_leaves_no_stale_vector(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [source])
+    _, rendered, built = ingest(tmp_path / "corpus", [source], documents=DOCUMENTS.model_copy(update={"dpi": 36}))
+    assert (rendered.rendered, rendered.pages, built.embedded) == (3, 3, 3)
+    assert (
+        PageIndex.open(tmp_path / "corpus").page(PageIndex.open(tmp_path / "corpus").search("fox")[0].page_id).dpi == 36
+    )
+
+
+def test_adding_an_embedder_adds_a_column_without_rendering(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [source])
+    more = IndexConfig(**(INDEX.model_dump() | {"embedders": ("hash:512",)}))
+    _, rendered, built = ingest(tmp_path / "corpus", [source], index=more)
+    assert (rendered.rendered, built.embedded) == (0, 3)
+    columns = [n for n in Corpus(tmp_path / "corpus").table("pages").schema.names if "__" in n]
+    assert len(columns) == 1
+    assert columns[0] in built.vectors
+    assert PageIndex.open(tmp_path / "corpus").search("zebras", mode="vector")[0].page == 2
+
+
+def test_passwords_come_from_references(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS, password="sesame")
+    assert ingest(tmp_path / "corpus", [source])[0].documents == 0
+    (tmp_path / "password").write_text("sesame\n")
+    passwords = {"a.pdf": SecretReference(reference=f"file:{tmp_path / 'password'}")}
+    config = DOCUMENTS.model_copy(update={"passwords": passwords})
+    registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=config)
+    assert (registered.documents, rendered.pages) == (1, 3)
+    index = PageIndex.open(tmp_path / "corpus", passwords=passwords)
+    assert index(ImageRef(index.search("zebras")[0].page_id, 20, 20)).size == (20, 20)
+    assert not any(b"sesame" in p.read_bytes() for p in (tmp_path / "corpus").rglob("*") if p.is_file())
+
+
+def test_a_document_moves_to_another_partition(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "part-a" / "x.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [source])
+    (tmp_path / "part-b").mkdir()
+    source.rename(tmp_path / "part-b" / "x.pdf")
+    _, rendered, _ = ingest(tmp_path / "corpus", [tmp_path / "part-b"], prune=True)
+    assert rendered.rendered == 0
+    index = PageIndex.open(tmp_path / "corpus")
+    assert index.search("zebras", partition="part-a") == []
+    assert index.search("zebras", partition="part-b")[0].page == 2
+
+
+def test_two_writers_at_once_leave_the_same_rows_as_one(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    for number in range(3):
+        write_pdf(files / f"{number}.pdf", [f"page {i} of {number}" for i in range(2)])
+
+    def run(_: int) -> str:
+        corpus = Corpus(tmp_path / "corpus")
+        register_documents(corpus, [files], DOCUMENTS)
+        return render_pages(corpus, DOCUMENTS).data_version
+
+    with ThreadPoolExecutor(2) as pool:
+        versions = set(pool.map(run, range(2)))
+    corpus = Corpus(tmp_path / "corpus")
+    build_index(corpus, INDEX, load_embedders(INDEX))
+    assert len(versions) == 1
+    assert verify(corpus, deep=True) == []
+    assert len(rows(corpus.table("pages"), ["page_id"])) == 6
+
+
+def test_verify_finds_what_is_wrong(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [source], tag="good")
+    corpus = Corpus(tmp_path / "corpus")
+    copy = next(corpus.sources.glob("??/*"))
+    copy.write_bytes(b"rotten")
+    assert verify(corpus) == []
+    assert verify(corpus, deep=True) == ["a.pdf: its copy under sources/ is damaged"]
+    copy.unlink()
+    assert verify(corpus) == ["a.pdf: its copy under sources/ is missing"]
+    (corpus.tags / "good.json").write_text("{")
+    with pytest.raises(SearchIndexError, match=r"good\.json .* is damaged"):
+        verify(corpus, "good")
+
+
+def test_a_busy_corpus_names_its_writer(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path / "corpus")
+    with (
+        corpus.writing(),
+        pytest.raises(SearchIndexError, match="is being written by process"),
+        corpus.writing(wait_seconds=0.1),
+    ):
+        pass
+
+
+def test_an_empty_corpus_can_be_built_and_searched(tmp_path: Path) -> None:
+    _, rendered, built = ingest(tmp_path / "corpus", [tmp_path / "missing.pdf"])
+    assert (rendered.pages, built.pages) == (0, 0)
+    assert PageIndex.open(tmp_path / "corpus").search("anything") == []
