@@ -22,9 +22,9 @@ class Region:
 
 
 def matches(region: Region, gold: Region, threshold: float = 0.5) -> bool:
-    """Whether two regions lie on the same page with IoU ≥ threshold."""
+    """Whether two regions lie on the same page with IoU ≥ threshold (but for rounding)."""
     same_page = not gold.page_id or region.page_id == gold.page_id
-    return same_page and iou(region.box, gold.box) >= threshold
+    return same_page and iou(region.box, gold.box) >= threshold - 1e-9
 
 
 def matched(regions: Sequence[Region], gold: Sequence[Region], threshold: float = 0.5) -> int:
