@@ -20,7 +20,8 @@ from transformers import (
 )
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
-from visor_core.policies.base import ImageRef, Message, Prompt
+from visor_core.policies.base import Completion, ImageRef, Message, Prompt
+from visor_core.policies.transformers import TransformersPolicy
 
 IMAGE_SIZE = 32
 TEMPLATE = (
@@ -126,3 +127,17 @@ def prompt(question: str = "what is acme staff q3 ?", pages: tuple[str, ...] = (
     """A prompt that shows the named pages, the question last."""
     shown = tuple(part for page in pages for part in ("page", ImageRef(page, IMAGE_SIZE, IMAGE_SIZE)))
     return Prompt((Message("system", ("answer",)), Message("user", (*shown, question))), forced_prefix=prefix)
+
+
+def replayed_logprobs(
+    policy: TransformersPolicy, shown: Prompt, completion: Completion, temperature: float
+) -> list[float]:
+    """Log-probabilities of a completion by one plain forward pass over prompt and reply, with raw pixels."""
+    encoded = policy.encoder.encode(shown)
+    ids = torch.tensor([[*encoded.input_ids, *completion.token_ids]])
+    with torch.no_grad():
+        logits = policy.model(input_ids=ids, **policy.encoder.stack(encoded.images)).logits[0]
+    logits = logits[len(encoded.input_ids) - 1 : -1] / temperature
+    logits[:, list(policy.forbidden)] = float("-inf")
+    picked = torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(completion.token_ids)[:, None])
+    return [float(value) for value in picked.squeeze(1)]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import itertools
 import os
 import queue
+import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ _ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
 }
 
 
@@ -49,6 +51,15 @@ class EngineStatistics:
     def hit_rate(self) -> float:
         """Cached over prompt tokens; 0 before the first request."""
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    def since(self, earlier: EngineStatistics) -> EngineStatistics:
+        """What was added after `earlier`."""
+        return EngineStatistics(
+            self.requests - earlier.requests,
+            self.prompt_tokens - earlier.prompt_tokens,
+            self.cached_tokens - earlier.cached_tokens,
+            self.sampled_tokens - earlier.sampled_tokens,
+        )
 
     def plus(self, prompt_tokens: int, cached_tokens: int, sampled_tokens: int) -> EngineStatistics:
         """With one more request."""
@@ -125,7 +136,8 @@ class VLLMPolicy:
                 "disable_log_stats": True,
                 "seed": 0,
             }
-            self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))
+            with _process_state_kept():
+                self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             message = " ".join(str(error).split())[:300]
             raise PolicyError(f"vLLM cannot start on {checkpoint}: {message}") from error
@@ -169,15 +181,26 @@ class VLLMPolicy:
 
         def replace() -> None:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
-            self._engine.reset_mm_cache()
-            self._engine.reset_encoder_cache()
-            if not self._engine.reset_prefix_cache():
-                raise PolicyError("vLLM kept its prefix cache over a change of weights: requests are still running")
+            self._empty_caches()
 
-        job = _Job(concurrent.futures.Future(), call=replace)
+        self._call(replace)
+        self.checkpoint = str(folder)
+
+    def reset_caches(self) -> None:
+        """Empty the prefix and multimodal caches, once the requests in flight have finished."""
+        self._call(self._empty_caches)
+
+    def _empty_caches(self) -> None:
+        self._engine.reset_mm_cache()
+        self._engine.reset_encoder_cache()
+        if not self._engine.reset_prefix_cache():
+            raise PolicyError("vLLM did not empty its prefix cache: requests are still running")
+
+    def _call(self, call: Callable[[], None]) -> None:
+        """Run something in the engine's thread, between requests."""
+        job = _Job(concurrent.futures.Future(), call=call)
         self._enqueue(job)
         job.future.result()
-        self.checkpoint = str(folder)
 
     def close(self) -> None:
         """Stop the engine and its thread; waiting requests fail."""
@@ -295,6 +318,24 @@ class VLLMPolicy:
         )
 
 
+@contextlib.contextmanager
+def _process_state_kept() -> Iterator[None]:
+    """Undo what an engine's start does to its process: it seeds every generator and disarms torch.set_num_threads."""
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    threads, set_threads = torch.get_num_threads(), torch.set_num_threads
+    try:
+        yield
+    finally:
+        torch.set_num_threads = set_threads
+        torch.set_num_threads(threads)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
 def _settle(future: concurrent.futures.Future[Any], call: Callable[[], Any]) -> None:
     """Run a call and give its future the result or the reason it failed."""
     try:
@@ -302,7 +343,9 @@ def _settle(future: concurrent.futures.Future[Any], call: Callable[[], Any]) -> 
     except PolicyError as error:
         future.set_exception(error)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        future.set_exception(PolicyError(f"vLLM cannot take the new weights: {' '.join(str(error).split())[:300]}"))
+        future.set_exception(
+            PolicyError(f"vLLM cannot change its weights or caches: {' '.join(str(error).split())[:300]}")
+        )
 
 
 def _uuid(ref: ImageRef) -> str:

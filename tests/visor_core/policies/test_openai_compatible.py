@@ -148,7 +148,7 @@ def test_cost_adds_up_and_is_limited(server: ChatServer) -> None:
     assert complete(policy).cost == pytest.approx(0.0004)
     complete(policy)
     assert policy.usage.cost == pytest.approx(0.0008)
-    with pytest.raises(PolicyError, match="big has cost 0.0008: the limit 0.0005 is reached"):
+    with pytest.raises(PolicyError, match=r"big has cost 0\.0008: the limit 0\.0005 is reached"):
         complete(policy)
 
 

@@ -4,13 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-import torch
-from torch.nn import functional as F
 
-from tests.tiny_model import build_model, build_processor, picture, prompt
+from tests.tiny_model import build_model, build_processor, picture, prompt, replayed_logprobs
 from visor_core.errors import PolicyError
 from visor_core.policies.base import BatchPolicy, Completion, Sampling
-from visor_core.policies.encoding import pad_left
 from visor_core.policies.transformers import TransformersPolicy, load_checkpoint
 
 PROMPTS = [
@@ -29,20 +26,6 @@ def written(completions: list[Completion]) -> list[tuple[tuple[int, ...], tuple[
     return [(c.token_ids, c.logprobs) for c in completions]
 
 
-def replayed_logprobs(
-    policy: TransformersPolicy, completion: Completion, index: int, temperature: float
-) -> list[float]:
-    """Log-probabilities of a completion by one plain forward pass over prompt and reply, with raw pixels."""
-    encoded = policy.encoder.encode(PROMPTS[index])
-    row = pad_left([[*encoded.input_ids, *completion.token_ids]], 0)
-    with torch.no_grad():
-        logits = policy.model(input_ids=row.input_ids, **policy.encoder.stack(encoded.images)).logits[0]
-    logits = logits[len(encoded.input_ids) - 1 : -1] / temperature
-    logits[:, list(policy.forbidden)] = float("-inf")
-    picked = F.log_softmax(logits, dim=-1).gather(1, torch.tensor(completion.token_ids)[:, None])
-    return picked.squeeze(1).tolist()
-
-
 def test_is_a_batch_policy(live_policy: TransformersPolicy) -> None:
     assert isinstance(live_policy, BatchPolicy)
 
@@ -57,7 +40,7 @@ def test_the_same_keys_write_the_same_tokens(live_policy: TransformersPolicy) ->
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.5])
 def test_logprobs_are_those_of_the_sampling_distribution(live_policy: TransformersPolicy, temperature: float) -> None:
     for index, completion in enumerate(live_policy.complete_batch(PROMPTS, samplings(temperature))):
-        expected = replayed_logprobs(live_policy, completion, index, temperature or 1.0)
+        expected = replayed_logprobs(live_policy, PROMPTS[index], completion, temperature or 1.0)
         assert completion.logprobs == pytest.approx(expected, abs=2e-4)
 
 
