@@ -3,8 +3,8 @@
 A corpus is a handful of companies, one PDF each: a cover and one page a topic. A topic page has a two-line title and a
 grid of coloured, labelled panels with one two-digit number each, small enough to be illegible in the overview and
 sharp in a crop; on `big` pages it is legible at once. Everything to be read is snapped to a 10×10 grid. Only titles
-stand in the text layer: panels are outlines, and on damaged pages the topic word is too, so that text search finds the
-company but not the topic. Same seed, same bytes.
+stand in the text layer: panels are outlines, and on damaged pages the topic word is too, with noise in its place as a
+bad scan leaves it, so that text search finds the company but not the topic. Same seed, same bytes.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ _TITLE_BASELINES = (60.0, 118.0)
 # read (a tight crop; the overview of a `big` page), the two digits fall into two different image tokens.
 _SMALL = (40.0, 28.0, (61.2, 84.0))
 _LARGE = (56.0, 84.0, (81.3, 110.0))
+_NOISE = "bcdfghjkmnpqrtvwxz"
 _SPLIT_OFFSETS = {"train": 0, "development": 1_000_000, "test": 2_000_000}
 
 
@@ -135,7 +136,7 @@ def write_world(folder: Path, split: str, config: NanoConfig, seed: int) -> Worl
             if not path.is_file():
                 _write_pdf(path, company, drawn)
             document_id = document_id_of(path)
-            cover = _Content(company, COVER, "cover", (), False)
+            cover = _Content(company, COVER, "cover", (), "")
             pages += [
                 WorldPage(
                     page_id=page_id_of(document_id, i),
@@ -146,7 +147,7 @@ def write_world(folder: Path, split: str, config: NanoConfig, seed: int) -> Worl
                     topic=c.topic,
                     layout=c.layout,
                     panels=c.panels,
-                    damaged=c.damaged,
+                    damaged=bool(c.noise),
                 )
                 for i, c in enumerate([cover, *drawn], start=1)
             ]
@@ -155,13 +156,13 @@ def write_world(folder: Path, split: str, config: NanoConfig, seed: int) -> Worl
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What is drawn on one page."""
+    """What is drawn on one page; `noise` stands in the text layer in place of the topic word, if it is damaged."""
 
     company: str
     topic: str
     layout: str
     panels: tuple[Panel, ...]
-    damaged: bool
+    noise: str
 
 
 def _draw_content(company: str, topic: str, rng: random.Random, config: NanoConfig) -> _Content:
@@ -173,7 +174,8 @@ def _draw_content(company: str, topic: str, rng: random.Random, config: NanoConf
         box = _cells(x0, y0 + shift, x1, y1 + shift)
         target = FULL_PAGE if layout == "big" else _cells(x0, y0 + shift, x0 + CROP_CELLS, y0 + shift + CROP_CELLS)
         panels.append(Panel(label, str(rng.randint(10, 99)), box, target, colour))
-    return _Content(company, topic, layout, tuple(panels), rng.random() < config.damaged_titles)
+    noise = "".join(rng.choices(_NOISE, k=len(topic)))
+    return _Content(company, topic, layout, tuple(panels), noise if rng.random() < config.damaged_titles else "")
 
 
 def _cells(x0: int, y0: int, x1: int, y1: int) -> Box:
@@ -198,9 +200,11 @@ def _stamp(page: pymupdf.Page, text: str, x: float, top: float, size: float) -> 
         page.show_pdf_page(pymupdf.Rect(x, top, x + width, top + size * 1.2), drawing, 0)
 
 
-def _title(page: pymupdf.Page, word: str, line: int, *, outline: bool) -> None:
+def _title(page: pymupdf.Page, word: str, line: int, noise: str = "") -> None:
+    """A title word; with `noise`, the word as an outline over invisible noise."""
     baseline = _TITLE_BASELINES[line]
-    if outline:
+    if noise:
+        page.insert_text((14, baseline), noise, fontname="hebo", fontsize=_TITLE_SIZE, render_mode=3)
         _stamp(page, word, 14, baseline - _TITLE_SIZE * 0.95, _TITLE_SIZE)
     else:
         page.insert_text((14, baseline), word, fontname="hebo", fontsize=_TITLE_SIZE)
@@ -210,12 +214,12 @@ def _write_pdf(path: Path, company: str, pages: list[_Content]) -> None:
     """One company's report: a cover, then its topic pages; written whole or not at all."""
     with pymupdf.open() as document:
         cover = document.new_page(width=PAGE_POINTS, height=PAGE_POINTS)
-        _title(cover, company, 0, outline=False)
-        _title(cover, COVER, 1, outline=False)
+        _title(cover, company, 0)
+        _title(cover, COVER, 1)
         for content in pages:
             page = document.new_page(width=PAGE_POINTS, height=PAGE_POINTS)
-            _title(page, content.company, 0, outline=False)
-            _title(page, content.topic, 1, outline=content.damaged)
+            _title(page, content.company, 0)
+            _title(page, content.topic, 1, content.noise)
             label_size, value_size, (dx, dy) = _LARGE if content.layout == "big" else _SMALL
             for panel in content.panels:
                 rect = pymupdf.Rect(*(v * PAGE_POINTS for v in panel.box.as_tuple()))
