@@ -6,8 +6,10 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from visor_core.config import SecretReference
-from visor_core.errors import MissingDependencyError, PolicyError
+from visor_core.errors import ConfigError, MissingDependencyError, PolicyError
 from visor_core.policies.base import ImageLoader, Policy
 
 Engine = Literal["transformers", "vllm"]
@@ -37,7 +39,7 @@ def load_policy(
     if base_url is not None:
         from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 
-        key = SecretReference.model_validate(api_key) if isinstance(api_key, str) else api_key
+        key = _reference(api_key) if isinstance(api_key, str) else api_key
         return OpenAICompatiblePolicy(base_url, str(model), images, key, name=name, **options)
     require_checkpoint(model)
     if engine == "vllm":
@@ -56,6 +58,14 @@ def load_policy(
     from visor_core.policies.transformers import TransformersPolicy
 
     return TransformersPolicy(model, images, dtype=dtype, device=device, name=name, **options)
+
+
+def _reference(api_key: str) -> SecretReference:
+    """The reference in words; its value never enters a message, in case it is the secret itself."""
+    try:
+        return SecretReference(reference=api_key)
+    except ValidationError:
+        raise ConfigError("the API key must be given as env:NAME or file:PATH, never as itself") from None
 
 
 def require_checkpoint(model: Path | str) -> None:

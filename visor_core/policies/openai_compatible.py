@@ -224,7 +224,12 @@ class OpenAICompatiblePolicy:
             payload |= {"continue_final_message": True, "add_generation_prompt": False}
         elif prompt.forced_prefix:
             demand = f"Begin your reply with exactly this, then continue it: {prompt.forced_prefix}"
-            messages.append({"role": "user", "content": [{"type": "text", "text": demand}]})
+            part = {"type": "text", "text": demand}
+            # Chat templates that insist on alternating roles refuse two user messages in a row.
+            if messages and messages[-1]["role"] == "user":
+                messages[-1]["content"].append(part)
+            else:
+                messages.append({"role": "user", "content": [part]})
         return payload | self._extra_body
 
     def _part(self, part: str | ImageRef) -> dict[str, Any]:

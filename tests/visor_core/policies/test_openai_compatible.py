@@ -196,7 +196,7 @@ def test_a_forced_prefix_in_words_or_as_a_message_to_continue(server: ChatServer
     told = OpenAICompatiblePolicy(server.url, "big", picture)
     assert complete(told, shown).text == "<answer>47</answer>"
     assert complete(told, shown).text == "<answer>48</answer>"
-    assert server.received[0][0]["messages"][-1]["content"][0]["text"].endswith("continue it: <answer>")
+    assert server.received[0][0]["messages"][-1]["content"][-1]["text"].endswith("continue it: <answer>")
     continued = OpenAICompatiblePolicy(server.url, "big", picture, prefill="continue")
     assert complete(continued, shown).text == "<answer>49</answer>"
     body = server.received[-1][0]
