@@ -1,6 +1,5 @@
 """An episode on real PDFs: LanceDB search, crops re-rasterised from the page's vectors, a viewer page."""
 
-
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
