@@ -52,7 +52,8 @@ def documents(context: dg.AssetExecutionContext, workspace: Workspace, config: S
         _sources(work, config, nano=nano),
         work.profile.documents,
         partition_of=(lambda path: path.parent.name) if nano else None,
-        prune=nano or config.prune,
+        prune=config.prune,
+        exactly=nano,
         progress=lambda what, done, total: work.progress.show(done, total, what),
     )
     figures = {

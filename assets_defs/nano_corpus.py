@@ -55,8 +55,7 @@ def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
                 f"{split}_questions": len(questions),
             }
         work.finish(folder_version(work.folder, "*.pdf", "*.parquet"), figures)
-    # A file that is gone retires its document from the corpus; another world's files must not stay beside these.
-    work.discard_other_builds()
+    work.discard_other_builds()  # another world is made again in seconds
     context.instance.add_dynamic_partitions("corpus", list(corpora_of(work.profile)))
     return work.result({"sample_page": _sample(worlds["train"])})
 

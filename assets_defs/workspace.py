@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata as packages
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from assets_defs.progress import StageProgress
 from assets_defs.stage import (
@@ -72,20 +74,26 @@ class Work:
         self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()
         self.started = time.monotonic()
 
-    def _acquire(self) -> TextIO:
-        """Lock the build folder for as long as this process lives.
+    def _acquire(self) -> int:
+        """Lock the build folder until `close`, or for as long as this process lives; returns the file descriptor.
 
         Raises:
             ConfigError: if another process builds the same thing.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = (self.folder / ".lock").open("w")
+        handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            handle.close()
+            os.close(handle)
             raise ConfigError(f"{self.node} is being built by another process: wait for it or stop it") from error
         return handle
+
+    def close(self) -> None:
+        """Give the lock back; a second call does nothing."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def input(self, stage: str, partition: str = "") -> Record:
         """The record of an upstream node."""
@@ -157,7 +165,6 @@ class Work:
         record = find_record(self.home, self.node)
         if record is None or record.fingerprint != self.fingerprint:
             record = self._reinstate()
-        self._lock.close()
         everything: dict[str, Any] = {
             **record.figures,
             "seed": record.seed,
@@ -202,6 +209,7 @@ class Workspace(dg.ConfigurableResource[Any]):
     home: str
     profile: dict[str, Any]
     rebuild: bool = False
+    _begun: list[Work] = PrivateAttr(default_factory=list)
 
     @property
     def place(self) -> Home:
@@ -221,7 +229,14 @@ class Workspace(dg.ConfigurableResource[Any]):
             ConfigError: if another process builds the same thing.
         """
         partition = context.partition_key if stage.partitioned else ""
-        return Work(stage, Node(stage.name, partition), self.settings, self.place, rebuild=self.rebuild)
+        work = Work(stage, Node(stage.name, partition), self.settings, self.place, rebuild=self.rebuild)
+        self._begun.append(work)
+        return work
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Give the locks back, whether the stage finished or failed."""
+        while self._begun:
+            self._begun.pop().close()
 
     def record(self, stage: str, partition: str = "") -> Record:
         """The record in force of a node; for asset checks."""

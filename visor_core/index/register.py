@@ -77,6 +77,7 @@ def register_documents(
     *,
     partition_of: Callable[[Path], str] | None = None,
     prune: bool = False,
+    exactly: bool = False,
     progress: Progress | None = None,
 ) -> DocumentsReport:
     """Bring the table documents in line with the sources.
@@ -87,6 +88,7 @@ def register_documents(
         config: renderer, limits, passwords.
         partition_of: names the partition of a local file; none puts all in "".
         prune: also retire documents whose file is gone, or which lie under a given folder and were not found there.
+        exactly: also retire every document that the sources do not hold, wherever it came from.
         progress: called as documents are validated.
     """
     with corpus.writing():
@@ -100,7 +102,7 @@ def register_documents(
         seen = _claim(known, arrived)
         fresh = _needing_validation(seen, config)
         _validate(corpus, fresh, config, progress)
-        gone = _prune(known, found, sources) if prune else set()
+        gone = _absent(known, found) if exactly else _prune(known, found, sources) if prune else set()
         retired = _retire(known, seen, gone)
         _name_after_source(known, found)
         if json.dumps(known, sort_keys=True) != before:
@@ -250,6 +252,12 @@ def _validate(
                 done += 1
                 if progress:
                     progress("documents", done, len(tasks))
+
+
+def _absent(known: dict[str, dict[str, Any]], found: Sequence[Source]) -> set[str]:
+    """URIs that are to be retired: all that were not found now."""
+    present = {source.uri for source in found}
+    return {uri for row in known.values() for uri in (row["source_uri"], *row["other_uris"]) if uri not in present}
 
 
 def _prune(known: dict[str, dict[str, Any]], found: Sequence[Source], sources: Sequence[str | Path]) -> set[str]:

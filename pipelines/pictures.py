@@ -1,0 +1,207 @@
+"""The pictures of the README, made by the project itself: the asset graph from the definitions, an episode from a run.
+
+`make pictures` writes `docs/asset-graph.png`, and `docs/episode.png` where a run has left episodes to draw.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets_defs.stage import Node, find_record
+from pipelines.instance import prepare_process
+from visor_core.config import Home
+
+if TYPE_CHECKING:
+    from visor_core.agent.trajectory import Trajectory
+    from visor_core.policies.base import ImageLoader
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+COLOURS = {"nano": "#f4e3c1", "corpus": "#cfe3f7", "training": "#d8ecd2", "evaluation": "#eadcf2"}
+INK = "#1b2733"
+LINE = "#6b7a89"
+COLUMNS = 6
+"""Columns before the drawing goes on in the next row."""
+
+
+def layers(parents: dict[str, set[str]]) -> list[list[str]]:
+    """Assets by their longest distance from a source, sources first."""
+    depth: dict[str, int] = {}
+
+    def of(name: str) -> int:
+        if name not in depth:
+            depth[name] = 1 + max((of(parent) for parent in parents[name]), default=-1)
+        return depth[name]
+
+    for name in parents:
+        of(name)
+    return [sorted(n for n in parents if depth[n] == level) for level in range(max(depth.values()) + 1)]
+
+
+def essential(parents: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same graph without edges that a longer path implies."""
+    ancestors: dict[str, set[str]] = {}
+
+    def above(name: str) -> set[str]:
+        if name not in ancestors:
+            ancestors[name] = set().union(*({p} | above(p) for p in parents[name])) if parents[name] else set()
+        return ancestors[name]
+
+    return {
+        name: {p for p in direct if not any(p in above(other) for other in direct - {p})}
+        for name, direct in parents.items()
+    }
+
+
+def draw_asset_graph(path: Path) -> None:
+    """The assets of `pipelines.definitions` with their groups and dependencies, left to right."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyBboxPatch, Patch
+
+    from pipelines.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    keys = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
+    parents = {name: {parent.to_user_string() for parent in graph.get(key).parent_keys} for name, key in keys.items()}
+    group_of = {name: str(graph.get(key).group_name) for name, key in keys.items()}
+    place: dict[str, tuple[float, float]] = {}
+    for x, column in enumerate(layers(parents)):
+        for y, name in enumerate(sorted(column, key=lambda n: (list(COLOURS).index(group_of[n]), n))):
+            place[name] = (x % COLUMNS * 2.35, (len(column) - 1) / 2 - y - 2.1 * (x // COLUMNS))
+    figure = Figure(figsize=(1.62 * COLUMNS, 3.0), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    for name, direct in essential(parents).items():
+        for parent in sorted(direct):
+            _arrow(axes, place[parent], place[name])
+    for name, (x, y) in place.items():
+        colour = COLOURS[group_of[name]]
+        axes.add_patch(FancyBboxPatch((x - 0.92, y - 0.2), 1.84, 0.4, boxstyle="round,pad=0.03", fc=colour, ec=LINE))
+        axes.text(x, y, name, ha="center", va="center", fontsize=7, color=INK)
+    axes.legend(
+        handles=[Patch(fc=colour, ec=LINE, label=group) for group, colour in COLOURS.items()],
+        loc="lower right",
+        ncols=4,
+        fontsize=7,
+        frameon=False,
+    )
+    axes.set_xlim(-1.1, 2.35 * (COLUMNS - 1) + 1.1)
+    axes.set_ylim(-3.4, 0.9)
+    _save(figure, path)
+
+
+def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """From the right side of a box to the left side of the next; into the next row, from below to above."""
+    from matplotlib.patches import FancyArrowPatch
+
+    (x0, y0), (x1, y1) = start, end
+    turns_back = x1 < x0
+    axes.add_patch(
+        FancyArrowPatch(
+            (x0, y0 - 0.24) if turns_back else (x0 + 0.95, y0),
+            (x1, y1 + 0.24) if turns_back else (x1 - 0.95, y1),
+            arrowstyle="-|>",
+            mutation_scale=9,
+            color=LINE,
+            connectionstyle="arc3",
+        )
+    )
+
+
+def draw_episode(path: Path, trajectory: Trajectory, images: ImageLoader) -> None:
+    """One column a turn: what the policy was shown, what it wrote, what the Evidence Space gained."""
+    from matplotlib.figure import Figure
+
+    turns = trajectory.turns
+    figure = Figure(figsize=(2.5 * len(turns), 4.1), dpi=130, layout="constrained")
+    expected = ", ".join(trajectory.question.answers)
+    figure.suptitle(
+        f"{trajectory.question.question}   →   {trajectory.answer}   (expected {expected})", fontsize=12, color=INK
+    )
+    grid = figure.subplots(2, len(turns), squeeze=False, height_ratios=(2.1, 1))
+    for number, turn in enumerate(turns):
+        top, below = grid[0][number], grid[1][number]
+        shown = turn.prompt.images
+        _picture(top, images(shown[-1]) if shown else None, "page" if shown and _whole(shown[-1]) else "crop")
+        entries = "\n".join(f"+ {e.observation} ({e.kind})" for e in turn.evidence_added)
+        below.set_axis_off()
+        reply = turn.completion.text.replace("</think>", "</think>\n").replace("$", r"\$")
+        below.text(0, 1, _wrapped(reply, 34), va="top", fontsize=7.5, family="monospace", color=INK)
+        below.text(0, 0.05, _wrapped(entries.replace("$", r"\$"), 34), va="bottom", fontsize=7.5, color="#1f6f3d")
+        top.set_title(f"turn {number + 1}: {turn.action.kind}", fontsize=9, color=INK)
+    _save(figure, path)
+
+
+def _picture(axes: Any, image: Any, kind: str) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if image is None:
+        axes.set_frame_on(False)
+        axes.text(0.5, 0.5, "nothing shown yet", ha="center", va="center", fontsize=8, color=LINE)
+        return
+    axes.imshow(image)
+    axes.set_xlabel(kind, fontsize=8, color=LINE)
+
+
+def _whole(ref: Any) -> bool:
+    return bool(ref.box.width > 0.999 and ref.box.height > 0.999)
+
+
+def _wrapped(text: str, width: int) -> str:
+    import textwrap
+
+    return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, width) or [""])
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, facecolor="white", metadata={"Software": None})
+    partial.replace(path)
+    print(path)
+
+
+def telling(trajectories: Sequence[Trajectory]) -> Trajectory | None:
+    """The episode worth a picture: right, over the most pages, with a crop, of the fewest turns."""
+    from visor_core.trajectories.filters import is_correct
+
+    right = [
+        t for t in trajectories if is_correct(t) and t.well_formed and any(x.action.kind == "crop" for x in t.turns)
+    ]
+    return min(right, key=lambda t: (-t.question.hops, len(t.turns), t.trajectory_id), default=None)
+
+
+def main() -> None:
+    """Draw what can be drawn."""
+    prepare_process()
+    draw_asset_graph(DOCS / "asset-graph.png")
+    home = Home(Path(os.environ.get("VISOR_HOME", ".visor")))
+    rollouts = find_record(home, Node("grpo_checkpoint"))
+    benchmark = find_record(home, Node("benchmark_results"))
+    if rollouts is None or benchmark is None:
+        print("no episode is drawn: `make run` makes some")
+        return
+    from visor_core.index import PageIndex
+    from visor_core.trajectories.store import read_trajectories
+
+    episodes = [
+        trajectory
+        for folder in sorted((benchmark.build_folder(home) / "episodes").iterdir())
+        for trajectory in read_trajectories(folder)
+        if trajectory.policy == "grpo_checkpoint"
+    ]
+    chosen = telling(episodes)
+    if chosen is None:
+        print("no episode is drawn: none of the last run has a right answer and a crop")
+        return
+    corpora = (home.root / "corpora").iterdir()
+    for corpus in sorted(corpora):
+        if (corpus / "tags" / f"{chosen.index_tag}.json").is_file():
+            draw_episode(DOCS / "episode.png", chosen, PageIndex.open(corpus, chosen.index_tag))
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Pictures and tables of asset metadata."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image
+
+from assets_defs.pictures import curve, page_with_words, table
+from visor_core.geometry import Box
+
+
+def _image(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text.split("base64,")[1].rstrip(")"))))
+
+
+def test_words_are_drawn_where_they_stand() -> None:
+    page = Image.new("RGB", (100, 100), "white")
+    drawn = page_with_words(page, [Box(0.5, 0.5, 0.9, 0.9)], caption="a page")
+    image = _image(drawn.value or "").convert("RGB")
+    assert image.getpixel((50, 70)) != (255, 255, 255)
+    assert image.getpixel((20, 20)) == (255, 255, 255)
+
+
+def test_a_large_page_is_shown_small() -> None:
+    drawn = page_with_words(Image.new("RGB", (3000, 1000)), [], caption="a page")
+    assert _image(drawn.value or "").size == (640, 213)
+
+
+def test_text_cannot_leave_its_cell() -> None:
+    text = table([{"question": "a | b\n# c <script>", "share": 0.25}]).value or ""
+    assert text.count("\n") == 2
+    assert "<script>" not in text
+    assert "0.250" in text
+    assert text.splitlines()[2].count("|") == 3
+
+
+def test_a_curve_is_drawn_from_the_rows_that_have_the_value() -> None:
+    rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 3, "other": 1.0}]
+    assert _image(curve(rows, ("loss", "missing"), "loss").value or "").width > 100
+    assert "no step" in (curve([], ("loss",), "loss").value or "")

@@ -1,0 +1,168 @@
+"""The definitions load, hold what they should, and every asset can fail a check."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets_defs.stage import Node
+from pipelines import graph, sensors
+from pipelines.definitions import definitions, defs
+from pipelines.resources import PROFILES, resources_for, resources_from_environment
+from visor_core.config import Home, load_profile
+from visor_core.errors import ConfigError
+
+ASSETS = {
+    "nano_corpus": set(),
+    "base_model": {"nano_corpus"},
+    "retriever": {"nano_corpus", "base_model"},
+    "documents": {"nano_corpus"},
+    "pages": {"documents"},
+    "page_index": {"pages", "retriever"},
+    "questions": {"page_index", "nano_corpus"},
+    "teacher_trajectories": {"page_index", "questions"},
+    "sft_dataset": {"teacher_trajectories"},
+    "sft_checkpoint": {"base_model", "sft_dataset"},
+    "grpo_checkpoint": {"sft_checkpoint", "page_index", "questions"},
+    "grpo_rollouts": {"sft_checkpoint", "page_index", "questions"},
+    "benchmark_results": {"base_model", "sft_checkpoint", "grpo_checkpoint", "page_index", "questions"},
+    "champion_model": {"sft_checkpoint", "grpo_checkpoint", "benchmark_results"},
+}
+
+
+def test_definitions_are_sound() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_the_graph_is_the_one_of_the_architecture() -> None:
+    found = defs.resolve_asset_graph()
+    parents = {
+        key.to_user_string(): {p.to_user_string() for p in found.get(key).parent_keys}
+        for key in found.get_all_asset_keys()
+    }
+    assert parents == ASSETS
+    assert all(found.get(key).code_version for key in found.get_all_asset_keys())
+
+
+def test_every_asset_has_a_check() -> None:
+    found = defs.resolve_asset_graph()
+    checked = {key.asset_key.to_user_string() for key in found.asset_check_keys}
+    assert checked == set(ASSETS)
+
+
+def test_stages_and_assets_agree() -> None:
+    """What a stage reads is among the dependencies Dagster knows, directly or through another."""
+    profile = load_profile(PROFILES / "nano.yaml")
+    found = defs.resolve_asset_graph()
+    for name, stage in graph.stages().items():
+        above: set[str] = set()
+        waiting = [name]
+        while waiting:
+            parents = {p.to_user_string() for p in found.get(dg.AssetKey(waiting.pop())).parent_keys} - above
+            above |= parents
+            waiting += sorted(parents)
+        for partition in ("", profile.corpora.train):
+            assert {node.stage for node in stage.inputs(profile, partition)} <= above
+        assert found.get(dg.AssetKey(name)).code_version == stage.version
+
+
+def test_jobs_schedule_and_sensor_exist() -> None:
+    repository = defs.get_repository_def()
+    assert {"ingest", "retrain"} <= set(repository.job_names)
+    assert [schedule.name for schedule in repository.schedule_defs] == ["weekly_retraining"]
+    assert [schedule.cron_schedule for schedule in repository.schedule_defs] == ["0 3 * * 0"]
+    assert [sensor.name for sensor in repository.sensor_defs] == ["inbox"]
+
+
+def test_the_schedule_asks_for_a_retraining() -> None:
+    schedule = defs.resolve_schedule_def("weekly_retraining")
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(instance=instance)
+        requested = schedule.evaluate_tick(context).run_requests
+    assert requested is not None
+    assert len(requested) == 1
+
+
+def test_the_sensor_ingests_a_folder_once_until_it_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "inbox" / "mine"
+    folder.mkdir(parents=True)
+    profile = load_profile(PROFILES / "nano.yaml")
+    workspace = resources_for(Home(tmp_path), profile)["workspace"]
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def look(cursor: str | None) -> tuple[list[str | None], str | None]:
+            resources = {"workspace": workspace}
+            with dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context:
+                data = sensors.inbox(context)
+            if isinstance(data, dg.SkipReason):
+                return [], cursor
+            assert isinstance(data, dg.SensorResult)
+            for request in data.dynamic_partitions_requests or ():
+                instance.add_dynamic_partitions("corpus", list(request.partition_keys))
+            return [r.partition_key for r in data.run_requests or ()], data.cursor
+
+        assert look(None)[0] == []
+        (folder / "a.pdf").write_bytes(b"%PDF")
+        asked, cursor = look(None)
+        assert asked == ["mine"]
+        assert instance.get_dynamic_partitions("corpus") == ["mine"]
+        assert look(cursor)[0] == []
+        (folder / "b.pdf").write_bytes(b"%PDF")
+        assert look(cursor)[0] == ["mine"]
+
+
+def test_resources_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VISOR_HOME", str(tmp_path))
+    monkeypatch.setenv("VISOR_SET", "grpo.steps=7,seed=5")
+    workspace = resources_from_environment()["workspace"]
+    assert (workspace.settings.grpo.steps, workspace.settings.seed) == (7, 5)
+    assert workspace.place.root == tmp_path
+    monkeypatch.setenv("VISOR_SET", "grpo.stepz=7")
+    with pytest.raises(ConfigError, match=r"grpo\.stepz: unknown key"):
+        resources_from_environment()
+    assert "VISOR_PROFILE" not in os.environ or os.environ["VISOR_PROFILE"]
+
+
+@pytest.mark.parametrize("name", ["nano", "smolvlm", "qwen2.5-vl-3b", "qwen2.5-vl-7b"])
+def test_every_profile_resolves_and_builds_definitions(name: str, tmp_path: Path) -> None:
+    profile = load_profile(PROFILES / f"{name}.yaml")
+    assert profile.name == name
+    dg.Definitions.validate_loadable(definitions(resources_for(Home(tmp_path), profile)))
+    assert json.loads(profile.model_dump_json())["name"] == name
+
+
+def test_a_plan_holds_what_the_selection_needs_in_order() -> None:
+    profile = load_profile(PROFILES / "nano.yaml")
+    train = profile.corpora.train
+    assert graph.plan(profile, ["pages"], train) == [
+        Node("nano_corpus"),
+        Node("documents", train),
+        Node("pages", train),
+    ]
+    everything = graph.plan(profile)
+    for node in everything:
+        for need in graph.stages()[node.stage].inputs(profile, node.partition):
+            assert everything.index(need) < everything.index(node)
+    assert len(everything) == 17
+
+
+def test_a_users_corpus_needs_neither_world_nor_its_retriever() -> None:
+    profile = load_profile(PROFILES / "nano.yaml")
+    assert {node.stage for node in graph.plan(profile, ["page_index"], "mine")} == {"documents", "pages", "page_index"}
+
+
+def test_a_profile_without_a_world_plans_no_world() -> None:
+    stages = {node.stage for node in graph.plan(load_profile(PROFILES / "qwen2.5-vl-3b.yaml"))}
+    assert stages == set(graph.ORDER) - {"nano_corpus", "retriever"}
+
+
+def test_an_unknown_asset_is_refused() -> None:
+    profile = load_profile(PROFILES / "nano.yaml")
+    with pytest.raises(ConfigError, match="no asset 'sft'"):
+        graph.plan(profile, ["sft"])
+    with pytest.raises(ConfigError, match="does not belong"):
+        graph.plan(load_profile(PROFILES / "smolvlm.yaml"), ["retriever"])

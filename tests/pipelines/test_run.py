@@ -1,0 +1,138 @@
+"""`run_graph` on a tiny world: what is stale is built, what is not stays, a failed check stops the run."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from assets_defs.stage import Node, find_record, read_record
+from pipelines.resources import PROFILES
+from pipelines.run import RunSummary, run_graph
+from visor_core.config import Home, Profile, load_profile
+from visor_core.errors import ConfigError, DataError
+from visor_core.index import PageIndex
+
+# LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
+pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.slow]
+
+TINY = {
+    "nano.train_corpora": 1,
+    "nano.development_corpora": 1,
+    "nano.companies": 2,
+    "nano.topics": 2,
+    "nano.train_questions": 6,
+    "nano.development_questions": 4,
+    "index.embedders": ["hash"],
+}
+
+
+def _profile(**overrides: object) -> Profile:
+    return load_profile(PROFILES / "nano.yaml", TINY | {key.replace("__", "."): v for key, v in overrides.items()})
+
+
+def _run(profile: Profile, home: Home, select: list[str], *, corpus: str = "", force: bool = False) -> RunSummary:
+    quiet = Console(file=io.StringIO(), width=120)
+    return run_graph(profile, home, select, corpus=corpus, force=force, console=quiet)
+
+
+def _built(summary: RunSummary) -> set[str]:
+    return {str(result.node) for result in summary.results if result.state != "unchanged"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with both corpora up to their questions."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    summary = _run(_profile(), home, ["questions"])
+    assert summary.built == len(summary.results) == 9
+    return home.root
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Home:
+    """A copy of that home for tests that change it."""
+    return Home(Path(shutil.copytree(made, tmp_path / "home")))
+
+
+def test_a_second_run_builds_nothing(made: Path) -> None:
+    summary = _run(_profile(), Home(made), ["questions"])
+    assert summary.built == 0
+    assert summary.figures("questions", "nano-train")["questions"] == 6
+
+
+def test_gold_pages_are_pages_of_the_index(made: Path) -> None:
+    from visor_core.questions import read_questions
+
+    home = Home(made)
+    record = read_record(home, Node("page_index", "nano-train"))
+    index = PageIndex.open(record.folder(home), record.index_tag)
+    known = {page.page_id for page in index.pages()}
+    index.close()
+    questions = read_questions(read_record(home, Node("questions", "nano-train")).folder(home) / "questions.parquet")
+    assert questions
+    assert all(set(question.gold_pages) <= known for question in questions)
+
+
+def test_only_what_a_setting_touches_is_built_again(home: Home) -> None:
+    summary = _run(_profile(index__passage_words=60), home, ["questions"])
+    assert {name.partition("[")[0] for name in _built(summary)} <= {"page_index", "questions"}
+    assert {"page_index[nano-train]", "page_index[nano-development]"} <= _built(summary)
+
+
+def test_an_unchanged_result_stops_the_rebuilding(home: Home) -> None:
+    """More workers are another configuration of pages, but the pages are the same: the index is not built again."""
+    summary = _run(_profile(documents__workers=1), home, ["questions"])
+    assert _built(summary) == {
+        f"{stage}[{corpus}]" for stage in ("documents", "pages") for corpus in ("nano-train", "nano-development")
+    }
+
+
+def test_another_world_replaces_the_old_one(home: Home) -> None:
+    summary = _run(_profile(seed=1), home, ["pages"])
+    assert summary.figures("pages", "nano-train")["pages"] == summary.figures("nano_corpus")["train_pages"]
+    assert summary.figures("documents", "nano-train")["retired"] == 2
+
+
+def test_force_builds_the_selected_asset_again(home: Home) -> None:
+    assert _built(_run(_profile(), home, ["nano_corpus"], force=True)) == {"nano_corpus"}
+
+
+def test_a_failed_check_stops_the_run_and_is_not_forgotten(home: Home) -> None:
+    """Development questions that are about training documents: their gold pages are in no development index."""
+    world = read_record(home, Node("nano_corpus")).folder(home)
+    shutil.copyfile(world / "train.parquet", world / "development.parquet")
+    shutil.rmtree(home.asset("questions", "nano-development"))
+    for _ in range(2):
+        with pytest.raises(DataError, match="gold_pages_are_indexed"):
+            _run(_profile(), home, ["questions"])
+        assert find_record(home, Node("questions", "nano-development")) is None
+
+
+def test_a_users_documents_go_through_the_same_assets(home: Home) -> None:
+    inbox = home.root / "inbox" / "mine"
+    inbox.mkdir(parents=True)
+    world = read_record(home, Node("nano_corpus")).folder(home)
+    for pdf in (world / "train").rglob("*.pdf"):
+        shutil.copyfile(pdf, inbox / pdf.name)
+    summary = _run(_profile(), home, ["page_index"], corpus="mine")
+    assert _built(summary) == {"documents[mine]", "pages[mine]", "page_index[mine]"}
+    assert summary.figures("documents", "mine")["documents"] == 2
+    again = _run(_profile(), home, ["page_index"], corpus="mine")
+    assert _built(again) == {"documents[mine]"}
+
+
+def test_an_unreadable_inbox_is_refused_by_the_check(home: Home) -> None:
+    inbox = home.root / "inbox" / "bad"
+    inbox.mkdir(parents=True)
+    (inbox / "a.pdf").write_text("no PDF", encoding="utf-8")
+    with pytest.raises(DataError, match="most_documents_are_readable"):
+        _run(_profile(), home, ["pages"], corpus="bad")
+
+
+def test_an_unknown_asset_is_one_clear_line(home: Home) -> None:
+    with pytest.raises(ConfigError, match="no asset 'teacher'"):
+        _run(_profile(), home, ["teacher"])
