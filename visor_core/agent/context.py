@@ -65,6 +65,11 @@ def verification_due(state: EpisodeState, config: AgentConfig) -> bool:
     return not any(t.action.kind == "search" and t.action.text.casefold() == question for t in state.turns[first:])
 
 
+def compactions(state: EpisodeState, config: AgentConfig) -> int:
+    """How often the ledger had to be shrunk to its budget so far."""
+    return state.evidence.render(wording(config).entry, config.evidence.max_tokens).compactions
+
+
 def estimate_tokens(prompt: Prompt, image: ImageConfig) -> int:
     """Approximate tokens of a prompt: words and signs of its text, pixels of its images."""
     text = sum(approximate_tokens(p) for m in prompt.messages for p in m.content if isinstance(p, str))

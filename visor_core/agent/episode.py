@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from visor_core.agent.environment import Environment
 from visor_core.agent.state import EpisodeState, citations
 from visor_core.agent.trajectory import Trajectory
-from visor_core.errors import PolicyError
+from visor_core.errors import PolicyError, VisorError
 from visor_core.policies.base import BatchPolicy, Policy, Sampling
 from visor_core.questions import Question
 
@@ -132,13 +132,20 @@ async def run_throughput(
 
     Raises:
         PolicyError: if every episode failed (the engine itself is at fault).
+        VisorError: whatever the index or `on_finished` raises ends the run.
     """
     planned = rollouts_of(questions, rollouts=rollouts, seed=seed, step=step, temperature=temperature)
     results: dict[int, Trajectory] = {}
     queue = iter(enumerate(planned))
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(planned))):
-            group.create_task(_work(env, policy, queue, results, on_finished))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(planned))):
+                group.create_task(_work(env, policy, queue, results, on_finished))
+    except ExceptionGroup as failures:
+        first = failures.exceptions[0]
+        if isinstance(first, VisorError):  # one line for the user, not a group of the same one
+            raise first from failures
+        raise
     finished = [results[i] for i in range(len(planned))]
     if finished and all(t.outcome == "error" for t in finished):
         raise PolicyError(f"all {len(finished)} episodes failed; the first: {finished[0].error}")

@@ -21,8 +21,9 @@ _SPACES = re.compile(r"\s+")
 
 def neutralise(text: str) -> str:
     """One line of untrusted text: no tag can start in it, no control or direction mark, no citation-like `[3]`."""
-    visible = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    line = _SPACES.sub(" ", visible).strip()
+    if not text.isprintable():
+        text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    line = _SPACES.sub(" ", text).strip()
     line = _TAG_START.sub("‹", line)
     line = _BRACKET_TOKEN.sub(r"(\1)", line)
     return _CITATION.sub(r"(\1)", line)
@@ -34,7 +35,8 @@ def neutralise_reply(text: str) -> str:
     A reply may *spell out* an image placeholder or a chat-template token; tokenised again it would become the real one
     and the count of image tokens would no longer match the images.
     """
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
+    if not text.isprintable():
+        text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
     kept: list[str] = []
     end = 0
     for tag in _PROTOCOL_TAG.finditer(text):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from visor_core.agent.context import build_prompt
+from visor_core.agent.context import build_prompt, compactions
 from visor_core.agent.environment import Environment
 from visor_core.agent.state import EpisodeState
 from visor_core.agent.trajectory import Trajectory, Turn
@@ -55,6 +55,13 @@ def config_of(trajectory: Trajectory) -> AgentConfig:
             f"trajectory {trajectory.trajectory_id} was made under another configuration schema "
             f"({error.error_count()} fields differ): replay it with the version that made it"
         ) from error
+
+
+def evidence_compactions(trajectory: Trajectory) -> int | None:
+    """How often the ledger was shrunk to its budget; None where the record holds no configuration."""
+    if not trajectory.config:
+        return None
+    return compactions(EpisodeState(trajectory.question, trajectory.turns), config_of(trajectory))
 
 
 def states(trajectory: Trajectory) -> list[EpisodeState]:

@@ -26,6 +26,7 @@ import polars as pl
 from visor_core.agent.trajectory import Trajectory
 from visor_core.errors import DataError
 from visor_core.trajectories.codec import decode_trajectory, encode_episode, encode_trajectory, encode_turn
+from visor_core.trajectories.replay import evidence_compactions
 
 _DIGEST = 64
 
@@ -48,6 +49,7 @@ _EPISODES: dict[str, Any] = {
     "prompt_tokens": pl.Int64,
     "image_tokens": pl.Int64,
     "completion_tokens": pl.Int64,
+    "evidence_compactions": pl.Int64,
     "seconds": pl.Float64,
     "reward": pl.Float64,
     "rewards": pl.String,
@@ -207,6 +209,7 @@ def episodes_frame(trajectories: Iterable[Trajectory]) -> pl.DataFrame:
             "prompt_tokens": sum(turn.completion.prompt_tokens for turn in t.turns),
             "image_tokens": sum(turn.completion.image_tokens for turn in t.turns),
             "completion_tokens": sum(len(turn.completion.token_ids) for turn in t.turns),
+            "evidence_compactions": evidence_compactions(t),
             "seconds": t.seconds,
             "reward": t.reward,
             "rewards": json.dumps(t.rewards, sort_keys=True),

@@ -17,7 +17,7 @@ from visor_core.agent.trajectory import Citation, EvidenceEntry, Trajectory, Tur
 from visor_core.geometry import Box, clamp
 from visor_core.policies.base import ImageLoader, ImageRef, Prompt
 from visor_core.trajectories.filters import is_correct
-from visor_core.trajectories.replay import config_of
+from visor_core.trajectories.replay import config_of, evidence_compactions
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
 from visor_core.trajectories.viewer_style import STYLE
 
@@ -109,6 +109,7 @@ def _summary(t: Trajectory) -> str:
         ("prompt tokens", f"{sum(x.completion.prompt_tokens for x in t.turns):,}"),
         ("image tokens", f"{sum(x.completion.image_tokens for x in t.turns):,}"),
         ("written tokens", f"{sum(len(x.completion.token_ids) for x in t.turns):,}"),
+        ("ledger compactions", str(evidence_compactions(t) or 0)),
         ("seconds", f"{t.seconds:.1f}"),
     ]
     if t.reward is not None:

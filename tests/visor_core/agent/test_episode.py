@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.visor_core.agent.small_index import SmallIndex, pages_of
+from tests.visor_core.agent.small_index import SmallIndex, SmallPage, pages_of
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.agent.strategies import STRATEGIES, preset
 from visor_core.config import AgentConfig
-from visor_core.errors import PolicyError
+from visor_core.errors import PolicyError, SearchIndexError
 from visor_core.policies.base import Completion, Prompt, Sampling
 from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
@@ -149,3 +149,47 @@ def test_first_search_can_be_the_environments_own() -> None:
     assert t.turns[0].completion.token_ids == ()
     assert t.outcome == "answered"
     assert t.well_formed
+
+
+def test_no_turn_waits_for_the_slowest_and_concurrency_is_kept() -> None:
+    running = most = 0
+    finished: list[str] = []
+
+    class Slow(ScriptedPolicy):
+        async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            slow = "slow" in str(prompt.messages[1].content)
+            await asyncio.sleep(0.2 if slow else 0.001)
+            running -= 1
+            return await super().complete(prompt, sampling)
+
+    def write(prompt: Prompt) -> str:
+        if len(prompt.images) < 2:
+            return "<think>x</think><search>staff</search>"
+        return "<think>x</think><answer>47</answer>"
+
+    env = Environment(SmallIndex(PAGES), AgentConfig())
+    questions = [Question("slow", "slow staff", ()), *(Question(f"q{i}", "staff", ()) for i in range(9))]
+    trajectories = asyncio.run(
+        run_throughput(
+            env, Slow(write), questions, concurrency=3, on_finished=lambda t: finished.append(t.question.question_id)
+        )
+    )
+    assert [t.question.question_id for t in trajectories] == [q.question_id for q in questions]
+    assert finished[-1] == "slow"  # nine episodes passed it by
+    assert most == 3
+
+
+def test_an_index_that_fails_ends_the_run_with_its_own_error() -> None:
+    class Broken(SmallIndex):
+        def search(self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "") -> list[SmallPage]:
+            raise SearchIndexError("the corpus was removed")
+
+    env = Environment(Broken(PAGES), AgentConfig())
+    policy = ScriptedPolicy(lambda p: "<think>x</think><search>staff</search>")
+    with pytest.raises(SearchIndexError, match="the corpus was removed"):
+        asyncio.run(run_throughput(env, policy, [QUESTION]))
+    with pytest.raises(SearchIndexError, match="the corpus was removed"):
+        run_reference(env, policy, [QUESTION])
