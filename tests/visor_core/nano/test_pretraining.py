@@ -1,0 +1,86 @@
+"""Pretraining: what image tokens are taught to spell, and that a killed run ends where a whole one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from visor_core.config import NanoConfig
+from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, train_base_model
+from visor_core.nano.probes import probe_reading
+from visor_core.nano.views import lessons, view_of, views
+from visor_core.nano.world import World, write_world
+
+SHORT = NanoConfig(
+    train_corpora=1, development_corpora=1, companies=2, topics=3, vision_steps=3, alignment_steps=3, batch_size=8
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A corpus of two companies."""
+    return write_world(tmp_path_factory.mktemp("world"), "train", SHORT, seed=0)
+
+
+def test_the_two_digits_of_a_crop_stand_in_two_image_tokens(world: World) -> None:
+    page = next(p for p in world.pages if p.panels and not p.legible)
+    panel = page.panels[0]
+    targets = spelled(view_of(page, panel.target))
+    cells = {WORDS[w]: [t for t in range(16) if targets[t, w]] for w in range(len(WORDS)) if targets[:, w].any()}
+    assert cells[panel.label] == [0]
+    tens, ones = panel.value
+    assert 9 in cells[tens]
+    assert 10 in cells[ones]
+
+
+def test_a_spotter_that_is_right_has_no_loss() -> None:
+    spotter = WordSpotter([4, 7])
+    embedding = torch.zeros(10, 2)
+    embedding[4, 0] = embedding[7, 1] = 1.0
+    targets = torch.zeros(1, 16, 2)
+    targets[0, 3, 0] = targets[0, 5, 1] = 1.0
+    with torch.no_grad():
+        spotter.bias.fill_(-20.0)
+        loss, f1 = spotter.loss(40.0 * targets, embedding, targets)
+        assert float(loss) == pytest.approx(0.0, abs=1e-6)
+        assert f1 == 1.0
+        _, nothing = spotter.loss(torch.zeros_like(targets), embedding, targets)
+        assert nothing == 0.0
+
+
+def test_every_page_teaches_its_title_and_its_panels(world: World) -> None:
+    kinds = {lesson.kind for view in views(world.pages, 0) for lesson in lessons(view)}
+    assert {"title", "reading", "locate"} <= kinds
+    page = next(p for p in world.pages if p.panels and not p.legible)
+    replies = [lesson.reply for lesson in lessons(view_of(page, page.panels[0].target))]
+    assert replies == [f" {page.panels[0].label} {page.panels[0].value}"]
+
+
+def test_a_killed_run_ends_where_a_whole_one_does(world: World, tmp_path: Path) -> None:
+    seen: list[dict[str, object]] = []
+    figures = train_base_model(world, tmp_path / "whole", SHORT, 0, seen.append)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(step: dict[str, object]) -> None:
+        if step["phase"] == "alignment":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train_base_model(world, tmp_path / "killed", SHORT, 0, kill)
+    resumed: list[dict[str, object]] = []
+    train_base_model(world, tmp_path / "killed", SHORT, 0, resumed.append)
+    assert set(figures) == {"vision_loss", "vision_accuracy", "alignment_loss", "alignment_accuracy"}
+    assert [s["step"] for s in seen] == [1, 2, 3, 4, 5, 6]
+    assert [s["step"] for s in resumed] == [4, 5, 6]
+    first = load_file(tmp_path / "whole" / "model.safetensors")
+    second = load_file(tmp_path / "killed" / "model.safetensors")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not (tmp_path / "killed" / "training_state.pt").exists()
+    probe = probe_reading(tmp_path / "whole", world, number=16)
+    assert max(probe.overview, probe.crop, probe.title) <= 0.2
