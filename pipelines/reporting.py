@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from assets_defs.progress import read_metrics
 from assets_defs.stage import Record
-from pipelines.display import figures_text
 from pipelines.graph import ORDER
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import Home
@@ -18,6 +17,7 @@ from visor_core.errors import DataError, SearchIndexError
 from visor_core.evaluation.charts import Series
 from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage
 from visor_core.evaluation.results import BenchmarkResult, read_result
+from visor_core.scoring.answers import answer_score
 
 CURVES = ("loss", "reward", "supported", "accuracy", "kl", "entropy", "mean_reward", "recall", "completion_tokens")
 SAMPLES = 3
@@ -38,7 +38,7 @@ def gather_report(home: Home) -> Report:
     return Report(
         title="VISOR",
         subtitle=f"{home.root}{', last stage ' + newest if newest else ''}",
-        stages=[Stage(_name(r), r.seconds, {"": figures_text(r.figures, limit=8)}) for r in records],
+        stages=[Stage(_name(r), r.seconds, _figures(r)) for r in records],
         results=results,
         curves=[curve for record in records for curve in curves_of(home, record)],
         episodes=sample_episodes(home),
@@ -84,29 +84,33 @@ def curves_of(home: Home, record: Record) -> list[Curve]:
 
 
 def sample_episodes(home: Home) -> list[SampleEpisode]:
-    """The newest episodes kept, with their pictures, as far as their index is still there."""
+    """A few evaluated or asked episodes with their pictures, as far as their index is still there."""
     from visor_core.index import PageIndex
     from visor_core.trajectories.store import read_trajectories
     from visor_core.trajectories.viewer import episode_html
 
-    stores = [path.parent for path in home.root.glob("**/segments") if path.is_dir()]
-    stores.sort(key=lambda path: (path / "segments").stat().st_mtime, reverse=True)
+    stores = [home.asset("asked"), *(home.root / "evaluations" / "trajectories").glob("*")]
+    stores += home.asset("benchmark_results").glob("*/episodes/*")
+    kept = [episode for store in stores if (store / "segments").is_dir() for episode in read_trajectories(store)]
     indexes: dict[str, PageIndex | None] = {}
     samples: list[SampleEpisode] = []
-    for store in stores:
-        for episode in _varied(read_trajectories(store)):
-            if episode.index_tag not in indexes:
-                indexes[episode.index_tag] = _find_index(home, episode.index_tag)
-            index = indexes[episode.index_tag]
-            if index is not None and len(samples) < SAMPLES:
-                samples.append(SampleEpisode(_title(episode), episode_html(episode, index)))
+    for episode in sorted(kept, key=_worth):
+        if episode.index_tag not in indexes:
+            indexes[episode.index_tag] = _find_index(home, episode.index_tag)
+        index = indexes[episode.index_tag]
+        shown = {sample.title for sample in samples}
+        if index is not None and _title(episode) not in shown:
+            samples.append(SampleEpisode(_title(episode), episode_html(episode, index)))
+        if len(samples) == SAMPLES:
+            break
     return samples
 
 
-def _varied(episodes: list[Trajectory]) -> list[Trajectory]:
-    """A few episodes worth looking at: with a crop first, longer ones first."""
-    crops = {id(e): any(t.action.kind == "crop" for t in e.turns) for e in episodes}
-    return sorted(episodes, key=lambda e: (not crops[id(e)], -len(e.turns), e.trajectory_id))[:SAMPLES]
+def _worth(episode: Trajectory) -> tuple[bool, bool, bool, int, str]:
+    """Sorts first what is worth looking at: the reinforced policy, right answers, crops, many turns."""
+    right = bool(episode.question.answers) and answer_score(episode.question, episode.answer) >= 1.0
+    crops = any(turn.action.kind == "crop" for turn in episode.turns)
+    return (episode.policy != "grpo_checkpoint", not right, not crops, -len(episode.turns), episode.trajectory_id)
 
 
 def _title(episode: Trajectory) -> str:
@@ -129,6 +133,14 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most `POINTS` points of a long curve, evenly."""
     stride = -(-len(points) // POINTS)
     return points[::stride]
+
+
+def _figures(record: Record) -> dict[str, str]:
+    """Key figures in words."""
+    return {
+        name.replace("_", " "): f"{value:.3g}" if isinstance(value, float) else str(value)
+        for name, value in record.figures.items()
+    }
 
 
 def _name(record: Record) -> str:

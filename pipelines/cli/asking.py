@@ -208,7 +208,17 @@ def choose_policy(
     if api_key or model:
         raise ConfigError("--model and --api-key belong to --endpoint URL: a checkpoint needs neither")
     assert checkpoint is not None
-    return load_policy(checkpoint, index, engine=engine, dtype=profile.model.dtype)
+    _quiet_transformers()
+    name = str(read_lineage(checkpoint).get("asset", "")) or checkpoint.name
+    return load_policy(checkpoint, index, engine=engine, dtype=profile.model.dtype, name=name)
+
+
+def _quiet_transformers() -> None:
+    """No progress bars and advice of a library between the lines of an episode."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def warn_about_nano(checkpoint: Path | None, corpus: str) -> None:
