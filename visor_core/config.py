@@ -130,9 +130,10 @@ class IndexConfig(Section):
     top_k: int = Field(default=10, ge=1)
     """Pages a search ranks; the agent is shown the best not seen yet."""
     overfetch: int = Field(default=20, ge=1)
-    """Candidates fetched per wanted result before exact rescoring."""
+    """Candidates of an approximate multi-vector search per wanted result, ten at a time, rescored exactly."""
     ann_rows: int = Field(default=20_000, ge=1)
-    """Vectors above which an approximate index is built; below it search is exhaustive."""
+    """Pages above which an approximate vector index is built (25 times as many token vectors for a multi-vector
+    column); below it search is exhaustive."""
     embed_pixels: int = Field(default=0, ge=0)
     """Pixels at which an image embedder sees a page, drawn anew from the source; 0 gives it the stored raster."""
 

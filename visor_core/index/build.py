@@ -279,7 +279,8 @@ def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> V
             partial = path.with_suffix(".partial")
             partial.write_bytes(content)
             partial.replace(path)
-    if table.count_rows() > config.ann_rows:
+    indexed = _worth_an_index(table, column, embedder, config)
+    if indexed:
         names = [i.name for i in table.list_indices() if i.columns == [column]]
         if not (names and _settled(table, names[0])):
             table.create_index(column, config=IvfRq(distance_type="cosine"), replace=True)
@@ -291,7 +292,18 @@ def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> V
         embedder.dimension,
         embedder.multi_vector,
         statistics,
+        indexed,
     )
+
+
+def _worth_an_index(table: Any, column: str, embedder: Embedder, config: IndexConfig) -> bool:
+    """Whether exhaustive search would be slow: by pages, or by token vectors estimated from the first pages."""
+    pages = int(table.count_rows())
+    if not embedder.multi_vector:
+        return pages > config.ann_rows
+    first = table.search().select([column]).limit(8).to_arrow()[column].to_pylist()
+    tokens = sum(len(vectors or ()) for vectors in first) / max(1, len(first))
+    return pages * tokens > 25 * config.ann_rows
 
 
 def _vectors(table: Any, column: str) -> Iterator[Vector]:

@@ -195,9 +195,7 @@ class PageIndex:
             if key in self._searches:
                 self._searches.move_to_end(key)
                 return list(self._searches[key])
-        condition = self._condition(partition, document, pages)
-        named = self._named_pages(query, document) if document and not partition and pages is None else []
-        hits = self._search(query, k, mode, condition, named)
+        hits = self._hits(query, k, self.rankings(query, max(50, 5 * k), mode, partition, document, pages))
         with self._lock:
             self._searches[key] = hits
             while len(self._searches) > _REMEMBERED_SEARCHES:
@@ -235,10 +233,19 @@ class PageIndex:
             if 0 < n <= d.num_pages
         ]
 
-    def _search(self, query: str, k: int, mode: Mode, condition: str, named: Sequence[str]) -> list[Hit]:
+    def rankings(
+        self,
+        query: str,
+        depth: int,
+        mode: Mode = "hybrid",
+        partition: str = "",
+        document: str | None = None,
+        pages: str | tuple[int, int] | None = None,
+    ) -> dict[str, list[str]]:
+        """The rankings that a search fuses, each of at most `depth` page ids; arguments as for `search`."""
         if not query.strip() or not self.manifest.counts.get("pages"):
-            return []
-        depth = max(50, 5 * k)
+            return {}
+        condition = self._condition(partition, document, pages)
         rankings: dict[str, list[str]] = {}
         words = content_words(query)
         if mode != "vector" and words:
@@ -248,12 +255,16 @@ class PageIndex:
             for vector in self.manifest.vectors:
                 ranked = self._vector(vector, query, depth, condition)
                 rankings[vector.name] = [page_id for page_id, _ in ranked]
-        fused = reciprocal_rank_fusion(rankings, WEIGHTS)
         if numbers := mentioned_pages(query):
-            found_named = [page_id for page_id, _ in fused if split_page_id(page_id)[1] in numbers]
-            rankings["number"] = list(dict.fromkeys([*found_named, *named]))
             fused = reciprocal_rank_fusion(rankings, WEIGHTS)
-        fused = fused[:k]
+            found = [page_id for page_id, _ in fused if split_page_id(page_id)[1] in numbers]
+            named = self._named_pages(query, document) if document and not partition and pages is None else []
+            rankings["number"] = list(dict.fromkeys([*found, *named]))
+        return rankings
+
+    def _hits(self, query: str, k: int, rankings: Mapping[str, Sequence[str]]) -> list[Hit]:
+        """The first `k` of the fused rankings, with snippets."""
+        fused = reciprocal_rank_fusion(rankings, WEIGHTS)[:k]
         found = self._pages_by_id([page_id for page_id, _ in fused])
         hits = []
         for page_id, score in fused:
@@ -285,19 +296,21 @@ class PageIndex:
         embedded = embedder.embed_query(query, self._statistics_of(vector))
         if not np.any(embedded):
             return []
-        wanted = depth * self.manifest.settings["overfetch"] if vector.multi_vector else depth
+        # Approximate multi-vector search loses candidates when it is asked for few; the exact score then sorts them.
+        rescored = vector.multi_vector and vector.indexed
+        wanted = max(depth, 10 * self.manifest.settings["overfetch"]) if rescored else depth
         request = self._tables["pages"].search(embedded, vector_column_name=vector.column, query_type="vector")
         request = request.distance_type("cosine").limit(min(wanted, self.manifest.counts["pages"]))
         if condition:
             request = request.where(condition, prefilter=True)
-        columns = ["page_id", "_distance", *([vector.column] if vector.multi_vector else [])]
+        columns = ["page_id", "_distance", *([vector.column] if rescored else [])]
         found = request.select(columns).to_arrow()
         names = found["page_id"].to_pylist()
-        if vector.multi_vector:
+        if rescored:
             return order_by_score(names, max_sim_many(np.asarray(embedded, np.float32), found[vector.column]))[:depth]
-        # A page at cosine 0 shares nothing with the query.
         scored = order_by_score(names, 1.0 - found["_distance"].to_numpy())
-        return [pair for pair in scored if pair[1] > 1e-6]
+        # A page whose only vector has cosine 0 shares nothing with the query.
+        return scored if vector.multi_vector else [pair for pair in scored if pair[1] > 1e-6]
 
     def embedder(self, vector: VectorColumn) -> Embedder:
         """The embedder of a vector column, for queries; loaded when first needed.

@@ -18,7 +18,8 @@ from visor_core.index.corpus import Corpus
 
 @dataclass(frozen=True, slots=True)
 class VectorColumn:
-    """A searchable vector column: its embedder, and where the embedder's statistics of the index lie."""
+    """A searchable vector column: its embedder, where its statistics of the index lie, and whether it
+    has an approximate index."""
 
     column: str
     name: str
@@ -27,6 +28,7 @@ class VectorColumn:
     dimension: int
     multi_vector: bool
     statistics: str = ""
+    indexed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
