@@ -12,7 +12,12 @@ from visor_core.errors import PolicyError
 from visor_core.policies.base import BatchPolicy, Completion, Sampling
 from visor_core.policies.transformers import TransformersPolicy
 
-pytestmark = pytest.mark.vllm
+# vLLM imports parts of torch that warn about torch itself: https://github.com/pytorch/pytorch/pull/189914
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.distributed.reduce_op:FutureWarning"),
+]
 
 PROMPTS = [prompt(f"acme staff q{i % 4} and {i}", ("a", "b", "c")[: i % 4], "<think>" * (i % 2)) for i in range(12)]
 GREEDY = [Sampling(0.0, 12)] * len(PROMPTS)
