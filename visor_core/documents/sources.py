@@ -6,6 +6,7 @@ whatever happens to the original meanwhile. A source that cannot be read is refu
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import unicodedata
@@ -154,6 +155,8 @@ def keep_copy(path: Path, folder: Path, max_bytes: int) -> tuple[str, Path, int]
                     continue
             after = path.stat()
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise  # not the file's fault: the run ends
             raise DocumentError(f"the file cannot be copied: {error.strerror or error}") from error
         if (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino):
             return document_id, target, after.st_size

@@ -7,6 +7,7 @@ was added. One writer at a time, by a lock on `.lock` that a killed writer gives
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -149,7 +150,8 @@ class Corpus:
         """Hold the corpus for writing.
 
         Raises:
-            SearchIndexError: if another process still writes after `wait_seconds`, or the folder cannot be written.
+            SearchIndexError: if another process still writes after `wait_seconds`, the folder cannot be written, or
+                the disk fills up.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -174,7 +176,16 @@ class Corpus:
             handle.truncate()
             handle.write(str(os.getpid()))
             handle.flush()
-            yield
+            try:
+                yield
+            except (OSError, RuntimeError) as error:
+                # LanceDB passes the operating system's error on as text.
+                if getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower():
+                    raise SearchIndexError(
+                        f"the disk that holds corpus {self.root.name!r} is full: free some space and run again; "
+                        "what was stored before is still there"
+                    ) from error
+                raise
 
 
 def rows(table: Any, columns: Sequence[str], where: str = "") -> list[dict[str, Any]]:

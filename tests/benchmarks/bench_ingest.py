@@ -1,0 +1,180 @@
+"""Ingest of real PDFs on two cores against a naive loop and bare rasterising, in one run; memory; re-runs.
+
+Naive: open, `get_pixmap`, `tobytes("png")`, `get_text("words")`, one process. Bare: `get_pixmap` alone, one process; the
+bound is cores × that. Memory is the largest sum of proportional set sizes over the process tree, sampled at 10 Hz.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pymupdf
+
+from visor_core.config import DocumentsConfig, IndexConfig
+from visor_core.errors import DataError
+from visor_core.index import Corpus, build_index, register_documents, render_pages
+from visor_core.index.embedders import load_embedders
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "mmlongbench-doc" / "documents"
+CORES = 2
+CONFIG = DocumentsConfig(ocr="never", workers=CORES, dpi=144)
+MEMORY_GOAL = 1.5 * 2**30
+
+
+class TreeMemory:
+    """The largest memory of this process and its children while the block runs, in bytes."""
+
+    def __enter__(self) -> TreeMemory:
+        self.peak, self._stop = 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._stop.wait(0.1):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue  # it ended between listing and asking
+            self.peak = max(self.peak, total)
+
+
+def naive(files: list[Path], share: int) -> tuple[float, float]:
+    """Seconds a page of the naive loop and of rasterising alone, over every `share`-th page."""
+    pages, raster, rest = 0, 0.0, 0.0
+    for path in files:
+        with pymupdf.open(path) as document:
+            for number in range(0, document.page_count, share):
+                page = document[number]
+                began = time.perf_counter()
+                pixels = page.get_pixmap(dpi=144)
+                between = time.perf_counter()
+                pixels.tobytes("png")
+                page.get_text("words")
+                raster += between - began
+                rest += time.perf_counter() - between
+                pages += 1
+    return (raster + rest) / pages, raster / pages
+
+
+def ingest(root: Path, sources: list[Path]) -> tuple[float, int, int]:
+    """Seconds, pages rendered and peak memory of registering and rendering."""
+    corpus = Corpus(root)
+    with TreeMemory() as memory:
+        began = time.perf_counter()
+        register_documents(corpus, sources, CONFIG)
+        rendered = render_pages(corpus, CONFIG).rendered
+        seconds = time.perf_counter() - began
+    return seconds, rendered, memory.peak
+
+
+def main(home: Path, share: int = 1) -> dict[str, Any]:
+    """Measure; `share` thins out the naive loop."""
+    if not DATA.is_dir():
+        raise DataError("../shared/data/mmlongbench-doc is not there: this measurement needs it")
+    files = sorted(DATA.glob("*.pdf"))
+    work = home / "bench" / "corpora" / "ingest"
+    shutil.rmtree(work, ignore_errors=True)
+    seconds, pages, peak = ingest(work / "all", files)
+    naive_page, bare_page = naive(files, share)
+    config = IndexConfig()
+    build_index(Corpus(work / "all"), config, load_embedders(config))
+    again = time.perf_counter()
+    _, rendered_again, _ = ingest(work / "all", files)
+    built = build_index(Corpus(work / "all"), config, load_embedders(config))
+    again = time.perf_counter() - again
+    changed = changed_pages(work, files)
+    memory = memory_by_pages(work, files)
+    shutil.rmtree(work)
+    speedup, of_bare = naive_page * pages / seconds, bare_page * pages / seconds / CORES
+    peak = max(peak, *memory.values())
+    results = [
+        line("ingest over the naive loop", speedup, "x", 3.5),
+        line("ingest over cores × bare rasterising", of_bare, "share", 0.60),
+        {
+            "name": "ingest peak memory",
+            "value": round(peak / 2**30, 3),
+            "unit": "GiB",
+            "goal": "<= 1.5",
+            "met": peak <= MEMORY_GOAL,
+        },
+        {
+            "name": "re-run over unchanged pages",
+            "value": round(again, 2),
+            "unit": "s",
+            "goal": "<= 3, none rendered",
+            "met": again <= 3 and rendered_again == 0 and not built.changed,
+        },
+        {
+            "name": "one changed document of 40",
+            "value": changed[1],
+            "unit": "pages",
+            "goal": f"== {changed[0]}",
+            "met": changed[0] == changed[1],
+        },
+    ]
+    for result in results:
+        print(result)
+    return {
+        "results": results,
+        "raw": {
+            "pages": pages,
+            "seconds": seconds,
+            "pages_per_second": pages / seconds,
+            "naive_pages_per_second": 1 / naive_page,
+            "bare_pages_per_second": 1 / bare_page,
+            "peak_bytes": peak,
+            "peak_bytes_by_pages": memory,
+        },
+    }
+
+
+def changed_pages(work: Path, files: list[Path]) -> tuple[int, int]:
+    """Pages of a document that was changed, and pages rendered because of it."""
+    folder = work / "files"
+    folder.mkdir()
+    for path in files:
+        shutil.copyfile(path, folder / path.name)
+    target = folder / files[0].name
+    corpus = Corpus(work / "all")
+    register_documents(corpus, [folder], CONFIG)
+    with pymupdf.open(files[0]) as document:
+        document.delete_page(0)
+        document.save(target)
+        pages = int(document.page_count)
+    register_documents(corpus, [folder], CONFIG)
+    return pages, render_pages(corpus, CONFIG).rendered
+
+
+def memory_by_pages(work: Path, files: list[Path]) -> dict[int, int]:
+    """Peak memory of ingesting one document of 100 and one of 1,000 pages."""
+    peaks = {}
+    for pages in (100, 1_000):
+        path = work / f"{pages}.pdf"
+        with pymupdf.open() as document:
+            while document.page_count < pages:
+                for file in files:
+                    with pymupdf.open(file) as part:
+                        document.insert_pdf(part, to_page=min(part.page_count, pages - document.page_count) - 1)
+                    if document.page_count >= pages:
+                        break
+            document.save(path)
+        _, _, peaks[pages] = ingest(work / f"memory-{pages}", [path])
+    return peaks
+
+
+def line(name: str, value: float, unit: str, goal: float) -> dict[str, Any]:
+    """One line of the summary, for a goal from below."""
+    return {"name": name, "value": round(value, 3), "unit": unit, "goal": f">= {goal:g}", "met": value >= goal}
