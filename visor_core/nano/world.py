@@ -21,6 +21,7 @@ from visor_core.documents.sources import document_id_of
 from visor_core.errors import ConfigError
 from visor_core.geometry import FULL_PAGE, Box
 from visor_core.index.records import page_id_of
+from visor_core.nano.held_out import HeldOutReading
 
 PAGE_POINTS = 512.0
 GRID = 10
@@ -114,15 +115,23 @@ class World:
         return tuple(dict.fromkeys(page.partition for page in self.pages))
 
 
-def write_world(folder: Path, split: str, config: NanoConfig, seed: int) -> World:
+def write_world(
+    folder: Path, split: str, config: NanoConfig, seed: int, *, reading: HeldOutReading | None = None
+) -> World:
     """Write the PDFs of a split to `<folder>/<corpus>/<company>.pdf`; files that are there already are kept.
 
     Args:
         split: `train`, `development` or `test`; their values and layouts come from disjoint seed ranges.
+        reading: leave to read the test split (`held_out.log_reading`).
 
     Raises:
-        ConfigError: if more companies or topics are asked for than there are names.
+        ConfigError: if more companies or topics are asked for than there are names, for an unknown split, or for the
+            test split without leave.
     """
+    if split not in _SPLIT_OFFSETS:
+        raise ConfigError(f"the nano world has no split {split!r}: choose one of {', '.join(_SPLIT_OFFSETS)}")
+    if split == "test" and reading is None:
+        raise ConfigError("the test split is read by `visor nano study --final` only, and every reading is logged")
     if config.companies > len(COMPANIES) or config.topics > len(TOPICS):
         raise ConfigError(f"nano.companies is at most {len(COMPANIES)} and nano.topics at most {len(TOPICS)}")
     corpora = {"train": config.train_corpora, "development": config.development_corpora, "test": config.test_corpora}

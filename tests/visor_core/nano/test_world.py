@@ -9,6 +9,7 @@ import pytest
 
 from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
+from visor_core.nano.held_out import log_reading, readings
 from visor_core.nano.questions import OPERATIONS, make_questions
 from visor_core.nano.views import LEGIBLE_PIXELS, view_of
 from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World, write_world
@@ -84,6 +85,33 @@ def test_targets_lie_on_the_grid_and_inside_their_page(world: World) -> None:
 def test_too_many_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nano\.companies is at most 16"):
         write_world(tmp_path, "train", NanoConfig(companies=17), seed=0)
+
+
+def test_the_test_split_opens_only_for_a_logged_reading(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"test_corpora": 1})
+    with pytest.raises(ConfigError, match="study --final"):
+        write_world(tmp_path / "test", "test", config, seed=3)
+    reading = log_reading(tmp_path / "log", "a test of the door")
+    world = write_world(tmp_path / "test", "test", config, seed=3, reading=reading)
+    assert {p.partition for p in world.pages} == {"test-00"}
+    log_reading(tmp_path / "log", "again")
+    assert [r["purpose"] for r in readings(tmp_path / "log")] == ["a test of the door", "again"]
+
+
+def test_only_the_study_reads_the_test_split() -> None:
+    root = Path(__file__).parents[3]
+    makers = {
+        path.relative_to(root).as_posix()
+        for package in ("visor_core", "assets_defs", "pipelines")
+        for path in (root / package).rglob("*.py")
+        if "log_reading(" in path.read_text(encoding="utf-8")
+    }
+    assert makers <= {"visor_core/nano/held_out.py", "visor_core/nano/study.py"}
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no split 'validation'"):
+        write_world(tmp_path, "validation", SMALL, seed=3)
 
 
 def test_names_do_not_collide() -> None:
