@@ -102,11 +102,13 @@ def search(
     pages: str = typer.Option("", "--pages", help="Only these pages, such as 3-7 or 1,4-6."),
     open_pages: bool = typer.Option(False, "--open", help="Write the page pictures as an HTML page and open it."),
     explain: bool = typer.Option(False, "--explain", help="The same with why each page was found, and where."),
+    profile: str = PROFILE,
+    settings: list[str] = SETTINGS,
 ) -> None:
     """Find pages: scores, snippets and, with --open, their pictures."""
     _check_mode(mode)
     home = home_of(context)
-    index = open_index(home, corpus, tag)
+    index = open_index(home, corpus, tag, document_settings(profile, settings))
     hits = index.search(query, k=k, mode=mode, document=document or None, pages=pages or None)
     if not hits:
         console.print("no page found")

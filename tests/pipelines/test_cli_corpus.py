@@ -177,3 +177,31 @@ def test_index_upkeep(visor: Visor, ingested: Path, home: Path, tmp_path: Path) 
     gone = visor("index", "diff", old, home=ingested)
     assert gone.code == 2
     assert old in gone.err
+
+
+def test_a_locked_document_opens_with_its_password_by_reference(
+    visor: Visor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pdf(tmp_path / "locked.pdf", ("the vault holds nine keys",), password="canary-swordfish")
+    monkeypatch.setenv("VISOR_TEST_PASSWORD", "canary-swordfish")
+    password = ("--set", "documents.passwords={locked.pdf: env:VISOR_TEST_PASSWORD}", "--set", "documents.ocr=never")
+    assert visor("ingest", str(tmp_path / "locked.pdf"), *password).code == 0
+    found = visor("search", "vault keys", "--explain", *password)
+    assert found.code == 0, found.err
+    assert "locked.pdf" in found.out
+    written = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert not [path for path in written if b"canary-swordfish" in path.read_bytes()]
+
+
+def test_the_permissive_renderer(visor: Visor, tmp_path: Path) -> None:
+    write_pdf(tmp_path / "harbour.pdf")
+    assert visor("ingest", str(tmp_path / "harbour.pdf"), "--set", "documents.renderer=pdfium").code == 0
+    assert "page 2" in visor("search", "people work at the quay", "-k", "1").out
+
+
+def test_an_embedder_that_is_not_there_is_one_line(visor: Visor, tmp_path: Path) -> None:
+    write_pdf(tmp_path / "harbour.pdf")
+    for embedder in ("colqwen2.5", "late:absent-folder", "psychic"):
+        outcome = visor("ingest", str(tmp_path / "harbour.pdf"), "--set", f"index.embedders=[{embedder!r}]")
+        assert outcome.code == 2
+        assert len(outcome.err.strip().splitlines()) == 1

@@ -22,6 +22,10 @@ from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
 from visor_core.index.tags import Manifest, list_tags, read_manifest
 
 
+_CLOCK_MARGIN = 2.0
+"""Seconds: LanceDB counts the age from when it gets to work, which a busy machine delays past the tagged version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compaction:
     """What a compaction freed, in bytes, and the tags it kept readable."""
@@ -135,7 +139,7 @@ def _cleanable_age(table: Any, needed: set[int], keep_seconds: float) -> float:
     if oldest is None:
         return keep_seconds
     now = datetime.now(oldest.tzinfo)
-    return max(keep_seconds, (now - oldest).total_seconds() + 0.001)
+    return max(keep_seconds, (now - oldest).total_seconds() + _CLOCK_MARGIN)
 
 
 def _remove_sources(corpus: Corpus, manifests: dict[str, Manifest]) -> int:
