@@ -424,7 +424,7 @@ class NanoConfig(Section):
     """Images a pretraining step."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of pretraining."""
-    retriever_steps: int = Field(default=200, ge=1)
+    retriever_steps: int = Field(default=100, ge=1)
     """Contrastive steps of the late-interaction retriever."""
 
 
