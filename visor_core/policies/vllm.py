@@ -227,23 +227,27 @@ class VLLMPolicy:
 
     def _parameters(self, sampling: Sampling) -> Any:
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind
 
-        return SamplingParams(
-            temperature=sampling.temperature,
-            max_tokens=sampling.max_tokens,
-            seed=derive_seed(sampling.key) if sampling.temperature > 0 else None,
-            logprobs=0,
-            ignore_eos=True,
-            stop_token_ids=list(self.ends),
-            stop=list(sampling.stop) or None,
-            include_stop_str_in_output=True,
-            # Text is made by `cut_reply`; vLLM needs its own only to see a stop string.
-            detokenize=bool(sampling.stop),
-            skip_special_tokens=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,
-        )
+        try:
+            return SamplingParams(
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_tokens,
+                seed=derive_seed(sampling.key) if sampling.temperature > 0 else None,
+                logprobs=0,
+                ignore_eos=True,
+                stop_token_ids=list(self.ends),
+                stop=list(sampling.stop) or None,
+                include_stop_str_in_output=True,
+                # Text is made by `cut_reply`; vLLM needs its own only to see a stop string.
+                detokenize=bool(sampling.stop),
+                skip_special_tokens=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                skip_clone=True,
+            )
+        except (ValueError, VLLMClientError) as error:
+            raise PolicyError(f"vLLM refuses these sampling settings: {' '.join(str(error).split())[:300]}") from error
 
     def _serve(self) -> None:
         """The engine's thread: take jobs, step, hand out what has finished."""

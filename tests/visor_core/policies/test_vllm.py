@@ -62,7 +62,8 @@ def test_logprobs_are_those_of_the_sampling_distribution(vllm_policy: Any, refer
 
 
 def test_picture_tokens_are_never_sampled(vllm_policy: Any) -> None:
-    hot = [Sampling(50.0, 64, key=(i,)) for i in range(16)]
+    # vLLM's highest temperature.
+    hot = [Sampling(2.0, 128, key=(i,)) for i in range(16)]
     for completion in vllm_policy.complete_batch([PROMPTS[1]] * 16, hot):
         assert not set(completion.token_ids) & set(vllm_policy.forbidden)
 
@@ -109,6 +110,11 @@ def test_a_prompt_that_does_not_fit_fails_alone(vllm_policy: Any) -> None:
     with pytest.raises(PolicyError, match="refuses a prompt"):
         vllm_policy.complete_batch([prompt("acme " * 2000)], GREEDY[:1])
     assert vllm_policy.complete_batch(PROMPTS[:1], GREEDY[:1])[0].token_ids
+
+
+def test_settings_that_vllm_refuses_are_one_clear_line(vllm_policy: Any) -> None:
+    with pytest.raises(PolicyError, match="temperature must be in"):
+        vllm_policy.complete_batch(PROMPTS[:1], [Sampling(50.0, 4)])
 
 
 def test_a_folder_without_weights_is_refused(vllm_policy: Any, tmp_path: Path) -> None:
