@@ -115,6 +115,8 @@ class Environment:
             completion = replace(completion, text=text)
         forced = must_force(state, self.config)
         action = parse(completion.text, crop=self.config.crop_enabled, select=self.config.select_enabled)
+        if action.text == "no action" and action.kind == "invalid" and completion.finish_reason == "length":
+            action = replace(action, text="cut off")
         return self._turn(state, prompt or self.prompt(state), completion, action, forced=forced)
 
     async def step_async(

@@ -16,6 +16,7 @@ from visor_core.policies.base import ImageRef
 
 FAULTS: dict[str, tuple[str, str]] = {
     "no action": ("no action tag was found", "action"),
+    "cut off": ("the reply was cut off before its action: think more briefly", "action"),
     "empty query": ("the search query is empty", "query"),
     "empty answer": ("the answer is empty", "answer"),
     "bad box": ("the box is not four numbers [x1,y1,x2,y2]", "box"),

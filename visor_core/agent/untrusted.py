@@ -16,6 +16,9 @@ _TAG_START = re.compile(r"<(?=\s{0,3}[/|!]?\s{0,3}[A-Za-z_|/!?])")
 _PROTOCOL_TAG = re.compile(rf"<\s{{0,3}}/?\s{{0,3}}(?:{'|'.join(PROTOCOL_TAGS)})\s{{0,3}}>", re.IGNORECASE)
 _BRACKET_TOKEN = re.compile(r"\[(/?(?:INST|IMG[A-Z_]*|SYSTEM_PROMPT|TOOL_[A-Z]+|AVAILABLE_TOOLS))\]")
 _CITATION = re.compile(r"\[\s{0,3}(\d{1,4})\s{0,3}\]")
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef]+"
+)
 _SPACES = re.compile(r"\s+")
 
 
@@ -56,7 +59,10 @@ def approximate_tokens(text: str) -> int:
 
 
 def shorten(text: str, tokens: int) -> str:
-    """The text cut at a word to at most `tokens` approximate tokens, an ellipsis at the cut; "" for no budget."""
+    """The text cut to at most `tokens` approximate tokens, an ellipsis at the cut; "" for no budget.
+
+    Cut between words, so that no number is cut in two; inside a word only where a script writes without spaces.
+    """
     if approximate_tokens(text) <= tokens:
         return text
     if tokens <= 1:
@@ -66,6 +72,9 @@ def shorten(text: str, tokens: int) -> str:
     for word in text.split():
         cost = approximate_tokens(word)
         if cost > left:
+            unspaced = _UNSPACED.match(word[:left])
+            if unspaced:
+                kept.append(unspaced[0])
             break
         kept.append(word)
         left -= cost

@@ -58,8 +58,10 @@ def gallery_html(
         ("answered", str(answered)),
         ("correct", str(right)),
         ("mean turns", f"{_mean(len(t.turns) for t in trajectories):.2f}"),
-        ("mean reward", f"{_mean(t.reward for t in trajectories if t.reward is not None):.3f}"),
     ]
+    rewards = [t.reward for t in trajectories if t.reward is not None]
+    if rewards:
+        facts.append(("mean reward", f"{_mean(rewards):.3f}"))
     cards = "\n".join(_gallery_card(t, pictures, link) for t in trajectories)
     body = (
         f'<div class="eyebrow">VISOR gallery</div><h1>{escape(title)}</h1>{_facts(facts)}'
@@ -104,11 +106,14 @@ def _summary(t: Trajectory) -> str:
         gold = " · ".join(t.question.answers)
         judged = f'<span class="chip {"good" if right else "bad"}">{"correct" if right else "not correct"}</span> '
         judged += f'<span class="note">expected <bdi>{escape(gold)}</bdi></span>'
+    tokens = [
+        ("prompt tokens", sum(x.completion.prompt_tokens for x in t.turns)),
+        ("image tokens", sum(x.completion.image_tokens for x in t.turns)),
+        ("written tokens", sum(len(x.completion.token_ids) for x in t.turns)),
+    ]
     facts = [
         ("turns", str(len(t.turns))),
-        ("prompt tokens", f"{sum(x.completion.prompt_tokens for x in t.turns):,}"),
-        ("image tokens", f"{sum(x.completion.image_tokens for x in t.turns):,}"),
-        ("written tokens", f"{sum(len(x.completion.token_ids) for x in t.turns):,}"),
+        *((name, f"{count:,}") for name, count in tokens if count),
         ("ledger compactions", str(evidence_compactions(t) or 0)),
         ("seconds", f"{t.seconds:.1f}"),
     ]
@@ -127,14 +132,22 @@ def _summary(t: Trajectory) -> str:
         if value
     )
     answer = f"<bdi>{escape(t.answer)}</bdi>" if t.answer else '<span class="note">no answer</span>'
-    rewards = "".join(f"<tr><td>{escape(k)}</td><td>{v:.3f}</td></tr>" for k, v in sorted(t.rewards.items()))
     return (
         f'<div class="eyebrow">VISOR episode</div><h1><bdi>{escape(t.question.question)}</bdi></h1>'
         f'<div class="summary"><div class="card"><div class="head"><b>Answer</b>{_outcome(t)}</div>'
-        f'<div class="answer">{answer}</div>{judged}{_facts(facts)}<p class="meta">{meta}</p></div>'
-        f'<div class="card"><b>Context by turn</b> <span class="key"><i></i>text<i class="im"></i>images, tokens</span>'
-        f"{_bars(t)}{f'<table>{rewards}</table>' if rewards else ''}</div></div>"
+        f'<div class="answer">{answer}</div>{judged}{_facts(facts)}<p class="meta">{meta}</p></div>{_costs(t)}</div>'
     )
+
+
+def _costs(t: Trajectory) -> str:
+    """Tokens by turn and rewards by name, where there are any."""
+    rewards = "".join(f"<tr><td>{escape(k)}</td><td>{v:.3f}</td></tr>" for k, v in sorted(t.rewards.items()))
+    table = f"<table>{rewards}</table>" if rewards else ""
+    bars = _bars(t)
+    if not bars and not table:
+        return ""
+    key = '<b>Context by turn</b> <span class="key"><i></i>text<i class="im"></i>images, tokens</span>'
+    return f'<div class="card">{key if bars else "<b>Rewards</b>"}{bars}{table}</div>'
 
 
 def _outcome(t: Trajectory) -> str:
@@ -152,7 +165,7 @@ def _bars(t: Trajectory) -> str:
     """Prompt tokens by turn, images beside text."""
     most = max((turn.completion.prompt_tokens for turn in t.turns), default=0)
     if most == 0:
-        return '<p class="note">The policy reported no token counts.</p>'
+        return ""
     columns = []
     for turn in t.turns:
         c = turn.completion

@@ -21,7 +21,7 @@ border:1px solid var(--line);background:var(--card);color:var(--dim);white-space
 .bad{color:var(--bad);background:var(--badbg);border-color:transparent}
 .warn{color:var(--warn);background:var(--warnbg);border-color:transparent}
 .act{color:var(--accent);background:var(--soft);border-color:transparent}
-.summary{display:grid;grid-template-columns:minmax(0,1.15fr) minmax(0,1fr);gap:16px;margin:0 0 8px}
+.summary{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px;margin:0 0 8px}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:16px 18px;min-width:0}
 .answer{font-size:22px;font-weight:650;margin:2px 0 6px;overflow-wrap:anywhere}
 .facts{display:flex;flex-wrap:wrap;gap:6px 22px;margin:10px 0 0;padding:0;list-style:none}
@@ -94,14 +94,15 @@ td:last-child{text-align:right;font-variant-numeric:tabular-nums}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(290px,1fr));gap:16px;margin-top:18px}
 .gallery .card{padding:0;overflow:hidden;display:flex;flex-direction:column;color:inherit;text-decoration:none}
 .gallery a.card:hover{border-color:var(--accent)}
-.gallery .shot{height:210px;overflow:hidden;background:#fff;border-bottom:1px solid var(--line);padding:0}
-.gallery .shot .pic{border:0;border-radius:0;box-shadow:none}
+.gallery .shot{height:270px;overflow:hidden;background:var(--bg);border-bottom:1px solid var(--line);padding:14px;
+display:grid;place-items:center}
+.gallery .shot .pic{width:auto;height:100%;max-width:100%}
 .gallery .body{padding:12px 14px 14px;display:flex;flex-direction:column;gap:6px;flex:1}
 .gallery .q{font-weight:600;display:-webkit-box;-webkit-line-clamp:3;-webkit-box-orient:vertical;
 overflow:hidden;overflow-wrap:anywhere}
 .gallery .a{color:var(--dim);font-size:13.5px;overflow-wrap:anywhere}
 .gallery .row{display:flex;flex-wrap:wrap;gap:6px;margin-top:auto;padding-top:4px}
-@media (max-width:820px){.grid,.summary{grid-template-columns:minmax(0,1fr)}
+@media (max-width:820px){.grid{grid-template-columns:minmax(0,1fr)}
 .turn{grid-template-columns:minmax(0,1fr)}.num{display:none}}
 @media print{.card{break-inside:avoid}body{background:#fff}}
 """

@@ -87,6 +87,13 @@ def test_crop_faults_name_the_reading_that_stands() -> None:
     assert play(SEARCH, blank).turns[1].observation.fault == "blank"
 
 
+def test_a_reply_cut_off_at_its_limit_is_told_so() -> None:
+    env = Environment(SmallIndex(PAGES), AgentConfig())
+    state = env.step(env.start(Question("q", "x", ())), Completion("<think>on and on", finish_reason="length"))
+    assert state.turns[0].observation.fault == "cut off"
+    assert "cut off before its action" in state.turns[0].observation.message
+
+
 def test_search_stays_in_the_questions_partition() -> None:
     state = play(SEARCH, partition="elsewhere")
     assert state.turns[0].observation.ranking == ("other/00001",)

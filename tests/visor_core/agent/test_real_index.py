@@ -1,9 +1,12 @@
 """An episode on real PDFs: LanceDB search, crops re-rasterised from the page's vectors, a viewer page."""
 
+import random
+
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from tests.visor_core.agent.real_index import open_index, write_letter, write_report
+from tests.visor_core.agent.test_hostile import hostile_text
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.agent.trajectory import Trajectory
@@ -84,3 +87,11 @@ def _edge_strength(image: Image.Image) -> float:
     shifted = ImageChops.offset(grey, 1, 0)
     data = ImageStat.Stat(ImageChops.difference(grey, shifted))
     return data.rms[0]
+
+
+def test_hostile_queries_on_a_real_index_never_raise(index: PageIndex) -> None:
+    rng = random.Random(4)
+    policy = ScriptedPolicy(lambda p: f"<think>x</think><search>{hostile_text(rng)}</search>")
+    env = Environment(index, AgentConfig(max_turns=6))
+    for t in run_reference(env, policy, [Question(f"q{i}", "revenue", ()) for i in range(40)]):
+        assert t.outcome in ("answered", "forced", "turn_limit")

@@ -55,3 +55,5 @@ def test_token_estimate_by_hand() -> None:
     assert approximate_tokens("internationalisation") == 3  # 20 letters, eight a token
     assert approximate_tokens("数字") == 2
     assert shorten("one two three four", 3) == "one two…"
+    assert shorten("数字表示收入", 4) == "数字表…"  # no spaces to cut at
+    assert shorten("revenue 1,234,567", 4) == "revenue…"  # no number is cut in two
