@@ -23,7 +23,7 @@ from tests.benchmarks.nano_replay import Recording, Replay, nano_checkpoint, rec
 from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.policies.vllm import VLLMPolicy
 
-EPISODES = 512
+EPISODES = 320
 CONCURRENCY = 128
 REPEATS = 3
 
