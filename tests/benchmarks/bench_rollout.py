@@ -24,7 +24,9 @@ from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.policies.vllm import VLLMPolicy
 
 EPISODES = 320
-CONCURRENCY = 128
+# Episodes in flight, in both drivers; more than the engine runs at once, so that some may be searching meanwhile.
+CONCURRENCY = 192
+ENGINE_REQUESTS = 128
 REPEATS = 3
 
 
@@ -34,7 +36,7 @@ def main(home: Path) -> dict[str, Any]:
         folder = Path(temporary)
         recording = record(folder / "world", EPISODES)
         checkpoint, kind = nano_checkpoint(home, folder / "checkpoint")
-        engine = VLLMPolicy(checkpoint, recording.environment.index, max_num_seqs=CONCURRENCY)
+        engine = VLLMPolicy(checkpoint, recording.environment.index, max_num_seqs=ENGINE_REQUESTS)
         # Replies end where the recording says, never earlier.
         engine.ends = ()
         try:
