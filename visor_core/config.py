@@ -412,6 +412,8 @@ class NanoConfig(Section):
     """Training questions."""
     development_questions: int = Field(default=256, ge=1)
     """Development questions."""
+    test_questions: int = Field(default=512, ge=1)
+    """Test questions of the final study."""
     tier: Literal["core", "rich"] = "core"
     """`core` carries the targets; `rich` adds tables, charts, three-hop and unanswerable questions."""
     damaged_titles: float = Field(default=0.3, ge=0, le=1)

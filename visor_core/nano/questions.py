@@ -7,32 +7,48 @@ of the time: an agent that looks up one page only is right by luck, never suppor
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
+from visor_core.errors import ConfigError
 from visor_core.nano.world import World, WorldPage
 from visor_core.questions import Fact, Question
 
 OPERATIONS = ("higher", "sum", "difference")
+_ATTEMPTS = 50
 
 
 def make_questions(
     world: World, number: int, *, seed: int, two_hop: float = 0.5, operations: Sequence[str] = ("higher",)
 ) -> list[Question]:
-    """`number` distinct questions, a share `two_hop` of them over two pages, spread evenly over the corpora."""
+    """`number` distinct questions, a share `two_hop` of them over two pages, spread evenly over the corpora.
+
+    Raises:
+        ConfigError: if the world does not have that many questions.
+    """
     rng = random.Random(f"questions/{seed}/{world.split}")
     by_partition = {name: [p for p in world.pages if p.partition == name and p.panels] for name in world.partitions}
     questions: dict[str, Question] = {}
     names = list(by_partition)
-    while len(questions) < number:
+    wanted = math.ceil(two_hop * number)
+    double = [True] * wanted + [False] * (number - wanted)
+    rng.shuffle(double)
+    for _ in range(_ATTEMPTS * number):
+        if len(questions) == number:
+            break
         partition = names[len(questions) % len(names)]
         pages = by_partition[partition]
-        drawn = _two_hop(pages, rng, rng.choice(list(operations))) if rng.random() < two_hop else _single(pages, rng)
+        drawn = _two_hop(pages, rng, rng.choice(list(operations))) if double[len(questions)] else _single(pages, rng)
         if drawn is None:
             continue
         text, answer, facts = drawn
         identity = f"{partition}/{text}"
         questions.setdefault(identity, _question(world.split, partition, text, answer, facts))
+    if len(questions) < number:
+        raise ConfigError(
+            f"this nano world has no {number} different questions (found {len(questions)}): write more corpora or ask less"
+        )
     return list(questions.values())
 
 

@@ -144,6 +144,17 @@ def test_questions_carry_gold_pages_boxes_and_facts(world: World) -> None:
         assert question.gold_pages == tuple(f.page_id for f in question.gold_facts)
 
 
+def test_the_share_of_two_hop_questions_is_exact(world: World) -> None:
+    for number, share, two_hop in ((40, 0.5, 20), (11, 0.5, 6), (10, 0.0, 0), (10, 1.0, 10)):
+        questions = make_questions(world, number, seed=0, two_hop=share)
+        assert sum(q.hops == 2 for q in questions) == two_hop
+
+
+def test_more_questions_than_the_world_has_are_refused(world: World) -> None:
+    with pytest.raises(ConfigError, match="no 5000 different questions"):
+        make_questions(world, 5000, seed=0)
+
+
 def test_questions_are_seeded(world: World) -> None:
     assert make_questions(world, 20, seed=1) == make_questions(world, 20, seed=1)
     assert make_questions(world, 20, seed=1) != make_questions(world, 20, seed=2)
