@@ -167,15 +167,15 @@ class Work:
             record = self._reinstate()
         everything: dict[str, Any] = {
             **record.figures,
+            **(metadata or {}),
             "seed": record.seed,
             "index_tag": record.index_tag or "none",
             "code_version": record.code_version,
             "fingerprint": record.fingerprint,
             "upstream": dg.MetadataValue.json(record.upstream),
             "configuration": dg.MetadataValue.json(self.profile.model_dump(mode="json")),
-            "path": dg.MetadataValue.path(str(record.folder(self.home))),
+            "folder": dg.MetadataValue.path(str(record.folder(self.home))),
             "reused": self.complete,
-            **(metadata or {}),
         }
         return dg.MaterializeResult(
             asset_key=asset_key,
@@ -204,10 +204,13 @@ class Work:
 
 
 class Workspace(dg.ConfigurableResource[Any]):
-    """VISOR_HOME and the resolved profile. `rebuild` discards what a stage has already made."""
+    """VISOR_HOME and the resolved profile, as JSON because a map in Dagster's configuration may not hold null.
+
+    `rebuild` discards what a stage has already made.
+    """
 
     home: str
-    profile: dict[str, Any]
+    profile: str
     rebuild: bool = False
     _begun: list[Work] = PrivateAttr(default_factory=list)
 
@@ -219,7 +222,7 @@ class Workspace(dg.ConfigurableResource[Any]):
     @property
     def settings(self) -> Profile:
         """The profile."""
-        return Profile.model_validate(self.profile)
+        return Profile.model_validate_json(self.profile)
 
     def begin(self, stage: Stage, context: dg.AssetExecutionContext) -> Work:
         """Start a materialization.

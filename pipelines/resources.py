@@ -23,7 +23,7 @@ PROFILES = Path(__file__).resolve().parent / "profiles"
 def resources_for(home: Home, profile: Profile, *, rebuild: bool = False) -> dict[str, Any]:
     """The resources of one run."""
     return {
-        "workspace": Workspace(home=str(home.root), profile=profile.model_dump(mode="json"), rebuild=rebuild),
+        "workspace": Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=rebuild),
         "tracking": Tracking(home=str(home.root)),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
