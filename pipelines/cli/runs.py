@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import typer
 import yaml
 from rich.table import Table
 
-from pipelines.cli.session import console, home_of, resolve_profile
+from pipelines.cli.session import console, errors, home_of, resolve_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pipelines.estimates import StageEstimate
     from pipelines.run import RunSummary
     from visor_core.config import Home, Profile
+
+
+POLICIES = {
+    "base": "untrained",
+    "sft": "after SFT, greedy",
+    "sft_sampled": "after SFT, sampled",
+    "grpo": "after GRPO, greedy",
+    "grpo_sampled": "after GRPO, sampled",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -44,9 +55,13 @@ def run(
     preflight.require(resolved, preflight.inspect_machine(home.root))
     from pipelines.run import run_graph
 
-    summary = run_graph(resolved, home, select, corpus=corpus, force=force)
+    try:
+        summary = run_graph(resolved, home, select, corpus=corpus, force=force)
+    except KeyboardInterrupt as interruption:
+        errors.print(f"interrupted; the next run goes on from there {interruption}".rstrip())
+        raise typer.Exit(130) from None
     _print_summary(summary)
-    _print_next(_write_report(home), home)
+    _print_next(_write_report(home))
 
 
 def ui(
@@ -118,17 +133,40 @@ def _cells(seconds: float, gpu_hours: float, tokens: float, disk_gib: float) -> 
 
 
 def _print_summary(summary: RunSummary) -> None:
+    """Stages with their figures (a terminal has shown that table already), then what the run was for."""
     from pipelines.display import clock, figures_text
 
-    table = Table(title=f"Profile {summary.profile}: {clock(summary.seconds)}", title_justify="left", box=None)
-    for column in ("stage", "time", "", "key figures"):
-        table.add_column(column, justify="right" if column == "time" else "left", overflow="fold")
+    if not errors.is_terminal:
+        table = Table(box=None, pad_edge=False)
+        for column in ("stage", "time", "", "key figures"):
+            table.add_column(column, justify="right" if column == "time" else "left", overflow="fold")
+        for result in summary.results:
+            seconds = clock(result.seconds) if result.state != "unchanged" else ""
+            table.add_row(str(result.node), seconds, result.state, figures_text(result.figures))
+        console.print(table)
+    built = f"{summary.built} of {len(summary.results)} stages built" if summary.built else "nothing was stale"
+    console.print(f"\nProfile {summary.profile}: {built}, {clock(summary.seconds)}")
     for result in summary.results:
-        seconds = clock(result.seconds) if result.state != "unchanged" else ""
-        table.add_row(str(result.node), seconds, result.state, figures_text(result.figures))
-    console.print(table)
-    if not summary.built:
-        console.print("Nothing was stale: everything is as the last run left it.")
+        for warning in result.warnings:
+            console.print(f"check failed: {warning}", style="yellow", soft_wrap=True)
+    benchmark = summary.figures("benchmark_results")
+    if benchmark:
+        console.print(_success_table(benchmark))
+
+
+def _success_table(figures: Mapping[str, int | float | str]) -> Table:
+    """The three policies on held-out questions, from the figures `<policy>[_sampled]_<measure>`."""
+    table = Table(title="Held-out questions", title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy")
+    for measure in ("supported", "answers right"):
+        table.add_column(measure, justify="right")
+    for prefix, name in POLICIES.items():
+        cells = [figures.get(f"{prefix}_{measure}") for measure in ("supported", "accuracy")]
+        if None not in cells:
+            table.add_row(name, *(f"{cell:.3f}" for cell in cells))
+    if "grpo_prompt_tokens_a_turn" in figures:
+        table.caption = f"{figures['grpo_prompt_tokens_a_turn']} prompt tokens a turn"
+    return table
 
 
 def _write_report(home: Home) -> Path:
@@ -138,12 +176,13 @@ def _write_report(home: Home) -> Path:
     return write_report(home.reports / "report.html", gather_report(home))
 
 
-def _print_next(report: Path, home: Home) -> None:
+def _print_next(report: Path) -> None:
     console.print("\nWhere to look next")
+    visor = "visor" if shutil.which("visor") else ".venv/bin/visor"
     for what, how in (
         ("the report", f"xdg-open {report}"),
-        ("Dagster and MLflow in the browser", "make ui"),
-        ("an episode", "visor ask … --corpus nano-development"),
-        ("your own documents", 'visor ingest PATH, then visor search "…"'),
+        ("Dagster's page, MLflow's page", "make ui"),
+        ("an episode", f'{visor} ask "acme staff q3" --corpus nano-development --partition development-00'),
+        ("your own documents", f'{visor} ingest PATH, then {visor} search "…"'),
     ):
         console.print(f"  {what:<36}{how}", markup=False, soft_wrap=True)
