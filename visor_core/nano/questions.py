@@ -47,7 +47,7 @@ def make_questions(
         questions.setdefault(identity, _question(world.split, partition, text, answer, facts))
     if len(questions) < number:
         raise ConfigError(
-            f"this nano world has no {number} different questions (found {len(questions)}): write more corpora or ask less"
+            f"this nano world has no {number} different questions (found {len(questions)}): write more corpora"
         )
     return list(questions.values())
 
