@@ -89,7 +89,7 @@ def grpo_training(
     yield work.result(
         {
             "rollouts": len(rollouts),
-            "path": dg.MetadataValue.path(str(store)),
+            "rollouts_folder": dg.MetadataValue.path(str(store)),
             "sample": table(sample_rows(rollouts)),
         },
         asset_key="grpo_rollouts",

@@ -128,7 +128,7 @@ class _Runner:
     def materialize(self, node: Node, *, rebuild: bool) -> tuple[str, list[str]]:
         """One Dagster run of one node; returns `built` or `reused`, and the names of checks that failed softly."""
         import dagster as dg
-        from dagster._core.errors import DagsterAssetCheckFailedError
+        from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 
         if node.partition:
             self.instance.add_dynamic_partitions("corpus", [node.partition])
@@ -147,6 +147,8 @@ class _Runner:
             withdraw(self.home, node)
             failed = "; ".join(line.strip() for line in str(error).splitlines()[1:])
             raise DataError(f"{node}: blocking check failed: {failed}; look at it with `make ui`") from error
+        except DagsterExecutionInterruptedError as error:
+            raise KeyboardInterrupt(f"{node} was interrupted; the next run goes on from there") from error
         warnings = [
             f"{e.asset_key.to_user_string()}: {e.check_name}"
             for e in result.get_asset_check_evaluations()
