@@ -170,6 +170,9 @@ class TransformersPolicy:
             return arguments
         if self._takes_features:
             arguments["mm_encoder_outputs"] = {"image": self._features(images, order)}
+            # Families with multimodal positions derive them from the grids, which features do not carry.
+            for key in (key for key in images[0].tensors if key.endswith("grid_thw")):
+                arguments[key] = torch.cat([images[i].tensors[key] for i in order]).to(input_ids.device)
         else:
             stacked = self.encoder.stack([images[i] for i in order])
             arguments |= {key: value.to(input_ids.device) for key, value in stacked.items()}

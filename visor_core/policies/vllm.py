@@ -146,6 +146,7 @@ class VLLMPolicy:
         self._waiting: dict[str, concurrent.futures.Future[Any]] = {}
         self._numbers = itertools.count()
         self.statistics = EngineStatistics()
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
         self._thread.start()
 
@@ -204,10 +205,12 @@ class VLLMPolicy:
 
     def close(self) -> None:
         """Stop the engine and its thread; waiting requests fail."""
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            self._thread.join()
-            self._engine.engine_core.shutdown()
+        if self._closed:
+            return
+        self._closed = True
+        self._jobs.put(None)
+        self._thread.join()
+        self._engine.engine_core.shutdown()
 
     def _submit(self, prompt: Prompt, sampling: Sampling) -> concurrent.futures.Future[Any]:
         """Hand a request to the engine's thread; the future is vLLM's finished `RequestOutput`."""
@@ -255,15 +258,13 @@ class VLLMPolicy:
             while True:
                 if not self._take_jobs():
                     return
-                for output in self._engine.step():
-                    if output.finished:
-                        self._waiting.pop(output.request_id).set_result(output)
+                self._step()
         finally:
             fault = sys.exc_info()[1]
             reason = f"{type(fault).__name__}: {fault}" if fault else "it was closed"
             while not self._jobs.empty():
                 job = self._jobs.get()
-                if job is not None:
+                if job is not None and job.future.set_running_or_notify_cancel():
                     self._waiting[f"unserved-{next(self._numbers)}"] = job.future
             for future in self._waiting.values():
                 future.set_exception(PolicyError(f"the vLLM engine of {self.checkpoint} has stopped ({reason})"))
@@ -277,18 +278,24 @@ class VLLMPolicy:
                 return True
             if job is None:
                 return False
-            if job.call is not None:
+            if not job.future.set_running_or_notify_cancel():
+                continue
+            if job.call is None:
+                self._add(job)
+            else:
                 self._drain()
                 _settle(job.future, job.call)
-            elif job.future.set_running_or_notify_cancel():
-                self._add(job)
 
     def _drain(self) -> None:
         """Finish every request in flight."""
         while self._engine.has_unfinished_requests():
-            for output in self._engine.step():
-                if output.finished:
-                    self._waiting.pop(output.request_id).set_result(output)
+            self._step()
+
+    def _step(self) -> None:
+        """One step of the engine; what has finished is handed out."""
+        for output in self._engine.step():
+            if output.finished:
+                self._waiting.pop(output.request_id).set_result(output)
 
     def _add(self, job: _Job) -> None:
         from vllm.exceptions import VLLMClientError
