@@ -1,0 +1,36 @@
+"""`visor nano` writes a seeded world that ingests like any folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.pipelines.conftest import Visor
+from visor_core.questions import read_questions
+
+SMALL = ("--questions", "5", "--set", "nano.companies=4", "--set", "nano.topics=6")
+
+
+def test_the_same_seed_writes_the_same_bytes(visor: Visor, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert visor("nano", "--seed", "7", "--output", str(tmp_path / name), *SMALL).code == 0
+    first = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in (tmp_path / "a").rglob("*.pdf")}
+    second = {p.relative_to(tmp_path / "b"): p.read_bytes() for p in (tmp_path / "b").rglob("*.pdf")}
+    assert len(first) == 4
+    assert first == second
+
+
+def test_questions_come_with_their_pages(visor: Visor, tmp_path: Path) -> None:
+    outcome = visor("nano", "--corpora", "2", *SMALL)
+    assert outcome.code == 0
+    assert "8 documents with 56 pages and 5 questions" in outcome.out
+    questions = read_questions(tmp_path / "home" / "nano" / "seed-0" / "questions.parquet")
+    assert len(questions) == 5
+    assert all(question.gold_pages and question.gold_facts for question in questions)
+
+
+def test_impossible_worlds_are_refused(visor: Visor, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    assert visor("nano", "--output", str(tmp_path / "file")).code == 2
+    too_many = visor("nano", "--set", "nano.companies=99")
+    assert too_many.code == 2
+    assert "nano.companies" in too_many.err

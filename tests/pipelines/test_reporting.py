@@ -1,0 +1,62 @@
+"""The report gathers what stages and evaluations left under a VISOR_HOME."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assets_defs.stage import Record, write_record
+from pipelines.reporting import gather_report
+from tests.visor_core.evaluation.episodes import episode
+from visor_core.config import Home
+from visor_core.errors import DataError
+from visor_core.evaluation.report import report_html
+from visor_core.evaluation.results import BenchmarkResult, score_episode
+
+
+def _record(stage: str, seconds: float, partition: str = "", **figures: int | float | str) -> Record:
+    build = f"assets/{stage}/{partition + '/' if partition else ''}f00d"
+    return Record(
+        stage, partition, "f00d", "c0de", "da7a", build, {}, 0, "", seconds, dict(figures), "2026-01-02T03:04"
+    )
+
+
+def _result() -> BenchmarkResult:
+    rows = (score_episode(episode("47")), score_episode(episode("12")))
+    return BenchmarkResult("nano", "development", "p", "c", "visor", "tag-1", 0, 0.0, "v", 1.0, rows)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with three stages in force, curves, and two results."""
+    home = Home(tmp_path)
+    write_record(home, _record("grpo_checkpoint", 12.5, steps=2, final_reward=0.512345))
+    write_record(home, _record("documents", 1.5, "nano-train", documents=8))
+    write_record(home, _record("benchmark_results", 3.0))
+    lines = [{"step": step, "reward": 0.1 * step, "loss": 1.0 - 0.1 * step} for step in range(3)]
+    build = home.asset("grpo_checkpoint", "f00d")
+    build.mkdir(parents=True)
+    (build / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    _result().save(home.asset("benchmark_results", "f00d", "sft.json"))
+    _result().save(home.root / "evaluations" / "mine.json")
+    (home.root / "evaluations" / "other.json").write_text("{}", encoding="utf-8")
+    return home
+
+
+def test_everything_in_force_is_gathered(home: Home) -> None:
+    report = gather_report(home)
+    assert [stage.name for stage in report.stages] == ["documents (nano-train)", "grpo_checkpoint", "benchmark_results"]
+    assert report.stages[1].figures == {"steps": "2", "final reward": "0.512"}
+    assert list(report.results) == ["sft", "mine"]
+    curves = {curve.caption: curve.series[0].points for curve in report.curves}
+    assert curves["grpo_checkpoint: reward"] == ((0.0, 0.0), (1.0, 0.1), (2.0, 0.2))
+    assert "grpo_checkpoint: loss" in curves
+    assert "2026-01-02" in report.subtitle
+    assert "documents (nano-train)" in report_html(report)
+
+
+def test_nothing_made_yet_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="visor run"):
+        gather_report(Home(tmp_path))
