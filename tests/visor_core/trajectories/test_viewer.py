@@ -1,17 +1,26 @@
 """The viewer: self-contained, escaped, every part of the episode on the page."""
 
+import random
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from tests.visor_core.agent.small_index import SmallIndex
+from tests.visor_core.agent.test_hostile import hostile_pages, hostile_text
 from tests.visor_core.trajectories.episodes import INDEX, episodes
+from visor_core.agent.environment import Environment
+from visor_core.agent.episode import run_reference
+from visor_core.agent.strategies import STRATEGIES, preset
 from visor_core.agent.trajectory import Trajectory
+from visor_core.config import AgentConfig
 from visor_core.errors import DocumentError
 from visor_core.geometry import Box
 from visor_core.policies.base import ImageRef
+from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
 from visor_core.trajectories.viewer import episode_html, gallery_html, write_viewer
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
@@ -112,3 +121,16 @@ def test_the_gallery_links_to_each_episode(tmp_path: Path) -> None:
     links = elements(index.read_text(encoding="utf-8")).addresses
     assert links == [f"{t.trajectory_id}.html" for t in made]
     assert all((tmp_path / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_hostile_episodes_of_every_strategy_can_be_drawn(strategy: str) -> None:
+    rng = random.Random(strategy)
+    index = SmallIndex(hostile_pages())
+    env = Environment(index, preset(strategy, AgentConfig(max_turns=5)))
+    questions = [Question(f"q{i}", hostile_text(rng), (hostile_text(rng),)) for i in range(6)]
+    trajectories = run_reference(env, ScriptedPolicy(lambda p: hostile_text(rng)), questions)
+    for html in (*(episode_html(t, index) for t in trajectories), gallery_html(trajectories, index)):
+        found = elements(html)
+        assert not found.names & {"script", "img", "iframe", "object", "link", "form"}
+        assert found.addresses == []
