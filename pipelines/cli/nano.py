@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from pipelines.cli.session import console, home_of, resolve_profile
+from pipelines.cli.session import console, errors, home_of, resolve_profile
 from visor_core.errors import ConfigError
 
 nano_app = typer.Typer(help="The embedded default's synthetic documents.", invoke_without_command=True)
@@ -49,3 +49,26 @@ def nano(
     for question in asked[:3]:
         console.print(f"  “{question.question}” → {', '.join(question.answers)}", markup=False)
     console.print(f"index them with  visor ingest {folder} --corpus my-nano", soft_wrap=True)
+
+
+@nano_app.command()
+def study(
+    context: typer.Context,
+    final: bool = typer.Option(False, "--final", help="Report on the test range; every reading of it is logged."),
+    seeds: int = typer.Option(3, "--seeds", min=1, max=20, help="Seeds, each with a world and a training of its own."),
+    settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
+) -> None:
+    """Train base model, SFT and GRPO for several seeds and print the table; goes on where it was stopped."""
+    profile = resolve_profile("nano", settings)
+    from visor_core.nano.study import run_study
+
+    folder = home_of(context).root / "study"
+    table = run_study(
+        profile,
+        folder,
+        range(seeds),
+        final=final,
+        progress=lambda line: errors.print(line, markup=False, soft_wrap=True),
+    )
+    print(table)
+    console.print(f"kept under {folder}", soft_wrap=True)

@@ -138,7 +138,6 @@ def test_nano_split_and_the_guarded_test_range(tmp_path: Path) -> None:
     path = tmp_path / "questions.parquet"
     write_questions(path, [Question("q1", "?", ("1",), split="development"), Question("q2", "?", ("2",), split="test")])
     assert [q.question_id for q in nano.read(path).questions] == ["q1"]
-    assert [q.question_id for q in nano.read(path, "test", final=True).questions] == ["q2"]
     with pytest.raises(DataError, match="--final"):
         nano.read(path, "test")
     with pytest.raises(DataError, match="no questions of split 'train'"):

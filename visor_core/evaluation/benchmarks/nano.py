@@ -1,6 +1,6 @@
 """The embedded default's questions: the Parquet file of the asset `questions`, gold pages already resolved.
 
-The test range is for the final study alone; everyone else who asks for it is refused here.
+The test range belongs to the final study (`visor_core.nano.held_out`) and is refused here.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions
 from visor_core.questions import read_questions
 
 
-def read(path: Path, split: str = "development", *, final: bool = False) -> BenchmarkQuestions:
+def read(path: Path, split: str = "development") -> BenchmarkQuestions:
     """The questions of one split, in file order.
 
     Raises:
-        DataError: if the file is missing or has no such split, or the test range is asked for without `final`.
+        DataError: if the file is missing or has no such split, or the test range is asked for.
     """
-    if split == "test" and not final:
+    if split == "test":
         raise DataError("the nano test range is read by `visor nano study --final` only: use split development")
     every = read_questions(path)
     chosen = tuple(question for question in every if question.split == split)
