@@ -15,7 +15,7 @@ import inspect
 import types
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,13 +36,17 @@ CHUNK_ELEMENTS = 32_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelInputs:
-    """A `RowBatch` as the model is given it. `pixels` or `features` hold the distinct pictures."""
+    """A `RowBatch` as the model is given it. `pixels` or `features` hold the distinct pictures.
+
+    `grids` has, an occurrence each, what families with multimodal positions derive them from (`image_grid_thw`).
+    """
 
     batch: RowBatch
     pixels: dict[str, Tensor]
     pieces: tuple[int, ...]
     features: tuple[Tensor, ...] | None
     token_types: Tensor | None
+    grids: dict[str, Tensor] = field(default_factory=dict)
 
 
 class VisionCache:
@@ -115,13 +119,19 @@ def prepare(
     token_types = (moved.input_ids == encoder.image_token_id).long() if types_needed else None
     if not batch.images:
         return ModelInputs(moved, {}, (), None, token_types)
+    shown = [batch.images[i] for i in batch.image_order]
+    grids = {
+        key: torch.cat([image.tensors[key] for image in shown]).to(device)
+        for key in shown[0].tensors
+        if key.endswith("grid_thw")
+    }
     if cache is not None and takes_features(model):
-        return ModelInputs(moved, {}, (), cache.features(model, encoder, batch.images), token_types)
+        return ModelInputs(moved, {}, (), cache.features(model, encoder, batch.images), token_types, grids)
     if deduplicate and takes_features(model):
         images: Sequence[EncodedImage] = batch.images
     else:
-        images = [batch.images[i] for i in batch.image_order]
-    return ModelInputs(moved, _pixels(encoder, images, device), _pieces(images), None, token_types)
+        images = shown
+    return ModelInputs(moved, _pixels(encoder, images, device), _pieces(images), None, token_types, grids)
 
 
 def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) -> None:
@@ -174,6 +184,7 @@ def _backbone(model: Any, inputs: ModelInputs, as_features: bool) -> Tensor:
         laid_out = tuple(features[i] for i in order)
         pooled: Any = laid_out if _expects_tuple(model) else torch.cat(laid_out).unsqueeze(0)
         arguments["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=pooled)}
+        arguments |= inputs.grids
     elif inputs.pixels:
         arguments |= inputs.pixels
     return model.base_model(**arguments).last_hidden_state

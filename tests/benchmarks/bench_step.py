@@ -1,0 +1,302 @@
+"""Optimizer step on turn rows of 64 nano rollouts: real (non-pad) tokens a second against TRL's stock padding.
+
+Stock: TRL's layout (prompts left-padded and replies right-padded to the longest of the whole generation batch, each
+picture once a row, all positions projected off Triton), fixed micro-batches at the size that is best for it. Both sides
+run TRL's `_compute_loss` and backward on the same rows and weights, alternately, in this process; the better of
+several repetitions counts. Peak memory is measured in a process of its own each. Logits are compared without forbidden
+tokens, which stock TRL does not have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.nano_rows import NanoSetting, build, rows_for
+from visor_core.config import GRPOConfig
+from visor_core.policies.encoding import Encoder
+from visor_core.training import forward
+from visor_core.training.batching import WeightedRow, plan
+from visor_core.training.forward import VisionCache, add_row_head
+from visor_core.training.grpo import trl_arguments
+from visor_core.training.loop import encoder_for, load_for_training
+from visor_core.training.trl_grpo import GRPOTrainer
+from visor_core.training.turn_trainer import TurnGRPOTrainer
+
+GOALS = {"trained": 1.6, "frozen": 2.5}
+STOCK_SIZES = (8, 16, 32, 64)
+BUDGETS = (1024, 2048, 4096)
+REPEATS = 3
+
+
+def ours(setting: NanoSetting, output: Path, budget: int, *, freeze: bool) -> TurnGRPOTrainer:
+    """The project's trainer with its row head free of forbidden tokens."""
+    config = GRPOConfig(steps=2, beta=0.0, micro_batch_tokens=budget, freeze_vision=freeze)
+    model, processor = load_for_training(setting.checkpoint, freeze=freeze)
+    trainer = TurnGRPOTrainer(
+        model=model,
+        args=trl_arguments(config, output, 0),
+        processing_class=processor,
+        encoder=encoder_for(processor, setting.index, 128 * 128),
+        grpo=config,
+        cache=VisionCache() if freeze else None,
+    )
+    add_row_head(trainer.model, temperature=1.0, forbidden=())
+    return trainer
+
+
+def stock(setting: NanoSetting, output: Path, *, freeze: bool) -> GRPOTrainer:
+    """TRL's trainer as it is."""
+    model, processor = load_for_training(setting.checkpoint, freeze=freeze)
+    trainer = GRPOTrainer(
+        model=model,
+        args=trl_arguments(GRPOConfig(steps=2, beta=0.0), output, 0),
+        processing_class=processor,
+        reward_funcs=[_unused],
+        train_dataset=Dataset.from_dict({"prompt": ["", ""]}),
+    )
+    trainer.current_gradient_accumulation_steps = 1
+    return trainer
+
+
+def _unused(completions: Any, **kwargs: Any) -> list[float]:
+    raise AssertionError("no rollout is made here")
+
+
+def stock_inputs(rows: Sequence[WeightedRow], encoder: Encoder) -> dict[str, Any]:
+    """TRL's generation batch: everything padded to the longest row, pictures once an occurrence."""
+    width = max(len(w.row.prompt_ids) for w in rows)
+    reply = max(len(w.row.completion_ids) for w in rows)
+    pictures = max(len(w.row.images) for w in rows)
+    side = 128
+    batch: dict[str, Any] = {
+        "prompt_ids": torch.full((len(rows), width), encoder.pad_token_id),
+        "prompt_mask": torch.zeros((len(rows), width), dtype=torch.long),
+        "completion_ids": torch.full((len(rows), reply), encoder.pad_token_id),
+        "completion_mask": torch.zeros((len(rows), reply), dtype=torch.long),
+        "tool_mask": torch.zeros((len(rows), reply)),
+        "advantages": torch.zeros((len(rows), reply)),
+        "pixel_values": torch.zeros((len(rows), pictures, 3, side, side)),
+        "num_items_in_batch": torch.tensor(float(sum(len(w.weights) for w in rows))),
+    }
+    for i, w in enumerate(rows):
+        p, c = len(w.row.prompt_ids), len(w.row.completion_ids)
+        batch["prompt_ids"][i, width - p :] = torch.tensor(w.row.prompt_ids)
+        batch["prompt_mask"][i, width - p :] = 1
+        batch["completion_ids"][i, :c] = torch.tensor(w.row.completion_ids)
+        batch["completion_mask"][i, :c] = 1
+        batch["tool_mask"][i, :c] = torch.tensor(w.weights)
+        batch["advantages"][i, :c] = torch.tensor(w.advantages)
+        for k, ref in enumerate(w.row.images):
+            batch["pixel_values"][i, k] = encoder.image(ref).tensors["pixel_values"][0]
+    return batch
+
+
+def stock_step(trainer: GRPOTrainer, batch: dict[str, Any], size: int, images: Sequence[int]) -> None:
+    """All micro-batches of `size` rows, forward and backward."""
+    count = len(batch["prompt_ids"])
+    for start in range(0, count, size):
+        part = {k: v[start : start + size] if k != "num_items_in_batch" else v for k, v in batch.items()}
+        part["num_images"] = list(images[start : start + size])
+        if not sum(part["num_images"]):
+            del part["pixel_values"], part["num_images"]
+        trainer._compute_loss(trainer.model, part).backward()
+
+
+def fastest(runs: dict[Any, Callable[[], None]], models: dict[Any, Any]) -> dict[Any, float]:
+    """Seconds of the fastest repetition of each, taken in turn."""
+    best = dict.fromkeys(runs, float("inf"))
+    for repetition in range(REPEATS + 1):
+        for key, run in runs.items():
+            models[key].zero_grad(set_to_none=True)
+            began = time.perf_counter()
+            run()
+            if repetition:
+                best[key] = min(best[key], time.perf_counter() - began)
+    return best
+
+
+def worst_gradient(left: Any, right: Any) -> float:
+    """Largest difference of any parameter's gradient, relative to its norm."""
+    other = dict(right.named_parameters())
+    worst = 0.0
+    for name, parameter in left.named_parameters():
+        if parameter.grad is None or other[name].grad is None:
+            continue
+        norm = max(1e-6, float(other[name].grad.norm()))
+        worst = max(worst, float((parameter.grad - other[name].grad).norm()) / norm)
+    return worst
+
+
+def compare(setting: NanoSetting, output: Path, *, freeze: bool) -> dict[str, Any]:
+    """Both sides at their sizes, what each optimisation gives, and the gradients' difference."""
+    trainer = ours(setting, output, BUDGETS[0], freeze=freeze)
+    baseline = stock(setting, output, freeze=freeze)
+    rows = rows_for(trainer.encoder, setting.rollouts())
+    random.Random(0).shuffle(rows)
+    batch = stock_inputs(rows, trainer.encoder)
+    images = [len(w.row.images) for w in rows]
+    tokens = sum(w.row.length for w in rows)
+
+    def step(budget: int, *, sort: bool = True, deduplicate: bool = True, cached: bool = True) -> Callable[[], None]:
+        def run() -> None:
+            trainer.grpo = trainer.grpo.model_copy(update={"micro_batch_tokens": budget})
+            trainer.sort_rows, trainer.deduplicate_images = sort, deduplicate
+            kept, trainer.cache = trainer.cache, trainer.cache if cached else None
+            trainer.update(trainer.model, rows)
+            trainer.cache = kept
+
+        return run
+
+    runs: dict[Any, Callable[[], None]] = {("ours", b): step(b) for b in BUDGETS}
+    runs |= {("stock", s): lambda s=s: stock_step(baseline, batch, s, images) for s in STOCK_SIZES}
+    models = {key: trainer.model if key[0] == "ours" else baseline.model for key in runs}
+    seconds = fastest(runs, models)
+    budget = min(BUDGETS, key=lambda b: seconds["ours", b])
+    size = min(STOCK_SIZES, key=lambda s: seconds["stock", s])
+    variants = {
+        "all": step(budget),
+        "without sorting": step(budget, sort=False),
+        "without deduplication": step(budget, deduplicate=False, cached=False),
+    }
+    if freeze:
+        variants["without cache"] = step(budget, cached=False)
+    parts = fastest(variants, dict.fromkeys(variants, trainer.model))
+    for key, run in (("ours", runs["ours", budget]), ("stock", runs["stock", size])):
+        (trainer if key == "ours" else baseline).model.zero_grad(set_to_none=True)
+        run()
+    planned = plan([w.row for w in rows], budget)
+    padded = sum(len(p) * max(rows[i].row.length for i in p) for (p,) in planned)
+    real = {key: tokens / s for key, s in seconds.items()}
+    return {
+        "rows": len(rows),
+        "tokens": tokens,
+        "tokens_a_second": {f"{name} {n}": round(v) for (name, n), v in real.items()},
+        "ratio": real["ours", budget] / real["stock", size],
+        "budget": budget,
+        "stock_size": size,
+        "padding": 1 - tokens / padded,
+        "stock_padding": 1 - tokens / (len(rows) * (batch["prompt_ids"].shape[1] + batch["completion_ids"].shape[1])),
+        "gain": {name: parts[name] / parts["all"] for name in parts if name != "all"},
+        "gradient_difference": worst_gradient(trainer.model, baseline.model),
+    }
+
+
+def projection(width: int, vocabulary: int, positions: int, replies: int) -> float:
+    """How many times longer it takes to project all positions than only those that predict replies."""
+    head = torch.nn.Linear(width, vocabulary, bias=False)
+
+    def run(count: int) -> float:
+        states = torch.randn(count, width, requires_grad=True)
+        targets = torch.zeros(count, dtype=torch.long)
+        best = float("inf")
+        for _ in range(3):
+            began = time.perf_counter()
+            torch.nn.functional.cross_entropy(head(states), targets).backward()
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    return run(positions) / run(replies)
+
+
+def peak_memory(folder: Path, side: str, size: int, freeze: bool) -> float:
+    """Peak resident memory of one step in a process of its own, MiB."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_step", str(folder), side, str(size), str(int(freeze))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def one_step(folder: Path, side: str, size: int, freeze: bool) -> float:
+    """What `peak_memory` runs: one step; growth of this process's peak over its set-up, MiB."""
+    setting = build(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = ours(setting, Path(scratch), size, freeze=freeze)
+        rows = rows_for(trainer.encoder, setting.rollouts())
+        random.Random(0).shuffle(rows)
+        if side == "ours":
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            trainer.update(trainer.model, rows)
+        else:
+            baseline = stock(setting, Path(scratch), freeze=freeze)
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            batch = stock_inputs(rows, trainer.encoder)
+            stock_step(baseline, batch, size, [len(w.row.images) for w in rows])
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main(home: Path) -> dict[str, Any]:
+    """Measure and print; goals are 1.6 × (vision trained) and 2.5 × (vision frozen and cached)."""
+    folder = home / "bench" / "nano-setting"
+    folder.mkdir(parents=True, exist_ok=True)
+    setting = build(folder)
+    results: list[dict[str, Any]] = []
+    console = Console()
+    for name, goal in GOALS.items():
+        freeze = name == "frozen"
+        with tempfile.TemporaryDirectory() as scratch:
+            found = compare(setting, Path(scratch), freeze=freeze)
+        memory = {
+            side: peak_memory(folder, side, found["budget"] if side == "ours" else found["stock_size"], freeze)
+            for side in ("ours", "stock")
+        }
+        table = Table(title=f"vision {name}: {found['rows']} rows, {found['tokens']} real tokens", title_justify="left")
+        for column in ("setting", "real tokens/s"):
+            table.add_column(column)
+        for key, value in found["tokens_a_second"].items():
+            table.add_row(key, str(value))
+        console.print(table)
+        console.print(
+            f"ratio {found['ratio']:.2f} (goal {goal}); padding {found['padding']:.1%} against "
+            f"{found['stock_padding']:.1%}; gradients differ by {found['gradient_difference']:.1e}; step memory "
+            f"{memory['ours']:.0f} against {memory['stock']:.0f} MiB; gains "
+            + ", ".join(f"{k.removeprefix('without ')} {v:.2f}×" for k, v in found["gain"].items())
+        )
+        results.append(
+            {
+                "name": f"step/{name}",
+                "value": found["ratio"],
+                "unit": "× stock tokens/s",
+                "goal": goal,
+                "met": found["ratio"] >= goal
+                and found["gradient_difference"] <= 1e-5
+                and memory["ours"] <= memory["stock"],
+                "memory_mib": memory,
+                **found,
+            }
+        )
+    results.append(
+        {
+            "name": "step/padding",
+            "value": max(r["padding"] for r in results),
+            "unit": "share of tokens",
+            "goal": 0.1,
+            "met": max(r["padding"] for r in results) <= 0.1,
+        }
+    )
+    shares = {"nano": projection(160, 512, 2048, 256), "151k vocabulary": projection(512, 151_936, 512, 64)}
+    console.print(f"projecting all positions against replies only: {shares}")
+    return {"results": results, "projection": shares, "chunk_elements": forward.CHUNK_ELEMENTS}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("side")
+    parser.add_argument("size", type=int)
+    parser.add_argument("freeze", type=int)
+    given = parser.parse_args()
+    print(json.dumps(one_step(given.folder, given.side, given.size, bool(given.freeze))))
