@@ -1,7 +1,7 @@
 """Ingest of real PDFs on two cores against a naive loop and bare rasterising, in one run; memory; re-runs.
 
-Naive: open, `get_pixmap`, `tobytes("png")`, `get_text("words")`, one process. Bare: `get_pixmap` alone, one process; the
-bound is cores × that. Memory is the largest sum of proportional set sizes over the process tree, sampled at 10 Hz.
+Naive: open, `get_pixmap`, `tobytes("png")`, `get_text("words")`, one process; bare: `get_pixmap` alone, one process;
+the bound is cores × that. Memory is the largest sum of proportional set sizes over the process tree, at 10 Hz.
 """
 
 from __future__ import annotations

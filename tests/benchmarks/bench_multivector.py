@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,25 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def measure(base: np.ndarray, pages: int, folder: Path) -> dict[str, Any]:
+def measure(base: Sequence[np.ndarray], pages: int, folder: Path) -> dict[str, Any]:
     """One corpus size: build, search with the index, search without."""
-    scale = 0.6 / np.sqrt(base.shape[-1])
+    dimension = base[0].shape[1]
+    scale = 0.6 / np.sqrt(dimension)
 
     def vectors_of(position: int) -> np.ndarray:
         random = np.random.default_rng(position)
         original = base[position % len(base)]
-        return unit(original + random.normal(0, scale, original.shape)).astype(np.float16)
+        noise = random.standard_normal(original.shape, dtype=np.float32)
+        return unit(original + scale * noise).astype(np.float16)
 
     random = np.random.default_rng(7)
     queries = {}
     for number in range(QUERIES):
-        tokens = vectors_of(int(random.integers(pages)))[random.choice(base.shape[1], QUERY_TOKENS, replace=False)]
-        noise = random.normal(0, scale, (QUERY_TOKENS, base.shape[-1]))
-        queries[f"query {number}"] = unit(tokens + noise)
+        page = vectors_of(int(random.integers(pages)))
+        tokens = page[random.choice(len(page), QUERY_TOKENS, replace=False)]
+        queries[f"query {number}"] = unit(tokens + random.normal(0, scale, tokens.shape))
     shutil.rmtree(folder, ignore_errors=True)
-    embedder = StoredVectors(vectors_of, base.shape[-1], queries)
+    embedder = StoredVectors(vectors_of, dimension, queries)
     began = time.perf_counter()
     corpus, _ = build(folder, [""] * pages, IndexConfig(embedders=()), [embedder])
     built = time.perf_counter() - began
@@ -84,7 +87,7 @@ def main(home: Path, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
     if not VECTORS.is_file():
         raise DataError(f"the vectors {VECTORS.name} are not there: this measurement needs ../shared/data")
     with np.load(VECTORS) as data:
-        base = np.stack([data[name].astype(np.float32) for name in data.files])
+        base = [data[name].astype(np.float32) for name in data.files]
     raw = []
     for pages in sizes:
         raw.append(measure(base, pages, home / "bench" / "corpora" / f"multivector-{pages}"))

@@ -29,7 +29,9 @@ class MuPDFDocument:
             self.num_pages = int(self._pdf.page_count)
             self.title = str((self._pdf.metadata or {}).get("title") or "")
         except _FAULTS as error:
-            reason = _line(error).replace(f"'{path}'", "it").replace(str(path), "it")
+            # MuPDF names the stored copy, which is nothing to the user.
+            told = _line(error)
+            reason = "no reader can open it" if str(path) in told else told
             raise DocumentError(f"the PDF is damaged: {reason}") from error
         self._loaded: tuple[int, pymupdf.Page, pymupdf.DisplayList] | None = None
 

@@ -1,8 +1,6 @@
-"""MaxSim over multi-vector pages: over-fetch candidates, rescore them exactly, cut.
+"""MaxSim, the score of late interaction (ColBERT, arXiv 2004.12832), over Arrow columns of token vectors.
 
-LanceDB's approximate search fetches token vectors before it scores pages, which loses candidates when few are asked
-for; the candidates are therefore many (`index.overfetch` times the wanted number) and scored again from their full
-vectors. Source of the score: ColBERT (arXiv 2004.12832).
+A page's score is the sum over query tokens of their best page token. Leaves out: finding candidates (`nearest`).
 """
 
 from __future__ import annotations

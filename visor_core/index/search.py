@@ -26,7 +26,7 @@ from visor_core.index.build import stored_picture
 from visor_core.index.corpus import Corpus, quoted, rows
 from visor_core.index.embedders import Embedder, load_embedder
 from visor_core.index.fusion import reciprocal_rank_fusion
-from visor_core.index.multivector import max_sim_many, order_by_score
+from visor_core.index.nearest import nearest
 from visor_core.index.passages import content_words, mentioned_pages, normalised
 from visor_core.index.records import Document, Hit, Page, page_id_of, parse_pages, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS
@@ -125,9 +125,12 @@ class PageIndex:
 
     def pages(self) -> Iterator[Page]:
         """All pages, by page id."""
-        found = rows(self._tables["pages"], ["page_id"])
-        for page_id in sorted(r["page_id"] for r in found):
+        for page_id in self.page_ids():
             yield self.page(page_id)
+
+    def page_ids(self) -> list[str]:
+        """The ids of all pages, in order."""
+        return sorted(r["page_id"] for r in rows(self._tables["pages"], ["page_id"]))
 
     def page(self, page_id: str) -> Page:
         """One page.
@@ -296,21 +299,13 @@ class PageIndex:
         embedded = embedder.embed_query(query, self._statistics_of(vector))
         if not np.any(embedded):
             return []
-        # Approximate multi-vector search loses candidates when it is asked for few; the exact score then sorts them.
-        rescored = vector.multi_vector and vector.indexed
-        wanted = max(depth, 10 * self.manifest.settings["overfetch"]) if rescored else depth
-        request = self._tables["pages"].search(embedded, vector_column_name=vector.column, query_type="vector")
-        request = request.distance_type("cosine").limit(min(wanted, self.manifest.counts["pages"]))
-        if condition:
-            request = request.where(condition, prefilter=True)
-        columns = ["page_id", "_distance", *([vector.column] if rescored else [])]
-        found = request.select(columns).to_arrow()
-        names = found["page_id"].to_pylist()
-        if rescored:
-            return order_by_score(names, max_sim_many(np.asarray(embedded, np.float32), found[vector.column]))[:depth]
-        scored = order_by_score(names, 1.0 - found["_distance"].to_numpy())
-        # A page whose only vector has cosine 0 shares nothing with the query.
-        return scored if vector.multi_vector else [pair for pair in scored if pair[1] > 1e-6]
+        return nearest(self._tables["pages"], self.manifest, vector, np.asarray(embedded), depth, condition)
+
+    def nearest(
+        self, vector: VectorColumn, query: np.ndarray, depth: int, *, exhaustive: bool = False
+    ) -> list[tuple[str, float]]:
+        """The pages whose vectors are nearest to a query vector, with their scores."""
+        return nearest(self._tables["pages"], self.manifest, vector, query, depth, exhaustive=exhaustive)
 
     def embedder(self, vector: VectorColumn) -> Embedder:
         """The embedder of a vector column, for queries; loaded when first needed.

@@ -15,12 +15,12 @@ from typing import Any
 
 from visor_core.documents.sources import document_id_of, stored_path
 from visor_core.errors import SearchIndexError
-from visor_core.index.corpus import KEYS, Corpus, rows
+from visor_core.index.corpus import KEYS, Corpus, quoted, rows
 from visor_core.index.pages import pages_version
 from visor_core.index.records import page_id_of
 from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
+from visor_core.index.search import PageIndex
 from visor_core.index.tags import Manifest, list_tags, read_manifest
-
 
 _CLOCK_MARGIN = 2.0
 """Seconds: LanceDB counts the age from when it gets to work, which a busy machine delays past the tagged version."""
@@ -191,6 +191,25 @@ def difference(corpus: Corpus, old: str, new: str) -> Difference:
         pages_changed=sum(pages[0][i] != pages[1][i] for i in pages[0].keys() & pages[1].keys()),
         settings={k: (first.get(k), second.get(k)) for k in first | second if first.get(k) != second.get(k)},
     )
+
+
+def approximate_recall(index: PageIndex, *, k: int = 10, samples: int = 20) -> float:
+    """Recall@`k` of approximate vector search against exhaustive search, mean over sampled queries; 1 without an index.
+
+    Queries are stored vectors of evenly spaced pages (of a multi-vector page, every eighth token): none need be
+    embedded. Meant for an asset check.
+    """
+    shares = []
+    page_ids = index.page_ids()
+    chosen = page_ids[:: max(1, len(page_ids) // samples)][:samples]
+    for vector in (v for v in index.manifest.vectors if v.indexed):
+        for stored in index.vectors(vector, f"page_id IN ({quoted(chosen)})").values():
+            query = stored[::8] if vector.multi_vector else stored
+            if query.any():
+                exact = {page_id for page_id, _ in index.nearest(vector, query, k, exhaustive=True)[:k]}
+                found = {page_id for page_id, _ in index.nearest(vector, query, k)[:k]}
+                shares.append(len(exact & found) / max(1, len(exact)))
+    return sum(shares) / len(shares) if shares else 1.0
 
 
 def _size(folder: Path) -> int:
