@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from pipelines.instance import place_instance, prepare_process
 from visor_core.config import Home
@@ -64,6 +66,8 @@ def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: in
     logs = home.root / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     running: dict[str, subprocess.Popen[bytes]] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background ignores SIGINT for it
+        signal.signal(number, _interrupt)
     try:
         for name, command in commands(home, dagster_port, mlflow_port).items():
             with (logs / f"{name}.log").open("wb") as log:
@@ -84,6 +88,10 @@ def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: in
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _answers(port: int) -> bool:

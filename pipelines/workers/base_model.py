@@ -7,6 +7,8 @@ from pathlib import Path
 
 from assets_defs.stage import CHECKPOINT_FILES, folder_version
 from pipelines.workers.session import Session, worker_session
+from visor_core.errors import PolicyError
+from visor_core.tracking import MODEL_FILES
 
 
 def main() -> None:
@@ -32,17 +34,24 @@ def _pretrain(session: Session, final: Path) -> dict[str, int | float | str]:
 
 def _fetch(session: Session, final: Path) -> dict[str, int | float | str]:
     """A copy of the named model's files, from a folder or from the hub's cache."""
+    import httpx
+
     from visor_core.policies.load import require_checkpoint
 
     name = session.profile.model.name
-    if Path(name).is_dir():
-        source = Path(name)
-    else:
+    require_checkpoint(name)
+    source = Path(name)
+    if not source.is_dir():
         from huggingface_hub import snapshot_download
 
-        source = Path(
-            snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"])
-        )
+        try:
+            source = Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+        except (OSError, ValueError, httpx.HTTPError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise PolicyError(
+                f"the weights of {name} are not here and cannot be fetched ({reason}): connect to the hub, or set "
+                "model.name to a folder that holds them"
+            ) from error
     require_checkpoint(source)
     shutil.copytree(source, final, dirs_exist_ok=True)
     return {"source": name, "bytes": sum(p.stat().st_size for p in final.rglob("*") if p.is_file())}

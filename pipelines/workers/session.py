@@ -107,7 +107,7 @@ class Session:
             self._tracker.metrics(self._run_id, {f"final/{k}": v for k, v in figures.items()})
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End this process when the one that ordered it is gone, however it went: two trainers must not share a folder."""
 
     def watch() -> None:
@@ -129,7 +129,7 @@ def worker_session() -> Iterator[Session]:
     """
     order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if parent := os.environ.get("VISOR_PARENT_PID"):
-        _die_with(int(parent))
+        die_with(int(parent))
     main_rank = os.environ.get("RANK", "0") == "0"
     try:
         if main_rank and DAGSTER_PIPES_CONTEXT_ENV_VAR in os.environ:
