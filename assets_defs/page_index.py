@@ -8,6 +8,7 @@ from assets_defs.workspace import Work, Workspace
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders
 from visor_core.index.register import password_for
+from visor_core.index.upkeep import approximate_recall
 
 NANO_RETRIEVER = "late:retriever"
 """In a profile: the asset `retriever`. Trained on nano pages, it serves the profile's own corpora only."""
@@ -84,3 +85,16 @@ def every_readable_page_is_found(context: dg.AssetCheckExecutionContext, workspa
     return dg.AssetCheckResult(
         passed=share >= 0.8 or not sample, metadata={"share_found": share, "pages_tried": len(sample)}
     )
+
+
+@dg.asset_check(asset=page_index, blocking=True)
+def approximate_search_agrees_with_exhaustive(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace
+) -> dg.AssetCheckResult:
+    """Recall@10 of approximate vector search against exhaustive search is at least 0.95."""
+    record = workspace.record("page_index", context.partition_key)
+    index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+    recall = approximate_recall(index)
+    indexed = sum(vector.indexed for vector in index.manifest.vectors)
+    index.close()
+    return dg.AssetCheckResult(passed=recall >= 0.95, metadata={"recall_at_10": recall, "indexed_columns": indexed})
