@@ -41,7 +41,7 @@ class CropRenderer:
         cache: Path | None,
         renderer: Renderer,
         *,
-        open_documents: int = 64,
+        open_documents: int = 256,
         memory_bytes: int = 256 * 2**20,
     ) -> None:
         self._path_of = path_of
