@@ -257,7 +257,7 @@ class TeacherConfig(Section):
     max_steps: int = Field(default=6, ge=1)
     """Most turns of a kept trajectory."""
     wrong_page: float = Field(default=0.15, ge=0, le=1)
-    """Scripted teacher: chance of first accepting a wrong page's crop and then correcting."""
+    """Scripted teacher: chance of a search for the wrong topic, and of cropping a wrong page; both then corrected."""
     loose_crop: float = Field(default=0.15, ge=0, le=1)
     """Scripted teacher: chance of a first crop that is too loose, rejected and corrected."""
     wrong_label: float = Field(default=0.1, ge=0, le=1)
@@ -426,7 +426,7 @@ class NanoConfig(Section):
     """Images a pretraining step."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of pretraining."""
-    retriever_steps: int = Field(default=100, ge=1)
+    retriever_steps: int = Field(default=60, ge=1)
     """Contrastive steps of the late-interaction retriever."""
 
 

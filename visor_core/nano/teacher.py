@@ -1,8 +1,9 @@
 """The scripted teacher: plays the nano world through the real environment, with mistakes it then corrects.
 
 It sees what any policy sees, the prompt, and knows from the world what each picture shows. Mistakes are drawn from
-the turn's noise key: a wrong page accepted, a loose crop, a wrong panel cropped. Each is followed by a rejection
-and the right action, so that trajectories hold crop evaluation and recovery. Without mistakes it is the ceiling.
+the turn's noise key: a search for the wrong topic, a wrong page accepted, a loose crop, a wrong panel cropped. Each is
+followed by a rejection and the right action, so that trajectories hold crop evaluation and recovery. Without mistakes
+it is the ceiling.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from visor_core.config import AgentConfig, TeacherConfig
 from visor_core.errors import ConfigError
 from visor_core.geometry import FULL_PAGE, Box
 from visor_core.nano.questions import OPERATIONS
-from visor_core.nano.world import GRID, World, WorldPage
+from visor_core.nano.world import GRID, TOPICS, World, WorldPage
 from visor_core.policies.base import Completion, ImageRef, Prompt, Sampling
 
 LOOSE_CELLS = 5
@@ -86,11 +87,19 @@ class ScriptedTeacher:
         if prompt.forced_prefix:
             return f"{prompt.forced_prefix} {_guess(need, known)}</answer>"
         if shown is None:
-            return _think(f"{_next(need, known)} {need.label}") + _search(_next(need, known))
+            return _think(f"{_next(need, known)} {need.label}") + self._search(need, known, rng)
         page = self._pages[shown.page_id]
         if shown.box == FULL_PAGE:
             return self._after_page(prompt, page, need, known, rng)
-        return self._after_crop(page, shown.box, need, known)
+        return self._after_crop(page, shown.box, need, known, rng)
+
+    def _search(self, need: Need, known: dict[str, int], rng: random.Random) -> str:
+        """A search for the first subject without a value; by mistake, for another topic of its company."""
+        subject = _next(need, known)
+        company, topic = subject.split()
+        if rng.random() < self._config.wrong_page:
+            topic = rng.choice([t for t in TOPICS if t != topic])
+        return f"<search> {company} {topic}</search>"
 
     def _after_page(
         self, prompt: Prompt, page: WorldPage, need: Need, known: dict[str, int], rng: random.Random
@@ -98,11 +107,11 @@ class ScriptedTeacher:
         if page.title not in need.subjects or page.title in known or page.panel(need.label) is None:
             if page.panels and not page.legible and rng.random() < self._config.wrong_page:
                 return _think(f"{page.title} {need.label}") + _crop(rng.choice(page.panels).target)
-            return _think(page.title) + _reject() + _search(_next(need, known))
+            return _think(page.title) + _reject() + self._search(need, known, rng)
         panel = page.panel(need.label)
         assert panel is not None
         if page.legible:
-            return self._read(page, need, {**known, page.title: int(panel.value)})
+            return self._read(page, need, {**known, page.title: int(panel.value)}, rng)
         cropped = any(i.page_id == page.page_id and i.box != FULL_PAGE for i in prompt.images)
         target = panel.target if cropped else self._flawed(page, panel.target, rng)
         return _think(f"{page.title} {need.label}") + _crop(target)
@@ -118,19 +127,19 @@ class ScriptedTeacher:
             return rng.choice([p.target for p in page.panels if p.target != target])
         return target
 
-    def _after_crop(self, page: WorldPage, box: Box, need: Need, known: dict[str, int]) -> str:
+    def _after_crop(self, page: WorldPage, box: Box, need: Need, known: dict[str, int], rng: random.Random) -> str:
         panel = page.panel(need.label)
         if page.title not in need.subjects or page.title in known or panel is None:
-            return _think(page.title) + _reject() + _search(_next(need, known))
+            return _think(page.title) + _reject() + self._search(need, known, rng)
         if not _same(box, panel.target):
             return _think(f"{page.title} {need.label}") + _reject() + _crop(panel.target)
-        return self._read(page, need, {**known, page.title: int(panel.value)})
+        return self._read(page, need, {**known, page.title: int(panel.value)}, rng)
 
-    def _read(self, page: WorldPage, need: Need, known: dict[str, int]) -> str:
+    def _read(self, page: WorldPage, need: Need, known: dict[str, int], rng: random.Random) -> str:
         """Record the value just read, then go on: the other page, or the answer."""
         thought = _think(f"{page.title} {need.label} {known[page.title]}")
         if any(subject not in known for subject in need.subjects):
-            return thought + _search(_next(need, known))
+            return thought + self._search(need, known, rng)
         return thought + f"<answer> {combine(need, [known[s] for s in need.subjects])}</answer>"
 
 
@@ -169,10 +178,6 @@ def _think(text: str) -> str:
 
 def _reject() -> str:
     return "<verdict> reject</verdict>"
-
-
-def _search(query: str) -> str:
-    return f"<search> {query}</search>"
 
 
 def _crop(box: Box) -> str:
