@@ -38,9 +38,9 @@ from visor_core.training.trl_grpo import GRPOTrainer
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 GOALS = {"trained": 1.6, "frozen": 2.5}
-STOCK_SIZES = (8, 16, 32, 64)
-BUDGETS = (1024, 2048, 4096)
-REPEATS = 3
+STOCK_SIZES = (8, 24, 64)
+BUDGETS = (1024, 2048)
+REPEATS = 2
 
 
 def ours(setting: NanoSetting, output: Path, budget: int, *, freeze: bool) -> TurnGRPOTrainer:

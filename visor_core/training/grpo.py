@@ -96,7 +96,11 @@ def train_grpo(
         processes=trainer.accelerator.num_processes,
     )
     point = resume_point(output)
-    trainer.train(resume_from_checkpoint=str(point) if point else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(point) if point else None)
+    finally:
+        if isinstance(source, VLLMRollouts):
+            source.close()
     trainer.accelerator.wait_for_everyone()
     if not trainer.accelerator.is_main_process:
         return TrainResult(output / "final", config.steps, callback.latest)
@@ -154,7 +158,7 @@ def live_rollouts(trainer: TurnGRPOTrainer, environment: Environment, seed: int)
 class VLLMRollouts:
     """Rollouts by vLLM in throughput mode; its weights are replaced in place before each step's rollouts.
 
-    The folder handed over is rewritten every time and removed by the run that made it.
+    The folder handed over is rewritten every time and removed at the end.
     """
 
     def __init__(
@@ -175,6 +179,11 @@ class VLLMRollouts:
         model = base_of(self.trainer.accelerator.unwrap_model(self.trainer.model))
         model.save_pretrained(self.folder, safe_serialization=True)
         self.trainer.processing_class.save_pretrained(self.folder)
+
+    def close(self) -> None:
+        """Stop the engine and remove its weights."""
+        self.policy.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
         if self._loaded != self.trainer.state.global_step:

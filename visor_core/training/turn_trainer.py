@@ -162,8 +162,8 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     ) -> Callable[[], Tensor]:
         def compute() -> Tensor:
             inputs = self._row_inputs(model, rows, trained, stale)
-            # TRL's entropy bonus is a mean over the micro-batch (its weight at least 1): multiplied by the micro-batch's
-            # share of the step it becomes the mean over the step, however rows are cut.
+            # TRL's entropy bonus is a mean over the micro-batch (its weight at least 1); times the micro-batch's share
+            # of the step it becomes the mean over the step, however rows are cut.
             share = max(1.0, float(inputs["tool_mask"].sum())) / max(1.0, mass)
             self.entropy_coef = self.grpo.entropy_coefficient * share * self.accelerator.num_processes
             return self._compute_loss(model, inputs)
