@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from assets_defs.stage import Node, Stage, find_record
 from visor_core.config import Home, Profile
@@ -91,11 +90,9 @@ def is_current(node: Node, profile: Profile, home: Home) -> bool:
         return False
     if record is None or stage.watching(profile, node.partition):
         return False
-    return record.fingerprint == fingerprint_of(node, profile, home) and _present(record.folder(home))
-
-
-def _present(folder: Path) -> bool:
-    return folder.is_dir()
+    if not (home.dagster / "history").is_dir():
+        return False  # Dagster's own record was removed: a finished build is found again and told to it anew
+    return record.fingerprint == fingerprint_of(node, profile, home) and record.folder(home).is_dir()
 
 
 def summary_order(nodes: Iterable[Node]) -> list[Node]:

@@ -96,6 +96,7 @@ def run_graph(
                     state, warnings = runner.materialize(node, rebuild=forced)
                 except BaseException:
                     display.end(node, "failed", time.monotonic() - started, {})
+                    _withdraw_build(home, node, folder.name)
                     raise
                 seconds = time.monotonic() - started
             record = find_record(home, node)
@@ -108,6 +109,13 @@ def run_graph(
     return summary
 
 
+def _withdraw_build(home: Home, node: Node, fingerprint: str) -> None:
+    """What did not pass its checks, or was not checked to the end, is not in force; the next run checks it again."""
+    record = find_record(home, node)
+    if record is not None and record.fingerprint == fingerprint:
+        withdraw(home, node)
+
+
 class _Runner:
     """Dagster's definitions and instance, made when the first stale node is met."""
 
@@ -117,7 +125,6 @@ class _Runner:
         from pipelines.resources import resources_for
 
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
-        self.home = home
         self.instance = open_instance(home)
         self._jobs = {
             rebuild: definitions(resources_for(home, profile, rebuild=rebuild)).resolve_implicit_global_asset_job_def()
@@ -144,7 +151,6 @@ class _Runner:
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         except DagsterAssetCheckFailedError as error:
-            withdraw(self.home, node)
             failed = "; ".join(line.strip() for line in str(error).splitlines()[1:])
             raise DataError(f"{node}: blocking check failed: {failed}; look at it with `make ui`") from error
         except DagsterExecutionInterruptedError as error:

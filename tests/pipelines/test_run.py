@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark
 TINY = {
     "nano.train_corpora": 1,
     "nano.development_corpora": 1,
-    "nano.companies": 2,
-    "nano.topics": 2,
+    "nano.companies": 3,
+    "nano.topics": 4,
     "nano.train_questions": 6,
     "nano.development_questions": 4,
     "index.embedders": ["hash"],
@@ -64,6 +64,13 @@ def test_a_second_run_builds_nothing(made: Path) -> None:
     assert summary.figures("questions", "nano-train")["questions"] == 6
 
 
+def test_a_removed_dagster_history_is_written_again(home: Home) -> None:
+    shutil.rmtree(home.dagster)
+    summary = _run(_profile(), home, ["nano_corpus"])
+    assert [result.state for result in summary.results] == ["reused"]
+    assert _run(_profile(), home, ["nano_corpus"]).built == 0
+
+
 def test_gold_pages_are_pages_of_the_index(made: Path) -> None:
     from visor_core.questions import read_questions
 
@@ -94,7 +101,7 @@ def test_an_unchanged_result_stops_the_rebuilding(home: Home) -> None:
 def test_another_world_replaces_the_old_one(home: Home) -> None:
     summary = _run(_profile(seed=1), home, ["pages"])
     assert summary.figures("pages", "nano-train")["pages"] == summary.figures("nano_corpus")["train_pages"]
-    assert summary.figures("documents", "nano-train")["retired"] == 2
+    assert summary.figures("documents", "nano-train")["retired"] == 3
 
 
 def test_force_builds_the_selected_asset_again(home: Home) -> None:
@@ -120,7 +127,7 @@ def test_a_users_documents_go_through_the_same_assets(home: Home) -> None:
         shutil.copyfile(pdf, inbox / pdf.name)
     summary = _run(_profile(), home, ["page_index"], corpus="mine")
     assert _built(summary) == {"documents[mine]", "pages[mine]", "page_index[mine]"}
-    assert summary.figures("documents", "mine")["documents"] == 2
+    assert summary.figures("documents", "mine")["documents"] == 3
     again = _run(_profile(), home, ["page_index"], corpus="mine")
     assert _built(again) == {"documents[mine]"}
 
