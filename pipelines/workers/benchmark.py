@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
 
+if TYPE_CHECKING:
+    from visor_core.agent.trajectory import Trajectory
+
+TRACED_SHARE = 0.03
+"""Part of the evaluated episodes written as MLflow traces."""
 SHORT = {"base_model": "base", "sft_checkpoint": "sft", "grpo_checkpoint": "grpo"}
 
 
@@ -42,6 +48,7 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     profile = session.profile
     index = PageIndex.open(session.input("corpus"), session.inputs["index_tag"])
     checkpoint = session.input(policy)
+    episodes: list[Trajectory] = []
     result = evaluate(
         load_policy(checkpoint, index, engine=profile.model.engine, dtype=profile.model.dtype, name=policy),
         Environment(index, profile.agent, profile.index),
@@ -51,8 +58,10 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
         store=session.folder / "episodes",
         progress=lambda done, total: session.progress.show(done, total, name),
         mode="reference" if profile.model.engine == "transformers" else None,
+        on_episodes=episodes.extend,
     )
     index.close()
+    session.traces(episodes, TRACED_SHARE)
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
     session.evaluated(_model_of(checkpoint), name, metrics, digest=result.questions_version)

@@ -10,10 +10,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
 
@@ -22,6 +22,9 @@ from assets_defs.stage import Figure, write_json
 from visor_core.config import Home, Profile
 from visor_core.errors import VisorError
 from visor_core.tracking import Tracker
+
+if TYPE_CHECKING:
+    from visor_core.agent.trajectory import Trajectory
 
 
 class Session:
@@ -91,6 +94,15 @@ class Session:
                 kind = "development_sampled" if name.endswith("_sampled") else "development"
                 prefixed = {f"{kind}/{k}": v for k, v in metrics.items()}
                 self._tracker.evaluated(self._run_id, model_id, prefixed, dataset="development", digest=digest)
+
+    def traces(self, episodes: Sequence[Trajectory], share: float) -> None:
+        """A share of the episodes as MLflow traces of this run."""
+        if self._tracker:
+            from visor_core.trajectories.traces import flush, log_traces
+
+            client, experiment = self._tracker.client, self._tracker.experiment_id
+            log_traces(episodes, client=client, experiment_id=experiment, share=share, run_id=self._run_id)
+            flush()
 
     def artifacts(self, files: list[Path], folder: str = "") -> None:
         """Log files of the run to MLflow."""
