@@ -420,7 +420,7 @@ class NanoConfig(Section):
     """Share of pages whose title lost its topic word in the text layer."""
     vision_steps: int = Field(default=250, ge=1)
     """Base model: steps of dense perception pretraining."""
-    alignment_steps: int = Field(default=200, ge=1)
+    alignment_steps: int = Field(default=250, ge=1)
     """Base model: steps of captioning and reading through the language model."""
     batch_size: int = Field(default=64, ge=1)
     """Images a pretraining step."""

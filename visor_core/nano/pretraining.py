@@ -145,7 +145,7 @@ def _alignment_step(model: Any, encoder: Encoder, taught: Sequence[Lesson], conf
     return step
 
 
-_KIND_SHARES = {"title": 0.2, "reading": 0.4, "legible": 0.1, "locate": 0.3}
+_KIND_SHARES = {"title": 0.15, "reading": 0.35, "legible": 0.25, "locate": 0.25}
 
 
 def lesson_row(lesson: Lesson, encoder: Encoder) -> TurnRow:
