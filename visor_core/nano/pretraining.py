@@ -113,7 +113,8 @@ def _vision_step(
     targets = [spelled(view) for view in every]
 
     def step(number: int) -> tuple[Tensor, float]:
-        chosen = random.Random(f"vision/{seed}/{number}").sample(range(len(every)), config.batch_size)
+        size = min(config.batch_size, len(every))
+        chosen = random.Random(f"vision/{seed}/{number}").sample(range(len(every)), size)
         pixels = encoder.stack([encoder.image(every[i].ref) for i in chosen])
         features = model.get_image_features(**pixels, return_dict=True).pooler_output
         embedding = model.get_input_embeddings().weight
