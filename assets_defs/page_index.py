@@ -15,9 +15,9 @@ NANO_RETRIEVER = "late:retriever"
 
 
 def embedder_specs(profile: Profile, corpus: str) -> tuple[str, ...]:
-    """The embedders of a corpus, as the profile writes them."""
+    """The embedders of a corpus as the profile writes them; one that needs no training where none of them is left."""
     own = corpus in corpora_of(profile)
-    return tuple(spec for spec in profile.index.embedders if own or spec != NANO_RETRIEVER)
+    return tuple(spec for spec in profile.index.embedders if own or spec != NANO_RETRIEVER) or ("hash",)
 
 
 STAGE = Stage(
