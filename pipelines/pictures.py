@@ -164,11 +164,11 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def telling(trajectories: Sequence[Trajectory]) -> Trajectory | None:
-    """The episode worth a picture: right, over the most pages, with a crop, of the fewest turns."""
-    from visor_core.trajectories.filters import is_correct
+    """The episode worth a picture: right with all its evidence, over the most pages, with a crop, of few turns."""
+    from visor_core.scoring.facts import supported
 
     right = [
-        t for t in trajectories if is_correct(t) and t.well_formed and any(x.action.kind == "crop" for x in t.turns)
+        t for t in trajectories if supported(t) and t.well_formed and any(x.action.kind == "crop" for x in t.turns)
     ]
     return min(right, key=lambda t: (-t.question.hops, len(t.turns), t.trajectory_id), default=None)
 
@@ -194,7 +194,7 @@ def main() -> None:
     ]
     chosen = telling(episodes)
     if chosen is None:
-        print("no episode is drawn: none of the last run has a right answer and a crop")
+        print("no episode is drawn: none of the last run has a supported answer and a crop")
         return
     corpora = (home.root / "corpora").iterdir()
     for corpus in sorted(corpora):
