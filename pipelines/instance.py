@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ def place_instance(home: Home) -> Path:
 def prepare_process() -> None:
     """Set what child processes and libraries read from the environment; called once at the edge of a process."""
     silence()
+    # Dagster warns about its own call of its own preview function when a Pipes session ends (dagster 1.13).
+    warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
