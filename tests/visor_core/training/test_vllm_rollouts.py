@@ -12,7 +12,6 @@ from visor_core.agent.environment import Environment
 from visor_core.training.grpo import train_grpo
 from visor_core.training.rewards import RewardContext
 
-
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.slow,

@@ -1,0 +1,104 @@
+"""Sections of one episode (method, section 2): the shown images, crops, the Evidence Space, the agent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from visor_core.config.base import Section
+from visor_core.geometry import CoordinateSystem
+
+
+class ImageConfig(Section):
+    """How large the policy is shown a page or crop."""
+
+    min_pixels: int = Field(default=256 * 28 * 28, ge=1)
+    """Fewest pixels of a shown image (SCoRE: 256·28·28)."""
+    max_pixels: int = Field(default=512 * 28 * 28, ge=1)
+    """Most pixels of a shown image (SCoRE: 512·28·28)."""
+    multiple: int = Field(default=28, ge=1)
+    """Both sides are multiples of this: patch size × merge size."""
+    pixels_per_token: float = Field(default=28 * 28, gt=0)
+    """Pixels one visual token stands for (Qwen2.5-VL: 28·28); only budgets and estimates use it."""
+
+
+class CropConfig(Section):
+    """Visual Action Evaluation and Correction: the model-free half."""
+
+    pad_pixels: float = Field(default=28.0, ge=0)
+    """Padding a side in pixels of the image as shown (SCoRE: 28)."""
+    min_side: float = Field(default=0.02, ge=0, le=1)
+    """A crop's sides are grown to this share of the page."""
+    square: bool = False
+    """Grow the shorter side so that the region is square on the page (small models see few zoom levels)."""
+    near_whole_page: float = Field(default=0.9, gt=0, le=1)
+    """A crop of at least this share of the page is refused."""
+    repeat_iou: float = Field(default=0.9, gt=0, le=1)
+    """A crop overlapping an earlier one on the same page by at least this IoU is refused."""
+    blank_std: float = Field(default=2.0, ge=0)
+    """A crop whose grey levels (0–255) deviate less than this is called blank."""
+
+
+class EvidenceConfig(Section):
+    """The Evidence Space."""
+
+    enabled: bool = True
+    """Whether observations are kept at all (ablation switch)."""
+    gate: Literal["all", "relevant"] = "all"
+    """Which pages get an entry: every page seen, or only those the model judged worth keeping."""
+    max_tokens: int = Field(default=768, ge=16)
+    """Budget of the rendered ledger, in approximate tokens (words and punctuation). The default keeps a 20th turn
+    within 1.3 × the fourth at two pictures of 512 tokens (`make bench ONLY=context`)."""
+    entry_tokens: int = Field(default=160, ge=4)
+    """Budget of one recorded observation, in approximate tokens; the rest of the thought is not recorded."""
+
+
+class AgentConfig(Section):
+    """One episode (method, section 2)."""
+
+    strategy: Literal["visor", "unidoc", "vrag", "react", "vanilla"] = "visor"
+    """The preset the other fields started from."""
+    prompts: Literal["full", "compact"] = "full"
+    """Wording of the protocol: `full` for pretrained models, `compact` for the nano model."""
+    coordinates: CoordinateSystem = "pixels"
+    """The frame in which the model writes boxes."""
+    max_turns: int = Field(default=10, ge=1)
+    """Turns before an answer is forced (SCoRE: 10)."""
+    window: int | None = Field(default=2, ge=0)
+    """Raw turns kept in the context, W (SCoRE: 2); 0 keeps only the newest observation, none the full history. A turn
+    that ended in a retry message counts only while it is the newest."""
+    intent_injection: bool = True
+    """Whether every returned page restates the question and points at the Evidence Space."""
+    crop_enabled: bool = True
+    """Whether the crop action exists."""
+    select_enabled: bool = False
+    """UniDoc-RL: a search shows candidates and the agent selects one."""
+    select_candidates: int = Field(default=3, ge=1)
+    """Unseen candidates a search shows when selection is on."""
+    correction: bool = True
+    """Whether crops are evaluated and rejected readings fall back to the pre-crop one."""
+    verification_search: bool = True
+    """Encourage one more search with the original question before answering."""
+    first_search: Literal["question", "free"] = "free"
+    """`question`: the first turn is the environment's own search for the question, not sampled and never trained;
+    `free`: the prompt only asks for it."""
+    exclude_seen: bool = True
+    """Whether a search never shows a page twice in an episode."""
+    pages_per_search: int = Field(default=1, ge=1)
+    """Pages a search shows at once when selection is off (vanilla: the whole top k)."""
+    force_answer: bool = True
+    """Whether a policy that has not answered in `max_turns` turns is made to complete `<answer>` (never trained)."""
+    max_images: int | None = Field(default=None, ge=1)
+    """Most images in one context; none means the window decides. The oldest are dropped first."""
+    context_tokens: int | None = Field(default=8192, ge=64)
+    """Most approximate prompt tokens, images included (SCoRE: 8,192); over it the oldest images of the window go first,
+    then its oldest turns. None never cuts."""
+    max_new_tokens: int = Field(default=1024, ge=4)
+    """Most tokens sampled in one turn."""
+    image: ImageConfig = ImageConfig()
+    """Shown size of pages and crops."""
+    crop: CropConfig = CropConfig()
+    """Model-free crop checks and padding."""
+    evidence: EvidenceConfig = EvidenceConfig()
+    """The ledger."""

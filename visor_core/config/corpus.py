@@ -1,0 +1,69 @@
+"""Sections of the first half of the chain: documents and the index."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from visor_core.config.base import SecretReference, Section
+
+
+class DocumentsConfig(Section):
+    """Bytes → documents → pages."""
+
+    renderer: Literal["pymupdf", "pdfium"] = "pymupdf"
+    """Which library rasterises: PyMuPDF (AGPL-3.0 or commercial) or pdfium (Apache-2.0/BSD)."""
+    dpi: int = Field(default=144, ge=36, le=600)
+    """Resolution of the stored page raster, dots per inch."""
+    image_format: Literal["jpeg", "png"] = "jpeg"
+    """Encoding of the stored page raster."""
+    jpeg_quality: int = Field(default=85, ge=30, le=100)
+    """JPEG quality of the stored raster."""
+    ocr: Literal["never", "auto", "always"] = "auto"
+    """OCR pages without usable text: `auto` when the extra `ocr` is installed."""
+    workers: int = Field(default=2, ge=1)
+    """Worker processes."""
+    max_bytes: int = Field(default=512 * 2**20, ge=1)
+    """Largest document accepted, bytes."""
+    max_pages: int = Field(default=5000, ge=1)
+    """Most pages in one document."""
+    max_page_inches: float = Field(default=120.0, gt=0)
+    """Longest side of a page, inches; a longer page quarantines its document."""
+    max_page_pixels: int = Field(default=24_000_000, ge=1)
+    """Most pixels in one stored raster; a larger page is rendered at a lower dpi."""
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    """Time one task on a document may take in a worker."""
+    ocr_page_seconds: float = Field(default=30.0, gt=0)
+    """Time added to that for every page that may need OCR."""
+    memory_bytes: int = Field(default=2 * 2**30, ge=2**28)
+    """Address space one worker may add while it reads one document."""
+    passwords: dict[str, SecretReference] = Field(default_factory=dict)
+    """Passwords by file name."""
+    allow_private_addresses: bool = False
+    """Whether http(s) sources may resolve to private or link-local addresses."""
+    download_timeout_seconds: float = Field(default=60.0, gt=0)
+    """Time one remote source may take."""
+
+
+class IndexConfig(Section):
+    """The LanceDB tables and what they can search by."""
+
+    embedders: tuple[str, ...] = ("hash",)
+    """Vector columns: `hash` (embedded default, no download), `late:PATH` (a late-interaction retriever as a Hugging
+    Face folder), `colqwen2`, `colpali`, `colmodernvbert`, `colqwen2.5`, `colsmol`, `sentence:NAME`."""
+    mode: Literal["text", "vector", "hybrid"] = "hybrid"
+    """How the agent's searches rank pages."""
+    passage_words: int = Field(default=120, ge=20)
+    """Words in a passage window."""
+    passage_overlap: int = Field(default=40, ge=0)
+    """Words two neighbouring windows share."""
+    top_k: int = Field(default=10, ge=1)
+    """Pages a search ranks; the agent is shown the best not seen yet."""
+    overfetch: int = Field(default=20, ge=1)
+    """Candidates of an approximate multi-vector search per wanted result, ten at a time, rescored exactly."""
+    ann_rows: int = Field(default=20_000, ge=1)
+    """Pages above which an approximate vector index is built (25 times as many token vectors for a multi-vector
+    column); below it search is exhaustive."""
+    embed_pixels: int = Field(default=0, ge=0)
+    """Pixels at which an image embedder sees a page, drawn anew from the source; 0 gives it the stored raster."""

@@ -1,0 +1,44 @@
+"""Section of the embedded default: its world, its model, its training budgets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from visor_core.config.base import Section
+
+
+class NanoConfig(Section):
+    """The embedded default's world and model."""
+
+    train_corpora: int = Field(default=16, ge=1)
+    """Training corpora."""
+    development_corpora: int = Field(default=4, ge=1)
+    """Development corpora (documents no training stage sees)."""
+    test_corpora: int = Field(default=4, ge=1)
+    """Test corpora, read by the final study only."""
+    companies: int = Field(default=8, ge=2)
+    """Companies a corpus."""
+    topics: int = Field(default=6, ge=1)
+    """Topic pages a company."""
+    train_questions: int = Field(default=1600, ge=1)
+    """Training questions."""
+    development_questions: int = Field(default=256, ge=1)
+    """Development questions."""
+    test_questions: int = Field(default=512, ge=1)
+    """Test questions of the final study."""
+    tier: Literal["core", "rich"] = "core"
+    """`core` carries the targets; `rich` adds tables, charts, three-hop and unanswerable questions."""
+    damaged_titles: float = Field(default=0.3, ge=0, le=1)
+    """Share of pages whose title lost its topic word in the text layer."""
+    vision_steps: int = Field(default=250, ge=1)
+    """Base model: steps of dense perception pretraining."""
+    alignment_steps: int = Field(default=250, ge=1)
+    """Base model: steps of captioning and reading through the language model."""
+    batch_size: int = Field(default=64, ge=1)
+    """Images a pretraining step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of pretraining."""
+    retriever_steps: int = Field(default=60, ge=1)
+    """Contrastive steps of the late-interaction retriever."""
