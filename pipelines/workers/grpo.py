@@ -19,6 +19,7 @@ def main() -> None:
         from visor_core.index import PageIndex
         from visor_core.questions import read_questions
         from visor_core.training.grpo import train_grpo
+        from visor_core.training.rewards import RewardContext
         from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
 
         profile = session.profile
@@ -41,6 +42,7 @@ def main() -> None:
             profile.seed,
             engine=profile.model.engine,
             dtype=profile.model.dtype,
+            context=RewardContext(words=lambda page_id: index.page(page_id).words),
             on_step=session.on_step,
             on_checkpoint=session.on_checkpoint,
             on_rollouts=keep,
