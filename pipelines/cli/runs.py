@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 import yaml
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli.session import console, errors, home_of, resolve_profile
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipelines.estimates import StageEstimate
     from pipelines.run import RunSummary
     from visor_core.config import Home, Profile
+    from visor_core.questions import Question
 
 
 POLICIES = {
@@ -61,7 +63,7 @@ def run(
         errors.print(f"interrupted; the next run goes on from there {interruption}".rstrip())
         raise typer.Exit(130) from None
     _print_summary(summary)
-    _print_next(_write_report(home))
+    _print_next(_write_report(home), _first_question(resolved, home), resolved.corpora.development)
 
 
 def ui(
@@ -142,7 +144,8 @@ def _print_summary(summary: RunSummary) -> None:
             table.add_column(column, justify="right" if column == "time" else "left", overflow="fold")
         for result in summary.results:
             seconds = clock(result.seconds) if result.state != "unchanged" else ""
-            table.add_row(str(result.node), seconds, result.state, figures_text(result.figures))
+            # A node's name holds its corpus in square brackets, which rich would take for markup.
+            table.add_row(escape(str(result.node)), seconds, result.state, figures_text(result.figures))
         console.print(table)
     built = f"{summary.built} of {len(summary.results)} stages built" if summary.built else "nothing was stale"
     console.print(f"\nProfile {summary.profile}: {built}, {clock(summary.seconds)}")
@@ -165,7 +168,7 @@ def _success_table(figures: Mapping[str, int | float | str]) -> Table:
         if None not in cells:
             table.add_row(name, *(f"{cell:.3f}" for cell in cells))
     if "grpo_prompt_tokens_a_turn" in figures:
-        table.caption = f"{figures['grpo_prompt_tokens_a_turn']} prompt tokens a turn"
+        table.caption = f"{figures['grpo_prompt_tokens_a_turn']:.1f} prompt tokens a turn"
     return table
 
 
@@ -176,13 +179,23 @@ def _write_report(home: Home) -> Path:
     return write_report(home.reports / "report.html", gather_report(home))
 
 
-def _print_next(report: Path) -> None:
+def _first_question(profile: Profile, home: Home) -> Question | None:
+    """A development question to try, if there is one."""
+    from assets_defs.stage import Node, find_record
+    from visor_core.questions import read_questions
+
+    record = find_record(home, Node("questions", profile.corpora.development))
+    found = read_questions(record.folder(home) / "questions.parquet") if record else []
+    return found[0] if found else None
+
+
+def _print_next(report: Path, question: Question | None, corpus: str) -> None:
     console.print("\nWhere to look next")
     visor = "visor" if shutil.which("visor") else ".venv/bin/visor"
-    for what, how in (
-        ("the report", f"xdg-open {report}"),
-        ("Dagster's page, MLflow's page", "make ui"),
-        ("an episode", f'{visor} ask "acme staff q3" --corpus nano-development --partition development-00'),
-        ("your own documents", f'{visor} ingest PATH, then {visor} search "…"'),
-    ):
+    hints = [("the report", f"xdg-open {report}"), ("Dagster's page, MLflow's page", "make ui")]
+    if question:
+        partition = f" --partition {question.partition}" if question.partition else ""
+        hints.append(("an episode", f'{visor} ask "{question.question}" --corpus {corpus}{partition}'))
+    hints.append(("your own documents", f'{visor} ingest PATH, then {visor} search "…"'))
+    for what, how in hints:
         console.print(f"  {what:<36}{how}", markup=False, soft_wrap=True)
