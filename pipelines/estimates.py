@@ -16,6 +16,8 @@ from visor_core.config import Profile
 
 UNIT_COSTS = Path(__file__).with_name("unit_costs.yaml")
 DEFAULT_PAGES = 1000
+_EVALUATIONS = 5
+"""Untrained greedy, and SFT and GRPO greedy and sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,9 @@ def _nano(profile: Profile, cost: dict[str, Any]) -> list[StageEstimate]:
         ),
         StageEstimate(
             "benchmark_results",
-            f"{evaluated:,} questions, three policies",
-            3 * evaluated * turns / cost["rollout_turns_per_second"],
-            tokens=3 * evaluated * turns * per_turn,
+            f"{evaluated:,} questions, {_EVALUATIONS} times",
+            _EVALUATIONS * evaluated * turns / cost["rollout_turns_per_second"],
+            tokens=_EVALUATIONS * evaluated * turns * per_turn,
         ),
     ]
 
