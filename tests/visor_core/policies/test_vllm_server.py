@@ -29,7 +29,8 @@ def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     forbidden = TransformersPolicy(checkpoint, picture).forbidden
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(checkpoint)]
+    # The `vllm` command reads the version of a package named vllm, which the CPU build is not; its server is the same.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny"]
     command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"]
     command += ["--logprobs-mode", "processed_logprobs", "--generation-config", "vllm"]
@@ -73,4 +74,5 @@ def test_it_completes_with_a_picture_as_the_reference_engine_does(address: str, 
         assert a.token_ids == b.token_ids
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-3)
         assert a.prompt_tokens == b.prompt_tokens
-        assert a.text.startswith(b.text[:7])
+        # The server decodes piece by piece and may keep a leading space.
+        assert a.text.split() == b.text.split()
