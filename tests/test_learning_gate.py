@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.nano_setting import nano_index
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import NanoConfig, Profile, load_profile
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.index import PageIndex
 from visor_core.nano.pretraining import train_base_model
 from visor_core.nano.questions import make_questions
 from visor_core.nano.teacher import ScriptedTeacher
-from visor_core.nano.world import World, write_world
+from visor_core.nano.world import write_world
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.scoring.facts import supported
 from visor_core.training.batching import collate, per_token
@@ -62,14 +63,6 @@ def small_profile() -> Profile:
     )
 
 
-def ingest(folder: Path, world: World, profile: Profile) -> PageIndex:
-    corpus = Corpus(folder)
-    register_documents(corpus, [world.folder], profile.documents, partition_of=lambda path: path.parent.name)
-    render_pages(corpus, profile.documents)
-    report = build_index(corpus, profile.index, load_embedders(profile.index))
-    return PageIndex.open(folder, report.index_tag)
-
-
 class Chain:
     """The shrunk world with its indexes and questions."""
 
@@ -79,7 +72,10 @@ class Chain:
         assert isinstance(nano, NanoConfig)
         self.nano = nano
         self.worlds = {s: write_world(folder / s, s, nano, 0) for s in ("train", "development")}
-        self.indexes = {s: ingest(folder / f"corpus-{s}", w, self.profile) for s, w in self.worlds.items()}
+        self.indexes = {
+            s: nano_index(folder / f"corpus-{s}", folder / s, self.profile.documents, self.profile.index)
+            for s in self.worlds
+        }
         self.questions = {
             "train": make_questions(self.worlds["train"], 500, seed=0, two_hop=0.0),
             "development": make_questions(self.worlds["development"], DEVELOPMENT_QUESTIONS, seed=0, two_hop=0.0),

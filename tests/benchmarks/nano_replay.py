@@ -12,18 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.nano_setting import AGENT, INDEX, nano_index
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
-from visor_core.config import (
-    AgentConfig,
-    CropConfig,
-    DocumentsConfig,
-    ImageConfig,
-    IndexConfig,
-    NanoConfig,
-    TeacherConfig,
-)
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.config import NanoConfig, TeacherConfig
 from visor_core.nano.model import build_model, build_processor, save_checkpoint
 from visor_core.nano.questions import make_questions
 from visor_core.nano.teacher import ScriptedTeacher
@@ -31,15 +23,6 @@ from visor_core.nano.world import write_world
 from visor_core.policies.base import Completion, Prompt, Sampling
 from visor_core.questions import Question
 
-AGENT = AgentConfig(
-    prompts="compact",
-    coordinates="grid10",
-    max_turns=9,
-    max_new_tokens=24,
-    verification_search=False,
-    image=ImageConfig(min_pixels=16384, max_pixels=16384, multiple=128, pixels_per_token=1024),
-    crop=CropConfig(pad_pixels=0, min_side=0.3, square=True),
-)
 # More mistakes than the default teacher makes: episodes of very different lengths.
 CLUMSY = TeacherConfig(wrong_page=0.3, loose_crop=0.3, wrong_label=0.3)
 
@@ -58,12 +41,7 @@ class Recording:
 def record(folder: Path, episodes: int) -> Recording:
     """Let the teacher play `episodes` questions on a small corpus made in `folder`."""
     world = write_world(folder / "pdf", "train", NanoConfig(train_corpora=2, companies=6, topics=6), seed=11)
-    corpus, documents = Corpus(folder / "corpus"), DocumentsConfig(dpi=36, workers=1, ocr="never")
-    register_documents(corpus, [folder / "pdf"], documents, partition_of=lambda path: path.parent.name)
-    render_pages(corpus, documents)
-    config = IndexConfig(embedders=("hash",))
-    build_index(corpus, config, load_embedders(config))
-    environment = Environment(PageIndex.open(folder / "corpus"), AGENT, config)
+    environment = Environment(nano_index(folder / "corpus", folder / "pdf"), AGENT, INDEX)
     recording = Recording(environment, make_questions(world, episodes, seed=11))
     run_reference(
         environment, _Recorder(ScriptedTeacher(world, CLUMSY, AGENT, seed=11), recording), recording.questions

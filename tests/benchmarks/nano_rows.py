@@ -9,19 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.nano_setting import AGENT, INDEX, nano_index
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.agent.trajectory import Trajectory
-from visor_core.config import (
-    AgentConfig,
-    CropConfig,
-    DocumentsConfig,
-    ImageConfig,
-    IndexConfig,
-    NanoConfig,
-    TeacherConfig,
-)
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.config import NanoConfig, TeacherConfig
+from visor_core.index import PageIndex
 from visor_core.nano.model import build_model, build_processor, save_checkpoint
 from visor_core.nano.questions import make_questions
 from visor_core.nano.teacher import ScriptedTeacher
@@ -31,17 +24,6 @@ from visor_core.questions import Question
 from visor_core.training.batching import WeightedRow
 from visor_core.training.rows import encode_turn
 
-AGENT = AgentConfig(
-    prompts="compact",
-    coordinates="grid10",
-    max_turns=9,
-    window=2,
-    max_new_tokens=24,
-    verification_search=False,
-    image=ImageConfig(min_pixels=16384, max_pixels=16384, multiple=128, pixels_per_token=1024),
-    crop=CropConfig(pad_pixels=0, min_side=0.3, square=True),
-)
-INDEX = IndexConfig(embedders=("hash",))
 MISTAKES = TeacherConfig(wrong_page=0.3, loose_crop=0.3, wrong_label=0.2)
 
 
@@ -70,13 +52,8 @@ def build(folder: Path, *, questions: int = 16) -> NanoSetting:
     if not (folder / "model").is_dir():
         save_checkpoint(build_model(build_processor().tokenizer, 0), build_processor(), folder / "model")
     world = write_world(folder / "pdf", "train", NanoConfig(train_corpora=1), seed=2)
-    if not (folder / "corpus").is_dir():
-        corpus, documents = Corpus(folder / "corpus"), DocumentsConfig(dpi=36, workers=1, ocr="never")
-        register_documents(corpus, [folder / "pdf"], documents, partition_of=lambda path: path.parent.name)
-        render_pages(corpus, documents)
-        build_index(corpus, INDEX, load_embedders(INDEX))
     asked = make_questions(world, questions, seed=5)
-    return NanoSetting(world, PageIndex.open(folder / "corpus"), folder / "model", asked)
+    return NanoSetting(world, nano_index(folder / "corpus", folder / "pdf"), folder / "model", asked)
 
 
 def rows_for(encoder: Encoder, trajectories: list[Trajectory]) -> list[WeightedRow]:

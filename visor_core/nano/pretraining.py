@@ -29,7 +29,7 @@ from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World
 from visor_core.policies.encoding import Encoder
 from visor_core.training.batching import collate
 from visor_core.training.forward import add_row_head, prepare
-from visor_core.training.rows import TurnRow
+from visor_core.training.rows import TurnRow, encode_reply
 
 WORDS = (*COMPANIES, *TOPICS, COVER, *LABELS, *"0123456789")
 """What an image token can spell."""
@@ -151,19 +151,7 @@ _KIND_SHARES = {"title": 0.15, "reading": 0.35, "legible": 0.25, "locate": 0.25}
 
 def lesson_row(lesson: Lesson, encoder: Encoder) -> TurnRow:
     """A lesson as a training row through the one processor path."""
-    encoded = encoder.encode(lesson.prompt)
-    tokenizer = encoder.tokenizer
-    reply = (*tokenizer(lesson.reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
-    return TurnRow(
-        rollout=0,
-        group=lesson.kind,
-        turn=1,
-        prompt_ids=encoded.input_ids,
-        completion_ids=tuple(int(i) for i in reply),
-        images=lesson.prompt.images,
-        old_logprobs=(),
-        mask=(True,) * len(reply),
-    )
+    return encode_reply(lesson.prompt, lesson.reply, encoder, group=lesson.kind)
 
 
 class _Trainer:

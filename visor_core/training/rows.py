@@ -15,7 +15,7 @@ from typing import Literal
 
 from visor_core.agent.trajectory import ActionKind, Trajectory, Turn
 from visor_core.errors import DataError
-from visor_core.policies.base import ImageRef
+from visor_core.policies.base import ImageRef, Prompt
 from visor_core.policies.encoding import Encoder
 from visor_core.scoring.crops import Region, gold_regions, matches
 from visor_core.training.rewards.answer import answer
@@ -88,20 +88,36 @@ def encode_turn(turn: Turn, encoder: Encoder, *, rollout: int = 0, group: str = 
 
     The reply ends with the tokenizer's end token; a forced prefix stays in the prompt.
     """
-    encoded = encoder.encode(turn.prompt)
     text = turn.completion.text.removeprefix(turn.prompt.forced_prefix)
+    return encode_reply(
+        turn.prompt, text, encoder, rollout=rollout, group=group, turn=turn.index, action=turn.action.kind
+    )
+
+
+def encode_reply(
+    prompt: Prompt,
+    reply: str,
+    encoder: Encoder,
+    *,
+    rollout: int = 0,
+    group: str = "",
+    turn: int = 1,
+    action: ActionKind = "invalid",
+) -> TurnRow:
+    """A prompt and the reply to be learned as one row; the end token is added to the reply."""
+    encoded = encoder.encode(prompt)
     tokenizer = encoder.tokenizer
-    reply = (*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
+    ids = (*tokenizer(reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
     return TurnRow(
         rollout=rollout,
         group=group,
-        turn=turn.index,
+        turn=turn,
         prompt_ids=encoded.input_ids,
-        completion_ids=tuple(int(token) for token in reply),
-        images=turn.prompt.images,
+        completion_ids=tuple(int(token) for token in ids),
+        images=prompt.images,
         old_logprobs=(),
-        mask=(True,) * len(reply),
-        action=turn.action.kind,
+        mask=(True,) * len(ids),
+        action=action,
     )
 
 

@@ -8,34 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.nano_setting import AGENT as COMPACT
+from tests.nano_setting import INDEX, nano_index
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.agent.trajectory import Trajectory
-from visor_core.config import (
-    AgentConfig,
-    CropConfig,
-    DocumentsConfig,
-    ImageConfig,
-    IndexConfig,
-    NanoConfig,
-    TeacherConfig,
-)
+from visor_core.config import AgentConfig, NanoConfig, TeacherConfig
 from visor_core.errors import ConfigError
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.index import PageIndex
 from visor_core.nano.questions import OPERATIONS, make_questions
 from visor_core.nano.teacher import ScriptedTeacher, parse_question
 from visor_core.nano.world import World, write_world
 from visor_core.scoring.facts import supported
 
-AGENT = AgentConfig(
-    prompts="compact",
-    coordinates="grid10",
-    max_turns=10,
-    max_new_tokens=32,
-    verification_search=False,
-    image=ImageConfig(min_pixels=16384, max_pixels=16384, multiple=128, pixels_per_token=1024),
-    crop=CropConfig(pad_pixels=0, min_side=0.3, square=True),
-)
+AGENT = COMPACT.model_copy(update={"max_turns": 10, "max_new_tokens": 32})
 PERFECT = TeacherConfig(wrong_page=0, loose_crop=0, wrong_label=0)
 
 
@@ -50,7 +36,7 @@ class Setting:
         """Episodes of a teacher over all kinds of questions."""
         questions = make_questions(self.world, number, seed=5, operations=OPERATIONS)
         return run_reference(
-            Environment(self.index, AGENT, IndexConfig(embedders=("hash",))),
+            Environment(self.index, AGENT, INDEX),
             ScriptedTeacher(self.world, config, AGENT, seed=1),
             questions,
         )
@@ -61,12 +47,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     """One small corpus, registered and indexed for real."""
     folder = tmp_path_factory.mktemp("teacher")
     world = write_world(folder / "pdf", "train", NanoConfig(train_corpora=1, companies=4, topics=3), seed=2)
-    corpus, documents = Corpus(folder / "corpus"), DocumentsConfig(dpi=36, workers=1, ocr="never")
-    register_documents(corpus, [folder / "pdf"], documents, partition_of=lambda path: path.parent.name)
-    render_pages(corpus, documents)
-    config = IndexConfig(embedders=("hash",))
-    build_index(corpus, config, load_embedders(config))
-    return Setting(world, PageIndex.open(folder / "corpus"))
+    return Setting(world, nano_index(folder / "corpus", folder / "pdf"))
 
 
 def _verdicts(episodes: Sequence[Trajectory]) -> list[tuple[str, str]]:
