@@ -1,8 +1,9 @@
 """The throughput engine: vLLM in this process, its step loop in a thread of its own, requests as coroutines.
 
 Continuous batching, prefix caching and weight updates in place; log-probabilities are those of the sampling
-distribution, as in policies/transformers.py. Draws are seeded by request, but batching changes rounding, so no identity
-between runs is claimed. Left out: vLLM's own HTTP server (policies/openai_compatible.py speaks to it).
+distribution, as in policies/transformers.py. On a GPU draws are seeded by request, on CPU by engine: there vLLM 0.32
+cannot rewind a request's generator after a part of its prompt and stops. Batching changes rounding anyway, so no
+identity between runs is claimed. Left out: vLLM's own HTTP server (policies/openai_compatible.py speaks to it).
 """
 
 from __future__ import annotations
@@ -103,12 +104,14 @@ class VLLMPolicy:
         block_size: int = 32,
         prefix_caching: bool = True,
         max_images: int = 16,
+        seed: int = 0,
         **engine_options: Any,
     ) -> None:
         for variable, value in _ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         from transformers import AutoConfig, AutoProcessor
         from vllm import EngineArgs
+        from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine
 
         from visor_core.policies.encoding import Encoder
@@ -134,7 +137,7 @@ class VLLMPolicy:
                 "trust_remote_code": False,
                 "load_format": "safetensors",
                 "disable_log_stats": True,
-                "seed": 0,
+                "seed": seed,
             }
             with _process_state_kept():
                 self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))
@@ -145,6 +148,7 @@ class VLLMPolicy:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting: dict[str, concurrent.futures.Future[Any]] = {}
         self._numbers = itertools.count()
+        self._seeded_requests = not current_platform.is_cpu()
         self.statistics = EngineStatistics()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
@@ -237,7 +241,7 @@ class VLLMPolicy:
             return SamplingParams(
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
-                seed=derive_seed(sampling.key) if sampling.temperature > 0 else None,
+                seed=derive_seed(sampling.key) if self._seeded_requests and sampling.temperature > 0 else None,
                 logprobs=0,
                 ignore_eos=True,
                 stop_token_ids=list(self.ends),

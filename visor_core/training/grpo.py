@@ -13,6 +13,7 @@ from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import GRPOConfig
 from visor_core.policies.base import ImageLoader
+from visor_core.policies.sampling import derive_seed
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, save_final
@@ -171,7 +172,9 @@ class VLLMRollouts:
         self.seed = seed
         self.folder = Path(trainer.args.output_dir) / f"rollout-weights-{trainer.accelerator.process_index}"
         self._write()
-        self.policy: Any = VLLMPolicy(self.folder, images, dtype=dtype)
+        # The step enters, so that a resumed run does not draw its first steps' noise again.
+        draws = derive_seed((seed, trainer.state.global_step)) % 2**31
+        self.policy: Any = VLLMPolicy(self.folder, images, dtype=dtype, seed=draws)
         self._loaded = -1
 
     def _write(self) -> None:
