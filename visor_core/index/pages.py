@@ -91,6 +91,7 @@ def render_key(config: DocumentsConfig, ocr_mode: str) -> str:
         config.jpeg_quality if config.image_format == "jpeg" else 0,
         config.max_page_pixels,
         ocr_mode,
+        ocr.version() if ocr_mode != "never" else "",
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
