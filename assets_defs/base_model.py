@@ -5,6 +5,7 @@ For `nano` it is trained from nothing on the perception of training pages; other
 
 import dagster as dg
 
+from assets_defs.nano_corpus import WORLD_CODE
 from assets_defs.pictures import curve
 from assets_defs.progress import read_metrics
 from assets_defs.stage import Node, Stage
@@ -16,7 +17,8 @@ STAGE = Stage(
     code=(
         "assets_defs.base_model",
         "pipelines.workers.base_model",
-        "visor_core.nano.world",
+        *WORLD_CODE,
+        "visor_core.nano.questions",
         "visor_core.nano.views",
         "visor_core.nano.model",
         "visor_core.nano.pretraining",

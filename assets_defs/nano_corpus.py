@@ -9,9 +9,10 @@ from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
 from visor_core.questions import write_questions
 
+WORLD_CODE = tuple(f"visor_core.nano.{name}" for name in ("drawing", "panels", "rich_pages", "world"))
 STAGE = Stage(
     name="nano_corpus",
-    code=("assets_defs.nano_corpus", "visor_core.nano.world", "visor_core.nano.questions", "visor_core.questions"),
+    code=("assets_defs.nano_corpus", *WORLD_CODE, "visor_core.nano.questions", "visor_core.questions"),
     settings=lambda profile, partition: {"world": _world_settings(profile.nano)},
     applies=lambda profile: profile.nano is not None,
 )
@@ -37,7 +38,7 @@ def nano_of(work: Work) -> NanoConfig:
 @dg.asset(code_version=STAGE.version, group_name="nano", kinds={"pdf"})
 def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
     """Synthetic company reports and the questions about them."""
-    from visor_core.nano.questions import make_questions
+    from visor_core.nano.questions import ask_world
     from visor_core.nano.world import write_world
 
     work = workspace.begin(STAGE, context)
@@ -47,7 +48,7 @@ def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
         counts = {"train": nano.train_questions, "development": nano.development_questions}
         figures = {}
         for split, world in worlds.items():
-            questions = make_questions(world, counts[split], seed=seed)
+            questions = ask_world(world, counts[split], nano, seed)
             write_questions(work.folder / f"{split}.parquet", questions)
             figures |= {
                 f"{split}_documents": len(world.files),

@@ -32,15 +32,17 @@ def nano(
     profile = resolve_profile("nano", settings)
     if profile.nano is None:
         raise ConfigError("the profile nano has no section `nano`")
-    from visor_core.nano.questions import make_questions
+    from visor_core.nano.questions import ask_world
     from visor_core.nano.world import write_world
     from visor_core.questions import write_questions
 
-    folder = output or home_of(context).root / "nano" / f"seed-{seed}"
+    nano = profile.nano.model_copy(update={"train_corpora": corpora})
+    tier = "" if nano.tier == "core" else f"{nano.tier}-"
+    folder = output or home_of(context).root / "nano" / f"{tier}seed-{seed}"
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output {folder} is a file, not a folder")
-    world = write_world(folder, "train", profile.nano.model_copy(update={"train_corpora": corpora}), seed)
-    asked = make_questions(world, questions, seed=seed)
+    world = write_world(folder, "train", nano, seed)
+    asked = ask_world(world, questions, nano, seed)
     write_questions(folder / "questions.parquet", asked)
     console.print(
         f"{len(world.files)} documents with {len(world.pages)} pages and {len(asked)} questions in {folder}",

@@ -28,6 +28,14 @@ def test_questions_come_with_their_pages(visor: Visor, tmp_path: Path) -> None:
     assert all(question.gold_pages and question.gold_facts for question in questions)
 
 
+def test_the_rich_tier_is_a_setting(visor: Visor, tmp_path: Path) -> None:
+    outcome = visor("nano", *SMALL, "--set", "nano.tier=rich", "--questions", "40")
+    assert outcome.code == 0
+    questions = read_questions(tmp_path / "home" / "nano" / "rich-seed-0" / "questions.parquet")
+    assert {question.hops for question in questions} == {1, 2, 3}
+    assert not all(question.answerable for question in questions)
+
+
 def test_impossible_worlds_are_refused(visor: Visor, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     assert visor("nano", "--output", str(tmp_path / "file")).code == 2

@@ -6,6 +6,7 @@ replays to identical contexts. `visor_core.trajectories.store` writes these to d
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -136,3 +137,18 @@ class Trajectory:
         """Entries that no later entry supersedes and that were not rejected."""
         superseded = {e.supersedes for e in self.evidence if e.supersedes is not None}
         return tuple(e for e in self.evidence if e.index not in superseded and e.kind != "rejected")
+
+    @property
+    def readings(self) -> tuple[EvidenceEntry, ...]:
+        """What the episode says it read: the standing evidence, or, under a strategy that keeps none, every thought
+        that follows a page or crop, as an entry on that page. So all strategies answer for the same facts."""
+        keeps = json.loads(self.config or "{}").get("evidence", {}).get("enabled", True)
+        if keeps:
+            return self.standing_evidence
+        stated: list[EvidenceEntry] = []
+        for before, turn in zip(self.turns, self.turns[1:], strict=False):
+            if before.observation.kind in ("page", "crop") and turn.action.thought:
+                image = before.observation.images[-1]
+                kind: EntryKind = "post" if before.observation.kind == "crop" else "pre"
+                stated.append(EvidenceEntry(len(stated) + 1, image.page_id, "", 0, turn.action.thought, kind))
+        return tuple(stated)

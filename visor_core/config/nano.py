@@ -30,6 +30,8 @@ class NanoConfig(Section):
     """Test questions of the final study."""
     tier: Literal["core", "rich"] = "core"
     """`core` carries the targets; `rich` adds tables, charts, three-hop and unanswerable questions."""
+    operations: tuple[Literal["higher", "sum", "difference"], ...] = Field(default=("higher",), min_length=1)
+    """What two-hop questions of the core tier ask about their two values; the rich tier asks all three."""
     damaged_titles: float = Field(default=0.3, ge=0, le=1)
     """Share of pages whose title lost its topic word in the text layer."""
     vision_steps: int = Field(default=250, ge=1)

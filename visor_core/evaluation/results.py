@@ -17,7 +17,7 @@ import polars as pl
 from visor_core.agent.trajectory import Trajectory
 from visor_core.errors import DataError
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
-from visor_core.scoring.answers import answer_score
+from visor_core.scoring.answers import answer_score, says_missing
 from visor_core.scoring.citations import citation_recall
 from visor_core.scoring.facts import recorded_facts
 from visor_core.scoring.ledger import compactness, coverage
@@ -61,6 +61,11 @@ class EpisodeResult:
     def shortcut(self) -> bool:
         """A right answer without complete evidence."""
         return self.right and not self.supported
+
+    @property
+    def refused(self) -> bool:
+        """An answer that says the information is not there: right where it is not, wrong where it is."""
+        return says_missing(self.answer)
 
 
 def score_episode(trajectory: Trajectory) -> EpisodeResult:
@@ -136,6 +141,16 @@ class BenchmarkResult:
         """Share of all episodes that are right without complete evidence."""
         return self.share(lambda row: row.shortcut)
 
+    @property
+    def refusals(self) -> Interval:
+        """Share of the questions without an answer that were refused; NaN if there are none."""
+        return self.share(lambda row: row.refused, [row for row in self.episodes if not row.answerable])
+
+    @property
+    def false_refusals(self) -> Interval:
+        """Share of the answerable questions that were refused."""
+        return self.share(lambda row: row.refused, [row for row in self.episodes if row.answerable])
+
     def by_hops(self) -> dict[int, dict[str, Interval]]:
         """Accuracy and supported success by the number of pages a question needs."""
         strata: dict[int, dict[str, Interval]] = {}
@@ -176,6 +191,9 @@ class BenchmarkResult:
             "episodes": float(len(self.episodes)),
             "cost": sum(row.cost for row in self.episodes),
         }
+        if any(not row.answerable for row in self.episodes):
+            figures["refusals"] = self.refusals.estimate
+            figures["false_refusals"] = self.false_refusals.estimate
         for hops, stratum in self.by_hops().items():
             figures |= {f"{name}_hops_{hops}": interval.estimate for name, interval in stratum.items()}
         return figures

@@ -24,8 +24,9 @@ from transformers import (
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from visor_core.agent.prompts import COMPACT_VOCABULARY
-from visor_core.nano.questions import OPERATIONS
-from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS
+from visor_core.nano.panels import COLUMNS, LABELS
+from visor_core.nano.questions import OPERATIONS, REFUSAL, THEN
+from visor_core.nano.world import COMPANIES, COVER, TOPICS
 
 IMAGE_SIDE = 128
 IMAGE_TOKENS = 16
@@ -46,17 +47,19 @@ CHAT_TEMPLATE = (
 )
 
 
-def vocabulary() -> tuple[str, ...]:
-    """Words that are one token: the protocol's, the world's, and those that perception is taught with."""
+def vocabulary(tier: str = "core") -> tuple[str, ...]:
+    """Words that are one token: the protocol's, the tier's world's, and those that perception is taught with."""
     words = [*COMPACT_VOCABULARY, *COMPANIES, *TOPICS, COVER, *LABELS, *OPERATIONS, *string.digits]
+    if tier == "rich":
+        words += [*COLUMNS, THEN, REFUSAL]
     return tuple(dict.fromkeys(words))
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(tier: str = "core") -> PreTrainedTokenizerFast:
     """Whole words (with and without a leading space) over a byte fallback, as one Unigram model."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = [PAD, BOS, EOS, *_IMAGE_SPECIAL, *_ROLES]
-    whole = [form for word in vocabulary() for form in (f"Ġ{word}", word) if len(form) > 1]
+    whole = [form for word in vocabulary(tier) for form in (f"Ġ{word}", word) if len(form) > 1]
     # A word's own piece must beat the sum of its bytes.
     pieces = [(piece, -20.0) for piece in alphabet] + [(piece, -1.0) for piece in dict.fromkeys(whole)]
     entries = [(token, 0.0) for token in special] + pieces
@@ -80,7 +83,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor() -> Any:
+def build_processor(tier: str = "core") -> Any:
     """Pictures at 128×128 pixels, sixteen tokens each; the chat template inside."""
     pictures = Idefics3ImageProcessorPil(
         do_image_splitting=False,
@@ -90,7 +93,7 @@ def build_processor() -> Any:
         image_mean=[0.45, 0.45, 0.45],
         image_std=[0.35, 0.35, 0.35],
     )
-    return Idefics3Processor(pictures, build_tokenizer(), image_seq_len=IMAGE_TOKENS, chat_template=CHAT_TEMPLATE)
+    return Idefics3Processor(pictures, build_tokenizer(tier), image_seq_len=IMAGE_TOKENS, chat_template=CHAT_TEMPLATE)
 
 
 def build_model(tokenizer: Any, seed: int) -> Any:

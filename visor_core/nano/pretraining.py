@@ -3,7 +3,7 @@
 1. *Vision*: vision tower and projector learn to spell, in every image token, the words it covers, against the language
    model's own embedding; a language-model loss alone does not get a fresh tower to read.
 2. *Alignment*: projector, language model and tower learn to answer short questions about a picture (title, reading,
-   locating a label) in the chat format of the agent.
+   locating a label; reckoning with recorded values where questions ask for it) in the chat format of the agent.
 
 Both run on the run-time renderer and processor. Seeded; continues after a kill from the last saved state.
 """
@@ -24,15 +24,19 @@ from torch import Tensor, nn
 
 from visor_core.config import NanoConfig
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
-from visor_core.nano.views import Lesson, View, lessons, load_picture, page_renderer, views
-from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World
+from visor_core.nano.panels import COLUMNS, LABELS
+from visor_core.nano.questions import OPERATIONS
+from visor_core.nano.views import Lesson, View, lessons, load_picture, page_renderer, reckoning_lessons, views
+from visor_core.nano.world import COMPANIES, COVER, TOPICS, World
 from visor_core.policies.encoding import Encoder
 from visor_core.training.batching import collate
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.rows import TurnRow, encode_reply
 
 WORDS = (*COMPANIES, *TOPICS, COVER, *LABELS, *"0123456789")
-"""What an image token can spell."""
+"""What an image token can spell; in the rich tier also the headings of a table's columns."""
+RECKONING_LESSONS = 20_000
+"""Lessons in reckoning, drawn over; there are about 8,000 pairs of values an operation."""
 _STATE = "training_state.pt"
 _SAVE_STEPS = 100
 
@@ -66,12 +70,17 @@ class WordSpotter(nn.Module):
         return loss, 2 * right / max(1.0, float(found.sum() + targets.sum()))
 
 
-def spelled(view: View) -> Tensor:
+def words_of(tier: str) -> tuple[str, ...]:
+    """What an image token can spell in a tier."""
+    return (*WORDS, *COLUMNS) if tier == "rich" else WORDS
+
+
+def spelled(view: View, words: Sequence[str] = WORDS) -> Tensor:
     """(16, words): which words have their centre in which image token."""
-    targets = torch.zeros(IMAGE_TOKENS, len(WORDS))
+    targets = torch.zeros(IMAGE_TOKENS, len(words))
     side = int(IMAGE_TOKENS**0.5)
     for mark in view.marks:
-        targets[int(mark.y * side) * side + int(mark.x * side), WORDS.index(mark.word)] = 1.0
+        targets[int(mark.y * side) * side + int(mark.x * side), words.index(mark.word)] = 1.0
     return targets
 
 
@@ -87,9 +96,10 @@ def train_base_model(
         Smoothed loss and accuracy at the end of both stages.
     """
     torch.manual_seed(seed)
-    processor = build_processor()
+    processor = build_processor(config.tier)
     model = build_model(processor.tokenizer, seed)
-    spotter = WordSpotter(processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in WORDS]))
+    words = words_of(config.tier)
+    spotter = WordSpotter(processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in words]))
     encoder = Encoder(processor, partial(load_picture, page_renderer(world)), cache_images=100_000)  # type: ignore[arg-type]
     every = views(world.pages, seed)
     trainer = _Trainer(output, model, spotter, config, seed, on_step or (lambda figures: None))
@@ -97,6 +107,9 @@ def train_base_model(
     trainer.run(1, config.vision_steps, _vision_step(model, spotter, encoder, every, config, seed))
     add_row_head(model, temperature=1.0, forbidden=())
     taught = [lesson for view in every for lesson in lessons(view)]
+    operations = OPERATIONS if config.tier == "rich" else config.operations
+    if set(operations) != {"higher"}:  # comparing is learned in SFT; reckoning takes more examples than it has
+        taught += reckoning_lessons(operations, RECKONING_LESSONS, seed)
     trainer.run(2, config.alignment_steps, _alignment_step(model, encoder, taught, config, seed))
     del model.forward
     save_checkpoint(model.eval(), processor, output)
@@ -110,7 +123,7 @@ Step = Callable[[int], tuple[Tensor, float]]
 def _vision_step(
     model: Any, spotter: WordSpotter, encoder: Encoder, every: Sequence[View], config: NanoConfig, seed: int
 ) -> Step:
-    targets = [spelled(view) for view in every]
+    targets = [spelled(view, words_of(config.tier)) for view in every]
 
     def step(number: int) -> tuple[Tensor, float]:
         size = min(config.batch_size, len(every))
@@ -146,7 +159,9 @@ def _alignment_step(model: Any, encoder: Encoder, taught: Sequence[Lesson], conf
     return step
 
 
-_KIND_SHARES = {"title": 0.15, "reading": 0.35, "legible": 0.25, "locate": 0.25}
+_KIND_SHARES = {
+    "title": 0.15, "reading": 0.35, "legible": 0.25, "locate": 0.25, "absent": 0.1, "reckoning": 0.5,
+}  # fmt: skip
 
 
 def lesson_row(lesson: Lesson, encoder: Encoder) -> TurnRow:

@@ -2,7 +2,8 @@
 
 A view is an `ImageRef`, drawn by the same renderer and read by the same processor as at run time. Its marks say which
 word, label or digit stands where in the picture; its lessons are short questions with known answers (title, reading of
-a crop, reading of a legible panel, where a label is).
+a crop, reading of a legible panel, where a label is; in the rich tier, that a label is not there). Where answers are
+sums or differences, lessons without a picture teach to reckon from the ledger.
 """
 
 from __future__ import annotations
@@ -18,18 +19,14 @@ from visor_core.documents.crops import CropRenderer
 from visor_core.geometry import FULL_PAGE, Box
 from visor_core.index.records import split_page_id
 from visor_core.nano.model import IMAGE_SIDE
-from visor_core.nano.world import (
-    CROP_CELLS,
-    GRID,
-    PAGE_POINTS,
-    World,
-    WorldPage,
-    title_centres,
-    value_centres,
-)
+from visor_core.nano.panels import GRID, LABELS, PAGE_POINTS, Panel
+from visor_core.nano.questions import REFUSAL, combine
+from visor_core.nano.rich_pages import CHARTED
+from visor_core.nano.world import COMPANIES, CROP_CELLS, TOPICS, World, WorldPage, title_centres, value_centres
 from visor_core.policies.base import ImageRef, Message, Prompt
 
 Head = Literal["company", "topic", "label", "tens", "ones"]
+Kind = Literal["title", "reading", "legible", "locate", "absent", "reckoning"]
 LEGIBLE_PIXELS = 11.0
 """A font size below this many pixels of the shown picture counts as illegible."""
 
@@ -59,7 +56,7 @@ class Lesson:
 
     prompt: Prompt
     reply: str
-    kind: Literal["title", "reading", "legible", "locate"]
+    kind: Kind
 
 
 def page_renderer(world: World) -> CropRenderer:
@@ -113,16 +110,47 @@ def lessons(view: View) -> list[Lesson]:
             else:
                 box = ",".join(str(round(v * GRID)) for v in panel.target.as_tuple())
                 made.append(lesson_of(view, "page", f"crop {panel.label}", f"<bbox>[{box}]</bbox>", "locate"))
+        made += [lesson_of(view, "page", f"crop {label}", f"{label} {REFUSAL}", "absent") for label in _absent(page)]
         return made
     for panel in page.panels:
         if panel.target == view.ref.box:
-            made.append(lesson_of(view, "crop", "read", f"{panel.label} {panel.value}", "reading"))
+            made.append(lesson_of(view, "crop", _reading_of(page, panel), f"{panel.label} {panel.value}", "reading"))
     return made
 
 
-def lesson_of(
-    view: View, name: str, ask: str, reply: str, kind: Literal["title", "reading", "legible", "locate"]
-) -> Lesson:
+def _reading_of(page: WorldPage, panel: Panel) -> str:
+    """What a crop is asked: the crop of a table or chart shows several values."""
+    return f"read {panel.label}" if page.layout in CHARTED else "read"
+
+
+def _absent(page: WorldPage) -> list[str]:
+    """Labels that a page of the rich tier could have and has not; one of a table's rows stands for both columns."""
+    if page.tier != "rich" or not page.panels:
+        return []
+    column = page.panels[0].label.partition(" ")[2]
+    names = {panel.label.split()[0] for panel in page.panels}
+    return [f"{label} {column}".strip() for label in LABELS if label not in names]
+
+
+def reckoning_lessons(operations: Sequence[str], number: int, seed: int) -> list[Lesson]:
+    """Two recorded values and a question that puts them together, as an agent's context shows them; no picture."""
+    rng = random.Random(f"reckoning/{seed}")
+    made = []
+    for _ in range(number):
+        (first, second), topic, label = rng.sample(COMPANIES, 2), rng.choice(TOPICS), rng.choice(LABELS)
+        values = rng.sample(range(10, 100), 2)
+        operation = rng.choice(list(operations))
+        lines = [
+            f"{i} {name} {topic} {label} {v}"
+            for i, (name, v) in enumerate(zip((first, second), values, strict=True), 1)
+        ]
+        question = f"question {operation} {first} , {second} {topic} {label}"
+        prompt = Prompt((Message("user", ("\n".join(["evidence", *lines]), question)),))
+        made.append(Lesson(prompt, f" {combine(operation, values)}", "reckoning"))
+    return made
+
+
+def lesson_of(view: View, name: str, ask: str, reply: str, kind: Kind) -> Lesson:
     """One lesson in the form of an agent's context: an empty ledger, the picture, the question last."""
     prompt = Prompt((Message("user", ("evidence", name, view.ref, f"question {ask}")),))
     return Lesson(prompt, reply if reply.startswith("<") else f" {reply}", kind)

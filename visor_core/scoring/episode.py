@@ -67,3 +67,6 @@ class Episode(Protocol):
 
     @property
     def standing_evidence(self) -> Sequence[Entry]: ...
+
+    @property
+    def readings(self) -> Sequence[Entry]: ...

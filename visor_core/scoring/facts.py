@@ -64,11 +64,14 @@ def is_recorded(fact: Fact, evidence: Sequence[Entry]) -> bool:
 
 
 def recorded_facts(episode: Episode) -> float:
-    """Share of the question's gold facts that stand in the ledger; 1 when the question has none."""
+    """Share of the question's gold facts that were read; 1 when the question has none.
+
+    Read means: standing in the ledger, or, under a strategy without one, stated at the sight of their page.
+    """
     facts = episode.question.gold_facts
     if not facts:
         return 1.0
-    evidence = episode.standing_evidence
+    evidence = episode.readings
     return sum(is_recorded(fact, evidence) for fact in facts) / len(facts)
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from visor_core.config import NanoConfig
 from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, train_base_model
 from visor_core.nano.probes import probe_reading
-from visor_core.nano.views import lessons, view_of, views
+from visor_core.nano.views import lessons, reckoning_lessons, view_of, views
 from visor_core.nano.world import World, write_world
 
 SHORT = NanoConfig(
@@ -57,6 +57,21 @@ def test_every_page_teaches_its_title_and_its_panels(world: World) -> None:
     page = next(p for p in world.pages if p.panels and not p.legible)
     replies = [lesson.reply for lesson in lessons(view_of(page, page.panels[0].target))]
     assert replies == [f" {page.panels[0].label} {page.panels[0].value}"]
+
+
+def test_reckoning_is_taught_from_the_ledger_where_questions_ask_for_it(world: World, tmp_path: Path) -> None:
+    for lesson in reckoning_lessons(("sum", "difference"), 50, 0):
+        ledger, question = (str(part) for part in lesson.prompt.messages[0].content)
+        first, second = (int(line.split()[-1]) for line in ledger.splitlines()[1:])
+        operation = question.split()[1]
+        assert int(lesson.reply) == {"sum": first + second, "difference": abs(first - second)}[operation]
+        assert {line.split()[1] for line in ledger.splitlines()[1:]} <= set(question.split())
+    sums = SHORT.model_copy(update={"operations": ("higher", "sum"), "vision_steps": 1, "alignment_steps": 2})
+    plain, reckoning = (
+        train_base_model(world, tmp_path / "a", SHORT, 0),
+        train_base_model(world, tmp_path / "b", sums, 0),
+    )
+    assert plain["alignment_loss"] != reckoning["alignment_loss"]
 
 
 def test_a_killed_run_ends_where_a_whole_one_does(world: World, tmp_path: Path) -> None:

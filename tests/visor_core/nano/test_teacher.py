@@ -65,6 +65,8 @@ def test_without_mistakes_every_question_is_answered_with_its_evidence(setting: 
     assert sum(supported(e) for e in episodes) / len(episodes) >= 0.98
     assert all(e.well_formed for e in episodes)
     assert {e.question.hops for e in episodes} == {1, 2}
+    kinds = {e.question.question.split()[0] for e in episodes if e.question.hops == 2}
+    assert kinds == set(OPERATIONS)
 
 
 def test_mistakes_are_rejected_and_corrected(setting: Setting) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pymupdf
 import pytest
+from pydantic import ValidationError
 
 from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
 from visor_core.nano.held_out import log_reading, readings
-from visor_core.nano.questions import OPERATIONS, make_questions
+from visor_core.nano.questions import OPERATIONS, ask_world, make_questions
 from visor_core.nano.views import LEGIBLE_PIXELS, view_of
 from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World, write_world
 
@@ -142,6 +143,15 @@ def test_questions_carry_gold_pages_boxes_and_facts(world: World) -> None:
         }.get(operation, values[0])
         assert question.answers == (str(expected),)
         assert question.gold_pages == tuple(f.page_id for f in question.gold_facts)
+
+
+def test_the_configuration_names_the_operations(world: World) -> None:
+    default = {q.question.split()[0] for q in ask_world(world, 30, SMALL, 0) if q.hops == 2}
+    assert default == {"higher"}
+    asked = ask_world(world, 30, SMALL.model_copy(update={"operations": ("sum", "difference")}), 0)
+    assert {q.question.split()[0] for q in asked if q.hops == 2} == {"sum", "difference"}
+    with pytest.raises(ValidationError, match="'higher', 'sum' or 'difference'"):
+        NanoConfig(operations=("product",))  # type: ignore[arg-type]
 
 
 def test_the_share_of_two_hop_questions_is_exact(world: World) -> None:

@@ -6,12 +6,13 @@ With a = answer, h = honesty, s = search economy, cov/cmp = ledger coverage and 
     score        cov + 0.2·[cov=1]·cmp + [cov=1]·a − [cov<1]                 SCoRE (arXiv 2609.15800)
     unidoc       0.1 + 0.1·NDCG + 0.1·selection + 0.1·crop + 0.6·a           UniDoc-RL (arXiv 2604.14967)
     vrag         0.7·a + 0.2·NDCG + 0.1                                      VRAG-RL (arXiv 2505.22019)
-    nano         a·(0.4 + 0.6·f) + 0.2·f                                     the nano world's prototype
+    nano         a·(0.4 + 0.6·f) + 0.2·f + 0·h·[a=0]                         the nano world's prototype
     answer_only  a                                                           the control
 
 Two corrections to the published forms: a malformed rollout gets the *minimum of the preset's range* (with `1[format]·r`
 it would beat a well-formed one with a negative reward), and the search factor multiplies non-negative sums only.
-`perception` and `citation` have weight 0 in every preset and are added by `grpo.reward_weights`.
+`perception` and `citation` have weight 0 in every preset and are added by `grpo.reward_weights`; so is the honesty of
+`nano`, where some questions have no answer (the rich tier).
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def _vrag(c: Components, w: Weights) -> float:
 
 def _nano(c: Components, w: Weights) -> float:
     gated = c["answer"] * (w["answer"] + w["supported"] * c["evidence_facts"])
-    return gated + w["evidence_facts"] * c["evidence_facts"]
+    honest = w["honesty"] * c["honesty"] if c["answer"] == 0.0 else 0.0
+    return gated + w["evidence_facts"] * c["evidence_facts"] + honest
 
 
 def _answer_only(c: Components, w: Weights) -> float:
@@ -112,7 +114,7 @@ PRESETS: Mapping[str, Preset] = {
         ),
         Preset("unidoc", _unidoc, {"format": 0.1, "candidate_ndcg": 0.1, "selection": 0.1, "crop": 0.1, "answer": 0.6}),
         Preset("vrag", _vrag, {"answer": 0.7, "shown_ndcg": 0.2, "format": 0.1}),
-        Preset("nano", _nano, {"answer": 0.4, "supported": 0.6, "evidence_facts": 0.2}),
+        Preset("nano", _nano, {"answer": 0.4, "supported": 0.6, "evidence_facts": 0.2, "honesty": 0.0}),
         Preset("answer_only", _answer_only, {"answer": 1.0}),
     )
 }
