@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
 from pathlib import Path
 
 import typer
 
 from pipelines.cli.session import console, errors, home_of, resolve_profile
+from pipelines.commit import commit
+from pipelines.instance import prepare_process
 from visor_core.errors import ConfigError
 
 nano_app = typer.Typer(help="The embedded default's synthetic documents.", invoke_without_command=True)
@@ -57,20 +61,35 @@ def nano(
 def study(
     context: typer.Context,
     final: bool = typer.Option(False, "--final", help="Report on the test range; every reading of it is logged."),
-    seeds: int = typer.Option(3, "--seeds", min=1, max=20, help="Seeds, each with a world and a training of its own."),
+    rivals: bool = typer.Option(False, "--rivals", help="Compare the strategies of study.rivals instead."),
+    longer: bool = typer.Option(False, "--long", help="Larger budgets, then the rich tier: about an hour a seed."),
+    calibrate: bool = typer.Option(False, "--calibrate", help="Time the strategies; write their steps of equal time."),
+    seeds: int | None = typer.Option(
+        None,
+        "--seeds",
+        min=1,
+        max=20,
+        help="Seeds, each with a world and a training of its own.",
+        show_default="3; 1 with --long",
+    ),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
     """Train base model, SFT and GRPO for several seeds and print the table; goes on where it was stopped."""
+    if rivals + longer + calibrate > 1:
+        raise ConfigError("choose one of --rivals, --long and --calibrate")
     profile = resolve_profile("nano", settings)
-    from visor_core.nano.study import run_study
+    prepare_process()
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar a checkpoint would bury the progress lines
+    from visor_core.nano.study import StudyRun, run_calibration, run_long, run_rivals, run_study
 
-    folder = home_of(context).root / "study"
-    table = run_study(
-        profile,
-        folder,
-        range(seeds),
+    run = StudyRun(
+        profile=profile,
+        folder=home_of(context).root / "study",
+        seeds=range(seeds or (1 if longer else 3)),
         final=final,
-        progress=lambda line: errors.print(line, markup=False, soft_wrap=True),
+        commit=commit(),
+        progress=lambda line: errors.print(f"{datetime.now():%H:%M:%S} {line}", markup=False, soft_wrap=True),
     )
-    print(table)
-    console.print(f"kept under {folder}", soft_wrap=True)
+    chosen = run_calibration if calibrate else run_rivals if rivals else run_long if longer else run_study
+    print(chosen(run))
+    console.print(f"kept under {run.folder}", soft_wrap=True)

@@ -8,8 +8,8 @@ from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, Ima
 from visor_core.config.base import SecretReference, Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.home import Home
-from visor_core.config.nano import NanoConfig
-from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, load_profile
+from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
+from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
 from visor_core.config.training import (
     EvaluationConfig,
     GRPOConfig,
@@ -34,10 +34,13 @@ __all__ = [
     "NanoConfig",
     "OptimizerConfig",
     "Profile",
+    "RivalBudget",
     "SFTConfig",
     "SecretReference",
     "Section",
+    "StudyConfig",
     "TeacherConfig",
     "apply_overrides",
+    "derived",
     "load_profile",
 ]

@@ -1,8 +1,8 @@
-"""Section of the embedded default: its world, its model, its training budgets."""
+"""Sections of the embedded default: its world, its model, its training budgets, and its study."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -44,3 +44,31 @@ class NanoConfig(Section):
     """Peak learning rate of pretraining."""
     retriever_steps: int = Field(default=60, ge=1)
     """Contrastive steps of the late-interaction retriever."""
+
+
+class RivalBudget(Section):
+    """Training steps of one strategy in the comparison."""
+
+    sft_steps: int = Field(ge=1)
+    """SFT steps."""
+    grpo_steps: int = Field(ge=1)
+    """GRPO steps."""
+
+
+class StudyConfig(Section):
+    """`visor nano study`: the comparison of strategies and the longer study."""
+
+    rivals: tuple[str, ...] = (
+        "visor", "full", "vrag", "react", "full-equal", "vrag-equal", "react-equal", "react-page",
+    )  # fmt: skip
+    """Strategies compared by `--rivals`, `visor` first; see `visor_core.nano.rivals`."""
+    sft_steps: int | None = Field(default=None, ge=1)
+    """SFT steps of `visor` in the comparison, from which the others' are calibrated; none means `sft.steps`."""
+    grpo_steps: int | None = Field(default=None, ge=1)
+    """GRPO steps of `visor` in the comparison; none means `grpo.steps`."""
+    budgets: dict[str, RivalBudget] = Field(default_factory=dict)
+    """Steps of equal time by strategy, as `--calibrate` measured them; empty means those kept in the study's folder."""
+    long: dict[str, Any] = Field(default_factory=dict)
+    """Settings by dotted key that make the longer study of the core tier."""
+    rich: dict[str, Any] = Field(default_factory=dict)
+    """Settings by dotted key that make the study of the rich tier."""

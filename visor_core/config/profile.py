@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from visor_core.config.agent import AgentConfig
 from visor_core.config.base import Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
-from visor_core.config.nano import NanoConfig
+from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
 from visor_core.errors import ConfigError
 
@@ -55,6 +55,8 @@ class Profile(Section):
     """Reinforcement learning."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Benchmarks."""
+    study: StudyConfig = StudyConfig()
+    """The embedded default's study."""
 
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""
@@ -78,6 +80,15 @@ def load_profile(path: Path, overrides: dict[str, Any] | None = None) -> Profile
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name} must be a mapping of sections, not {type(data).__name__}")
     return apply_overrides(data, overrides or {}, path.name)
+
+
+def derived(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profile:
+    """A profile with dotted keys set; `where` names the source in messages.
+
+    Raises:
+        ConfigError: naming the key at fault.
+    """
+    return apply_overrides(profile.model_dump(mode="json"), overrides, where)
 
 
 def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Profile:

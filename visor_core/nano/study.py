@@ -2,231 +2,178 @@
 
 One seed is one world, one base model, one retriever, one teacher, one SFT and one GRPO run. Temperatures are chosen on
 development questions; figures are reported on development, or, with `final`, on the test split, whose every reading
-is logged. Each stage continues where a killed run stopped. Left out: the rival strategies and the longer run.
+is logged. `run_long` does the same with larger budgets, then on the rich tier; `run_rivals` compares strategies. Every
+stage and figure is kept, so a killed study continues; this module alone opens the test split.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from visor_core.agent.environment import Environment
-from visor_core.agent.trajectory import Trajectory
-from visor_core.config import EvaluationConfig, Profile
+from visor_core.config import Profile, derived
 from visor_core.errors import ConfigError
-from visor_core.evaluation.results import BenchmarkResult
-from visor_core.evaluation.runner import evaluate
-from visor_core.evaluation.statistics import cluster_t_test, pass_at_k, wilson
-from visor_core.nano.held_out import HeldOutReading, log_reading
-from visor_core.nano.questions import make_questions
-from visor_core.nano.world import World, write_world
-from visor_core.questions import Question
-from visor_core.scoring.facts import supported
+from visor_core.nano.held_out import log_reading
+from visor_core.nano.rivals import RivalFigures, as_settings, budgets_of, calibrate, rival_profile, rivals_of
+from visor_core.nano.rivals_table import rivals_markdown
+from visor_core.nano.study_figures import SeedFigures, Split
+from visor_core.nano.study_stages import Progress, Seed, stage_record
+from visor_core.nano.study_table import long_markdown, study_markdown
 
-TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
-PASS_AT = 8
-PASS_QUESTIONS = 64
 STAGES = ("base", "sft", "grpo")
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
-class StageFigures:
-    """One checkpoint's figures on the reported split; `outcomes` are its supported episodes at its best temperature."""
+class StudyRun:
+    """What all kinds of study share.
 
-    best_temperature: float
-    best: float
-    greedy: float
-    sampled: float
-    sampled_two_hop: float
-    shortcuts: float
-    pass_at_8: float
-    entropy: float
-    outcomes: tuple[bool, ...] = ()
+    `folder` holds everything, and a later run continues there; `final` reports on the test split; `commit` names the
+    code and is printed with every table.
+    """
+
+    profile: Profile
+    folder: Path
+    seeds: Sequence[int]
+    final: bool
+    commit: str
+    progress: Progress = lambda line: None
+
+    @property
+    def split(self) -> str:
+        """The split that is reported."""
+        return "test" if self.final else "development"
+
+    def reported(self, seed: Seed, purpose: str) -> Split:
+        """The split to report on; reading test is logged."""
+        reading = log_reading(self.folder, f"{purpose}, seed {seed.seed}, {self.commit}") if self.final else None
+        world = seed.world(self.split, reading)
+        return Split(seed, world, seed.questions(world))
+
+    def write(self, name: str, table: str, data: object) -> str:
+        """Keep a table as `<name>.md` and its figures as `<name>.json`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{name}.md").write_text(table, encoding="utf-8")
+        (self.folder / f"{name}.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
+        return table
 
 
-@dataclass(frozen=True, slots=True)
-class SeedFigures:
-    """One seed's figures by stage, and the number of questions behind them."""
-
-    seed: int
-    questions: int
-    stages: dict[str, StageFigures] = field(default_factory=dict)
-
-
-def run_study(
-    profile: Profile, folder: Path, seeds: Sequence[int], *, final: bool, progress: Progress = lambda line: None
-) -> str:
-    """Run all seeds and write `study.json` and `study.md`.
-
-    Args:
-        folder: where everything of the study lies; a later call continues there.
-        final: whether to report on the test split.
-
-    Returns:
-        The table as Markdown.
+def run_study(run: StudyRun) -> str:
+    """Run all seeds and write `study.md` and `study.json`; returns the table as Markdown.
 
     Raises:
         ConfigError: if the profile has no section `nano`.
     """
-    results = [run_seed(profile, folder / f"seed-{seed}", folder, seed, final, progress) for seed in seeds]
-    table = markdown(results, "test" if final else "development")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.json").write_text(json.dumps([asdict(r) for r in results], indent=1), encoding="utf-8")
-    (folder / "study.md").write_text(table, encoding="utf-8")
-    return table
+    results = [measure_seed(run, run.profile, f"seed-{seed}", seed, "study") for seed in run.seeds]
+    return run.write("study", study_markdown(results, run.split, run.commit), [asdict(r) for r in results])
 
 
-def run_seed(
-    profile: Profile, folder: Path, log: Path, seed: int, final: bool, progress: Progress = lambda line: None
-) -> SeedFigures:
-    """Train and measure one seed.
+def run_long(run: StudyRun) -> str:
+    """One seed with larger budgets, then the rich tier; writes `long.md` and `long.json`.
 
     Raises:
-        ConfigError: if the profile has no section `nano`.
+        ConfigError: if the profile has no section `nano`, or a setting of `study.long` or `study.rich` is wrong.
     """
-    from visor_core.nano.study_stages import Stages
+    tiers = {
+        "core, longer": ("long-core", derived(run.profile, run.profile.study.long, "study.long")),
+        "rich": ("long-rich", derived(run.profile, run.profile.study.rich, "study.rich")),
+    }
+    results = {
+        name: [measure_seed(run, profile, f"{folder}-{seed}", seed, name) for seed in run.seeds]
+        for name, (folder, profile) in tiers.items()
+    }
+    budgets = {name: budget_of(profile) for name, (_, profile) in tiers.items()}
+    table = long_markdown(results, budgets, run.split, run.commit)
+    return run.write("long", table, {name: [asdict(r) for r in found] for name, found in results.items()})
 
+
+def run_rivals(run: StudyRun) -> str:
+    """Train and compare the strategies of `study.rivals`; writes `rivals.md` and `rivals.json`.
+
+    Raises:
+        ConfigError: if the profile has no section `nano`, a rival is unknown, or no steps are recorded for one.
+    """
+    names = rivals_of(run.profile)
+    budgets = budgets_of(run.profile, run.folder)
+    results = [_rivals_of_seed(run, names, budgets, seed) for seed in run.seeds]
+    table = rivals_markdown(results, budgets, run.split, run.commit)
+    return run.write("rivals", table, [asdict(r) for r in results])
+
+
+def run_calibration(run: StudyRun) -> str:
+    """Time every strategy on the first seed and keep its steps of equal time; returns them as lines of a profile.
+
+    Raises:
+        ConfigError: if the profile has no section `nano` or a rival is unknown.
+    """
+    number = run.seeds[0]
+    seed = Seed(run.profile, run.folder / f"seed-{number}", number, run.commit, run.progress)
+    budgets = calibrate(run.profile, run.folder, seed)
+    seed.close()
+    return as_settings(budgets)
+
+
+def measure_seed(run: StudyRun, profile: Profile, folder: str, number: int, purpose: str) -> SeedFigures:
+    """Train and measure one seed under a profile."""
+    seed = Seed(profile, run.folder / folder, number, run.commit, run.progress)
+    checkpoints = seed.checkpoints(profile)
+    world = seed.world("development")
+    chosen = Split(seed, world, seed.questions(world))
+    reported = run.reported(seed, purpose) if run.final else chosen
+    policies = {}
+    for name in STAGES:
+        run.progress(f"seed {number}: measuring {name} on {run.split}")
+        best = chosen.best_temperature(profile, checkpoints[name])
+        policies[name] = reported.policy(profile, checkpoints[name], best)
+    run.progress(f"seed {number}: probes on {run.split}")
+    probes = reported.probes()
+    folders = {name: _stage_folder(path) for name, path in checkpoints.items()} | {"retriever": seed.retriever()}
+    records = {name: stage_record(path) for name, path in folders.items()}
+    seed.close()
+    return SeedFigures(
+        seed=number,
+        strata=reported.strata,
+        policies=policies,
+        reading=probes["reading"],
+        recall=probes["recall"],
+        ceiling=probes["ceiling"]["supported"],
+        seconds={name: record.seconds for name, record in records.items()},
+        interrupted=tuple(name for name, record in records.items() if record.interrupted),
+        commits=tuple(sorted({record.commit for record in records.values()})),
+    )
+
+
+def _rivals_of_seed(
+    run: StudyRun, names: Sequence[str], budgets: dict[str, tuple[int, int]], number: int
+) -> RivalFigures:
+    seed = Seed(run.profile, run.folder / f"seed-{number}", number, run.commit, run.progress)
+    reported: Split | None = None
+    greedy, sampled, seconds = {}, {}, {}
+    for name in names:
+        profile = rival_profile(run.profile, name, budgets[name])
+        checkpoint = seed.grpo(profile)
+        reported = reported or run.reported(seed, "rivals")
+        run.progress(f"seed {number}: measuring {name} on {run.split}")
+        greedy[name] = reported.outcomes(profile, checkpoint, 0.0)
+        sampled[name] = reported.outcomes(profile, checkpoint, 1.0)
+        warm, reinforced = stage_record(seed.sft_folder(profile)), stage_record(_stage_folder(checkpoint))
+        seconds[name] = (warm.seconds, reinforced.seconds)
+    if reported is None:
+        raise ConfigError("study.rivals is empty: name at least visor and one other strategy")
+    seed.close()
+    return RivalFigures(number, reported.strata, greedy, sampled, seconds)
+
+
+def _stage_folder(checkpoint: Path) -> Path:
+    """The folder of the stage that made a checkpoint."""
+    return checkpoint.parent if checkpoint.name == "final" else checkpoint
+
+
+def budget_of(profile: Profile) -> str:
+    """The training budget of a profile in words."""
     nano = profile.nano
     if nano is None:
         raise ConfigError(f"the profile {profile.name!r} has no section `nano`: the study needs the nano profile")
-    train = write_world(folder / "pdf" / "train", "train", nano, seed)
-    development = write_world(folder / "pdf" / "development", "development", nano, seed)
-    stages = Stages(profile, folder, seed, train, progress)
-    checkpoints = stages.train(make_questions(train, nano.train_questions, seed=seed))
-    chosen = _Split(stages, development, make_questions(development, nano.development_questions, seed=seed))
-    reported = chosen
-    if final:
-        reading: HeldOutReading = log_reading(log, f"study, seed {seed}")
-        test = write_world(folder / "pdf" / "test", "test", nano, seed, reading=reading)
-        reported = _Split(stages, test, make_questions(test, nano.test_questions, seed=seed))
-    figures = {}
-    for stage in STAGES:
-        best = max(TEMPERATURES, key=lambda t: (chosen.run(checkpoints[stage], t).supported_success.estimate, -t))
-        figures[stage] = reported.figures(checkpoints[stage], best)
-        progress(f"seed {seed}, {stage}: best T {best}, supported {figures[stage].best:.3f}")
-    return SeedFigures(seed, len(reported.questions), figures)
-
-
-class _Split:
-    """One split's questions on its own index; evaluations are kept and never run twice."""
-
-    def __init__(self, stages: object, world: World, questions: Sequence[Question]) -> None:
-        from visor_core.nano.study_stages import Stages
-
-        assert isinstance(stages, Stages)
-        self.questions = list(questions)
-        self._stages = stages
-        self._index = stages.index(world)
-        self._environment = Environment(self._index, stages.profile.agent, stages.index_config)
-        self._done: dict[tuple[Path, float], tuple[BenchmarkResult, list[Trajectory]]] = {}
-
-    def run(self, checkpoint: Path, temperature: float) -> BenchmarkResult:
-        """All questions once at one temperature."""
-        return self._run(checkpoint, temperature)[0]
-
-    def _run(self, checkpoint: Path, temperature: float) -> tuple[BenchmarkResult, list[Trajectory]]:
-        key = (checkpoint, temperature)
-        if key not in self._done:
-            episodes: list[Trajectory] = []
-            result = evaluate(
-                self._stages.policy(checkpoint, self._index),
-                self._environment,
-                self.questions,
-                EvaluationConfig(temperature=temperature),
-                seed=self._stages.seed,
-                store=self._stages.folder / "episodes",
-                on_episodes=episodes.extend,
-            )
-            self._done[key] = (result, episodes)
-        return self._done[key]
-
-    def figures(self, checkpoint: Path, best: float) -> StageFigures:
-        """Everything the table needs of one checkpoint."""
-        sampled, episodes = self._run(checkpoint, 1.0)
-        at_best = self.run(checkpoint, best)
-        two_hop = sampled.by_hops().get(2)
-        return StageFigures(
-            best_temperature=best,
-            best=at_best.supported_success.estimate,
-            greedy=self.run(checkpoint, 0.0).supported_success.estimate,
-            sampled=sampled.supported_success.estimate,
-            sampled_two_hop=two_hop["supported"].estimate if two_hop else math.nan,
-            shortcuts=sampled.shortcut_rate.estimate,
-            pass_at_8=self._pass(checkpoint),
-            entropy=sampled_entropy(episodes),
-            outcomes=tuple(row.supported for row in at_best.episodes),
-        )
-
-    def _pass(self, checkpoint: Path) -> float:
-        """pass@8 of supported success at T = 1 over the first questions."""
-        from visor_core.agent.episode import run_reference
-
-        asked = self.questions[:PASS_QUESTIONS]
-        policy = self._stages.policy(checkpoint, self._index)
-        episodes = run_reference(
-            self._environment, policy, asked, rollouts=PASS_AT, seed=self._stages.seed, step=1, temperature=1.0
-        )
-        groups = [episodes[i : i + PASS_AT] for i in range(0, len(episodes), PASS_AT)]
-        return sum(pass_at_k(sum(map(supported, group)), PASS_AT, PASS_AT) for group in groups) / len(groups)
-
-
-def sampled_entropy(episodes: Sequence[Trajectory]) -> float:
-    """Mean −log p of the tokens sampled at T = 1, in nats: an unbiased estimate of the policy's entropy a token."""
-    logprobs = [p for episode in episodes for turn in episode.turns for p in turn.completion.logprobs]
-    return -sum(logprobs) / max(1, len(logprobs))
-
-
-def markdown(results: Sequence[SeedFigures], split: str) -> str:
-    """The table: pooled shares with 95 % intervals, the seeds beside them, and the gate."""
-    questions = sum(r.questions for r in results)
-    lines = [
-        f"{len(results)} seeds, {questions} {split} questions in all; supported success, pooled with 95 % interval.",
-        "",
-        "| | base | SFT | GRPO |",
-        "|---|---|---|---|",
-    ]
-    for label, name in (
-        ("greedy", "greedy"),
-        ("sampled, T = 1", "sampled"),
-        ("at its best temperature", "best"),
-    ):
-        lines.append("| " + " | ".join([label, *(_pooled(results, stage, name) for stage in STAGES)]) + " |")
-    for label, name in (
-        ("two-hop, sampled", "sampled_two_hop"),
-        ("shortcuts, sampled", "shortcuts"),
-        ("pass@8", "pass_at_8"),
-        ("entropy, nats a token", "entropy"),
-        ("best temperature", "best_temperature"),
-    ):
-        lines.append("| " + " | ".join([label, *(_by_seed(results, stage, name) for stage in STAGES)]) + " |")
-    lines += ["", _gate(results)]
-    return "\n".join(lines) + "\n"
-
-
-def _pooled(results: Sequence[SeedFigures], stage: str, name: str) -> str:
-    shares = [(getattr(r.stages[stage], name), r.questions) for r in results]
-    successes = sum(round(share * count) for share, count in shares)
-    return f"{wilson(successes, sum(count for _, count in shares))} ({_by_seed(results, stage, name)})"
-
-
-def _by_seed(results: Sequence[SeedFigures], stage: str, name: str) -> str:
-    return ", ".join(f"{getattr(r.stages[stage], name):.3f}" for r in results)
-
-
-def _gate(results: Sequence[SeedFigures]) -> str:
-    """GRPO at its best temperature against SFT at its best, questions paired, the seed as cluster."""
-    gains = [
-        float(after) - float(before)
-        for r in results
-        for before, after in zip(r.stages["sft"].outcomes, r.stages["grpo"].outcomes, strict=True)
-    ]
-    clusters = [r.seed for r in results for _ in r.stages["sft"].outcomes]
-    if len(results) < 2:
-        return f"Gate: gain {sum(gains) / max(1, len(gains)):+.3f} (one seed: no test over seeds)."
-    test = cluster_t_test(gains, clusters)
-    return f"Gate: gain {test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p = {test.p_value:.3f}."
+    base = f"{nano.vision_steps} + {nano.alignment_steps} base"
+    return f"{base}, {profile.sft.steps} SFT and {profile.grpo.steps} GRPO steps"

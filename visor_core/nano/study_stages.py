@@ -1,9 +1,20 @@
-"""The training stages of one seed of the study: what the asset graph does, in one process and one folder."""
+"""The training stages of one seed of the study: what the asset graph does, in one process and one folder.
+
+A stage's folder is named after everything it is made from, so a changed setting makes a new one and an unchanged one is
+never trained twice; beside it stands how long it took and at which commit. Several strategies share one world, base
+model, retriever and index. Each stage continues where a killed run stopped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from visor_core.agent.environment import Environment
 from visor_core.agent.trajectory import Trajectory
@@ -11,69 +22,193 @@ from visor_core.config import Profile
 from visor_core.errors import ConfigError
 from visor_core.evaluation.runner import evaluate
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.nano.held_out import HeldOutReading
 from visor_core.nano.pretraining import train_base_model
+from visor_core.nano.questions import ask_world
 from visor_core.nano.retriever import titled_pages, train_retriever
 from visor_core.nano.teacher import ScriptedTeacher
-from visor_core.nano.world import World
+from visor_core.nano.tiles import is_tiled, with_tiles
+from visor_core.nano.world import World, write_world
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
 from visor_core.trajectories.filters import balance, keep_good
 
 RETRIEVER = "late:retriever"
 """How a profile names the retriever trained in the same run."""
+_RECORD = "stage.json"
+_TRAINING = ("vision_steps", "alignment_steps", "batch_size", "learning_rate")
+
+Progress = Callable[[str], None]
 
 
-class Stages:
-    """Trains one seed's checkpoints under `folder`; each stage continues or is skipped when it is done."""
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """How a stage came to be; `interrupted` if a process was killed in it, whose time is then not in `seconds`."""
 
-    def __init__(
-        self, profile: Profile, folder: Path, seed: int, train: World, progress: Callable[[str], None]
-    ) -> None:
+    seconds: float = 0.0
+    commit: str = ""
+    interrupted: bool = False
+    running: bool = False
+    done: bool = False
+
+
+def stage_record(folder: Path) -> StageRecord:
+    """The record of a stage's folder; an empty one before it was begun."""
+    path = folder / _RECORD
+    return StageRecord(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else StageRecord()
+
+
+@contextmanager
+def stage(folder: Path, commit: str) -> Iterator[None]:
+    """Time a stage over all its attempts; a stage that was left without an error is done."""
+    before = stage_record(folder)
+    interrupted = before.interrupted or before.running
+    _write(folder, StageRecord(before.seconds, commit, interrupted, running=True))
+    began, done = time.perf_counter(), False
+    try:
+        yield
+        done = True
+    finally:
+        _write(folder, StageRecord(before.seconds + time.perf_counter() - began, commit, interrupted, done=done))
+
+
+def _write(folder: Path, record: StageRecord) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / (_RECORD + ".partial")
+    partial.write_text(json.dumps(asdict(record)), encoding="utf-8")
+    partial.rename(folder / _RECORD)
+
+
+def tag_of(*parts: Any) -> str:
+    """Eight hex digits over settings and the tags of what a stage is made from."""
+    plain = [part.model_dump(mode="json") if hasattr(part, "model_dump") else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+class Seed:
+    """One seed's world, base model, retriever, indexes and policies under `folder`."""
+
+    def __init__(self, profile: Profile, folder: Path, seed: int, commit: str, progress: Progress) -> None:
         if profile.nano is None:
             raise ConfigError(f"the profile {profile.name!r} has no section `nano`: the study needs the nano profile")
-        self.profile, self.folder, self.seed = profile, folder, seed
-        self._nano, self._train, self._progress = profile.nano, train, progress
-        named = tuple(f"late:{folder / 'retriever'}" if e == RETRIEVER else e for e in profile.index.embedders)
-        self.index_config = profile.index.model_copy(update={"embedders": named})
+        self.profile, self.nano, self.folder, self.seed = profile, profile.nano, folder, seed
+        self.commit, self.progress = commit, progress
+        self._world_tag = tag_of(self.nano.model_dump(mode="json", exclude={*_TRAINING, "retriever_steps"}), seed)
+        self._base_tag = tag_of(self._world_tag, *(getattr(self.nano, name) for name in _TRAINING))
+        self._indexes: dict[str, PageIndex] = {}
+        self._train: World | None = None
 
-    def train(self, questions: Sequence[Question]) -> dict[str, Path]:
-        """Checkpoints by stage: `base`, `sft`, `grpo`."""
-        from visor_core.training.grpo import train_grpo
+    def world(self, split: str, reading: HeldOutReading | None = None) -> World:
+        """The documents of a split, written once.
+
+        Raises:
+            ConfigError: for the test split without leave.
+        """
+        if split == "train" and self._train is not None:
+            return self._train
+        folder = self.folder / f"pdf-{self._world_tag}" / split
+        world = write_world(folder, split, self.nano, self.seed, reading=reading)
+        if split == "train":
+            self._train = world
+        return world
+
+    def questions(self, world: World) -> list[Question]:
+        """The questions of a split, as many as the profile says."""
+        counts = {
+            "train": self.nano.train_questions,
+            "development": self.nano.development_questions,
+            "test": self.nano.test_questions,
+        }
+        return ask_world(world, counts[world.split], self.nano, self.seed)
+
+    def base(self, *, tiled: bool = False) -> Path:
+        """The base model; `tiled` gives the same weights with a processor that cuts large pictures into tiles."""
+        folder = self.folder / f"base-{self._base_tag}"
+        if not stage_record(folder).done:
+            self.progress(f"seed {self.seed}: base model")
+            with stage(folder, self.commit):
+                train_base_model(self.world("train"), folder, self.nano, self.seed)
+        if not tiled:
+            return folder
+        variant = folder.with_name(f"{folder.name}-tiled")
+        if not stage_record(variant).done:
+            with stage(variant, self.commit):
+                with_tiles(folder, variant, self.seed)
+        return variant
+
+    def retriever(self) -> Path:
+        """The page retriever."""
+        folder = self.folder / f"retriever-{tag_of(self._base_tag, self.nano.retriever_steps)}"
+        if not stage_record(folder).done:
+            base = self.base()
+            self.progress(f"seed {self.seed}: retriever")
+            with stage(folder, self.commit):
+                pages = titled_pages(self.world("train"))
+                train_retriever(base, pages, folder, steps=self.nano.retriever_steps, seed=self.seed)
+        return folder
+
+    def index(self, world: World) -> PageIndex:
+        """The index of one split, built once."""
+        if world.split not in self._indexes:
+            wanted = self.profile.index
+            named = tuple(f"late:{self.retriever()}" if e == RETRIEVER else e for e in wanted.embedders)
+            config = wanted.model_copy(update={"embedders": named})
+            tag = tag_of(self._world_tag, self._base_tag, self.nano.retriever_steps, wanted, self.profile.documents)
+            folder = self.folder / f"corpora-{tag}" / world.split
+            corpus = Corpus(folder)
+            register_documents(
+                corpus, [world.folder], self.profile.documents, partition_of=lambda path: path.parent.name
+            )
+            render_pages(corpus, self.profile.documents)
+            report = build_index(corpus, config, load_embedders(config))
+            self._indexes[world.split] = PageIndex.open(folder, report.index_tag)
+        return self._indexes[world.split]
+
+    def environment(self, world: World, profile: Profile) -> Environment:
+        """The episodes of a profile's strategy on a split."""
+        return Environment(self.index(world), profile.agent, self.profile.index)
+
+    def sft_folder(self, profile: Profile) -> Path:
+        """Where the warm start of a profile lies, trained or not."""
+        made_from = (self._base_tag, self.nano.retriever_steps, profile.index, profile.agent, profile.teacher)
+        return self.folder / f"sft-{profile.agent.strategy}-{tag_of(*made_from, profile.sft)}"
+
+    def sft(self, profile: Profile) -> Path:
+        """The warm start of a profile's strategy on its own teacher's episodes."""
         from visor_core.training.sft import train_sft
 
-        base, retriever = self.folder / "base", self.folder / "retriever"
-        if not (base / "model.safetensors").is_file():
-            self._progress(f"seed {self.seed}: base model")
-            train_base_model(self._train, base, self._nano, self.seed)
-        if not (retriever / "model.safetensors").is_file():
-            self._progress(f"seed {self.seed}: retriever")
-            pages = titled_pages(self._train)
-            train_retriever(base, pages, retriever, steps=self._nano.retriever_steps, seed=self.seed)
-        index = self.index(self._train)
-        environment = Environment(index, self.profile.agent, self.index_config)
-        self._progress(f"seed {self.seed}: teacher and SFT")
-        teacher = ScriptedTeacher(self._train, self.profile.teacher, self.profile.agent, seed=self.seed)
-        sft = train_sft(
-            base, self._warm_start(teacher, environment, questions), index, self.profile.sft, self.folder / "sft",
-            self.seed,
-        )  # fmt: skip
-        self._progress(f"seed {self.seed}: GRPO")
-        grpo = train_grpo(
-            sft.checkpoint, questions, environment, index, self.profile.grpo, self.folder / "grpo", self.seed
-        )
-        return {"base": base, "sft": sft.checkpoint, "grpo": grpo.checkpoint}
+        folder = self.sft_folder(profile)
+        if not stage_record(folder).done:
+            base, world = self.base(tiled=is_tiled(profile.agent)), self.world("train")
+            index = self.index(world)
+            self.progress(f"seed {self.seed}: teacher and SFT, {profile.agent.strategy}")
+            with stage(folder, self.commit):
+                train_sft(base, self.lessons(profile), index, profile.sft, folder, self.seed)
+        return folder / "final"
 
-    def _warm_start(
-        self, teacher: ScriptedTeacher, environment: Environment, questions: Sequence[Question]
-    ) -> list[Trajectory]:
-        """The teacher's good episodes, balanced over their number of turns."""
-        wanted = self.profile.teacher
+    def grpo(self, profile: Profile) -> Path:
+        """GRPO from the warm start."""
+        from visor_core.training.grpo import train_grpo
+
+        tag = tag_of(self.sft_folder(profile).name, profile.grpo)
+        folder = self.folder / f"grpo-{profile.agent.strategy}-{tag}"
+        if not stage_record(folder).done:
+            start, world = self.sft(profile), self.world("train")
+            questions, environment = self.questions(world), self.environment(world, profile)
+            self.progress(f"seed {self.seed}: GRPO, {profile.agent.strategy}")
+            with stage(folder, self.commit):
+                train_grpo(start, questions, environment, self.index(world), profile.grpo, folder, self.seed)
+        return folder / "final"
+
+    def lessons(self, profile: Profile) -> list[Trajectory]:
+        """The teacher's good episodes under a profile's strategy, balanced over their number of turns."""
+        wanted, world = profile.teacher, self.world("train")
         episodes: list[Trajectory] = []
         evaluate(
-            teacher,
-            environment,
-            questions,
-            self.profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
+            ScriptedTeacher(world, wanted, profile.agent, seed=self.seed),
+            self.environment(world, profile),
+            self.questions(world),
+            profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
             seed=self.seed,
             store=self.folder / "episodes",
             on_episodes=episodes.extend,
@@ -81,14 +216,18 @@ class Stages:
         good = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
         return list(balance(good.kept, wanted.trajectories, self.seed))
 
-    def index(self, world: World) -> PageIndex:
-        """The index of one split, built once."""
-        corpus = Corpus(self.folder / "corpora" / world.split)
-        register_documents(corpus, [world.folder], self.profile.documents, partition_of=lambda path: path.parent.name)
-        render_pages(corpus, self.profile.documents)
-        report = build_index(corpus, self.index_config, load_embedders(self.index_config))
-        return PageIndex.open(self.folder / "corpora" / world.split, report.index_tag)
-
     def policy(self, checkpoint: Path, index: PageIndex) -> TransformersPolicy:
         """A checkpoint as a policy."""
-        return TransformersPolicy(checkpoint, index, name=checkpoint.parent.name, max_batch=128)
+        name = checkpoint.parent.name if checkpoint.name == "final" else checkpoint.name
+        return TransformersPolicy(checkpoint, index, name=name, max_batch=128)
+
+    def checkpoints(self, profile: Profile) -> dict[str, Path]:
+        """Checkpoints by stage, trained where they are not: `base`, `sft`, `grpo`."""
+        base = self.base(tiled=is_tiled(profile.agent))
+        self.retriever()
+        return {"base": base, "sft": self.sft(profile), "grpo": self.grpo(profile)}
+
+    def close(self, indexes: Sequence[str] = ()) -> None:
+        """Release the indexes of some splits, or of all."""
+        for split in list(indexes or self._indexes):
+            self._indexes.pop(split).close()

@@ -1,49 +1,178 @@
-"""The study's table from figures made by hand."""
+"""The study: its tables from figures made by hand, its stages with a few steps, killed and continued."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 
 import pytest
 
-from visor_core.config import Profile
+from tests.visor_core.nano.study_figures_by_hand import outcomes, policy, seed_figures
+from visor_core.config import Profile, derived, load_profile
 from visor_core.errors import ConfigError
-from visor_core.nano.study import SeedFigures, StageFigures, markdown, run_seed, sampled_entropy
+from visor_core.nano.held_out import readings
+from visor_core.nano.study import StudyRun, run_study
+from visor_core.nano.study_figures import SeedFigures, sampled_entropy
+from visor_core.nano.study_stages import Seed, stage, stage_record
+from visor_core.nano.study_table import MULTI_HOP, STRATA, chosen, gain, long_markdown, pooled, study_markdown, targets
+
+PROFILE = Path(__file__).parents[3] / "pipelines" / "profiles" / "nano.yaml"
+TINY = {
+    "nano.train_corpora": 1, "nano.development_corpora": 1, "nano.test_corpora": 1, "nano.companies": 4,
+    "nano.topics": 3, "nano.damaged_titles": 0.0, "nano.train_questions": 24, "nano.development_questions": 8,
+    "nano.test_questions": 8, "nano.vision_steps": 1, "nano.alignment_steps": 1, "nano.batch_size": 4,
+    "nano.retriever_steps": 1, "index.embedders": ["hash"], "index.mode": "text", "teacher.trajectories": 12,
+    "sft.steps": 1, "sft.batch_size": 4, "grpo.steps": 1, "grpo.questions_per_step": 2, "grpo.group_size": 2,
+    "agent.max_turns": 5,
+}  # fmt: skip
 
 
-def _stage(best: float, sampled: float, outcomes: tuple[bool, ...]) -> StageFigures:
-    return StageFigures(0.3, best, best, sampled, sampled, 0.0, 1.0, 0.2, outcomes)
+def tiny() -> Profile:
+    """The nano profile with one step a stage."""
+    return load_profile(PROFILE, dict(TINY))
 
 
-def test_the_table_pools_the_seeds_and_pairs_the_questions() -> None:
-    before, after = (True, False, False, False), (True, True, True, False)
-    results = [
-        SeedFigures(
-            seed,
-            4,
-            {"base": _stage(0.0, 0.0, ()), "sft": _stage(0.25, 0.25, before), "grpo": _stage(0.75, 0.5, after)},
-        )
+def _seeds() -> list[SeedFigures]:
+    none, some, most = (0, 0, 0, 0), (1, 0, 0, 0), (1, 1, 1, 0)
+    return [
+        seed_figures(seed, policy(none, none, none), policy(some, some, some), policy(most, (1, 0, 1, 0), most))
         for seed in (0, 1)
     ]
-    table = markdown(results, "development")
-    assert "2 seeds, 8 development questions" in table
-    greedy = next(line for line in table.splitlines() if line.startswith("| greedy"))
-    assert "0.250 [" in greedy
-    assert "0.750 [" in greedy
-    assert "Gate: gain +0.500" in table
 
 
-def test_one_seed_claims_no_test() -> None:
-    stages = {name: _stage(0.5, 0.5, (True, False)) for name in ("base", "sft", "grpo")}
-    assert "one seed" in markdown([SeedFigures(0, 2, stages)], "test")
+def test_shares_are_pooled_over_seeds_and_cut_into_strata() -> None:
+    results = _seeds()
+    interval, seeds = pooled(results, "grpo", "sampled")
+    assert (interval.estimate, interval.count, seeds) == (0.5, 8, [0.5, 0.5])
+    assert pooled(results, "grpo", "greedy", keep=MULTI_HOP)[0].estimate == 0.5
+    assert pooled(results, "grpo", "greedy", keep=STRATA["legible without a crop"])[0].estimate == 1.0
+    assert pooled(results, "grpo", "greedy", keep=STRATA["crop needed"])[0].estimate == pytest.approx(2 / 3)
+    assert chosen(results[0], (True, False, False, False), STRATA["two-hop"]) == [False, False]
+
+
+def test_the_gate_pairs_the_questions_with_the_seed_as_cluster() -> None:
+    test = gain(_seeds(), "best")
+    assert (test.difference, test.clusters, test.p_value) == (0.5, 2, 0.0)
+    assert math.isnan(gain(_seeds()[:1], "best").p_value)
+
+
+def test_targets_say_what_is_met_and_what_is_missed() -> None:
+    met = {t.name: t.met for t in targets(_seeds())}
+    assert met["untrained base, greedy"]
+    assert met["after SFT, sampled"]
+    assert not met["after SFT, greedy"]
+    assert met["**gate**: GRPO at its best temperature over SFT at its best"]
+    assert met["after GRPO, sampled"]
+    assert met["retriever: page recall@1 (BM25 alone)"]
+    worse = [dataclasses.replace(r, ceiling=0.9, recall={**r.recall, "BM25": 0.8}) for r in _seeds()]
+    missed = {t.name for t in targets(worse) if not t.met}
+    assert {"scripted ceiling", "retriever: page recall@1 (BM25 alone)", "after SFT, greedy"} <= missed
+    assert "**missed**" in study_markdown(worse, "test", "abc1234")
+
+
+def test_one_bad_seed_misses_what_every_seed_must_reach() -> None:
+    good, bad = _seeds()
+    fallen = dataclasses.replace(bad, policies={**bad.policies, "grpo": policy((0,) * 4, (1, 0, 0, 0), (0,) * 4)})
+    found = {t.name: t.met for t in targets([good, fallen])}
+    assert not found["GRPO over SFT, sampled, every seed"]
+    assert not found["after GRPO, greedy, every seed"]
+
+
+def test_shortcuts_are_right_answers_without_their_evidence() -> None:
+    assert outcomes((1, 0, 0), right=(1, 1, 0)).shortcuts == (False, True, False)
+
+
+def test_the_table_is_stamped_and_names_its_split() -> None:
+    table = study_markdown(_seeds(), "development", "fff0000")
+    assert "2 seeds, 4 development questions each, 50% of them multi-hop; commit fff0000, trained at abc1234." in table
+    assert "Temperatures were chosen on these very questions." in table
+    assert "chosen on these" not in study_markdown(_seeds(), "test", "fff0000")
+    assert "base 2.0, 2.0 (goal ≤ 4)" in table
+    assert "it is more than sharpening" in table
+    killed = [dataclasses.replace(r, interrupted=("sft",)) for r in _seeds()]
+    assert "SFT ≥ 2.5, ≥ 2.5" in study_markdown(killed, "test", "fff0000")
+
+
+def test_a_gain_at_one_temperature_only_is_called_sharpening() -> None:
+    same = (1, 0, 0, 0)
+    results = [
+        seed_figures(seed, policy(same, same, same), policy(same, (0, 0, 0, 0), same), policy(same, same, same))
+        for seed in (0, 1)
+    ]
+    assert "the gain is sharpening" in study_markdown(results, "test", "c")
+
+
+def test_the_longer_study_has_no_targets() -> None:
+    table = long_markdown({"core": _seeds(), "rich": _seeds()}, {"core": "1 step", "rich": "2 steps"}, "test", "c")
+    assert "**rich** (2 steps)" in table
+    assert "goal" not in table
+    assert "missed" not in table
 
 
 def test_no_episode_has_no_entropy() -> None:
     assert sampled_entropy([]) == 0.0
-    assert not math.isnan(sampled_entropy([]))
+
+
+def test_a_stage_is_timed_over_its_attempts_and_a_killed_one_is_marked(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), stage(tmp_path / "s", "a"):
+        raise RuntimeError
+    first = stage_record(tmp_path / "s")
+    assert (first.done, first.interrupted, first.running) == (False, False, False)
+    with stage(tmp_path / "s", "b"):
+        assert stage_record(tmp_path / "s").running
+    second = stage_record(tmp_path / "s")
+    assert second.done
+    assert second.seconds > first.seconds
+    assert second.commit == "b"
+    (tmp_path / "s" / "stage.json").write_text(
+        json.dumps({**dataclasses.asdict(second), "running": True, "done": False})
+    )
+    with stage(tmp_path / "s", "c"):
+        pass
+    assert stage_record(tmp_path / "s").interrupted
+
+
+def test_a_changed_setting_makes_a_new_stage_and_an_unchanged_one_none(tmp_path: Path) -> None:
+    def folder(**settings: object) -> Path:
+        profile = derived(tiny(), {k.replace("_", ".", 1): v for k, v in settings.items()}, "test")
+        return Seed(profile, tmp_path, 0, "c", print).sft_folder(profile)
+
+    assert folder() == folder(grpo_steps=9)
+    assert len({folder(), folder(sft_steps=9), folder(nano_vision_steps=9), folder(agent_window=1)}) == 4
+
+
+def test_the_profiles_longer_studies_are_valid() -> None:
+    profile = load_profile(PROFILE)
+    longer, rich = (derived(profile, s, "study") for s in (profile.study.long, profile.study.rich))
+    assert rich.nano is not None
+    assert rich.nano.tier == "rich"
+    assert rich.grpo.reward_weights == {"honesty": 0.1}
+    assert (longer.sft.steps or 0) > (profile.sft.steps or 0)
 
 
 def test_a_profile_without_nano_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no section `nano`"):
-        run_seed(Profile(name="other"), tmp_path, tmp_path, 0, final=False)
+        run_study(StudyRun(Profile(name="other"), tmp_path, [0], False, "c"))
+
+
+@pytest.mark.slow
+def test_the_study_runs_continues_and_reads_test_only_when_final(tmp_path: Path) -> None:
+    lines: list[str] = []
+    run = StudyRun(tiny(), tmp_path, [0], False, "c0ffee0", lines.append)
+    table = run_study(run)
+    assert "1 seed, 8 development questions" in table
+    assert (tmp_path / "study.md").read_text(encoding="utf-8") == table
+    assert readings(tmp_path) == []
+    assert not list(tmp_path.rglob("pdf-*/test"))
+    weights = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
+    lines.clear()
+    assert run_study(run) == table
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == weights
+    assert not [line for line in lines if "SFT" in line or "base model" in line]
+    final = run_study(dataclasses.replace(run, final=True))
+    assert "8 test questions" in final
+    (logged,) = readings(tmp_path)
+    assert logged["purpose"] == "study, seed 0, c0ffee0"
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == weights

@@ -1,0 +1,231 @@
+"""The strategies that `visor` is compared with, each a configuration of the same parts, trained for equal time.
+
+`full` is visor with the whole history in every context, `vrag` and `react` the presets of those names. The `-equal`
+ones show no more pictures at once than visor's window, so that image tokens are equal; `react-page` sees one page at a
+time in full resolution. All start from the same base model and learn from the scripted teacher under their own rules.
+Training is budgeted in steps: `calibrate` times a few of each strategy and scales visor's steps to equal time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from visor_core.agent.strategies import preset
+from visor_core.config import AgentConfig, Profile
+from visor_core.errors import ConfigError
+from visor_core.nano.study_figures import Outcomes, Strata
+from visor_core.nano.study_stages import Seed, tag_of
+from visor_core.nano.tiles import PAGE_SIDE, is_tiled
+
+CALIBRATION = "calibration.json"
+LONGEST = 4096
+"""Tokens a row may have: a whole history is longer than visor's contexts."""
+SFT_TRIAL, GRPO_TRIAL = 14, 4
+"""Steps timed; the first two SFT steps and the first GRPO step warm up."""
+
+
+def _full(agent: AgentConfig) -> AgentConfig:
+    return agent.model_copy(update={"window": None, "context_tokens": None})
+
+
+def _equal(agent: AgentConfig, base: AgentConfig) -> AgentConfig:
+    return agent.model_copy(update={"max_images": base.window or 1})
+
+
+def _page(agent: AgentConfig) -> AgentConfig:
+    side = PAGE_SIDE * PAGE_SIDE
+    image = agent.image.model_copy(update={"min_pixels": side, "max_pixels": side})
+    return agent.model_copy(update={"image": image, "max_images": 1})
+
+
+RIVALS: Mapping[str, Callable[[AgentConfig], AgentConfig]] = {
+    "visor": lambda base: base,
+    "full": _full,
+    "vrag": lambda base: preset("vrag", base),
+    "react": lambda base: preset("react", base),
+    "full-equal": lambda base: _equal(_full(base), base),
+    "vrag-equal": lambda base: _equal(preset("vrag", base), base),
+    "react-equal": lambda base: _equal(preset("react", base), base),
+    "react-page": lambda base: _page(preset("react", base)),
+}
+"""Every strategy of the comparison, from visor's agent."""
+
+Budgets = dict[str, tuple[int, int]]
+"""SFT and GRPO steps by strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class RivalFigures:
+    """One seed: each strategy's outcomes, greedy and at T = 1, and the seconds its SFT and GRPO took."""
+
+    seed: int
+    strata: Strata
+    greedy: dict[str, Outcomes] = field(default_factory=dict)
+    sampled: dict[str, Outcomes] = field(default_factory=dict)
+    seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def rivals_of(profile: Profile) -> tuple[str, ...]:
+    """The strategies a profile compares, visor first.
+
+    Raises:
+        ConfigError: if one is unknown or visor is not the first.
+    """
+    names = profile.study.rivals
+    unknown = [name for name in names if name not in RIVALS]
+    if unknown:
+        raise ConfigError(f"study.rivals: no strategy {unknown[0]!r}; choose among {', '.join(RIVALS)}")
+    if names[:1] != ("visor",):
+        raise ConfigError("study.rivals must begin with visor: the others are compared with it")
+    return names
+
+
+def rival_profile(profile: Profile, name: str, budget: tuple[int, int] | None = None) -> Profile:
+    """The profile of one strategy with its training steps; without a budget, visor's own."""
+    agent = RIVALS[name](profile.agent)
+    sft_steps, grpo_steps = budget or reference(profile)
+    sft: dict[str, Any] = {"steps": sft_steps}
+    grpo: dict[str, Any] = {"steps": grpo_steps}
+    if name != "visor":  # visor's own limits stay, so that its checkpoints are those of the main study
+        sft["max_length"] = max(profile.sft.max_length, LONGEST)
+        grpo["max_prompt_tokens"] = max(profile.grpo.max_prompt_tokens, LONGEST)
+    return profile.model_copy(
+        update={
+            "agent": agent,
+            "sft": profile.sft.model_copy(update=sft),
+            "grpo": profile.grpo.model_copy(update=grpo),
+        }
+    )
+
+
+def reference(profile: Profile) -> tuple[int, int]:
+    """Visor's SFT and GRPO steps in the comparison.
+
+    Raises:
+        ConfigError: if the profile budgets SFT in epochs.
+    """
+    sft = profile.study.sft_steps or profile.sft.steps
+    if sft is None:
+        raise ConfigError("the comparison is budgeted in steps: set sft.steps or study.sft_steps")
+    return sft, profile.study.grpo_steps or profile.grpo.steps
+
+
+def budgets_of(profile: Profile, folder: Path) -> Budgets:
+    """Recorded steps of every strategy: the profile's, or else those that `calibrate` left in the study's folder.
+
+    Raises:
+        ConfigError: if one has none, or they were measured for other training settings.
+    """
+    names = rivals_of(profile)
+    known = {name: (b.sft_steps, b.grpo_steps) for name, b in profile.study.budgets.items()}
+    path = folder / CALIBRATION
+    if not known and path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["settings"] != _settings(profile):
+            raise ConfigError(f"{path} was measured with other settings: run `visor nano study --calibrate` again")
+        known = {name: (b["sft_steps"], b["grpo_steps"]) for name, b in kept["budgets"].items()}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ConfigError(
+            f"no training steps are recorded for {', '.join(missing)}: run `visor nano study --calibrate` first"
+        )
+    return {name: known[name] for name in names}
+
+
+def _settings(profile: Profile) -> str:
+    return tag_of(profile.nano, profile.agent, profile.teacher, profile.sft, profile.grpo, list(reference(profile)))
+
+
+def calibrate(profile: Profile, folder: Path, seed: Seed) -> dict[str, dict[str, float]]:
+    """Time a few steps of every strategy and write the steps of equal time to `calibration.json`.
+
+    The SFT checkpoints made on the way are those of the comparison's seed. Run it with nothing else on the machine.
+
+    Returns:
+        By strategy `sft_steps`, `grpo_steps`, and the seconds a step of both took.
+    """
+    names = rivals_of(profile)
+    sft_steps, grpo_steps = reference(profile)
+    seconds: dict[str, tuple[float, float]] = {}
+    budgets: dict[str, dict[str, float]] = {}
+    for name in names:
+        seed.progress(f"timing {name}")
+        warm = _time_sft(seed, rival_profile(profile, name), folder / "calibration" / name)
+        first_sft = seconds["visor"][0] if seconds else warm
+        steps = max(1, round(sft_steps * first_sft / warm))
+        trained = rival_profile(profile, name, (steps, grpo_steps))
+        reinforced = _time_grpo(seed, trained, folder / "calibration" / name)
+        seconds[name] = (warm, reinforced)
+        budgets[name] = {
+            "sft_steps": steps,
+            "grpo_steps": max(1, round(grpo_steps * seconds["visor"][1] / reinforced)),
+            "sft_seconds_a_step": round(warm, 4),
+            "grpo_seconds_a_step": round(reinforced, 4),
+        }
+    data = {"settings": _settings(profile), "commit": seed.commit, "budgets": budgets}
+    partial = folder / (CALIBRATION + ".partial")
+    partial.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    partial.rename(folder / CALIBRATION)
+    return budgets
+
+
+def as_settings(budgets: Mapping[str, Mapping[str, float]]) -> str:
+    """Budgets as the lines of a profile."""
+    lines = [
+        f"    {name}: {{sft_steps: {round(b['sft_steps'])}, grpo_steps: {round(b['grpo_steps'])}}}"
+        for name, b in budgets.items()
+    ]
+    return "\n".join(["study:", "  budgets:", *lines])
+
+
+class _Clock:
+    """Notes when steps ended."""
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+
+    def __call__(self, figures: Mapping[str, Any]) -> None:
+        self._ends.append(time.perf_counter())
+
+    def a_step(self, skipped: int) -> float:
+        """Mean seconds of a step after the first `skipped`."""
+        ends = self._ends[skipped - 1 :]
+        return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+
+def _time_sft(seed: Seed, profile: Profile, folder: Path) -> float:
+    """Seconds an SFT step; nothing of the trial is kept."""
+    import shutil
+
+    from visor_core.training.sft import train_sft
+
+    base, world = seed.base(tiled=is_tiled(profile.agent)), seed.world("train")
+    config = profile.sft.model_copy(update={"steps": SFT_TRIAL, "save_steps": 10 * SFT_TRIAL})
+    clock = _Clock()
+    shutil.rmtree(folder, ignore_errors=True)
+    train_sft(base, seed.lessons(profile), seed.index(world), config, folder / "sft", seed.seed, on_step=clock)
+    shutil.rmtree(folder)
+    return clock.a_step(2)
+
+
+def _time_grpo(seed: Seed, profile: Profile, folder: Path) -> float:
+    """Seconds a GRPO step from the trained warm start; nothing of the trial is kept."""
+    import shutil
+
+    from visor_core.training.grpo import train_grpo
+
+    start, world = seed.sft(profile), seed.world("train")
+    config = profile.grpo.model_copy(update={"steps": GRPO_TRIAL, "save_steps": 10 * GRPO_TRIAL})
+    clock = _Clock()
+    environment = seed.environment(world, profile)
+    shutil.rmtree(folder, ignore_errors=True)
+    train_grpo(
+        start, seed.questions(world), environment, seed.index(world), config, folder / "grpo", seed.seed, on_step=clock
+    )
+    shutil.rmtree(folder)
+    return clock.a_step(1)
