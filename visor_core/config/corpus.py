@@ -33,8 +33,10 @@ class DocumentsConfig(Section):
     max_page_pixels: int = Field(default=24_000_000, ge=1)
     """Most pixels in one stored raster; a larger page is rendered at a lower dpi."""
     timeout_seconds: float = Field(default=120.0, gt=0)
-    """Time one task on a document may take in a worker."""
-    ocr_page_seconds: float = Field(default=30.0, gt=0)
+    """Time the workers may spend on one document, seconds; a document over it is quarantined."""
+    page_seconds: float = Field(default=1.0, ge=0)
+    """Time added to that for every page that is rendered."""
+    ocr_page_seconds: float = Field(default=30.0, ge=0)
     """Time added to that for every page that may need OCR."""
     memory_bytes: int = Field(default=2 * 2**30, ge=2**28)
     """Address space one worker may add while it reads one document."""

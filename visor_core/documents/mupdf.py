@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pymupdf
 from PIL import Image
 
@@ -15,6 +16,9 @@ from visor_core.geometry import FULL_PAGE, Box
 pymupdf.TOOLS.mupdf_display_errors(False)
 pymupdf.TOOLS.mupdf_display_warnings(False)
 
+_TEXT_FLAGS = pymupdf.TEXTFLAGS_WORDS | pymupdf.TEXT_MEDIABOX_CLIP
+_STORE_PAGES = 32
+"""Pages between which MuPDF may keep fonts and decoded pictures; its own bound, 256 MiB a process, is too much here."""
 _FAULTS = (pymupdf.FileDataError, pymupdf.mupdf.FzErrorBase, RuntimeError, ValueError, IndexError, TypeError)
 
 
@@ -34,6 +38,7 @@ class MuPDFDocument:
             reason = "no reader can open it" if str(path) in told else told
             raise DocumentError(f"the PDF is damaged: {reason}") from error
         self._loaded: tuple[int, pymupdf.Page, pymupdf.DisplayList] | None = None
+        self._drawn = 0
 
     def _page(self, page: int) -> tuple[pymupdf.Page, pymupdf.DisplayList]:
         if self._loaded is None or self._loaded[0] != page:
@@ -61,29 +66,22 @@ class MuPDFDocument:
 
     def words(self, page: int) -> list[list[Word]]:
         """Words of the text layer by block; text outside the displayed part of the page is left out."""
-        loaded, _ = self._page(page)
+        loaded, display = self._page(page)
         try:
-            rows = loaded.get_text("words", flags=pymupdf.TEXTFLAGS_WORDS | pymupdf.TEXT_MEDIABOX_CLIP)
-            # PyMuPDF gives text positions of the unrotated page.
-            matrix, rect = loaded.rotation_matrix, loaded.rect
+            # The display list has the page as displayed, rotation and crop box applied, and is drawn from as well.
+            rows = pymupdf.TextPage(display.get_textpage(flags=_TEXT_FLAGS)).extractWORDS()
+            rect = loaded.rect
         except _FAULTS as error:
             raise DocumentError(f"page {page}: the text cannot be read: {_line(error)}") from error
+        if not rows:
+            return []
+        boxes = np.array([row[:4] for row in rows]) / (rect.width, rect.height, rect.width, rect.height)
+        boxes = np.clip(boxes, 0.0, 1.0)
+        shown = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         blocks: dict[int, list[Word]] = {}
-        width, height = rect.width, rect.height
-        turned = loaded.rotation != 0
-        for x0, y0, x1, y1, text, block, *_ in rows:
-            if turned:
-                box = pymupdf.Rect(x0, y0, x1, y1) * matrix
-                x0, y0, x1, y1 = box.x0, box.y0, box.x1, box.y1
-            word = Word(
-                text,
-                min(1.0, max(0.0, x0 / width)),
-                min(1.0, max(0.0, y0 / height)),
-                min(1.0, max(0.0, x1 / width)),
-                min(1.0, max(0.0, y1 / height)),
-            )
-            if word.x1 > word.x0 and word.y1 > word.y0:
-                blocks.setdefault(block, []).append(word)
+        for row, box, visible in zip(rows, boxes.tolist(), shown.tolist(), strict=True):
+            if visible:
+                blocks.setdefault(row[5], []).append(Word(row[4], *box))
         return list(blocks.values())
 
     def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
@@ -96,7 +94,12 @@ class MuPDFDocument:
         clip = pymupdf.Rect(box.x0 * page_width, box.y0 * page_height, box.x1 * page_width, box.y1 * page_height)
         try:
             pixels = display.get_pixmap(matrix=matrix, clip=clip, alpha=0)
-            image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.samples)
+            # Without a colour the picture is not filled before it is overwritten.
+            image = Image.new("RGB", (pixels.width, pixels.height), None)
+            image.frombytes(pixels.samples_mv)
+            self._drawn += 1
+            if self._drawn % _STORE_PAGES == 0:
+                pymupdf.TOOLS.store_shrink(100)
         except (*_FAULTS, MemoryError) as error:
             raise DocumentError(f"page {page} cannot be rasterised: {_line(error)}") from error
         if image.size != (width, height):

@@ -1,8 +1,9 @@
 """Worker processes with a time and a memory limit: a crash or a hang costs one document.
 
-Tasks run in the order given, one a worker at a time; the pool yields messages as they come. A worker over its task's
-time is killed, one that dies is replaced, and either way its task ends as `Failed` with the reason. Messages
-are read one at a time, so a slow consumer slows the workers down instead of filling memory.
+Tasks run in the order given, one a worker at a time; the pool yields messages as they come. A document's time is what
+workers spend on all of its tasks together: over its limit they are killed; a worker that dies is replaced, and either
+way the document ends as `Failed` with the reason. Messages are read one at a time, so a slow consumer slows the workers
+down instead of filling memory.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
     task: Task | None = None
-    deadline: float = 0.0
+    started: float = 0.0
 
 
 class WorkerPool:
@@ -41,6 +42,9 @@ class WorkerPool:
     def __init__(self, workers: int) -> None:
         self._size = workers
         self._workers: list[_Worker] = []
+        self.spent: dict[str, float] = {}
+        """Seconds that workers spent on each document (by key) in the last run."""
+        self._limits: dict[str, float] = {}
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -52,12 +56,14 @@ class WorkerPool:
             self._stop(worker)
 
     def run(self, tasks: Sequence[tuple[Task, float]]) -> Iterator[Message]:
-        """Perform tasks, given with their time limits in seconds, and yield their messages as they come.
+        """Perform tasks, given with the time limits of their documents in seconds, and yield their messages.
 
         Every task ends with exactly one `Finished` or `Failed`. Once a task of a document (same key) has failed, that
         document's waiting tasks fail with the same reason without being started.
         """
         waiting = deque(tasks)
+        self.spent = dict.fromkeys((task.key for task, _ in tasks), 0.0)
+        self._limits = {task.key: seconds for task, seconds in tasks}
         failed: dict[str, str] = {}
         while waiting or any(w.task for w in self._workers):
             for worker in self._idle(len(waiting)):
@@ -65,7 +71,7 @@ class WorkerPool:
                     task, _ = waiting.popleft()
                     yield Failed(task.key, failed[task.key])
                 if waiting:
-                    self._assign(worker, *waiting.popleft())
+                    self._assign(worker, waiting.popleft()[0])
             for message in self._receive():
                 if isinstance(message, Failed):
                     failed[message.key] = message.reason
@@ -76,8 +82,8 @@ class WorkerPool:
             self._workers.append(_start())
         return [w for w in self._workers if w.task is None]
 
-    def _assign(self, worker: _Worker, task: Task, seconds: float) -> None:
-        worker.task, worker.deadline = task, time.monotonic() + seconds
+    def _assign(self, worker: _Worker, task: Task) -> None:
+        worker.task, worker.started = task, time.monotonic()
         try:
             worker.connection.send(task)
         except (BrokenPipeError, ConnectionError):
@@ -88,7 +94,7 @@ class WorkerPool:
         busy = [w for w in self._workers if w.task is not None]
         if not busy:
             return
-        soonest = min(w.deadline for w in busy) - time.monotonic()
+        soonest = min(self._left(w.task.key)[1] for w in busy if w.task)
         ready = wait([w.connection for w in busy], timeout=max(0.0, soonest))
         for worker in busy:
             task = worker.task
@@ -98,16 +104,31 @@ class WorkerPool:
                 try:
                     message: Message = worker.connection.recv()
                 except (EOFError, ConnectionError):
+                    self._spend(worker, task)
                     yield Failed(task.key, self._bury(worker, task))
                     continue
                 if isinstance(message, Finished | Failed):
+                    self._spend(worker, task)
                     worker.task = None
                 yield message
-            elif time.monotonic() >= worker.deadline:
+            elif self._left(task.key)[0] <= 0.0:
+                self._spend(worker, task)
                 self._stop(worker)
                 yield Failed(
-                    task.key, "reading it took longer than its time limit (documents.timeout_seconds): it was stopped"
+                    task.key,
+                    f"reading it took longer than its time limit of {self._limits[task.key]:g} s "
+                    "(documents.timeout_seconds): it was stopped",
                 )
+
+    def _left(self, key: str) -> tuple[float, float]:
+        """Worker seconds a document has left, and the seconds from now in which its busy workers use them up."""
+        now = time.monotonic()
+        running = [now - w.started for w in self._workers if w.task is not None and w.task.key == key]
+        left = self._limits[key] - self.spent[key] - sum(running)
+        return left, left / max(1, len(running))
+
+    def _spend(self, worker: _Worker, task: Task) -> None:
+        self.spent[task.key] += time.monotonic() - worker.started
 
     def _bury(self, worker: _Worker, task: Task) -> str:
         """Remove a worker that died, and say of what."""

@@ -112,16 +112,46 @@ _LETTER = PageSize(612.0, 792.0)
 Message = Validated | RenderedPage | Finished | Failed
 
 
-def perform(task: Task) -> Iterator[Message]:
-    """Do one task in this process, yielding its messages; the last is `Finished` or `Failed`."""
+class Opened:
+    """The document of the last task, kept open for the next one on it: fonts and pictures need not be read again."""
+
+    def __init__(self) -> None:
+        self._of: tuple[str, Path, Renderer] | None = None
+        self._document: OpenDocument | None = None
+
+    def document(self, task: Task) -> OpenDocument:
+        """The task's document.
+
+        Raises:
+            DocumentError: if it cannot be opened.
+        """
+        wanted = task.key, task.path, task.renderer
+        if self._document is None or self._of != wanted:
+            self.close()
+            self._document = open_document(
+                task.path, renderer=task.renderer, password=task.password, max_pixels=8 * task.limits.max_page_pixels
+            )
+            self._of = wanted
+        return self._document
+
+    def close(self) -> None:
+        """Release the document."""
+        if self._document is not None:
+            self._document.close()
+        self._document = None
+
+
+def perform(task: Task, opened: Opened | None = None) -> Iterator[Message]:
+    """Do one task in this process, yielding its messages; the last is `Finished` or `Failed`.
+
+    Args:
+        task: what to do.
+        opened: keeps a document that is rendered open between tasks; none closes it at the end.
+    """
+    held = opened or Opened()
+    keep = False
     try:
-        document = open_document(
-            task.path, renderer=task.renderer, password=task.password, max_pixels=8 * task.limits.max_page_pixels
-        )
-    except DocumentError as error:
-        yield Failed(task.key, str(error))
-        return
-    try:
+        document = held.document(task)
         if task.pages is None:
             check_limits(document, task.limits)
             with task.path.open("rb") as file:
@@ -130,13 +160,15 @@ def perform(task: Task) -> Iterator[Message]:
         else:
             for page in task.pages:
                 yield render_page(document, task, page)
+            keep = opened is not None
         yield Finished(task.key)
     except DocumentError as error:
         yield Failed(task.key, str(error))
     except MemoryError:
         yield Failed(task.key, f"reading it needs more than documents.memory_bytes = {task.memory_bytes:,}")
     finally:
-        document.close()
+        if not keep:
+            held.close()
 
 
 def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
@@ -226,14 +258,18 @@ def main() -> None:
     sys.addaudithook(_refuse_network)
     # PyMuPDF imports its layout models (onnxruntime, 60 MB, half a second) if it can; nothing here uses them.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
+    opened, limited = Opened(), ""
     while True:
         try:
             task: Task = connection.recv()
         except (EOFError, ConnectionError):
             return
-        _limit_memory(task.memory_bytes)
+        if task.key != limited:
+            opened.close()
+            _limit_memory(task.memory_bytes)
+            limited = task.key
         try:
-            for message in perform(task):
+            for message in perform(task, opened):
                 connection.send(message)
         except BrokenPipeError:
             return

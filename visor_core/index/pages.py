@@ -26,9 +26,9 @@ from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, quoted, ro
 from visor_core.index.records import page_id_of
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for
 
-_TASK_PAGES = 24
+_TASK_PAGES = 8
 """Pages a worker renders before the document's other pages may go to another worker."""
-_COMMIT_BYTES = 48 * 2**20
+_COMMIT_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class PagesReport:
     problems: tuple[tuple[str, int, str], ...]
     quarantined: tuple[Refused, ...]
     data_version: str
+    slowest: tuple[str, float] = ("", 0.0)
+    """The document that workers spent most seconds on in this run, by file name."""
 
 
 def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress | None = None) -> PagesReport:
@@ -54,7 +56,7 @@ def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress 
     mode = _ocr_mode(config)
     key = render_key(config, mode)
     quarantined: dict[str, str] = {}
-    rendered = 0
+    rendered, slowest = 0, ("", 0.0)
     with corpus.writing():
         documents = {r["document_id"]: r for r in rows(corpus.table("documents"), DOCUMENT_COLUMNS)}
         wanted = {i: r for i, r in documents.items() if r["status"] == "ok"}
@@ -75,10 +77,11 @@ def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress 
                     pending = writer.submit(_write, corpus, batch, wanted, key)
                 if pending is not None:
                     pending.result()
+                slowest = max(((documents[i]["filename"], s) for i, s in pool.spent.items()), key=lambda p: p[1])
         if quarantined:
             _quarantine(corpus, documents, quarantined)
         _move_partitions(corpus, documents)
-        return _report(corpus, documents, quarantined, rendered, removed)
+        return _report(corpus, documents, rendered, removed, slowest)
 
 
 def render_key(config: DocumentsConfig, ocr_mode: str) -> str:
@@ -137,9 +140,10 @@ def _tasks(
         except VisorError as error:
             unreadable[document_id] = str(error)
             continue
+        each = config.page_seconds + (config.ocr_page_seconds if mode != "never" else 0.0)
+        seconds = config.timeout_seconds + each * len(missing)
         for start in range(0, len(missing), _TASK_PAGES):
             pages = tuple(missing[start : start + _TASK_PAGES])
-            seconds = config.timeout_seconds + (config.ocr_page_seconds * len(pages) if mode != "never" else 0.0)
             task = Task(
                 key=document_id,
                 path=stored_path(corpus.sources, document_id),
@@ -253,7 +257,7 @@ def _move_partitions(corpus: Corpus, documents: dict[str, dict[str, Any]]) -> No
 
 
 def _report(
-    corpus: Corpus, documents: dict[str, dict[str, Any]], failed: dict[str, str], rendered: int, removed: int
+    corpus: Corpus, documents: dict[str, dict[str, Any]], rendered: int, removed: int, slowest: tuple[str, float]
 ) -> PagesReport:
     columns = ["page_id", "document_id", "page", "partition", "text_source", "problem", "content_hash", "render_key"]
     held = rows(corpus.table("pages"), columns)
@@ -271,4 +275,5 @@ def _report(
         problems=tuple(problems),
         quarantined=tuple(Refused(r["source_uri"], r["filename"], r["reason"]) for r in lost),
         data_version=pages_version(held),
+        slowest=slowest,
     )

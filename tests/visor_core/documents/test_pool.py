@@ -22,8 +22,9 @@ _TROUBLE = """
 import os, signal, sys, time
 import visor_core.documents.worker as worker
 real = worker.perform
-def perform(task):
+def perform(task, opened=None):
     if task.filename == "hang": time.sleep(60)
+    if task.filename == "slow": time.sleep(0.6)
     if task.filename == "crash": os.kill(os.getpid(), signal.SIGSEGV)
     if task.filename == "exit": os._exit(3)
     if task.filename == "hog":
@@ -35,7 +36,7 @@ def perform(task):
         except PermissionError as error:
             yield worker.Failed(task.key, str(error))
             return
-    yield from real(task)
+    yield from real(task, opened)
 worker.perform = perform
 real_limits = worker._limit_memory
 worker.main()
@@ -70,7 +71,7 @@ def test_trouble_costs_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     reasons = {m.key: m.reason for m in messages if isinstance(m, Failed)}
     assert reasons == {
         "crash": "the renderer crashed while reading it (SIGSEGV)",
-        "hang": "reading it took longer than its time limit (documents.timeout_seconds): it was stopped",
+        "hang": "reading it took longer than its time limit of 2 s (documents.timeout_seconds): it was stopped",
         "exit": "the renderer gave up while reading it (exit code 3); it may need more than documents.memory_bytes = "
         "1,073,741,824",
         "hog": reasons["hog"],
@@ -79,6 +80,31 @@ def test_trouble_costs_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "documents.memory_bytes" in reasons["hog"]
     assert {m.key for m in messages if isinstance(m, Finished)} == {"good", "good too"}
     assert sum(isinstance(m, Failed) and m.key == "crash" for m in messages) == 2
+
+
+def test_the_time_limit_is_the_documents_however_many_tasks_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_SERVE", _TROUBLE)
+    path = write_pdf(tmp_path / "a.pdf", ["one"])
+    slow = [(task(path, "slow", pages=(1,)), 3.0) for _ in range(12)]
+    for workers in (1, 2):
+        start = time.monotonic()
+        with WorkerPool(workers) as pool:
+            messages = list(pool.run([*slow, (task(path, "good", pages=(1,)), 3.0)]))
+            spent = pool.spent
+        # Twelve tasks of 0.6 s each are within any limit of their own; the document has 3 s for all of them.
+        assert time.monotonic() - start < 6
+        assert 3.0 <= spent["slow"] < 4.5
+        assert spent["good"] < 3.0
+        ends = [m for m in messages if isinstance(m, Failed | Finished) and m.key == "slow"]
+        assert len(ends) == 12
+        failed = [m.reason for m in ends if isinstance(m, Failed)]
+        assert len(failed) >= 7
+        assert set(failed) == {
+            "reading it took longer than its time limit of 3 s (documents.timeout_seconds): it was stopped"
+        }
+        assert [m.key for m in messages if isinstance(m, Finished)][-1] == "good"
 
 
 def test_the_pool_leaves_no_process_behind(tmp_path: Path) -> None:
