@@ -20,6 +20,7 @@ from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.sampling import forbidden_tokens
 from visor_core.policies.transformers import load_checkpoint
+from visor_core.training.attention import use_short_rows
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, mark_complete
 from visor_core.training.forward import freeze_vision
 
@@ -34,6 +35,7 @@ def load_for_training(model_folder: Path, *, dtype: str = "float32", freeze: boo
         PolicyError: if the folder is no usable checkpoint.
     """
     model, processor = load_checkpoint(model_folder, dtype=dtype)
+    use_short_rows(model)
     if freeze:
         freeze_vision(model)
     return model.train(), processor
