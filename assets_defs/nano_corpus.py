@@ -1,4 +1,4 @@
-"""Asset `nano_corpus`: the synthetic documents as PDF files, with their questions; training and development apart."""
+"""Asset `nano_corpus`: the synthetic documents as PDF files in three splits, with questions on two of them."""
 
 import dagster as dg
 
@@ -16,7 +16,9 @@ STAGE = Stage(
     settings=lambda profile, partition: {"world": _world_settings(profile.nano)},
     applies=lambda profile: profile.nano is not None,
 )
-_TRAINING_FIELDS = {"vision_steps", "alignment_steps", "batch_size", "learning_rate", "retriever_steps"}
+_TRAINING_FIELDS = {
+    "vision_steps", "alignment_steps", "ledger_lessons", "batch_size", "learning_rate", "retriever_steps",
+}  # fmt: skip
 
 
 def _world_settings(nano: NanoConfig | None) -> dict[str, object]:
@@ -44,9 +46,10 @@ def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
     work = workspace.begin(STAGE, context)
     nano, seed = nano_of(work), work.profile.seed
     worlds = {split: write_world(work.folder / split, split, nano, seed) for split in CORPUS_SPLITS}
+    primer = write_world(work.folder / "primer", "primer", nano, seed)
     if not work.complete:
         counts = {"train": nano.train_questions, "development": nano.development_questions}
-        figures = {}
+        figures = {"primer_pages": len(primer.pages)}
         for split, world in worlds.items():
             questions = ask_world(world, counts[split], nano, seed)
             write_questions(work.folder / f"{split}.parquet", questions)

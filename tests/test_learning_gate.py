@@ -72,6 +72,7 @@ class Chain:
         assert isinstance(nano, NanoConfig)
         self.nano = nano
         self.worlds = {s: write_world(folder / s, s, nano, 0) for s in ("train", "development")}
+        self.primer = write_world(folder / "primer", "primer", nano, 0)
         self.indexes = {
             s: nano_index(folder / f"corpus-{s}", folder / s, self.profile.documents, self.profile.index)
             for s in self.worlds
@@ -129,7 +130,7 @@ def advantage(group: Sequence[Trajectory], trajectory: Trajectory) -> float:
 @pytest.mark.timeout(900)
 def test_sft_beats_the_untrained_policy_and_grpo_follows_the_reward(chain: Chain, tmp_path: Path) -> None:
     profile, folder = chain.profile, chain.folder
-    train_base_model(chain.worlds["train"], folder / "base", chain.nano, 0)
+    train_base_model(chain.worlds["train"], chain.primer, folder / "base", chain.nano, 0)
     index = chain.indexes["train"]
     train_sft(folder / "base", chain.lessons(), index, profile.sft, folder / "sft", 0)
     untrained, warm = chain.success(folder / "base"), chain.success(folder / "sft" / "final")

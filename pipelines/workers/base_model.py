@@ -26,9 +26,10 @@ def _pretrain(session: Session, final: Path) -> dict[str, int | float | str]:
 
     nano = session.profile.nano
     assert nano is not None
-    world = write_world(session.input("nano_corpus") / "train", "train", nano, session.profile.seed)
+    pages = session.input("nano_corpus")
+    world, primer = (write_world(pages / split, split, nano, session.profile.seed) for split in ("train", "primer"))
     session.total = nano.vision_steps + nano.alignment_steps
-    figures = train_base_model(world, final, nano, session.profile.seed, on_step=session.on_step)
+    figures = train_base_model(world, primer, final, nano, session.profile.seed, on_step=session.on_step)
     return {name: round(value, 4) for name, value in figures.items()}
 
 

@@ -18,6 +18,8 @@ class NanoConfig(Section):
     """Development corpora (documents no training stage sees)."""
     test_corpora: int = Field(default=4, ge=1)
     """Test corpora, read by the final study only."""
+    primer_corpora: int = Field(default=24, ge=1)
+    """Corpora that only the base model learns from."""
     companies: int = Field(default=8, ge=2)
     """Companies a corpus."""
     topics: int = Field(default=6, ge=1)
@@ -40,6 +42,8 @@ class NanoConfig(Section):
     """Base model: steps of captioning and reading through the language model."""
     batch_size: int = Field(default=64, ge=1)
     """Images a pretraining step."""
+    ledger_lessons: int = Field(default=48, ge=0)
+    """Lessons in words alone (two values put together) that each alignment step adds to its pictures."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of pretraining."""
     retriever_steps: int = Field(default=60, ge=1)

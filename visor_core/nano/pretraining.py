@@ -1,9 +1,10 @@
-"""Perception for the embedded default's base model, in two stages, from nothing but the training split's pages.
+"""Perception for the embedded default's base model, in two stages, from the pages of the training split and of the primer.
 
 1. *Vision*: vision tower and projector learn to spell, in every image token, the words it covers, against the language
    model's own embedding; a language-model loss alone does not get a fresh tower to read.
 2. *Alignment*: projector, language model and tower learn to answer short questions about a picture (title, reading,
-   locating a label; reckoning with recorded values where questions ask for it) in the chat format of the agent.
+   locating a label) in the chat format of the agent, and, in words alone, to put two values together
+   (`nano.ledgers`).
 
 Both run on the run-time renderer and processor. Seeded; continues after a kill from the last saved state.
 """
@@ -23,10 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visor_core.config import NanoConfig
+from visor_core.geometry import FULL_PAGE
+from visor_core.nano.ledgers import ledger_lesson
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
 from visor_core.nano.panels import COLUMNS, LABELS
 from visor_core.nano.questions import OPERATIONS
-from visor_core.nano.views import Lesson, View, lessons, load_picture, page_renderer, reckoning_lessons, views
+from visor_core.nano.views import Lesson, View, lessons, load_picture, page_renderer, views
 from visor_core.nano.world import COMPANIES, COVER, TOPICS, World
 from visor_core.policies.encoding import Encoder
 from visor_core.training.batching import collate
@@ -35,8 +38,6 @@ from visor_core.training.rows import TurnRow, encode_reply
 
 WORDS = (*COMPANIES, *TOPICS, COVER, *LABELS, *"0123456789")
 """What an image token can spell; in the rich tier also the headings of a table's columns."""
-RECKONING_LESSONS = 20_000
-"""Lessons in reckoning, drawn over; there are about 8,000 pairs of values an operation."""
 _STATE = "training_state.pt"
 _SAVE_STEPS = 100
 
@@ -85,9 +86,9 @@ def spelled(view: View, words: Sequence[str] = WORDS) -> Tensor:
 
 
 def train_base_model(
-    world: World, output: Path, config: NanoConfig, seed: int, on_step: OnStep | None = None
+    world: World, primer: World, output: Path, config: NanoConfig, seed: int, on_step: OnStep | None = None
 ) -> dict[str, float]:
-    """Train the base model on the pages of `world` (the training split) and save it to `output`.
+    """Train the base model on the pages of `world` (the training split) and `primer` and save it to `output`.
 
     Args:
         on_step: called after every step with `phase` ("vision", "alignment"), `step` (over both), `loss`, `accuracy`.
@@ -100,16 +101,13 @@ def train_base_model(
     model = build_model(processor.tokenizer, seed)
     words = words_of(config.tier)
     spotter = WordSpotter(processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in words]))
-    encoder = Encoder(processor, partial(load_picture, page_renderer(world)), cache_images=100_000)  # type: ignore[arg-type]
-    every = views(world.pages, seed)
+    encoder = Encoder(processor, partial(load_picture, page_renderer(world, primer)), cache_images=100_000)  # type: ignore[arg-type]
+    every = views([*world.pages, *primer.pages], seed)
     trainer = _Trainer(output, model, spotter, config, seed, on_step or (lambda figures: None))
     trainer.resume()
     trainer.run(1, config.vision_steps, _vision_step(model, spotter, encoder, every, config, seed))
     add_row_head(model, temperature=1.0, forbidden=())
     taught = [lesson for view in every for lesson in lessons(view)]
-    operations = OPERATIONS if config.tier == "rich" else config.operations
-    if set(operations) != {"higher"}:  # comparing is learned in SFT; reckoning takes more examples than it has
-        taught += reckoning_lessons(operations, RECKONING_LESSONS, seed)
     trainer.run(2, config.alignment_steps, _alignment_step(model, encoder, taught, config, seed))
     del model.forward
     save_checkpoint(model.eval(), processor, output)
@@ -124,10 +122,14 @@ def _vision_step(
     model: Any, spotter: WordSpotter, encoder: Encoder, every: Sequence[View], config: NanoConfig, seed: int
 ) -> Step:
     targets = [spelled(view, words_of(config.tier)) for view in every]
+    # Numbers legible in an overview stand in more places than those of a crop, and on fewer pages.
+    legible = {i for i, view in enumerate(every) if view.page.legible and view.ref.box == FULL_PAGE}
+    strata = [s for s in (sorted(legible), sorted(set(range(len(every))) - legible)) if s]
 
     def step(number: int) -> tuple[Tensor, float]:
-        size = min(config.batch_size, len(every))
-        chosen = random.Random(f"vision/{seed}/{number}").sample(range(len(every)), size)
+        rng = random.Random(f"vision/{seed}/{number}")
+        shares = _VIEW_SHARES[: len(strata)]
+        chosen = [rng.choice(stratum) for stratum in rng.choices(strata, shares, k=config.batch_size)]
         pixels = encoder.stack([encoder.image(every[i].ref) for i in chosen])
         features = model.get_image_features(**pixels, return_dict=True).pooler_output
         embedding = model.get_input_embeddings().weight
@@ -140,18 +142,20 @@ def _alignment_step(model: Any, encoder: Encoder, taught: Sequence[Lesson], conf
     by_kind: dict[str, list[Lesson]] = {}
     for lesson in taught:
         by_kind.setdefault(lesson.kind, []).append(lesson)
-    rows: dict[int, TurnRow] = {}
+    operations = OPERATIONS if config.tier == "rich" else config.operations
+    known: dict[int, TurnRow] = {}
 
     def row(lesson: Lesson) -> TurnRow:
-        if id(lesson) not in rows:
-            rows[id(lesson)] = lesson_row(lesson, encoder)
-        return rows[id(lesson)]
+        if id(lesson) not in known:
+            known[id(lesson)] = lesson_row(lesson, encoder)
+        return known[id(lesson)]
 
     def step(number: int) -> tuple[Tensor, float]:
         rng = random.Random(f"alignment/{seed}/{number}")
-        # Readings and positions are what takes long to learn; titles are known early.
         kinds = rng.choices(list(by_kind), [_KIND_SHARES[k] for k in by_kind], k=config.batch_size)
-        batch = collate([row(rng.choice(by_kind[k])) for k in kinds], encoder)
+        rows = [row(rng.choice(by_kind[k])) for k in kinds]
+        rows += [lesson_row(ledger_lesson(operations, rng), encoder) for _ in range(config.ledger_lessons)]
+        batch = collate(rows, encoder)
         log_probs, _, hits = model(row_batch=prepare(model, encoder, batch))
         sampled = batch.slots
         return -log_probs.flatten()[sampled].mean(), float(hits.flatten()[sampled].mean())
@@ -159,9 +163,9 @@ def _alignment_step(model: Any, encoder: Encoder, taught: Sequence[Lesson], conf
     return step
 
 
-_KIND_SHARES = {
-    "title": 0.15, "reading": 0.35, "legible": 0.25, "locate": 0.25, "absent": 0.1, "reckoning": 0.5,
-}  # fmt: skip
+_VIEW_SHARES = (0.35, 0.65)
+# Which of several numbers in one picture belongs to a label is what takes longest to learn; titles are known early.
+_KIND_SHARES = {"title": 0.1, "reading": 0.2, "legible": 0.5, "locate": 0.2, "absent": 0.1}
 
 
 def lesson_row(lesson: Lesson, encoder: Encoder) -> TurnRow:

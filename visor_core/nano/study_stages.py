@@ -36,7 +36,7 @@ from visor_core.trajectories.filters import balance, keep_good
 RETRIEVER = "late:retriever"
 """How a profile names the retriever trained in the same run."""
 _RECORD = "stage.json"
-_TRAINING = ("vision_steps", "alignment_steps", "batch_size", "learning_rate")
+_TRAINING = ("vision_steps", "alignment_steps", "ledger_lessons", "batch_size", "learning_rate")
 
 Progress = Callable[[str], None]
 
@@ -127,7 +127,7 @@ class Seed:
         if not stage_record(folder).done:
             self.progress(f"seed {self.seed}: base model")
             with stage(folder, self.commit):
-                train_base_model(self.world("train"), folder, self.nano, self.seed)
+                train_base_model(self.world("train"), self.world("primer"), folder, self.nano, self.seed)
         if not tiled:
             return folder
         variant = folder.with_name(f"{folder.name}-tiled")

@@ -2,8 +2,7 @@
 
 A view is an `ImageRef`, drawn by the same renderer and read by the same processor as at run time. Its marks say which
 word, label or digit stands where in the picture; its lessons are short questions with known answers (title, reading of
-a crop, reading of a legible panel, where a label is; in the rich tier, that a label is not there). Where answers are
-sums or differences, lessons without a picture teach to reckon from the ledger.
+a crop, reading of a legible panel, where a label is; in the rich tier, that a label is not there).
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from visor_core.documents.crops import CropRenderer
 from visor_core.geometry import FULL_PAGE, Box
 from visor_core.index.records import split_page_id
 from visor_core.nano.model import IMAGE_SIDE
-from visor_core.nano.panels import GRID, LABELS, PAGE_POINTS, Panel
-from visor_core.nano.questions import REFUSAL, combine
+from visor_core.nano.panels import GRID, PAGE_POINTS, Panel
+from visor_core.nano.questions import REFUSAL
 from visor_core.nano.rich_pages import CHARTED
-from visor_core.nano.world import COMPANIES, CROP_CELLS, TOPICS, World, WorldPage, title_centres, value_centres
+from visor_core.nano.world import CROP_CELLS, World, WorldPage, title_centres, value_centres
 from visor_core.policies.base import ImageRef, Message, Prompt
 
 Head = Literal["company", "topic", "label", "tens", "ones"]
-Kind = Literal["title", "reading", "legible", "locate", "absent", "reckoning"]
+Kind = Literal["title", "reading", "legible", "locate", "absent", "ledger"]
 LEGIBLE_PIXELS = 11.0
 """A font size below this many pixels of the shown picture counts as illegible."""
 
@@ -59,9 +58,9 @@ class Lesson:
     kind: Kind
 
 
-def page_renderer(world: World) -> CropRenderer:
-    """Draws any part of any page of the world, straight from its PDFs."""
-    paths = {split_page_id(page.page_id)[0]: (world.folder / page.path, "") for page in world.pages}
+def page_renderer(*worlds: World) -> CropRenderer:
+    """Draws any part of any page of these worlds, straight from their PDFs."""
+    paths = {split_page_id(page.page_id)[0]: (world.folder / page.path, "") for world in worlds for page in world.pages}
     return CropRenderer(paths, None, "pymupdf", open_documents=256)
 
 
@@ -130,24 +129,6 @@ def _absent(page: WorldPage) -> list[str]:
     column = page.panels[0].label.partition(" ")[2]
     names = {panel.label.split()[0] for panel in page.panels}
     return [f"{label} {column}".strip() for label in LABELS if label not in names]
-
-
-def reckoning_lessons(operations: Sequence[str], number: int, seed: int) -> list[Lesson]:
-    """Two recorded values and a question that puts them together, as an agent's context shows them; no picture."""
-    rng = random.Random(f"reckoning/{seed}")
-    made = []
-    for _ in range(number):
-        (first, second), topic, label = rng.sample(COMPANIES, 2), rng.choice(TOPICS), rng.choice(LABELS)
-        values = rng.sample(range(10, 100), 2)
-        operation = rng.choice(list(operations))
-        lines = [
-            f"{i} {name} {topic} {label} {v}"
-            for i, (name, v) in enumerate(zip((first, second), values, strict=True), 1)
-        ]
-        question = f"question {operation} {first} , {second} {topic} {label}"
-        prompt = Prompt((Message("user", ("\n".join(["evidence", *lines]), question)),))
-        made.append(Lesson(prompt, f" {combine(operation, values)}", "reckoning"))
-    return made
 
 
 def lesson_of(view: View, name: str, ask: str, reply: str, kind: Kind) -> Lesson:

@@ -11,6 +11,7 @@ tables and bar charts (`rich_pages`) and puts the labels of panels in any order.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ _LARGE = (56.0, 84.0, (81.3, 110.0))
 # In the rich tier a label tells which panel it is: legible in the overview.
 _RICH = (46.0, 28.0, (61.2, 84.0))
 _NOISE = "bcdfghjkmnpqrtvwxz"
-_SPLIT_OFFSETS = {"train": 0, "development": 1_000_000, "test": 2_000_000}
+_SPLIT_OFFSETS = {"train": 0, "development": 1_000_000, "test": 2_000_000, "primer": 3_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def write_world(
     """Write the PDFs of a split to `<folder>/<corpus>/<company>.pdf`; files that are there already are kept.
 
     Args:
-        split: `train`, `development` or `test`; their values and layouts come from disjoint seed ranges.
+        split: `train`, `development`, `test`, or `primer` (documents that only the base model learns from, in the core
+            tier of `big` pages alone); their values and layouts come from disjoint seed ranges.
         reading: leave to read the test split (`held_out.log_reading`).
 
     Raises:
@@ -123,14 +125,20 @@ def write_world(
         raise ConfigError("the test split is read by `visor nano study --final` only, and every reading is logged")
     if config.companies > len(COMPANIES) or config.topics > len(TOPICS):
         raise ConfigError(f"nano.companies is at most {len(COMPANIES)} and nano.topics at most {len(TOPICS)}")
-    corpora = {"train": config.train_corpora, "development": config.development_corpora, "test": config.test_corpora}
+    corpora = {
+        "train": config.train_corpora,
+        "primer": config.primer_corpora,
+        "development": config.development_corpora,
+        "test": config.test_corpora,
+    }
     pages: list[WorldPage] = []
     for number in range(corpora[split]):
         tier = "" if config.tier == "core" else f"{config.tier}/"
         rng = random.Random(f"world/{tier}{seed}/{_SPLIT_OFFSETS[split] + number}")
         partition = f"{split}-{number:02d}"
+        shares = (0.0, 0.0, 1.0) if split == "primer" else _SHARES
         for company in sorted(rng.sample(COMPANIES, config.companies)):
-            drawn = [_draw_content(company, topic, rng, config) for topic in rng.sample(TOPICS, config.topics)]
+            drawn = [_draw_content(company, topic, rng, config, shares) for topic in rng.sample(TOPICS, config.topics)]
             path = folder / partition / f"{company}.pdf"
             if not path.is_file():
                 _write_pdf(path, company, drawn, config.tier)
@@ -165,12 +173,14 @@ class _Content:
     noise: str
 
 
-def _draw_content(company: str, topic: str, rng: random.Random, config: NanoConfig) -> _Content:
+def _draw_content(
+    company: str, topic: str, rng: random.Random, config: NanoConfig, shares: Sequence[float]
+) -> _Content:
     if config.tier == "rich":
         layout = rng.choice(rich_pages.LAYOUTS)
         panels = rich_pages.draw_panels(layout, rng) if layout in rich_pages.CHARTED else _grid(layout, rng, rich=True)
     else:
-        layout = rng.choices(tuple(LAYOUTS), _SHARES)[0]
+        layout = rng.choices(tuple(LAYOUTS), shares)[0]
         panels = _grid(layout, rng)
     noise = "".join(rng.choices(_NOISE, k=len(topic)))
     return _Content(company, topic, layout, panels, noise if rng.random() < config.damaged_titles else "")

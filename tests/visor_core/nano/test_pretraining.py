@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,28 @@ import torch
 from safetensors.torch import load_file
 
 from visor_core.config import NanoConfig
+from visor_core.nano.ledgers import ledger_lesson
 from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, train_base_model
 from visor_core.nano.probes import probe_reading
-from visor_core.nano.views import lessons, reckoning_lessons, view_of, views
+from visor_core.nano.views import lessons, view_of, views
 from visor_core.nano.world import World, write_world
 
 SHORT = NanoConfig(
-    train_corpora=1, development_corpora=1, companies=2, topics=3, vision_steps=3, alignment_steps=3, batch_size=8
+    train_corpora=1,
+    primer_corpora=1,
+    development_corpora=1,
+    companies=2,
+    topics=3,
+    vision_steps=3,
+    alignment_steps=3,
+    batch_size=8,
 )
+
+
+@pytest.fixture(scope="module")
+def primer(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """What only the base model reads."""
+    return write_world(tmp_path_factory.mktemp("primer"), "primer", SHORT, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +75,31 @@ def test_every_page_teaches_its_title_and_its_panels(world: World) -> None:
     assert replies == [f" {page.panels[0].label} {page.panels[0].value}"]
 
 
-def test_reckoning_is_taught_from_the_ledger_where_questions_ask_for_it(world: World, tmp_path: Path) -> None:
-    for lesson in reckoning_lessons(("sum", "difference"), 50, 0):
-        ledger, question = (str(part) for part in lesson.prompt.messages[0].content)
-        first, second = (int(line.split()[-1]) for line in ledger.splitlines()[1:])
+def test_the_primer_holds_legible_pages_of_its_own(world: World, primer: World) -> None:
+    assert primer.pages
+    assert all(page.legible for page in primer.pages if page.panels)
+    assert not {page.page_id for page in world.pages} & {page.page_id for page in primer.pages}
+
+
+def test_lessons_in_words_put_the_recorded_and_the_read_value_together() -> None:
+    rng = random.Random(0)
+    seen = Counter()
+    for _ in range(200):
+        lesson = ledger_lesson(("higher", "sum", "difference"), rng)
+        _, known, read, question = str(lesson.prompt.messages[0].content[0]).splitlines()
+        first, second = int(known.split()[-1]), int(read.split()[-1])
         operation = question.split()[1]
-        assert int(lesson.reply) == {"sum": first + second, "difference": abs(first - second)}[operation]
-        assert {line.split()[1] for line in ledger.splitlines()[1:]} <= set(question.split())
-    sums = SHORT.model_copy(update={"operations": ("higher", "sum"), "vision_steps": 1, "alignment_steps": 2})
-    plain, reckoning = (
-        train_base_model(world, tmp_path / "a", SHORT, 0),
-        train_base_model(world, tmp_path / "b", sums, 0),
-    )
-    assert plain["alignment_loss"] != reckoning["alignment_loss"]
+        right = {"higher": max(first, second), "sum": first + second, "difference": abs(first - second)}[operation]
+        assert lesson.reply.endswith(f"{second}</think><answer> {right}</answer>")
+        assert known.split()[1] == question.split()[2]
+        assert first != second
+        seen[operation] += 1
+    assert len(seen) == 3
 
 
-def test_a_killed_run_ends_where_a_whole_one_does(world: World, tmp_path: Path) -> None:
+def test_a_killed_run_ends_where_a_whole_one_does(world: World, primer: World, tmp_path: Path) -> None:
     seen: list[dict[str, object]] = []
-    figures = train_base_model(world, tmp_path / "whole", SHORT, 0, seen.append)
+    figures = train_base_model(world, primer, tmp_path / "whole", SHORT, 0, seen.append)
 
     class KilledError(Exception):
         pass
@@ -86,9 +109,9 @@ def test_a_killed_run_ends_where_a_whole_one_does(world: World, tmp_path: Path) 
             raise KilledError
 
     with pytest.raises(KilledError):
-        train_base_model(world, tmp_path / "killed", SHORT, 0, kill)
+        train_base_model(world, primer, tmp_path / "killed", SHORT, 0, kill)
     resumed: list[dict[str, object]] = []
-    train_base_model(world, tmp_path / "killed", SHORT, 0, resumed.append)
+    train_base_model(world, primer, tmp_path / "killed", SHORT, 0, resumed.append)
     assert set(figures) == {"vision_loss", "vision_accuracy", "alignment_loss", "alignment_accuracy"}
     assert [s["step"] for s in seen] == [1, 2, 3, 4, 5, 6]
     assert [s["step"] for s in resumed] == [4, 5, 6]

@@ -234,7 +234,7 @@ def test_lessons_teach_reading_tables_and_seeing_that_a_label_is_not_there(setti
 
 def test_the_base_model_trains_on_the_rich_tier(setting: Setting, tmp_path: Path) -> None:
     steps: list[dict[str, float | str]] = []
-    train_base_model(setting.world, tmp_path / "base", RICH, 0, steps.append)
+    train_base_model(setting.world, setting.world, tmp_path / "base", RICH, 0, steps.append)
     assert [s["step"] for s in steps] == [1, 2, 3, 4]
     probe = probe_reading(tmp_path / "base", setting.world, number=8)
     assert 0.0 <= probe.crop <= 1.0
