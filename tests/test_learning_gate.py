@@ -42,6 +42,7 @@ def small_profile() -> Profile:
         PROFILES / "nano.yaml",
         {
             "nano.train_corpora": 8,
+            "nano.primer_corpora": 1,
             "nano.development_corpora": 1,
             "nano.damaged_titles": 0.0,
             "nano.vision_steps": 150,

@@ -1,4 +1,4 @@
-"""Perception for the embedded default's base model, in two stages, from the pages of the training split and of the primer.
+"""Perception for the embedded default's base model, in two stages, on the pages of training split and primer.
 
 1. *Vision*: vision tower and projector learn to spell, in every image token, the words it covers, against the language
    model's own embedding; a language-model loss alone does not get a fresh tower to read.

@@ -18,7 +18,7 @@ from visor_core.documents.crops import CropRenderer
 from visor_core.geometry import FULL_PAGE, Box
 from visor_core.index.records import split_page_id
 from visor_core.nano.model import IMAGE_SIDE
-from visor_core.nano.panels import GRID, PAGE_POINTS, Panel
+from visor_core.nano.panels import GRID, LABELS, PAGE_POINTS, Panel
 from visor_core.nano.questions import REFUSAL
 from visor_core.nano.rich_pages import CHARTED
 from visor_core.nano.world import CROP_CELLS, World, WorldPage, title_centres, value_centres
