@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets_defs.pictures import curve, table
+from assets_defs.pictures import curve, episodes, table
 from assets_defs.progress import read_metrics
 from assets_defs.sft_checkpoint import TRAINING_CODE
 from assets_defs.stage import Node, Stage
@@ -18,6 +18,7 @@ STAGE = Stage(
     code=(
         "assets_defs.grpo_checkpoint",
         "pipelines.workers.grpo",
+        "pipelines.workers.samples",
         "visor_core.agent",
         "visor_core.policies",
         "visor_core.scoring",
@@ -83,7 +84,7 @@ def grpo_training(
         finish_training(work, reported, index_tag=index.index_tag)
     rows = read_metrics(work.folder)
     names = ("reward", "loss", "kl", "entropy")
-    yield work.result({"curves": curve(rows, names, "GRPO")}, asset_key="grpo_checkpoint")
+    yield work.result({"curves": curve(rows, names, "GRPO"), **episodes(work.folder)}, asset_key="grpo_checkpoint")
     store = work.folder / "rollouts"
     rollouts = read_trajectories(store)
     yield work.result(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from visor_core.geometry import Box
 
 LONGEST_SIDE = 640
+SAMPLES = "samples"
+"""Folder of a build with pictures and pages of sample episodes."""
 
 
 def as_markdown(image: Image.Image, caption: str) -> dg.MarkdownMetadataValue:
@@ -23,7 +26,11 @@ def as_markdown(image: Image.Image, caption: str) -> dg.MarkdownMetadataValue:
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()
     shown.quantize(64).save(buffer, format="PNG", optimize=True)
-    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return _picture(buffer.getvalue(), caption)
+
+
+def _picture(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
+    encoded = base64.b64encode(png).decode()
     return dg.MetadataValue.md(f"{_cell(caption)}\n\n![](data:image/png;base64,{encoded})")
 
 
@@ -44,28 +51,20 @@ def page_with_words(
 
 
 def curve(rows: Sequence[Mapping[str, object]], names: Sequence[str], caption: str) -> dg.MarkdownMetadataValue:
-    """One small plot a name over `step`; names that no row carries are left out."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from PIL import Image
+    """One small plot a name over `step`, one line a phase; names that no row carries are left out."""
+    from visor_core.training.curves import curve_image
 
-    series = {
-        name: [(float(r["step"]), float(r[name])) for r in rows if name in r and "step" in r]  # type: ignore[arg-type]
-        for name in names
+    image = curve_image(rows, names)
+    return as_markdown(image, caption) if image else dg.MetadataValue.md(f"{caption}: no step was recorded")
+
+
+def episodes(folder: Path) -> dict[str, dg.MarkdownMetadataValue]:
+    """The sample episodes that a worker drew into its build folder, one entry each."""
+    found = sorted((folder / SAMPLES).glob("episode-*.png"))
+    return {
+        f"sample_{number}": _picture(path.read_bytes(), f"episode {number}; its page is {path.with_suffix('.html')}")
+        for number, path in enumerate(found, start=1)
     }
-    series = {name: points for name, points in series.items() if points}
-    if not series:
-        return dg.MetadataValue.md(f"{caption}: no step was recorded")
-    with mpl.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(3.2 * len(series), 2.4), dpi=100, layout="constrained")
-        for axes, (name, points) in zip(figure.subplots(1, len(series), squeeze=False)[0], series.items(), strict=True):
-            axes.plot(*zip(*points, strict=True), color="#1e6edc")
-            axes.set_title(name)
-            axes.set_xlabel("step")
-            axes.grid(alpha=0.3)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-    return as_markdown(Image.open(buffer), caption)
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> dg.MarkdownMetadataValue:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets_defs.pictures import curve
+from assets_defs.pictures import curve, episodes
 from assets_defs.progress import read_metrics
 from assets_defs.stage import Node, Stage
 from assets_defs.training_process import Tracking, fell, finish_training, run_worker
@@ -20,7 +20,13 @@ TRAINING_CODE = (
 )
 STAGE = Stage(
     name="sft_checkpoint",
-    code=("assets_defs.sft_checkpoint", "pipelines.workers.sft", "visor_core.training.sft", *TRAINING_CODE),
+    code=(
+        "assets_defs.sft_checkpoint",
+        "pipelines.workers.sft",
+        "pipelines.workers.samples",
+        "visor_core.training.sft",
+        *TRAINING_CODE,
+    ),
     settings=lambda profile, partition: {
         "sft": profile.sft,
         "dtype": profile.model.dtype,
@@ -48,7 +54,8 @@ def sft_checkpoint(
         reported = run_worker(work, context, pipes, tracking, "sft", inputs, accelerate=True)
         finish_training(work, reported, index_tag=dataset.index_tag)
     rows = read_metrics(work.folder)
-    return work.result({"curves": curve(rows, ("loss", "grad_norm", "learning_rate"), "supervised fine-tuning")})
+    curves = curve(rows, ("loss", "grad_norm", "learning_rate"), "supervised fine-tuning")
+    return work.result({"curves": curves, **episodes(work.folder)})
 
 
 @dg.asset_check(asset=sft_checkpoint, blocking=True)

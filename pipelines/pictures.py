@@ -16,7 +16,6 @@ from visor_core.config import Home
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
-    from visor_core.policies.base import ImageLoader
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COLOURS = {"nano": "#f4e3c1", "corpus": "#cfe3f7", "training": "#d8ecd2", "evaluation": "#eadcf2"}
@@ -110,51 +109,6 @@ def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> N
     )
 
 
-def draw_episode(path: Path, trajectory: Trajectory, images: ImageLoader) -> None:
-    """One column a turn: what the policy was shown, what it wrote, what the Evidence Space gained."""
-    from matplotlib.figure import Figure
-
-    turns = trajectory.turns
-    figure = Figure(figsize=(2.5 * len(turns), 4.1), dpi=130, layout="constrained")
-    expected = ", ".join(trajectory.question.answers)
-    figure.suptitle(
-        f"{trajectory.question.question}   →   {trajectory.answer}   (expected {expected})", fontsize=12, color=INK
-    )
-    grid = figure.subplots(2, len(turns), squeeze=False, height_ratios=(2.1, 1))
-    for number, turn in enumerate(turns):
-        top, below = grid[0][number], grid[1][number]
-        shown = turn.prompt.images
-        _picture(top, images(shown[-1]) if shown else None, "page" if shown and _whole(shown[-1]) else "crop")
-        entries = "\n".join(f"+ {e.observation} ({e.kind})" for e in turn.evidence_added)
-        below.set_axis_off()
-        reply = turn.completion.text.replace("</think>", "</think>\n").replace("$", r"\$")
-        below.text(0, 1, _wrapped(reply, 34), va="top", fontsize=7.5, family="monospace", color=INK)
-        below.text(0, 0.05, _wrapped(entries.replace("$", r"\$"), 34), va="bottom", fontsize=7.5, color="#1f6f3d")
-        top.set_title(f"turn {number + 1}: {turn.action.kind}", fontsize=9, color=INK)
-    _save(figure, path)
-
-
-def _picture(axes: Any, image: Any, kind: str) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    if image is None:
-        axes.set_frame_on(False)
-        axes.text(0.5, 0.5, "nothing shown yet", ha="center", va="center", fontsize=8, color=LINE)
-        return
-    axes.imshow(image)
-    axes.set_xlabel(kind, fontsize=8, color=LINE)
-
-
-def _whole(ref: Any) -> bool:
-    return bool(ref.box.width > 0.999 and ref.box.height > 0.999)
-
-
-def _wrapped(text: str, width: int) -> str:
-    import textwrap
-
-    return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, width) or [""])
-
-
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.png")
@@ -185,6 +139,7 @@ def main() -> None:
         return
     from visor_core.index import PageIndex
     from visor_core.trajectories.store import read_trajectories
+    from visor_core.trajectories.strip import draw_episode
 
     episodes = [
         trajectory
@@ -199,7 +154,9 @@ def main() -> None:
     corpora = (home.root / "corpora").iterdir()
     for corpus in sorted(corpora):
         if (corpus / "tags" / f"{chosen.index_tag}.json").is_file():
-            draw_episode(DOCS / "episode.png", chosen, PageIndex.open(corpus, chosen.index_tag))
+            picture = draw_episode(chosen, PageIndex.open(corpus, chosen.index_tag))
+            picture.save(DOCS / "episode.png")
+            print(DOCS / "episode.png")
             return
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from assets_defs.stage import CHECKPOINT_FILES, folder_version
+from pipelines.workers.samples import log_episodes
 from pipelines.workers.session import worker_session
 
 if TYPE_CHECKING:
@@ -48,14 +49,15 @@ def main() -> None:
             on_rollouts=keep,
         )
         writer.close()
-        index.close()
         if session.leads:
             compact(store)
             rollouts = read_trajectories(store)
+            log_episodes(session, rollouts[-profile.grpo.questions_per_step * profile.grpo.group_size :], index)
             figures = {"steps": result.steps, "rollouts": len(rollouts), **session.last("reward", "loss", "kl")}
             session.log_final(result.checkpoint, figures)
             session.report(folder_version(result.checkpoint, *CHECKPOINT_FILES), figures)
             session.report(trajectories_version(rollouts), {"rollouts": len(rollouts)}, asset="grpo_rollouts")
+        index.close()
 
 
 if __name__ == "__main__":

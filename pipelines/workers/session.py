@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
 
 
+CURVES = ("reward", "loss", "accuracy", "kl", "entropy", "grad_norm", "learning_rate")
+"""What is drawn of a training, as far as it was reported; all steps, those before an interruption included."""
+
+
 class Session:
     """One worker's order and its ways of reporting."""
 
@@ -82,7 +86,14 @@ class Session:
         return {name: round(float(self._latest[name]), 6) for name in names if name in self._latest}
 
     def log_final(self, folder: Path, figures: Mapping[str, Figure]) -> None:
-        """Log the finished checkpoint and leave its model id beside it, for the benchmark and the registry."""
+        """Log the finished checkpoint with its curves; leave its model id beside it for benchmark and registry."""
+        from visor_core.training.curves import curve_image
+
+        curves = curve_image(read_metrics(self.folder), CURVES)
+        if curves is not None:
+            path = self.folder / "curves.png"
+            curves.save(path)
+            self.artifacts([path])
         model_id = self.on_checkpoint(folder, int(figures.get("steps", 0)), figures)
         (self.folder / "mlflow_model.txt").write_text(model_id, encoding="utf-8")
 

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from assets_defs.stage import CHECKPOINT_FILES, folder_version
-from pipelines.workers.session import worker_session
+from pipelines.workers.samples import log_episodes
+from pipelines.workers.session import Session, worker_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from visor_core.agent.trajectory import Trajectory
+    from visor_core.index import PageIndex
+
+NANO_QUESTIONS, QUESTIONS = 16, 3
+"""Questions the finished policy is asked for samples: enough for telling ones where an episode costs nothing."""
 
 
 def main() -> None:
@@ -26,11 +38,36 @@ def main() -> None:
             on_step=session.on_step,
             on_checkpoint=session.on_checkpoint,
         )
-        index.close()
         if session.leads:
+            log_episodes(session, _play(session, result.checkpoint, index), index)
             figures = {"steps": result.steps, **session.last("loss")}
             session.log_final(result.checkpoint, figures)
             session.report(folder_version(result.checkpoint, *CHECKPOINT_FILES), figures)
+        index.close()
+
+
+def _play(session: Session, checkpoint: Path, index: PageIndex) -> list[Trajectory]:
+    """The finished policy, greedy, on a few of the questions it was taught with."""
+    from visor_core.agent.environment import Environment
+    from visor_core.evaluation.runner import evaluate
+    from visor_core.policies.load import load_policy
+    from visor_core.trajectories.store import read_trajectories
+
+    profile = session.profile
+    lessons = read_trajectories(session.input("sft_dataset"))
+    questions = {lesson.question.question_id: lesson.question for lesson in lessons}
+    wanted = NANO_QUESTIONS if profile.nano else QUESTIONS
+    asked = list(questions.values())[:: max(1, len(questions) // wanted)][:wanted]
+    episodes: list[Trajectory] = []
+    evaluate(
+        load_policy(checkpoint, index, dtype=profile.model.dtype, name="sft_checkpoint"),
+        Environment(index, profile.agent, profile.index),
+        asked,
+        profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
+        seed=profile.seed,
+        on_episodes=episodes.extend,
+    )
+    return episodes
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 from PIL import Image
 
-from assets_defs.pictures import curve, page_with_words, table
+from assets_defs.pictures import SAMPLES, curve, episodes, page_with_words, table
 from visor_core.geometry import Box
 
 
@@ -40,3 +41,13 @@ def test_a_curve_is_drawn_from_the_rows_that_have_the_value() -> None:
     rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 3, "other": 1.0}]
     assert _image(curve(rows, ("loss", "missing"), "loss").value or "").width > 100
     assert "no step" in (curve([], ("loss",), "loss").value or "")
+
+
+def test_the_episodes_a_worker_drew_are_shown_as_they_are(tmp_path: Path) -> None:
+    assert episodes(tmp_path) == {}
+    (tmp_path / SAMPLES).mkdir()
+    for number in (1, 2):
+        Image.new("RGB", (1500, 400), "white").save(tmp_path / SAMPLES / f"episode-{number}.png")
+    shown = episodes(tmp_path)
+    assert list(shown) == ["sample_1", "sample_2"]
+    assert _image(shown["sample_2"].value or "").size == (1500, 400)

@@ -76,6 +76,8 @@ def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.tags["fingerprint"] == record.fingerprint
     assert "vision/loss" in run.data.metrics
+    assert (build / "curves.png").is_file()
+    assert "curves.png" in [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id)]
     model = tracker.client.get_logged_model((build / "mlflow_model.txt").read_text(encoding="utf-8"))
     assert str(model.status) == "READY"
     assert model.source_run_id == run.info.run_id
