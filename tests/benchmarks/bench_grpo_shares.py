@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from rich.table import Table
 
 from tests.benchmarks.nano_rows import NanoSetting, build
 from visor_core.config import GRPOConfig, OptimizerConfig
+from visor_core.training import attention
 from visor_core.training.grpo import train_grpo
 from visor_core.training.rewards import RewardContext
 
@@ -57,8 +60,18 @@ def shares(setting: NanoSetting, engine: str, **changes: Any) -> dict[str, float
     return found
 
 
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Without the plain attention of short rows (training/attention.py)."""
+    kept, attention.SHORT = attention.SHORT, 0
+    try:
+        yield
+    finally:
+        attention.SHORT = kept
+
+
 def main(home: Path) -> dict[str, Any]:
-    """Measure and print; the shares carry no goal, the step's seconds are compared with the first prototype's 2–5."""
+    """Measure and print; the shares carry no goal."""
     folder = home / "bench" / "nano-setting"
     folder.mkdir(parents=True, exist_ok=True)
     setting = build(folder)
@@ -67,10 +80,19 @@ def main(home: Path) -> dict[str, Any]:
         "small micro-batches": ("transformers", {"micro_batch_tokens": 256}),
         "frozen, cached": ("transformers", {"freeze_vision": True}),
         "bf16": ("transformers", {"optimizer": OptimizerConfig(learning_rate=1e-5, bf16=True)}),
+        "bf16, fused attention": ("transformers", {"optimizer": OptimizerConfig(learning_rate=1e-5, bf16=True)}),
+        "bf16, one step ahead": (
+            "transformers",
+            {"optimizer": OptimizerConfig(learning_rate=1e-5, bf16=True), "steps_ahead": 1},
+        ),
     }
     if importlib.util.find_spec("vllm") is not None:
         cases["vllm"] = ("vllm", {})
-    measured = {name: shares(setting, engine, **changes) for name, (engine, changes) in cases.items()}
+        cases["vllm, one step ahead"] = ("vllm", {"steps_ahead": 1})
+    measured = {}
+    for name, (engine, changes) in cases.items():
+        with fused_attention() if "fused" in name else nullcontext():
+            measured[name] = shares(setting, engine, **changes)
     table = Table(title="seconds of a GRPO step (64 episodes)", title_justify="left")
     for column in ("case", "rollout", "reference", "update", "step", "rows"):
         table.add_column(column, justify="left" if column == "case" else "right")

@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,17 @@ from rich.table import Table
 from tests.benchmarks.nano_rows import NanoSetting, build, rows_for
 from visor_core.config import GRPOConfig
 from visor_core.policies.encoding import Encoder
-from visor_core.training import forward
+from visor_core.policies.transformers import load_checkpoint
+from visor_core.training import attention, batching, forward
 from visor_core.training.batching import WeightedRow, plan
-from visor_core.training.forward import VisionCache, add_row_head
+from visor_core.training.forward import VisionCache, add_row_head, freeze_vision
 from visor_core.training.grpo import trl_arguments
 from visor_core.training.loop import encoder_for, load_for_training
 from visor_core.training.trl_grpo import GRPOTrainer
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 GOALS = {"trained": 1.6, "frozen": 2.5}
-STOCK_SIZES = (8, 24, 64)
+STOCK_SIZES = (4, 8, 16, 32)
 BUDGETS = (1024, 2048)
 REPEATS = 2
 
@@ -60,10 +63,12 @@ def ours(setting: NanoSetting, output: Path, budget: int, *, freeze: bool) -> Tu
 
 
 def stock(setting: NanoSetting, output: Path, *, freeze: bool) -> GRPOTrainer:
-    """TRL's trainer as it is."""
-    model, processor = load_for_training(setting.checkpoint, freeze=freeze)
+    """TRL's trainer as it is, on a model as transformers loads it."""
+    model, processor = load_checkpoint(setting.checkpoint)
+    if freeze:
+        freeze_vision(model)
     trainer = GRPOTrainer(
-        model=model,
+        model=model.train(),
         args=trl_arguments(GRPOConfig(steps=2, beta=0.0), output, 0),
         processing_class=processor,
         reward_funcs=[_unused],
@@ -142,6 +147,27 @@ def worst_gradient(left: Any, right: Any) -> float:
     return worst
 
 
+def all_positions(weighted: WeightedRow) -> WeightedRow:
+    """The same row with every position projected: the prompt counts as reply that weighs nothing."""
+    row = weighted.row
+    extra = len(row.prompt_ids) - 1
+    reply = (*row.prompt_ids[1:], *row.completion_ids)
+    wide = replace(row, prompt_ids=row.prompt_ids[:1], completion_ids=reply, mask=(False,) * extra + row.mask)
+    zeros = (0.0,) * extra
+    return WeightedRow(wide, zeros + weighted.advantages, zeros + weighted.weights)
+
+
+@contextmanager
+def images_unchecked() -> Iterator[None]:
+    """Rows of `all_positions` have their picture tokens where no policy may sample them."""
+    kept = batching.check_images
+    batching.check_images = lambda row, images, image_token_id: None
+    try:
+        yield
+    finally:
+        batching.check_images = kept
+
+
 def compare(setting: NanoSetting, output: Path, *, freeze: bool) -> dict[str, Any]:
     """Both sides at their sizes, what each optimisation gives, and the gradients' difference."""
     trainer = ours(setting, output, BUDGETS[0], freeze=freeze)
@@ -152,12 +178,24 @@ def compare(setting: NanoSetting, output: Path, *, freeze: bool) -> dict[str, An
     images = [len(w.row.images) for w in rows]
     tokens = sum(w.row.length for w in rows)
 
-    def step(budget: int, *, sort: bool = True, deduplicate: bool = True, cached: bool = True) -> Callable[[], None]:
+    everywhere = [all_positions(w) for w in rows]
+
+    def step(
+        budget: int,
+        *,
+        sort: bool = True,
+        deduplicate: bool = True,
+        cached: bool = True,
+        chosen: bool = True,
+        short: bool = True,
+    ) -> Callable[[], None]:
         def run() -> None:
             trainer.grpo = trainer.grpo.model_copy(update={"micro_batch_tokens": budget})
             trainer.sort_rows, trainer.deduplicate_images = sort, deduplicate
             kept, trainer.cache = trainer.cache, trainer.cache if cached else None
-            trainer.update(trainer.model, rows)
+            trainer.model.set_attn_implementation(attention.NAME if short else "sdpa")
+            with nullcontext() if chosen else images_unchecked():
+                trainer.update(trainer.model, rows if chosen else everywhere)
             trainer.cache = kept
 
         return run
@@ -172,6 +210,8 @@ def compare(setting: NanoSetting, output: Path, *, freeze: bool) -> dict[str, An
         "all": step(budget),
         "without sorting": step(budget, sort=False),
         "without deduplication": step(budget, deduplicate=False, cached=False),
+        "without choosing positions": step(budget, chosen=False),
+        "without short-row attention": step(budget, short=False),
     }
     if freeze:
         variants["without cache"] = step(budget, cached=False)

@@ -71,7 +71,7 @@ class Encoder:
         self.loader = loader
         self.nested_images = type(processor).__name__ in _NESTED_IMAGES
         self._cache: OrderedDict[ImageRef, EncodedImage] = OrderedDict()
-        self._cache_images = cache_images
+        self.cache_images = cache_images
         self._control = _control_pattern(self.tokenizer, self.image_token)
         self._checked = False
 
@@ -131,7 +131,7 @@ class Encoder:
         )
         encoded = EncodedImage(ref, tuple(output["input_ids"][0].tolist()), self._image_tensors(output))
         self._cache[ref] = encoded
-        if len(self._cache) > self._cache_images:
+        if len(self._cache) > self.cache_images:
             self._cache.popitem(last=False)
         return encoded
 

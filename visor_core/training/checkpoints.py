@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from visor_core.errors import DataError
 
@@ -74,14 +73,12 @@ def finished(output: Path) -> TrainResult | None:
         raise DataError(f"{marker} is damaged: delete {output / FINAL} and run the stage again") from error
 
 
-def save_final(model: Any, processor: Any, output: Path, step: int, metrics: dict[str, float]) -> TrainResult:
-    """Write model and processor as `final/` (safetensors; LoRA weights merged), by an atomic rename."""
+def save_final(write: Callable[[Path], None], output: Path, step: int, metrics: dict[str, float]) -> TrainResult:
+    """Let `write` fill a folder, mark it complete and put it in the place of `final/` by an atomic rename."""
     partial = output / f"{FINAL}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-    merged.save_pretrained(partial, safe_serialization=True)
-    processor.save_pretrained(partial)
+    write(partial)
     mark_complete(partial, step, metrics)
     shutil.rmtree(output / FINAL, ignore_errors=True)
     partial.rename(output / FINAL)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from visor_core.agent.environment import Environment
-from visor_core.agent.episode import run_reference, run_throughput
-from visor_core.agent.trajectory import Trajectory
 from visor_core.config import GRPOConfig
 from visor_core.policies.base import ImageLoader
-from visor_core.policies.sampling import derive_seed
-from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
-from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, save_final
+from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
+from visor_core.training.engines import LiveRollouts, VLLMRollouts
 from visor_core.training.forward import VisionCache
-from visor_core.training.loop import RunCallback, arguments, base_of, encoder_for, load_for_training, lora
+from visor_core.training.loop import RunCallback, arguments, encoder_for, load_for_training, lora
 from visor_core.training.rewards import RewardContext
-from visor_core.training.rollouts import Collector, RolloutSource
+from visor_core.training.rollouts import Collector
 from visor_core.training.trl_grpo import GRPOConfig as TRLGRPOConfig
 from visor_core.training.turn_trainer import OnRollouts, TurnGRPOTrainer
+from visor_core.training.weights import end_training
 
 __all__ = ["TurnGRPOTrainer", "train_grpo"]
 
@@ -81,10 +77,10 @@ def train_grpo(
         peft_config=lora(config.lora_rank, freeze=config.freeze_vision),
         callbacks=[callback],
     )
-    source = (
-        VLLMRollouts(trainer, environment, images, seed, dtype)
+    source: VLLMRollouts | LiveRollouts = (
+        VLLMRollouts(trainer, environment, model_folder, seed, dtype)
         if engine == "vllm"
-        else live_rollouts(trainer, environment, seed)
+        else LiveRollouts(trainer, environment, seed)
     )
     trainer.collector = Collector(
         questions,
@@ -100,13 +96,9 @@ def train_grpo(
     try:
         trainer.train(resume_from_checkpoint=str(point) if point else None)
     finally:
-        if isinstance(source, VLLMRollouts):
-            source.close()
-    trainer.accelerator.wait_for_everyone()
-    if not trainer.accelerator.is_main_process:
-        return TrainResult(output / "final", config.steps, callback.latest)
-    trained = trainer.accelerator.unwrap_model(trainer.model)
-    return save_final(trained, processor, output, config.steps, callback.latest)
+        trainer.finish_ahead()
+        source.close()
+    return end_training(trainer, output, config.steps, callback.latest)
 
 
 def trl_arguments(config: GRPOConfig, output: Path, seed: int) -> TRLGRPOConfig:
@@ -129,80 +121,3 @@ def trl_arguments(config: GRPOConfig, output: Path, seed: int) -> TRLGRPOConfig:
         disable_dropout=True,
         ignore_data_skip=True,
     )
-
-
-def live_rollouts(trainer: TurnGRPOTrainer, environment: Environment, seed: int) -> RolloutSource:
-    """Rollouts on the weights being trained, by the reference driver."""
-    config = trainer.grpo
-    model = base_of(trainer.accelerator.unwrap_model(trainer.model))
-    policy = TransformersPolicy.from_model(
-        model, trainer.processing_class, trainer.encoder.loader, name="grpo", max_batch=config.rollout_batch
-    )
-    policy.encoder = trainer.encoder
-
-    def roll_out(step: int, questions: Sequence[Question]) -> list[Trajectory]:
-        with trainer.accelerator.autocast():
-            return run_reference(
-                environment,
-                policy,
-                questions,
-                rollouts=config.group_size,
-                seed=seed,
-                step=step,
-                temperature=config.temperature,
-                batch_size=config.rollout_batch,
-            )
-
-    return roll_out
-
-
-class VLLMRollouts:
-    """Rollouts by vLLM in throughput mode; its weights are replaced in place before each step's rollouts.
-
-    The folder handed over is rewritten every time and removed at the end.
-    """
-
-    def __init__(
-        self, trainer: TurnGRPOTrainer, environment: Environment, images: ImageLoader, seed: int, dtype: str
-    ) -> None:
-        from visor_core.policies.vllm import VLLMPolicy
-
-        self.trainer = trainer
-        self.environment = environment
-        self.seed = seed
-        self.folder = Path(trainer.args.output_dir) / f"rollout-weights-{trainer.accelerator.process_index}"
-        self._write()
-        # The step enters, so that a resumed run does not draw its first steps' noise again.
-        draws = derive_seed((seed, trainer.state.global_step)) % 2**31
-        self.policy: Any = VLLMPolicy(self.folder, images, dtype=dtype, seed=draws)
-        self._loaded = -1
-
-    def _write(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        model = base_of(self.trainer.accelerator.unwrap_model(self.trainer.model))
-        model.save_pretrained(self.folder, safe_serialization=True)
-        self.trainer.processing_class.save_pretrained(self.folder)
-
-    def close(self) -> None:
-        """Stop the engine and remove its weights."""
-        self.policy.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
-        if self._loaded != self.trainer.state.global_step:
-            self._write()
-            self.policy.load_weights(self.folder)
-            self._loaded = self.trainer.state.global_step
-        config = self.trainer.grpo
-        return asyncio.run(
-            run_throughput(
-                self.environment,
-                self.policy,
-                questions,
-                rollouts=config.group_size,
-                seed=self.seed,
-                step=step,
-                temperature=config.temperature,
-                concurrency=config.rollout_batch,
-            )
-        )

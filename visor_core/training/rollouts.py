@@ -23,7 +23,12 @@ from visor_core.training.rows import TurnRow, rows_of, token_sections, turn_rewa
 
 
 class RolloutSource(Protocol):
-    """Rolls out `group_size` episodes a question with the current weights."""
+    """Rolls out `group_size` episodes a question with the weights as of the last `refresh`.
+
+    With `steps_ahead` it is called in a thread of its own while the trained weights change; `refresh` never is.
+    """
+
+    def refresh(self) -> None: ...
 
     def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]: ...
 

@@ -28,7 +28,7 @@ from visor_core.errors import DataError
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
 from visor_core.training.batching import collate, per_token, plan
-from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, save_final
+from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
 from visor_core.training.forward import VisionCache, add_row_head, prepare
 from visor_core.training.loop import (
     RunCallback,
@@ -41,6 +41,7 @@ from visor_core.training.loop import (
     lora,
 )
 from visor_core.training.rows import TurnRow, encode_turn
+from visor_core.training.weights import end_training
 
 
 class TurnSFTTrainer(SFTTrainer):  # type: ignore[misc]
@@ -184,11 +185,7 @@ def train_sft(
     )
     point = resume_point(output)
     trainer.train(resume_from_checkpoint=str(point) if point else None)
-    trainer.accelerator.wait_for_everyone()
-    if not trainer.accelerator.is_main_process:
-        return TrainResult(output / "final", steps, callback.latest)
-    trained = trainer.accelerator.unwrap_model(trainer.model)
-    return save_final(trained, processor, output, steps, callback.latest)
+    return end_training(trainer, output, steps, callback.latest)
 
 
 def _read(folder: Path) -> list[Trajectory]:

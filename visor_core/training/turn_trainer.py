@@ -18,6 +18,7 @@ multiplies A. Not used of TRL: its generation, its reward functions, its dataset
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ from visor_core.agent.trajectory import Trajectory
 from visor_core.config import GRPOConfig
 from visor_core.errors import ConfigError
 from visor_core.policies.encoding import Encoder
+from visor_core.training.ahead import Ahead
 from visor_core.training.batching import FILLER, WeightedRow, collate, filler, per_token, plan
 from visor_core.training.forward import ModelInputs, VisionCache, add_row_head, prepare
 from visor_core.training.loop import accumulate, base_of, forbidden_ids
@@ -88,7 +90,7 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.sort_rows = True
         # TRL divides by it; the Trainer sets it only inside `train`.
         self.current_gradient_accumulation_steps = 1
-        self._ahead: tuple[int, Collected] | None = None
+        self._ahead: Ahead | None = None
         self._inputs: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
         for network in (self.model, self.ref_model):
@@ -125,18 +127,37 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def _collect(self, step: int) -> tuple[Collected, int]:
         """Rollouts of a step and how many optimizer steps older than the weights they are.
 
-        With `steps_ahead` 1 the next step's rollouts are drawn before this step's update, except across a checkpoint:
-        a resumed run could not repeat those.
+        With `steps_ahead` 1 the next step is rolled out in a thread of its own while this one updates, except across a
+        checkpoint: a resumed run could not repeat those.
+
+        Raises:
+            AssertionError: if rollouts are older than `steps_ahead`.
         """
         assert self.collector is not None, "set `collector` before training"
-        if self._ahead is not None and self._ahead[0] == step:
-            collected, staleness = self._ahead[1], 1
+        began = time.perf_counter()
+        if self._ahead is not None and self._ahead.step == step:
+            timed, version = self._ahead.rollouts.result(), self._ahead.version
+            collected = timed.collected
+            metrics = self._metrics["train"]
+            metrics["seconds/overlap"].append(max(0.0, min(timed.ended, began) - timed.began))
+            metrics["seconds/waited"].append(max(0.0, timed.ended - began))
         else:
-            collected, staleness = self.collector.collect(step), 0
+            self.collector.source.refresh()
+            collected, version = self.collector.collect(step), step
+        self._ahead = None
+        staleness = step - version
+        assert 0 <= staleness <= self.grpo.steps_ahead, f"rollouts are {staleness} optimizer steps old"
         following = step + 1
         if self.grpo.steps_ahead and following < self.args.max_steps and following % int(self.args.save_steps):
-            self._ahead = (following, self.collector.collect(following))
+            self.collector.source.refresh()
+            self._ahead = Ahead.begin(self.collector, following, version=step)
         return collected, staleness
+
+    def finish_ahead(self) -> None:
+        """Let rollouts under way come to their end; their result is dropped."""
+        if self._ahead is not None:
+            concurrent.futures.wait([self._ahead.rollouts])
+            self._ahead = None
 
     def update(self, model: Any, rows: Sequence[WeightedRow], *, stale: bool = False) -> Tensor:
         """Accumulate the gradient of the rows of *all* processes (every process is given the same rows).

@@ -11,16 +11,20 @@ from tests.visor_core.training.episodes import question
 from visor_core.agent.trajectory import Action, Observation, Trajectory, Turn
 from visor_core.config import GRPOConfig, OptimizerConfig
 from visor_core.policies.base import BatchPolicy, Sampling
-from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
 from visor_core.training.batching import WeightedRow
+from visor_core.training.engines import LivePolicy
 from visor_core.training.grpo import trl_arguments
-from visor_core.training.loop import base_of, encoder_for, load_for_training, lora
+from visor_core.training.loop import encoder_for, load_for_training, lora
 from visor_core.training.rewards import RewardContext
 from visor_core.training.rollouts import Collector
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 QUESTIONS = [question(question_id=f"q{i}") for i in range(4)]
+
+
+def _nothing() -> None:
+    """Nothing to copy."""
 
 
 def liked(asked: Question, answer: str) -> float:
@@ -31,11 +35,19 @@ def liked(asked: Question, answer: str) -> float:
 class Bandit:
     """A `RolloutSource`: one sampled token is the whole episode."""
 
-    def __init__(self, policy: BatchPolicy, config: GRPOConfig, seed: int = 0, tokens: int = 1) -> None:
+    def __init__(
+        self,
+        policy: BatchPolicy,
+        config: GRPOConfig,
+        seed: int = 0,
+        tokens: int = 1,
+        refresh: Callable[[], None] | None = None,
+    ) -> None:
         self.policy = policy
         self.config = config
         self.seed = seed
         self.tokens = tokens
+        self.refresh: Callable[[], None] = refresh or _nothing
 
     def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
         asked = [q for q in questions for _ in range(self.config.group_size)]
@@ -90,12 +102,10 @@ def build_trainer(
         callbacks=list(callbacks),
         **options,
     )
-    policy = TransformersPolicy.from_model(
-        base_of(trainer.accelerator.unwrap_model(trainer.model)), processor, picture, max_batch=64
-    )
+    live = LivePolicy(trainer, snapshot=config.steps_ahead > 0)
     trainer.collector = Collector(
         QUESTIONS,
-        Bandit(policy, config, seed, tokens),
+        Bandit(live.policy, config, seed, tokens, live.refresh),
         config,
         seed,
         RewardContext(judge=judge),

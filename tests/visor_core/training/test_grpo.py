@@ -17,10 +17,11 @@ from visor_core.agent.trajectory import Trajectory
 from visor_core.config import OptimizerConfig
 from visor_core.errors import ConfigError, DataError
 from visor_core.questions import Question
-from visor_core.training.checkpoints import complete_checkpoints, finished, resume_point, save_final
+from visor_core.training.checkpoints import complete_checkpoints, finished, resume_point
 from visor_core.training.loop import RunCallback
 from visor_core.training.rewards import RewardContext
 from visor_core.training.rollouts import Collector, draw
+from visor_core.training.weights import end_training
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
@@ -76,13 +77,18 @@ def test_lora_is_merged_into_the_final_folder(checkpoint: Path, tmp_path: Path) 
     config = bandit_config(steps=2, lora_rank=2, dynamic_sampling="off")
     trainer = build_trainer(checkpoint, tmp_path, config, judge=lambda q, a: float(len(a) % 7))
     trainer.train()
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    result = save_final(model, trainer.processing_class, tmp_path, 2, {})
+    result = end_training(trainer, tmp_path, 2, {})
     loaded = AutoModelForImageTextToText.from_pretrained(result.checkpoint)
     assert "lora" not in " ".join(dict(loaded.named_parameters()))
     start = AutoModelForImageTextToText.from_pretrained(checkpoint)
     name = "model.text_model.layers.0.self_attn.q_proj.weight"
     assert not torch.equal(loaded.get_parameter(name), start.get_parameter(name))
+    # What PEFT's own merge gives.
+    expected = dict(trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().named_parameters())
+    found = dict(loaded.named_parameters())
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)
 
 
 def run(checkpoint: Path, output: Path, *, stop_after: int | None = None, **changes: Any) -> list[dict[str, float]]:
@@ -157,6 +163,7 @@ class Fixed:
         self.bandit = bandit
         self.informative = informative
         self.asked: list[list[str]] = []
+        self.refresh = bandit.refresh
 
     def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
         from dataclasses import replace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ pytestmark = [
 ]
 
 
-def test_vllm_rolls_out_the_weights_being_trained(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"lora_rank": 2}, {"steps_ahead": 1, "save_steps": 1000}], ids=str)
+def test_vllm_rolls_out_the_weights_being_trained(changes: dict[str, Any], checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("vllm")
     index = SmallIndex(pages_of("acme staff q3 47", "borel staff q3 12"))
     steps: list[dict[str, float]] = []
@@ -30,7 +32,7 @@ def test_vllm_rolls_out_the_weights_being_trained(checkpoint: Path, tmp_path: Pa
         QUESTIONS,
         Environment(index, AGENT),
         index,
-        rollout_config(),
+        rollout_config(**changes),
         tmp_path,
         5,
         engine="vllm",
@@ -39,6 +41,10 @@ def test_vllm_rolls_out_the_weights_being_trained(checkpoint: Path, tmp_path: Pa
     )
     assert result.checkpoint.is_dir()
     assert len(steps) == 3
+    if "steps_ahead" in changes:
+        assert [step["staleness"] for step in steps] == [0.0, 1.0, 1.0]
+        assert all(step["seconds/overlap"] > 0.0 for step in steps[1:])
+        steps = steps[:1]
     # Both engines run the same weights, so the ratio stays near 1 on every step, the updated ones included.
     assert all(abs(step["importance_ratio"] - 1.0) < 0.05 for step in steps)
-    assert not list(tmp_path.glob("rollout-weights-*"))
+    assert not list(tmp_path.glob("rollout-weights*"))
