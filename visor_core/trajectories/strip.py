@@ -96,6 +96,7 @@ def _draw_turn(axes: Any, trajectory: Trajectory, turn: Turn, images: ImageLoade
                 _rectangle(axes, gold, GOLD, "--")
     if cropped:
         _rectangle(axes, cropped.box, CROP, "-")
+    _rectangle(axes, box, LINE, "-", 0.6)
     axes.set_xlim(box.x0, box.x1)
     axes.set_ylim(box.y1, box.y0)
 
@@ -110,11 +111,11 @@ def _readable(shown: ImageRef, box: Box) -> ImageRef:
     return ImageRef(shown.page_id, max(1, round(width * scale)), max(1, round(height * scale)), box)
 
 
-def _rectangle(axes: Any, box: Box, colour: str, style: str) -> None:
+def _rectangle(axes: Any, box: Box, colour: str, style: str, width: float = 2.2) -> None:
     from matplotlib.patches import Rectangle
 
     corner = (box.x0, box.y0)
-    axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, ec=colour, lw=2.2, ls=style, clip_on=False))
+    axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, ec=colour, lw=width, ls=style, clip_on=False))
 
 
 def _write_turn(axes: Any, turn: Turn) -> None:
