@@ -21,7 +21,7 @@ from visor_core.errors import DataError
 from visor_core.index import PageIndex
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "data" / "colqwen2_vectors" / "pages.npz"
-SIZES = (1_000, 5_000)
+SIZES = (1_000, 10_000)
 QUERIES, QUERY_TOKENS, TOP = 40, 20, 10
 
 

@@ -117,19 +117,23 @@ class Corpus:
         return lancedb.connect(self.root / "lancedb")
 
     def table(self, name: str) -> Any:
-        """A table at its newest version, made if it is not there (writers only)."""
+        """A table at its newest version, made if it is not there (writers only).
+
+        Raises:
+            SearchIndexError: if the table was written by a version of this project with other columns.
+        """
         database = self.connect()
         if name not in database.list_tables().tables:
             table = database.create_table(name, schema=SCHEMAS[name], exist_ok=True)
             table.set_unenforced_primary_key(KEYS[name])
             return table
-        return database.open_table(name)
+        return self._checked(database.open_table(name))
 
     def table_at(self, name: str, version: int) -> Any:
         """A table as it was at a version, read only.
 
         Raises:
-            SearchIndexError: if the table or the version is gone.
+            SearchIndexError: if the table or the version is gone, or has other columns.
         """
         try:
             table = self.connect().open_table(name)
@@ -138,6 +142,18 @@ class Corpus:
             raise SearchIndexError(
                 f"corpus {self.root.name!r}: table {name} has no version {version} (any more): build the index again"
             ) from error
+        return self._checked(table)
+
+    def _checked(self, table: Any) -> Any:
+        """The table, if it has the columns that this version writes and reads."""
+        held = {field.name: field.type for field in table.schema}
+        differing = [field.name for field in SCHEMAS[table.name] if held.get(field.name) != field.type]
+        if differing:
+            raise SearchIndexError(
+                f"corpus {self.root.name!r} was written by another version of visor (column {differing[0]} of table "
+                f"{table.name} is missing or of another kind): delete the folder {self.root} and ingest its documents "
+                "again, or ingest them under another corpus name"
+            )
         return table
 
     def remove_partial_files(self) -> None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from visor_core.index.corpus import quoted
+from visor_core.index.embedders.base import PatchEmbedder
 from visor_core.index.passages import content_words
 from visor_core.index.records import Hit, Page
 from visor_core.index.search import Mode, PageIndex
@@ -48,41 +49,27 @@ def explain(
 def similarity_maps(index: PageIndex, query: str, page_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
     """Per page, the largest similarity of any query token to each patch, scaled to 0–1 over the page.
 
-    Empty without a multi-vector embedder. The patch grid is the embedder's own where it knows it, otherwise the one
-    nearest to the page's shape whose cells are no more than the page's tokens.
+    By the first multi-vector embedder that knows where on a page its vectors belong; empty without one.
     """
     for vector in index.manifest.vectors:
-        if vector.multi_vector and page_ids:
-            embedder = index.embedder(vector)
+        embedder = index.embedder(vector) if vector.multi_vector and page_ids else None
+        if embedder is not None and isinstance(embedder, PatchEmbedder):
             tokens_q = np.asarray(embedder.embed_query(query), np.float32)
             rows = index.vectors(vector, f"page_id IN ({quoted(page_ids)})")
-            return {page_id: _map(index.page(page_id), tokens_q, tokens) for page_id, tokens in rows.items()}
+            return {
+                page_id: similarity_map(tokens_q, tokens, embedder.patch_tokens(index.embedded_picture(page_id)))
+                for page_id, tokens in rows.items()
+            }
     return {}
 
 
-def _map(page: Page, query: npt.NDArray[np.float32], tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    columns, rows = patch_grid(len(tokens), page.width_pt / page.height_pt)
-    patches = (query @ tokens.T).max(axis=0)[: rows * columns].reshape(rows, columns)
-    low, high = float(patches.min()), float(patches.max())
-    return ((patches - low) / (high - low) if high > low else np.zeros_like(patches)).astype(np.float32)
-
-
-def patch_grid(tokens: int, aspect: float) -> tuple[int, int]:
-    """Columns and rows of the largest grid of at most `tokens` cells that is about `aspect` times as wide as high.
-
-    >>> patch_grid(1024, 1.0)
-    (32, 32)
-    """
-    best, best_cost = (1, max(1, tokens)), math.inf
-    for rows in range(1, tokens + 1):
-        columns = tokens // rows
-        if not columns:
-            break
-        # Cells left over weigh little against a wrong shape: they are the prompt's tokens after the image's.
-        cost = abs(math.log(columns / rows / aspect)) + 2 * (tokens - rows * columns) / tokens
-        if cost < best_cost:
-            best, best_cost = (columns, rows), cost
-    return best
+def similarity_map(
+    query: npt.NDArray[np.float32], tokens: npt.NDArray[np.float32], patches: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """(Q, D) query tokens, (T, D) page tokens, (R, C) positions of patches in T → (R, C), scaled to 0–1."""
+    found = (query @ tokens.T).max(axis=0)[patches]
+    low, high = float(found.min()), float(found.max())
+    return ((found - low) / (high - low) if high > low else np.zeros_like(found)).astype(np.float32)
 
 
 def page_html(index: PageIndex, query: str, explanations: Sequence[Explanation]) -> str:

@@ -77,7 +77,8 @@ def split_page_id(page_id: str) -> tuple[str, int]:
         SearchIndexError: if it is not one.
     """
     document_id, slash, page = page_id.rpartition("/")
-    if not slash or not document_id or not re.fullmatch(r"[0-9]{5,9}", page):
+    # Digits beyond the five must be needed, so that a page has one id.
+    if not slash or not document_id or not re.fullmatch(r"[0-9]{5}|[1-9][0-9]{5,8}", page):
         raise SearchIndexError(f"{page_id!r} is no page id: it should look like <document id>/00001")
     return document_id, int(page)
 

@@ -22,6 +22,7 @@ from visor_core.documents.crops import CropRenderer
 from visor_core.documents.reader import Word
 from visor_core.documents.sources import stored_path
 from visor_core.errors import DocumentError, SearchIndexError
+from visor_core.geometry import shown_size
 from visor_core.index.build import stored_picture
 from visor_core.index.corpus import Corpus, quoted, rows
 from visor_core.index.embedders import Embedder, load_embedder
@@ -145,6 +146,14 @@ class PageIndex:
         """The stored picture of a page."""
         self.page(page_id)
         return stored_picture(self._tables["images"], page_id)
+
+    def embedded_picture(self, page_id: str) -> Image.Image:
+        """A page as image embedders saw it: its stored picture, or drawn at `index.embed_pixels`."""
+        pixels = self.manifest.settings.get("embed_pixels", 0)
+        if not pixels:
+            return self.raster(page_id)
+        page = self.page(page_id)
+        return self(ImageRef(page_id, *shown_size(page.width_pt, page.height_pt, 1, pixels)))
 
     def __call__(self, ref: ImageRef) -> Image.Image:
         """The page or crop drawn from its source at exactly `ref.width` × `ref.height`, RGB; not to be drawn on.

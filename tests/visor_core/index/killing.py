@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ _INGEST = """
 import sys
 from pathlib import Path
 from tests.visor_core.index import killing
+print("begun", flush=True)
 killing.ingest(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 DOCUMENTS = DocumentsConfig(ocr="never", dpi=72, workers=2)
@@ -49,30 +51,50 @@ def kill_and_continue(root: Path, folder: Path, seconds: float) -> bool:
     Returns:
         Whether the kill came before the ingest had ended.
     """
-    process = subprocess.Popen([sys.executable, "-c", _INGEST, str(root), str(folder)], start_new_session=True)
+    process = _begin(root, folder)
     time.sleep(seconds)
     early = process.poll() is None
     if early:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    if process.stdout:
+        process.stdout.close()
     ingest(root, folder)
     return early
 
 
-def faults_after_kills(base: Path, folder: Path, kills: int, seed: int) -> tuple[int, list[str]]:
-    """Compare `kills` killed and continued ingests with an undisturbed one: (kills that hit, differences found)."""
+def _begin(root: Path, folder: Path) -> subprocess.Popen[str]:
+    """A process that has imported everything and is ingesting."""
+    command = [sys.executable, "-c", _INGEST, str(root), str(folder)]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def faults_after_kills(base: Path, folder: Path, kills: int, seed: int) -> list[str]:
+    """Differences between `kills` killed and continued ingests and an undisturbed one.
+
+    Every kill hits a running ingest: one that came after the end is tried again from the start, at another moment.
+    """
+    process = _begin(base / "undisturbed", folder)
     start = time.monotonic()
-    subprocess.run([sys.executable, "-c", _INGEST, str(base / "undisturbed"), str(folder)], check=True)
+    assert process.wait() == 0
     longest = time.monotonic() - start
+    assert process.stdout is not None
+    process.stdout.close()
     expected = contents(base / "undisturbed")
     random_ = random.Random(seed)
-    hits, faults = 0, []
+    faults = []
     for number in range(kills):
         root = base / f"killed-{number}"
-        moment = random_.uniform(0.25, 1.0) * longest
-        hits += kill_and_continue(root, folder, moment)
+        moment = random_.uniform(0.0, 1.0) * longest
+        while not kill_and_continue(root, folder, moment):
+            shutil.rmtree(root)
+            moment = random_.uniform(0.0, 0.9) * moment
         if contents(root) != expected:
             faults.append(f"kill {number} at {moment:.2f} s: the tables differ")
         faults += [f"kill {number} at {moment:.2f} s: {fault}" for fault in verify(Corpus(root), deep=True)]
         faults += [f"kill {number}: {path.name} is left" for path in root.rglob("*.partial")]
-    return hits, faults
+        shutil.rmtree(root)
+    return faults

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import lancedb
+import pyarrow as pa
 import pytest
 
 from tests.visor_core.documents.writing import write_pdf, write_picture
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, ingest
 from visor_core.config import IndexConfig, SecretReference
+from visor_core.documents import sources
 from visor_core.errors import SearchIndexError
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
 from visor_core.index.corpus import rows
@@ -261,3 +265,79 @@ def test_an_empty_corpus_can_be_built_and_searched(tmp_path: Path) -> None:
     _, rendered, built = ingest(tmp_path / "corpus", [tmp_path / "missing.pdf"])
     assert (rendered.pages, built.pages) == (0, 0)
     assert PageIndex.open(tmp_path / "corpus").search("anything") == []
+
+
+def test_a_corpus_of_another_version_says_what_to_do(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    ingest(root, [source])
+    Corpus(root).table("pages").drop_columns(["content_hash"])
+    expected = r"corpus 'corpus' was written by another version .*column content_hash of table pages.* ingest"
+    with pytest.raises(SearchIndexError, match=expected):
+        ingest(root, [source])
+    # The published tag pins versions that are still whole.
+    assert PageIndex.open(root).search("zebras")[0].page == 2
+    older = tmp_path / "older"
+    old = pa.table({"page_id": ["a/00001"], "page": pa.array([1], pa.int64())})
+    lancedb.connect(older / "lancedb").create_table("pages", data=old)
+    with pytest.raises(SearchIndexError, match="another version"):
+        ingest(older, [source])
+
+
+def test_hostile_names_are_documents_like_any_other(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    names = {
+        "..": "..%2f..%2fetc%2fpasswd.pdf",
+        "control": "a\x1b[31m\n\tb.pdf",
+        "long": "x" * 251 + ".pdf",
+        "right to left": "invoice\u202efdp.exe.pdf",
+        "quote": "it's; DROP TABLE 'pages' --.pdf",
+        "not UTF-8": os.fsdecode(b"caf\xe9.pdf"),
+        "lower": "report.pdf",
+        "upper": "REPORT.pdf",
+        "markup": "<b>[bold]&amp;.pdf",
+    }
+    for what, name in names.items():
+        write_pdf(tmp_path / "plain.pdf", [f"a page about {what} names"]).rename(files / name)
+    (files / "loop").symlink_to(files)
+    (files / "itself").symlink_to(files / "itself")
+    registered, rendered, _ = ingest(tmp_path / "corpus", [files])
+    assert (registered.documents, rendered.pages, registered.quarantined) == (len(names), len(names), ())
+    index = PageIndex.open(tmp_path / "corpus")
+    shown = [d.filename for d in index.documents()]
+    assert len(set(shown)) == len(names)
+    assert all(name.isprintable() and "/" not in name and len(name) <= 160 for name in shown)
+    assert {"report.pdf", "REPORT.pdf"} < set(shown)
+    for name in shown:
+        found = index.search("names", document=name, k=5)
+        assert [h.filename for h in found] == [name]
+    assert verify(index.corpus, deep=True) == []
+    # A second run knows every one of them again, and nothing was written outside the corpus.
+    again, rendered, built = ingest(tmp_path / "corpus", [files], prune=True)
+    assert (again.unchanged, again.retired, rendered.rendered, built.changed) == (len(names), 0, 0, False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "files"]
+
+
+def test_a_file_that_changes_while_it_is_ingested_is_named_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "files"
+    growing = write_pdf(files / "growing.pdf", ANIMALS)
+    write_pdf(files / "still.pdf", FINANCE)
+    hashed = sources.document_id_of
+
+    def hash_while_it_grows(path: Path) -> str:
+        found = hashed(path)
+        if path == growing:
+            with path.open("ab") as handle:
+                handle.write(b"%")
+        return found
+
+    monkeypatch.setattr(sources, "document_id_of", hash_while_it_grows)
+    registered, rendered, _ = ingest(tmp_path / "corpus", [files])
+    assert [(r.filename, "keeps changing" in r.reason) for r in registered.quarantined] == [("growing.pdf", True)]
+    assert (registered.documents, rendered.pages) == (1, 3)
+    monkeypatch.undo()
+    registered, rendered, _ = ingest(tmp_path / "corpus", [files])
+    assert (registered.documents, registered.quarantined, rendered.rendered) == (2, (), 3)

@@ -6,37 +6,58 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.visor_core.documents.writing import write_pdf
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS
+from tests.visor_core.index.tiny_retrievers import DIMENSION, FAMILIES
 from visor_core.config import IndexConfig
 from visor_core.errors import SearchIndexError
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
-from visor_core.index.embedders.base import column_of
+from visor_core.index.embedders.base import PageInput, column_of
+from visor_core.index.embedders.late import LateInteractionEmbedder
 from visor_core.index.explain import explain, page_html
 from visor_core.index.multivector import max_sim
 
 
-@pytest.fixture(scope="module")
-def retriever(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained ColModernVBert over the tests' Idefics3."""
-    import torch
-    from transformers import ColModernVBertConfig, ColModernVBertForRetrieval, ColModernVBertProcessor
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def retriever(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained retriever of every family that transformers has."""
+    return FAMILIES[request.param](tmp_path_factory.mktemp("retrievers") / request.param)
 
-    from tests.tiny_model import build_model, build_processor
 
-    torch.manual_seed(0)
-    base, processor = build_model(), build_processor()
-    model = ColModernVBertForRetrieval(ColModernVBertConfig(vlm_config=base.config.to_dict(), embedding_dim=16))
-    folder = tmp_path_factory.mktemp("retriever")
-    model.save_pretrained(folder)
-    ColModernVBertProcessor(
-        image_processor=processor.image_processor,
-        tokenizer=processor.tokenizer,
-        image_seq_len=processor.image_seq_len,
-        visual_prompt_prefix="<image>",
-    ).save_pretrained(folder)
-    return folder
+def test_a_batch_gives_each_page_the_vectors_it_has_alone(retriever: Path) -> None:
+    (embedder,) = load_embedders(IndexConfig(embedders=(f"late:{retriever}",)))
+    pictures = [write_picture_in_memory(shape) for shape in ((64, 96), (96, 48), (32, 32))]
+    pages = [PageInput(str(i), "", "", lambda picture=picture: picture) for i, picture in enumerate(pictures)]  # type: ignore[misc]
+    together = embedder.embed_pages(pages)
+    for page, found in zip(pages, together, strict=True):
+        (alone,) = embedder.embed_pages([page])
+        assert found.shape == alone.shape == (len(alone), DIMENSION)
+        assert np.allclose(found, alone, atol=1e-5)
+    assert not np.allclose(together[0][:4], together[1][:4], atol=1e-3)
+
+
+def write_picture_in_memory(size: tuple[int, int]) -> Image.Image:
+    """Noise of a shape, the same every time."""
+    random = np.random.default_rng(size[0] * 1000 + size[1])
+    return Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def test_a_patch_is_where_its_token_is(retriever: Path) -> None:
+    (embedder,) = load_embedders(IndexConfig(embedders=(f"late:{retriever}",)))
+    assert isinstance(embedder, LateInteractionEmbedder)
+    # Wide pictures have wide grids where the model keeps their shape, and square ones where it does not.
+    expected = {"colmodernvbert": (2, 2), "colpali": (4, 4), "colqwen2": (4, 6)}[embedder.name]
+    picture = write_picture_in_memory((96, 64))
+    patches = embedder.patch_tokens(picture)
+    assert patches.shape == expected
+    (tokens,) = embedder.embed_pages([PageInput("a", "", "", lambda: picture)])
+    inputs = embedder.processor.process_images(images=[picture], return_tensors="pt")
+    ids = inputs["input_ids"][0][inputs["attention_mask"][0].bool()].tolist()
+    assert len(ids) == len(tokens)
+    assert {ids[i] for i in patches.flatten()} == {embedder.processor.image_token_id}
+    assert patches.flatten().tolist() == sorted(patches.flatten().tolist())
 
 
 def test_a_folder_becomes_a_multi_vector_column(tmp_path: Path, retriever: Path) -> None:
@@ -46,10 +67,10 @@ def test_a_folder_becomes_a_multi_vector_column(tmp_path: Path, retriever: Path)
     render_pages(corpus, DOCUMENTS)
     embedders = load_embedders(config)
     built = build_index(corpus, config, embedders)
+    late = embedders[1]
     assert built.embedded == 6
     assert build_index(corpus, config, embedders).embedded == 0
-    late = embedders[1]
-    assert (late.name, late.multi_vector, late.dimension) == ("colmodernvbert", True, 16)
+    assert (late.name, late.multi_vector, late.dimension) == (retriever.name, True, DIMENSION)
     assert column_of(late) in built.vectors
 
     # The embedder is loaded again from the manifest, and the ranking is exact MaxSim.
@@ -60,7 +81,7 @@ def test_a_folder_becomes_a_multi_vector_column(tmp_path: Path, retriever: Path)
     query = np.asarray(index.embedder(vector).embed_query("acme staff q3"))
     hits = index.search("acme staff q3", mode="vector", k=3)
     expected = sorted(stored, key=lambda i: (-max_sim(query, stored[i]), i))
-    ranks = {h.page_id: h.ranks["colmodernvbert"] for h in hits}
+    ranks = {h.page_id: h.ranks[late.name] for h in hits}
     assert [i for i, _ in sorted(ranks.items(), key=lambda pair: pair[1])] == expected
 
     found = explain(index, "acme zebras", k=1)

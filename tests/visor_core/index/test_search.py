@@ -11,7 +11,7 @@ import pytest
 from visor_core.errors import DocumentError, SearchIndexError
 from visor_core.geometry import Box
 from visor_core.index import PageIndex
-from visor_core.index.explain import explain, page_html, patch_grid, similarity_maps
+from visor_core.index.explain import explain, page_html, similarity_map, similarity_maps
 from visor_core.policies.base import ImageRef
 
 MODES = ("text", "vector", "hybrid")
@@ -129,5 +129,12 @@ def test_explanations_escape_what_documents_say(index: PageIndex) -> None:
     assert "&lt;script&gt;" in page
     assert "data:image/jpeg;base64," in page
     assert similarity_maps(index, query, [found[0].hit.page_id]) == {}
-    assert patch_grid(1024, 1.0) == (32, 32)
-    assert patch_grid(731, 1.4) == (33, 22)
+
+
+def test_a_similarity_map_is_the_best_query_token_at_each_patch() -> None:
+    query = np.array([[1, 0], [0, 1]], np.float32)
+    tokens = np.array([[9, 9], [1, 0], [0, 0.5], [0, 0], [0, 0.25]], np.float32)
+    found = similarity_map(query, tokens, np.array([[1, 2], [3, 4]]))
+    assert found.tolist() == [[1.0, 0.5], [0.0, 0.25]]
+    # Tokens that are no patch, here the first, have no place on the page.
+    assert similarity_map(query, tokens, np.array([[3, 3]])).tolist() == [[0.0, 0.0]]

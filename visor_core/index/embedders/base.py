@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,15 @@ class Embedder(Protocol):
 
     def statistics(self, vectors: Iterable[Vector]) -> Vector | None:
         """What queries need to know of the indexed pages (kept with the index), or None."""
+        ...
+
+
+@runtime_checkable
+class PatchEmbedder(Protocol):
+    """A multi-vector embedder that can say where on the page its vectors belong."""
+
+    def patch_tokens(self, picture: Image.Image) -> npt.NDArray[np.int64]:
+        """Which of a page's vectors stand for which patch of its picture, (rows, columns)."""
         ...
 
 

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.embedders.late import folder_fingerprint
+from visor_core.index.embedders.patches import Patches, patch_tokens
 
 MODELS = {
     "colqwen2.5": ("ColQwen2_5", "ColQwen2_5_Processor", "vidore/colqwen2.5-v0.1"),
@@ -41,9 +44,7 @@ class EngineEmbedder:
         model_class, processor_class, hub = MODELS[name]
         source = source or hub
         try:
-            self.model = (
-                getattr(models, model_class).from_pretrained(source, torch_dtype=torch.float32).eval().to(device)
-            )
+            self.model = getattr(models, model_class).from_pretrained(source, dtype=torch.float32).eval().to(device)
             self.processor = getattr(models, processor_class).from_pretrained(source)
         except (OSError, ValueError) as error:
             raise SearchIndexError(
@@ -73,6 +74,13 @@ class EngineEmbedder:
     def statistics(self, vectors: Iterable[Vector]) -> Vector | None:
         """None."""
         return None
+
+    def patch_tokens(self, picture: Image.Image) -> Patches:
+        """Which of a page's vectors stand for which patch of its picture, (rows, columns)."""
+        inputs = self.processor.process_images([picture])
+        names = self.processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
+        merge = int(getattr(self.processor.image_processor, "merge_size", 1))
+        return patch_tokens(inputs, self.processor.image_token_id, names, merge)
 
     def _embed(self, inputs: Any) -> list[Vector]:
         import torch

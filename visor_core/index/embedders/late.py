@@ -13,8 +13,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from visor_core.errors import SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
+from visor_core.index.embedders.patches import Patches, patch_tokens
 
 MODELS = {
     "colmodernvbert": ("ColModernVBertForRetrieval", "ColModernVBertProcessor"),
@@ -81,6 +84,13 @@ class LateInteractionEmbedder:
     def statistics(self, vectors: Iterable[Vector]) -> Vector | None:
         """None: a trained retriever needs no statistics of the index."""
         return None
+
+    def patch_tokens(self, picture: Image.Image) -> Patches:
+        """Which of a page's vectors stand for which patch of its picture, (rows, columns)."""
+        inputs = self.processor.process_images(images=[picture], return_tensors="pt")
+        names = self.processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
+        merge = int(getattr(self.processor.image_processor, "merge_size", 1))
+        return patch_tokens(inputs, self.processor.image_token_id, names, merge)
 
     def _embed(self, inputs: Any) -> list[Vector]:
         import torch

@@ -1,4 +1,4 @@
-"""Text embedders of sentence-transformers: `sentence:NAME`, a hub id or a folder. The user installs the package."""
+"""Text embedders of sentence-transformers: `sentence:NAME`, a hub id or a folder. The extra `sentence`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SentenceEmbedder:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingDependencyError(
-                f"the embedder sentence:{source} needs a package: pip install sentence-transformers"
+                f"the embedder sentence:{source} needs the extra `sentence`: pip install 'visor[sentence]'"
             ) from error
         try:
             self._model = SentenceTransformer(source, device=device)

@@ -1,0 +1,17 @@
+"""A disk that fills up at any stage of an ingest: a clear message, and after making room the same tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.visor_core.index.filling import faults_of_a_full_disk
+
+
+@pytest.mark.parametrize("megabytes", [0.03, 0.2, 1.0])
+def test_a_full_disk_says_so_and_loses_nothing(tmp_path: Path, megabytes: float) -> None:
+    found = faults_of_a_full_disk(tmp_path, megabytes)
+    if found is None:
+        pytest.skip("this machine may not mount a tmpfs")
+    assert found[1] == []
