@@ -3,8 +3,7 @@
 1. *Vision*: vision tower and projector learn to spell, in every image token, the words it covers, against the language
    model's own embedding; a language-model loss alone does not get a fresh tower to read.
 2. *Alignment*: projector, language model and tower learn to answer short questions about a picture (title, reading,
-   locating a label) in the chat format of the agent, and, in words alone, to put two values together
-   (`nano.ledgers`).
+   locating a label) in the chat format of the agent, and the last step of an episode (`nano.closings`).
 
 Both run on the run-time renderer and processor. Seeded; continues after a kill from the last saved state.
 """
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from visor_core.config import NanoConfig
 from visor_core.geometry import FULL_PAGE
-from visor_core.nano.ledgers import ledger_lesson
+from visor_core.nano.closings import closing_lesson, readable
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
 from visor_core.nano.panels import COLUMNS, LABELS
 from visor_core.nano.questions import OPERATIONS
@@ -107,8 +106,7 @@ def train_base_model(
     trainer.resume()
     trainer.run(1, config.vision_steps, _vision_step(model, spotter, encoder, every, config, seed))
     add_row_head(model, temperature=1.0, forbidden=())
-    taught = [lesson for view in every for lesson in lessons(view)]
-    trainer.run(2, config.alignment_steps, _alignment_step(model, encoder, taught, config, seed))
+    trainer.run(2, config.alignment_steps, _alignment_step(model, encoder, every, config, seed))
     del model.forward
     save_checkpoint(model.eval(), processor, output)
     trainer.finish()
@@ -138,10 +136,13 @@ def _vision_step(
     return step
 
 
-def _alignment_step(model: Any, encoder: Encoder, taught: Sequence[Lesson], config: NanoConfig, seed: int) -> Step:
+def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config: NanoConfig, seed: int) -> Step:
     by_kind: dict[str, list[Lesson]] = {}
-    for lesson in taught:
+    for lesson in (lesson for view in every for lesson in lessons(view)):
         by_kind.setdefault(lesson.kind, []).append(lesson)
+    pages = [view for view in every if view.ref.box == FULL_PAGE and readable(view)]
+    crops = [view for view in every if view.ref.box != FULL_PAGE and readable(view)]
+    pictures = [p for p in (pages, crops) if p]
     operations = OPERATIONS if config.tier == "rich" else config.operations
     known: dict[int, TurnRow] = {}
 
@@ -154,7 +155,9 @@ def _alignment_step(model: Any, encoder: Encoder, taught: Sequence[Lesson], conf
         rng = random.Random(f"alignment/{seed}/{number}")
         kinds = rng.choices(list(by_kind), [_KIND_SHARES[k] for k in by_kind], k=config.batch_size)
         rows = [row(rng.choice(by_kind[k])) for k in kinds]
-        rows += [lesson_row(ledger_lesson(operations, rng), encoder) for _ in range(config.ledger_lessons)]
+        for _ in range(config.closing_lessons):
+            view = rng.choice(rng.choice(pictures))
+            rows.append(lesson_row(closing_lesson(view, operations, rng), encoder))
         batch = collate(rows, encoder)
         log_probs, _, hits = model(row_batch=prepare(model, encoder, batch))
         sampled = batch.slots
