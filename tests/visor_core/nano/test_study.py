@@ -21,7 +21,7 @@ from visor_core.nano.study_table import MULTI_HOP, STRATA, chosen, gain, long_ma
 PROFILE = Path(__file__).parents[3] / "pipelines" / "profiles" / "nano.yaml"
 TINY = {
     "nano.train_corpora": 1, "nano.development_corpora": 1, "nano.test_corpora": 1, "nano.primer_corpora": 1,
-    "nano.ledger_lessons": 2, "nano.companies": 4,
+    "nano.companies": 4,
     "nano.topics": 3, "nano.damaged_titles": 0.0, "nano.train_questions": 24, "nano.development_questions": 8,
     "nano.test_questions": 8, "nano.vision_steps": 1, "nano.alignment_steps": 1, "nano.batch_size": 4,
     "nano.retriever_steps": 1, "index.embedders": ["hash"], "index.mode": "text", "teacher.trajectories": 12,
