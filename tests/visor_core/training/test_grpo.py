@@ -20,7 +20,7 @@ from visor_core.questions import Question
 from visor_core.training.checkpoints import complete_checkpoints, finished, resume_point
 from visor_core.training.loop import RunCallback
 from visor_core.training.rewards import RewardContext
-from visor_core.training.rollouts import Collector, draw
+from visor_core.training.rollouts import Collected, Collector, draw
 from visor_core.training.weights import end_training
 
 
@@ -92,7 +92,7 @@ def test_lora_is_merged_into_the_final_folder(checkpoint: Path, tmp_path: Path) 
 
 
 def run(checkpoint: Path, output: Path, *, stop_after: int | None = None, **changes: Any) -> list[dict[str, float]]:
-    """Train 6 steps with checkpoints every 2; `stop_after` kills the run in the middle of that step's update."""
+    """Train 6 steps with checkpoints every 2; `stop_after` ends the run in the rollouts of that step."""
     steps: list[dict[str, float]] = []
     config = bandit_config(steps=6, save_steps=2, beta=0.02, optimizer=OptimizerConfig(learning_rate=1e-3), **changes)
 
@@ -101,14 +101,15 @@ def run(checkpoint: Path, output: Path, *, stop_after: int | None = None, **chan
 
     trainer = build_trainer(checkpoint, output, config, callbacks=[RunCallback(steps.append, None)], tokens=3)
     if stop_after is not None:
-        source = trainer.collector.source  # type: ignore[union-attr]
+        assert trainer.collector is not None
+        collect = trainer.collector.collect
 
-        def dying(step: int, questions: Sequence[Question]) -> list[Trajectory]:
+        def dying(step: int) -> Collected:
             if step == stop_after:
                 raise KilledError
-            return source(step, questions)
+            return collect(step)
 
-        trainer.collector.source = dying  # type: ignore[union-attr]
+        trainer.collector.collect = dying  # type: ignore[method-assign]
         with pytest.raises(KilledError):
             trainer.train(resume_from_checkpoint=str(point) if (point := resume_point(output)) else None)
         return steps
@@ -118,7 +119,8 @@ def run(checkpoint: Path, output: Path, *, stop_after: int | None = None, **chan
 
 
 @pytest.mark.parametrize("changes", [{}, {"steps_ahead": 1}, {"dynamic_sampling": "refill"}])
-def test_a_killed_run_ends_bit_identical(checkpoint: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_an_interrupted_run_ends_bit_identical(checkpoint: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Resuming in one process, with a torn checkpoint; tests/visor_core/training/test_kill.py really kills."""
     whole = run(checkpoint, tmp_path / "a", **changes)
     run(checkpoint, tmp_path / "b", stop_after=5, **changes)
     torn = tmp_path / "b" / "checkpoint-5"

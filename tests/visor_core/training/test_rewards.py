@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -134,8 +135,13 @@ def test_unidoc_by_hand() -> None:
         ([(["p1", "p2"], "p1"), (["p4", "p5"], "p4")], 1.0),
         ([(["p1", "p2"], "p2"), (["p4", "p5"], "p4")], 0.0),
         ([(["p1", "p2"], "p1"), (["p4", "p5"], "p5")], 0.5),
+        # gold offered and left is a miss, and a top-ranked pick elsewhere does not make up for it
         ([(["p1", "p2"], None)], 0.0),
-        ([], 0.0),
+        ([(["p1", "p2"], None), (["p4", "p5"], "p4")], 0.0),
+        ([(["p1", "p2"], None), (["p1", "p3"], "p1")], 0.5),
+        # nothing to pick: as good as the top-ranked pick of a search in vain
+        ([(["p4", "p5"], None)], 1.0),
+        ([], 1.0),
     ],
 )
 def test_selection_by_hand(offers: list[tuple[list[str], str | None]], expected: float) -> None:
@@ -258,7 +264,7 @@ def rollouts(draw: st.DrawFn) -> Trajectory:
         answerable=draw(st.booleans()),
     )
     turns: list[Turn] = []
-    for _ in range(draw(st.integers(1, 5))):
+    for _ in range(draw(st.integers(0, 5))):
         if draw(st.booleans()):
             turns.append(
                 turn(len(turns) + 1, "search", text=draw(st.sampled_from("abc")), pages=[draw(st.sampled_from(PAGES))])
@@ -266,7 +272,8 @@ def rollouts(draw: st.DrawFn) -> Trajectory:
         else:
             offered = draw(st.lists(st.sampled_from(PAGES), min_size=1, max_size=3, unique=True))
             turns.append(turn(len(turns) + 1, "search", text="c", pages=offered, returned="candidates"))
-            turns.append(turn(len(turns) + 1, "select", pages=[draw(st.sampled_from(offered))]))
+            if draw(st.booleans()):
+                turns.append(turn(len(turns) + 1, "select", pages=[draw(st.sampled_from(offered))]))
     for box in draw(st.lists(st.sampled_from([PANEL, FAR]), max_size=2)):
         turns.append(turn(len(turns) + 1, "crop", pages=["p1"], box=box))
     answer = draw(st.sampled_from(["59", "60", "not answerable", ""]))
@@ -280,13 +287,25 @@ def rollouts(draw: st.DrawFn) -> Trajectory:
     )
 
 
-def useless(trajectory: Trajectory, repeat: bool, select: bool) -> Trajectory:
-    """The same rollout with one more search before the answer that brings no gold page."""
-    query = trajectory.turns[0].action.text if repeat else "something else"
-    pages = ["z1", "z2"] if select else ["z1"]
-    more = [turn(50, "search", text=query, pages=pages, returned="candidates" if select else "page")]
-    if select:
-        more.append(turn(51, "select", pages=["z1"]))
+Useless = Literal["repeat", "exhausted", "page", "left", "top", "lower"]
+
+
+def useless(trajectory: Trajectory, kind: Useless) -> Trajectory:
+    """The same rollout with one more search before the answer that brings no gold page.
+
+    It repeats a query, finds nothing any more, shows a page, or offers candidates of which none, the top-ranked or
+    another one is picked.
+    """
+    queries = [t.action.text for t in trajectory.turns if t.action.kind == "search"]
+    query = queries[0] if kind == "repeat" and queries else "something else"
+    if kind in ("repeat", "page"):
+        more = [turn(50, "search", text=query, pages=["z1"])]
+    elif kind == "exhausted":
+        more = [turn(50, "search", text=query)]
+    else:
+        more = [turn(50, "search", text=query, pages=["z1", "z2"], returned="candidates")]
+        if kind != "left":
+            more.append(turn(51, "select", pages=["z1" if kind == "top" else "z2"]))
     turns = [*trajectory.turns[:-1], *more, trajectory.turns[-1]]
     return replace(trajectory, turns=tuple(turns))
 
@@ -302,15 +321,21 @@ def test_no_malformed_rollout_outranks_a_well_formed_one(good: Trajectory, bad: 
 
 
 @settings(max_examples=150, deadline=None)
-@given(rollout=rollouts(), repeat=st.booleans(), select=st.booleans(), times=st.integers(1, 12))
-def test_one_more_useless_search_never_raises_a_reward(
-    rollout: Trajectory, repeat: bool, select: bool, times: int
-) -> None:
-    for _ in range(times):
-        longer = useless(rollout, repeat, select and any(t.action.kind == "select" for t in rollout.turns))
+@given(rollout=rollouts(), kinds=st.lists(st.sampled_from(get_args(Useless)), min_size=1, max_size=6))
+def test_one_more_useless_search_never_raises_a_reward(rollout: Trajectory, kinds: list[Useless]) -> None:
+    for kind in kinds:
+        longer = useless(rollout, kind)
         for preset in PRESETS:
-            assert value(longer, preset) <= value(rollout, preset) + 1e-12, preset
+            assert value(longer, preset) <= value(rollout, preset) + 1e-12, (preset, kind)
         rollout = longer
+
+
+@pytest.mark.parametrize("kind", get_args(Useless))
+@pytest.mark.parametrize("answer", ["59", "60", "not answerable"])
+def test_nor_does_the_first_search_of_an_episode(kind: Useless, answer: str) -> None:
+    silent = two_hop([], answer, [])
+    for preset in PRESETS:
+        assert value(useless(silent, kind), preset) <= value(silent, preset), preset
 
 
 def test_repeated_queries_are_in_excess() -> None:
