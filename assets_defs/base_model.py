@@ -19,6 +19,7 @@ STAGE = Stage(
         "pipelines.workers.base_model",
         *WORLD_CODE,
         "visor_core.nano.questions",
+        "visor_core.nano.closings",
         "visor_core.nano.views",
         "visor_core.nano.model",
         "visor_core.nano.pretraining",
