@@ -21,7 +21,7 @@ sentence_transformers = pytest.importorskip("sentence_transformers")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers over the words of the tests' pages, mean-pooled."""
     import torch
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig, BertModel, BertTokenizer
 
     base, folder = tmp_path_factory.mktemp("bert"), tmp_path_factory.mktemp("sentence") / "model"
@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertModel(config).save_pretrained(base)
     tokenizer.save_pretrained(base)
     transformer = Transformer(str(base))
-    pooling = Pooling(transformer.get_word_embedding_dimension())
+    pooling = Pooling(transformer.get_embedding_dimension())
     sentence_transformers.SentenceTransformer(modules=[transformer, pooling], device="cpu").save(str(folder))
     return folder
 

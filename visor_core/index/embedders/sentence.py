@@ -37,7 +37,7 @@ class SentenceEmbedder:
                 f"the text embedder {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
             ) from error
         self.name, self.spec = "sentence", f"sentence:{source}"
-        self.dimension = int(self._model.get_sentence_embedding_dimension() or 0)
+        self.dimension = int(self._model.get_embedding_dimension() or 0)
         path = Path(source)
         self.fingerprint = (
             folder_fingerprint(path) if path.is_dir() else hashlib.sha256(source.encode()).hexdigest()[:16]
