@@ -16,7 +16,8 @@ def test_property(target: Callable[[], None]) -> None:
 
 
 def test_the_target_finds_a_parser_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.visor_core.index.fuzz_parsers.parse_pages", lambda text: [(0, 0)] * (text.count(",") + 1))
+    wrong = "tests.visor_core.index.fuzz_parsers.parse_pages"
+    monkeypatch.setattr(wrong, lambda text: [(0, 0)] * (text.count(",") + 1))
     with pytest.raises(AssertionError):
         run(0)
     monkeypatch.undo()
