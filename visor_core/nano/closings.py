@@ -18,7 +18,7 @@ from visor_core.nano.views import Lesson, View
 from visor_core.nano.world import COMPANIES
 from visor_core.policies.base import Message, Prompt
 
-SINGLE = 0.4
+SINGLE = 0.25
 """Share of questions about one value."""
 CLOSE = 0.5
 """Share of pairs with the same tens, which decide on the second digit."""

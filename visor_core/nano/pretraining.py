@@ -31,6 +31,7 @@ from visor_core.nano.questions import OPERATIONS
 from visor_core.nano.views import Lesson, View, lessons, load_picture, page_renderer, views
 from visor_core.nano.world import COMPANIES, COVER, TOPICS, World
 from visor_core.policies.encoding import Encoder
+from visor_core.training.attention import use_short_rows
 from visor_core.training.batching import collate
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.rows import TurnRow, encode_reply
@@ -98,6 +99,7 @@ def train_base_model(
     torch.manual_seed(seed)
     processor = build_processor(config.tier)
     model = build_model(processor.tokenizer, seed)
+    use_short_rows(model)
     words = words_of(config.tier)
     spotter = WordSpotter(processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in words]))
     encoder = Encoder(processor, partial(load_picture, page_renderer(world, primer)), cache_images=100_000)  # type: ignore[arg-type]
@@ -155,13 +157,18 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
         rng = random.Random(f"alignment/{seed}/{number}")
         kinds = rng.choices(list(by_kind), [_KIND_SHARES[k] for k in by_kind], k=config.batch_size)
         rows = [row(rng.choice(by_kind[k])) for k in kinds]
+        closings = []
         for _ in range(config.closing_lessons):
             view = rng.choice(rng.choice(pictures))
-            rows.append(lesson_row(closing_lesson(view, operations, rng), encoder))
-        batch = collate(rows, encoder)
+            closings.append(lesson_row(closing_lesson(view, operations, rng), encoder))
+        # Apart, because a closing is three times as long: together, most tokens would be padding.
+        log_probs, hits = zip(*(scored(part) for part in (rows, closings) if part), strict=True)
+        return -torch.cat(log_probs).mean(), float(torch.cat(hits).float().mean())
+
+    def scored(part: Sequence[TurnRow]) -> tuple[Tensor, Tensor]:
+        batch = collate(part, encoder)
         log_probs, _, hits = model(row_batch=prepare(model, encoder, batch))
-        sampled = batch.slots
-        return -log_probs.flatten()[sampled].mean(), float(hits.flatten()[sampled].mean())
+        return log_probs.flatten()[batch.slots], hits.flatten()[batch.slots]
 
     return step
 

@@ -1,4 +1,4 @@
-"""The throughput engine: vLLM in this process, its step loop in a thread of its own, requests as coroutines.
+"""The throughput engine: vLLM with its core in a process of its own, fed by a thread, requests as coroutines.
 
 Continuous batching, prefix caching and weight updates in place; log-probabilities are those of the sampling
 distribution, as in policies/transformers.py. On a GPU draws are seeded by request, on CPU by engine: there vLLM 0.32
@@ -14,7 +14,6 @@ import contextlib
 import itertools
 import os
 import queue
-import random
 import sys
 import threading
 import time
@@ -27,16 +26,19 @@ from visor_core.errors import PolicyError
 from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
 from visor_core.policies.sampling import cut_reply, derive_seed, end_tokens, forbidden_tokens
 
-# vLLM is configured by environment variables, read at import and at start; a value the user set wins. The engine core
-# stays in this process (a second one would be orphaned by a kill); nothing is reported to anyone.
+# vLLM is configured by environment variables, read at import and at start; a value the user set wins. The engine's core
+# has a process of its own, so that searches and contexts do not wait for its interpreter lock, nor it for theirs; it
+# ends with this one (vllm_logits). Nothing is reported to anyone.
 _ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+    "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
+_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class VLLMPolicy:
     """A checkpoint folder (or hub id) run by vLLM.
 
     `block_size` is the prefix cache's grain in tokens: a multiple of 32 is fastest on CPU. `max_model_len` none takes
-    the model's own. Close it when done: one engine a process is what vLLM supports.
+    the model's own. Close it when done: one engine a process is what vLLM supports. The engine's process is spawned, so
+    a script that makes one needs `if __name__ == "__main__":`.
 
     Raises:
         PolicyError: if the engine cannot start.
@@ -118,6 +121,7 @@ class VLLMPolicy:
 
         self.name = name or Path(checkpoint).name
         self.checkpoint = str(checkpoint)
+        self._seeded_requests = not current_platform.is_cpu()
         try:
             self.encoder = Encoder(AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False), images)
             config = AutoConfig.from_pretrained(str(checkpoint), trust_remote_code=False)
@@ -138,8 +142,10 @@ class VLLMPolicy:
                 "load_format": "safetensors",
                 "disable_log_stats": True,
                 "seed": seed,
+                # By its full name: by its short one vLLM would, on CPU, put the model into a further process.
+                **({} if self._seeded_requests else {"distributed_executor_backend": _ONE_PROCESS}),
             }
-            with _process_state_kept():
+            with _threads_of_the_engine():
                 self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             message = " ".join(str(error).split())[:300]
@@ -148,7 +154,6 @@ class VLLMPolicy:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting: dict[str, concurrent.futures.Future[Any]] = {}
         self._numbers = itertools.count()
-        self._seeded_requests = not current_platform.is_cpu()
         self.statistics = EngineStatistics()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
@@ -334,21 +339,16 @@ class VLLMPolicy:
 
 
 @contextlib.contextmanager
-def _process_state_kept() -> Iterator[None]:
-    """Undo what an engine's start does to its process: it seeds every generator and disarms torch.set_num_threads."""
-    import numpy as np
-    import torch
-
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    threads, set_threads = torch.get_num_threads(), torch.set_num_threads
+def _threads_of_the_engine() -> Iterator[None]:
+    """On CPU the engine's process, which inherits this setting, leaves one core to this one's searches and contexts."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    if before is None:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 2) - 1))
     try:
         yield
     finally:
-        torch.set_num_threads = set_threads
-        torch.set_num_threads(threads)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
 
 
 def _settle(future: concurrent.futures.Future[Any], call: Callable[[], Any]) -> None:

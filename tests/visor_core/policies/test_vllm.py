@@ -1,6 +1,10 @@
 """The throughput engine, really run: the same tokens as the reference engine, weights replaced in place."""
 
 import asyncio
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,3 +124,37 @@ def test_settings_that_vllm_refuses_are_one_clear_line(vllm_policy: Any) -> None
 def test_a_folder_without_weights_is_refused(vllm_policy: Any, tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no weights to load"):
         vllm_policy.load_weights(tmp_path)
+
+
+_ORPHAN = """
+import multiprocessing, os, signal, sys
+from visor_core.policies.vllm import VLLMPolicy
+
+if __name__ == "__main__":
+    policy = VLLMPolicy(sys.argv[1], None, max_num_seqs=2)
+    children = [child.pid for child in multiprocessing.active_children()]
+    print("engine", *children, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_leaves_no_engine_behind(vllm_policy: Any, checkpoint: Path, tmp_path: Path) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(_ORPHAN, encoding="utf-8")
+    out = tmp_path / "out.txt"  # not a pipe: an engine left behind would hold it open
+    with out.open("w") as file:
+        ended = subprocess.run([sys.executable, str(script), str(checkpoint)], check=False, stdout=file, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    lines = out.read_text(encoding="utf-8").splitlines()
+    engines = [int(pid) for line in lines if line.startswith("engine") for pid in line.split()[1:]]
+    assert engines
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in engines if _runs(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.is_file() and status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
