@@ -17,7 +17,8 @@ STAGE = Stage(
     applies=lambda profile: profile.nano is not None,
 )
 _TRAINING_FIELDS = {
-    "vision_steps", "alignment_steps", "closing_lessons", "batch_size", "learning_rate", "retriever_steps",
+    "vision_steps", "alignment_steps", "closing_lessons", "reckoning_lessons",
+    "batch_size", "learning_rate", "retriever_steps",
 }  # fmt: skip
 
 

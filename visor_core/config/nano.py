@@ -42,8 +42,10 @@ class NanoConfig(Section):
     """Base model: steps of captioning and reading through the language model."""
     batch_size: int = Field(default=64, ge=1)
     """Images a pretraining step."""
-    closing_lessons: int = Field(default=24, ge=0)
+    closing_lessons: int = Field(default=16, ge=0)
     """Lessons in the last step of an episode that each alignment step adds to its batch."""
+    reckoning_lessons: int = Field(default=40, ge=0)
+    """Lessons in putting two values together, in words alone, that each alignment step adds."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of pretraining."""
     retriever_steps: int = Field(default=60, ge=1)

@@ -36,7 +36,7 @@ from visor_core.trajectories.filters import balance, keep_good
 RETRIEVER = "late:retriever"
 """How a profile names the retriever trained in the same run."""
 _RECORD = "stage.json"
-_TRAINING = ("vision_steps", "alignment_steps", "closing_lessons", "batch_size", "learning_rate")
+_TRAINING = ("vision_steps", "alignment_steps", "closing_lessons", "reckoning_lessons", "batch_size", "learning_rate")
 
 Progress = Callable[[str], None]
 

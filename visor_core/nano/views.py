@@ -25,7 +25,7 @@ from visor_core.nano.world import CROP_CELLS, World, WorldPage, title_centres, v
 from visor_core.policies.base import ImageRef, Message, Prompt
 
 Head = Literal["company", "topic", "label", "tens", "ones"]
-Kind = Literal["title", "reading", "legible", "locate", "absent", "closing"]
+Kind = Literal["title", "reading", "legible", "locate", "absent", "closing", "reckoning"]
 LEGIBLE_PIXELS = 11.0
 """A font size below this many pixels of the shown picture counts as illegible."""
 

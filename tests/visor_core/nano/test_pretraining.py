@@ -14,7 +14,7 @@ from tests.nano_setting import AGENT, INDEX, nano_index
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.config import NanoConfig, TeacherConfig
-from visor_core.nano.closings import closing_lesson, readable
+from visor_core.nano.closings import closing_lesson, reckoning_lesson
 from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, train_base_model
 from visor_core.nano.probes import probe_reading
 from visor_core.nano.questions import make_questions
@@ -86,29 +86,20 @@ def test_the_primer_holds_legible_pages_of_its_own(world: World, primer: World) 
     assert not {page.page_id for page in world.pages} & {page.page_id for page in primer.pages}
 
 
-def test_a_closing_lesson_is_the_last_turn_of_an_episode(world: World) -> None:
+def test_lessons_in_words_put_the_recorded_and_the_read_value_together() -> None:
     rng = random.Random(0)
-    shown = [view for view in views(world.pages, 0) if readable(view)]
-    operations = Counter[str]()
-    for _ in range(300):
-        view = rng.choice(shown)
-        lesson = closing_lesson(view, ("higher", "sum", "difference"), rng)
-        _, ledger, before, last = (message.content for message in lesson.prompt.messages)
-        question = str(last[-1]).split()[1:]
-        assert last[1] == view.ref
-        asked = f"{view.page.title} {question[-1]}"
-        panel = view.page.panel(question[-1])
-        assert panel is not None
-        assert f"<think> {asked}</think>" in str(before[0])
-        answer = int(panel.value)
-        if "," in question:
-            known = next(int(line.split()[-1]) for line in str(ledger[0]).splitlines() if line.split()[-1].isdigit())
-            answer = {"higher": max(known, answer), "sum": known + answer, "difference": abs(known - answer)}[
-                question[0]
-            ]
-            operations[question[0]] += 1
-        assert lesson.reply == f"<think> {asked} {panel.value}</think><answer> {answer}</answer>"
-    assert len(operations) == 3
+    seen: Counter[str] = Counter()
+    for _ in range(200):
+        lesson = reckoning_lesson(("higher", "sum", "difference"), rng)
+        _, known, read, question = str(lesson.prompt.messages[0].content[0]).splitlines()
+        first, second = int(known.split()[-1]), int(read.split()[-1])
+        operation = question.split()[1]
+        right = {"higher": max(first, second), "sum": first + second, "difference": abs(first - second)}[operation]
+        assert lesson.reply.endswith(f"{second}</think><answer> {right}</answer>")
+        assert known.split()[1] == question.split()[2]
+        assert first != second
+        seen[operation] += 1
+    assert len(seen) == 3
 
 
 def test_a_closing_lesson_has_the_form_of_the_agents_own_context(world: World, tmp_path: Path) -> None:
@@ -120,7 +111,7 @@ def test_a_closing_lesson_has_the_form_of_the_agents_own_context(world: World, t
     last = episode.turns[-1]
     ref = last.prompt.images[-1]
     view = view_of(next(p for p in world.pages if p.page_id == ref.page_id), ref.box)
-    made = (closing_lesson(view, ("higher",), random.Random(n)) for n in range(100))
+    made = (closing_lesson(view, random.Random(n)) for n in range(100))
     same = next(m for m in made if m.prompt.messages[-1].content[-1] == f"question {question.question}")
     assert same.reply == last.completion.text
     assert same.prompt.messages[-1] == last.prompt.messages[-1]
