@@ -110,26 +110,32 @@ class Environment:
 
     def step(self, state: EpisodeState, completion: Completion, prompt: Prompt | None = None) -> EpisodeState:
         """The state after one reply. `prompt` saves rebuilding the context the reply answers."""
-        text = completion.text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be stored
-        if text != completion.text:
-            completion = replace(completion, text=text)
-        forced = must_force(state, self.config)
-        action = parse(completion.text, crop=self.config.crop_enabled, select=self.config.select_enabled)
-        if action.text == "no action" and action.kind == "invalid" and completion.finish_reason == "length":
-            action = replace(action, text="cut off")
-        return self._turn(state, prompt or self.prompt(state), completion, action, forced=forced)
+        completion, action = self._read(completion)
+        return self._turn(state, prompt or self.prompt(state), completion, action)
 
     async def step_async(
         self, state: EpisodeState, completion: Completion, prompt: Prompt | None = None
     ) -> EpisodeState:
-        """`step` without blocking the event loop: searches and crops run in a thread."""
-        return await asyncio.to_thread(self.step, state, completion, prompt)
+        """`step` without blocking the event loop: searches and crops run in a thread, the rest is done at once."""
+        completion, action = self._read(completion)
+        turn = (state, prompt or self.prompt(state), completion, action)
+        return await asyncio.to_thread(self._turn, *turn) if action.kind in ("search", "crop") else self._turn(*turn)
+
+    def _read(self, completion: Completion) -> tuple[Completion, Action]:
+        """What a reply asks for, and the reply as it can be stored."""
+        text = completion.text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be stored
+        if text != completion.text:
+            completion = replace(completion, text=text)
+        action = parse(completion.text, crop=self.config.crop_enabled, select=self.config.select_enabled)
+        if action.text == "no action" and action.kind == "invalid" and completion.finish_reason == "length":
+            action = replace(action, text="cut off")
+        return completion, action
 
     def _turn(
-        self, state: EpisodeState, prompt: Prompt, completion: Completion, action: Action, *, forced: bool
+        self, state: EpisodeState, prompt: Prompt, completion: Completion, action: Action, *, forced: bool = False
     ) -> EpisodeState:
         if must_force(state, self.config):
-            action = _forced_reading(action)
+            action, forced = _forced_reading(action), True
         evidence = record(state, action, self.config, self.facts)
         note = standing_note(state, action, evidence, self.config)
         observation = self._observe(state, action, evidence, note)

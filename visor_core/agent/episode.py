@@ -171,7 +171,8 @@ async def run_episode(
 ) -> Trajectory:
     """One episode to its end; `on_turn` sees the state after every turn (a live display)."""
     began = time.perf_counter()
-    state = await asyncio.to_thread(env.start, rollout.question)
+    searches = env.config.first_search == "question"
+    state = await asyncio.to_thread(env.start, rollout.question) if searches else env.start(rollout.question)
     error = ""
     while env.outcome(state) is None:
         prompt = env.prompt(state)
