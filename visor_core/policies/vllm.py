@@ -220,6 +220,9 @@ class VLLMPolicy:
         self._jobs.put(None)
         self._thread.join()
         self._engine.engine_core.shutdown()
+        context = getattr(self._engine.engine_core, "ctx", None)
+        if context is not None:  # vLLM leaves the sockets' context of its client open
+            context.destroy(linger=0)
 
     def _submit(self, prompt: Prompt, sampling: Sampling) -> concurrent.futures.Future[Any]:
         """Hand a request to the engine's thread; the future is vLLM's finished `RequestOutput`."""
