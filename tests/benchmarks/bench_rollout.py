@@ -30,7 +30,7 @@ from visor_core.policies.vllm import VLLMPolicy
 
 EPISODES = 256
 JUDGED = 8
-ENGINES = (JUDGED, 16, 32)
+ENGINES = (JUDGED, 32)
 """Sequences an engine runs at once."""
 IN_FLIGHT = 2
 """Episodes in flight for each of them, in both drivers, so that some may be searching meanwhile."""
