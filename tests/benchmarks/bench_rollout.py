@@ -32,7 +32,7 @@ EPISODES = 256
 JUDGED = 8
 ENGINES = (JUDGED, 32)
 """Sequences an engine runs at once."""
-IN_FLIGHT = 2
+IN_FLIGHT = 1.5
 """Episodes in flight for each of them, in both drivers, so that some may be searching meanwhile."""
 REPEATS = 3
 
