@@ -13,18 +13,9 @@ WORLD_CODE = tuple(f"visor_core.nano.{name}" for name in ("drawing", "panels", "
 STAGE = Stage(
     name="nano_corpus",
     code=("assets_defs.nano_corpus", *WORLD_CODE, "visor_core.nano.questions", "visor_core.questions"),
-    settings=lambda profile, partition: {"world": _world_settings(profile.nano)},
+    settings=lambda profile, partition: {"world": profile.nano.world() if profile.nano else {}},
     applies=lambda profile: profile.nano is not None,
 )
-_TRAINING_FIELDS = {
-    "vision_steps", "alignment_steps", "closing_lessons", "reckoning_lessons",
-    "batch_size", "learning_rate", "retriever_steps",
-}  # fmt: skip
-
-
-def _world_settings(nano: NanoConfig | None) -> dict[str, object]:
-    """The part of the section that shapes documents and questions; how long a model trains on them does not."""
-    return nano.model_dump(mode="json", exclude=_TRAINING_FIELDS) if nano else {}
 
 
 def nano_of(work: Work) -> NanoConfig:

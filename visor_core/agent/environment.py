@@ -100,6 +100,12 @@ class Environment:
         action = Action("search", words, thought=words)
         return self._turn(state, build_prompt(state, self.config), reply, action, forced=True)
 
+    async def start_async(self, question: Question) -> EpisodeState:
+        """`start` without blocking the event loop: a first search runs in a thread."""
+        if self.config.first_search == "question":
+            return await asyncio.to_thread(self.start, question)
+        return self.start(question)
+
     def prompt(self, state: EpisodeState) -> Prompt:
         """The context of the next turn."""
         return build_prompt(state, self.config)

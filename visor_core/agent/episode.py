@@ -171,8 +171,7 @@ async def run_episode(
 ) -> Trajectory:
     """One episode to its end; `on_turn` sees the state after every turn (a live display)."""
     began = time.perf_counter()
-    searches = env.config.first_search == "question"
-    state = await asyncio.to_thread(env.start, rollout.question) if searches else env.start(rollout.question)
+    state = await env.start_async(rollout.question)
     error = ""
     while env.outcome(state) is None:
         prompt = env.prompt(state)

@@ -8,6 +8,11 @@ from pydantic import Field
 
 from visor_core.config.base import Section
 
+BASE_TRAINING = (
+    "vision_steps", "alignment_steps", "closing_lessons", "reckoning_lessons", "batch_size", "learning_rate",
+)  # fmt: skip
+"""Settings of how the base model is trained."""
+
 
 class NanoConfig(Section):
     """The embedded default's world and model."""
@@ -50,6 +55,10 @@ class NanoConfig(Section):
     """Peak learning rate of pretraining."""
     retriever_steps: int = Field(default=60, ge=1)
     """Contrastive steps of the late-interaction retriever."""
+
+    def world(self) -> dict[str, Any]:
+        """The part that shapes documents and questions; how long a model trains on them does not."""
+        return self.model_dump(mode="json", exclude={*BASE_TRAINING, "retriever_steps"})
 
 
 class RivalBudget(Section):

@@ -9,6 +9,7 @@ Training is budgeted in steps: `calibrate` times a few of each strategy and scal
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from visor_core.agent.strategies import preset
 from visor_core.config import AgentConfig, Profile
 from visor_core.errors import ConfigError
 from visor_core.nano.study_figures import Outcomes, Strata
-from visor_core.nano.study_stages import Seed, tag_of
+from visor_core.nano.study_stages import Seed, keep_json, tag_of
 from visor_core.nano.tiles import PAGE_SIDE, is_tiled
 
 CALIBRATION = "calibration.json"
@@ -168,9 +169,7 @@ def calibrate(profile: Profile, folder: Path, seed: Seed) -> dict[str, dict[str,
             "grpo_seconds_a_step": round(reinforced, 4),
         }
     data = {"settings": _settings(profile), "commit": seed.commit, "budgets": budgets}
-    partial = folder / (CALIBRATION + ".partial")
-    partial.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    partial.rename(folder / CALIBRATION)
+    keep_json(folder / CALIBRATION, data, indent=1)
     return budgets
 
 
@@ -200,8 +199,6 @@ class _Clock:
 
 def _time_sft(seed: Seed, profile: Profile, folder: Path) -> float:
     """Seconds an SFT step; nothing of the trial is kept."""
-    import shutil
-
     from visor_core.training.sft import train_sft
 
     base, world = seed.base(tiled=is_tiled(profile.agent)), seed.world("train")
@@ -215,8 +212,6 @@ def _time_sft(seed: Seed, profile: Profile, folder: Path) -> float:
 
 def _time_grpo(seed: Seed, profile: Profile, folder: Path) -> float:
     """Seconds a GRPO step from the trained warm start; nothing of the trial is kept."""
-    import shutil
-
     from visor_core.training.grpo import train_grpo
 
     start, world = seed.sft(profile), seed.world("train")

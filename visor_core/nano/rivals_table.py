@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-from visor_core.evaluation.statistics import Interval, PairedTest, bootstrap_mean, cluster_t_test, wilson
+from visor_core.evaluation.statistics import Interval, PairedTest, wilson
 from visor_core.nano.rivals import RivalFigures
 from visor_core.nano.study_figures import Outcomes
-from visor_core.nano.study_table import STRATA, Keep, everything
+from visor_core.nano.study_table import STRATA, Keep, chosen, everything, paired
 
 
 def rivals_markdown(
@@ -34,8 +34,8 @@ def rivals_markdown(
         lines.append(
             f"| {name} | {budgets[name][0]} + {budgets[name][1]} | {minutes:.1f} "
             f"| {pooled(results, name, 'greedy')} | {pooled(results, name, 'sampled')} "
-            f"| {pooled(results, name, 'greedy', 'right')} | {_mean([g.tokens_a_turn for g in greedy]):.1f} "
-            f"| {_mean([g.image_tokens_a_turn for g in greedy]):.1f} | {_mean([g.turns for g in greedy]):.2f} |"
+            f"| {pooled(results, name, 'greedy', 'right')} | {fmean([g.tokens_a_turn for g in greedy]):.1f} "
+            f"| {fmean([g.image_tokens_a_turn for g in greedy]):.1f} | {fmean([g.turns for g in greedy]):.2f} |"
         )
     lines += ["", f"| supported, greedy | {' | '.join(strata)} |", "|---" * (len(strata) + 1) + "|"]
     for name in names:
@@ -49,21 +49,13 @@ def pooled(
     results: Sequence[RivalFigures], name: str, run: str, what: str = "supported", keep: Keep = everything
 ) -> Interval:
     """The share over all seeds, in a stratum."""
-    values = [value for r in results for value in _chosen(r, getattr(_run(r, name, run), what), keep)]
+    values = [value for r in results for value in chosen(r, getattr(_run(r, name, run), what), keep)]
     return wilson(sum(values), len(values))
 
 
 def difference(results: Sequence[RivalFigures], name: str, run: str) -> PairedTest:
-    """visor minus a strategy, questions paired, the seed as cluster; with one seed the questions are resampled."""
-    values, clusters = [], []
-    for r in results:
-        ours, theirs = _run(r, "visor", run).supported, _run(r, name, run).supported
-        values += [float(a) - float(b) for a, b in zip(ours, theirs, strict=True)]
-        clusters += [r.seed] * len(ours)
-    if len(results) < 2:
-        only = bootstrap_mean(values)
-        return PairedTest(only.estimate, only.low, only.high, math.nan, only.count, 1)
-    return cluster_t_test(values, clusters)
+    """visor minus a strategy."""
+    return paired([(r.seed, _run(r, "visor", run).supported, _run(r, name, run).supported) for r in results])
 
 
 def _differences(results: Sequence[RivalFigures], names: Sequence[str]) -> list[str]:
@@ -89,15 +81,5 @@ def _run(results: RivalFigures, name: str, run: str) -> Outcomes:
     return found[name]
 
 
-def _chosen(results: RivalFigures, values: Sequence[bool], keep: Keep) -> list[bool]:
-    strata = results.strata
-    rows = zip(values, strata.hops, strata.legible, strata.answerable, strict=True)
-    return [value for value, hops, legible, answerable in rows if keep(hops, legible, answerable)]
-
-
 def _kept(results: RivalFigures, keep: Keep) -> bool:
-    return bool(_chosen(results, results.strata.answerable, keep))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return bool(chosen(results, results.strata.answerable, keep))

@@ -19,10 +19,8 @@ from visor_core.nano.held_out import log_reading
 from visor_core.nano.rivals import RivalFigures, as_settings, budgets_of, calibrate, rival_profile, rivals_of
 from visor_core.nano.rivals_table import rivals_markdown
 from visor_core.nano.study_figures import SeedFigures, Split
-from visor_core.nano.study_stages import Progress, Seed, stage_record
-from visor_core.nano.study_table import long_markdown, study_markdown
-
-STAGES = ("base", "sft", "grpo")
+from visor_core.nano.study_stages import Progress, Seed, stage_folder, stage_record
+from visor_core.nano.study_table import STAGES, long_markdown, study_markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ def measure_seed(run: StudyRun, profile: Profile, folder: str, number: int, purp
         policies[name] = reported.policy(profile, checkpoints[name], best)
     run.progress(f"seed {number}: probes on {run.split}")
     probes = reported.probes()
-    folders = {name: _stage_folder(path) for name, path in checkpoints.items()} | {"retriever": seed.retriever()}
+    folders = {name: stage_folder(path) for name, path in checkpoints.items()} | {"retriever": seed.retriever()}
     records = {name: stage_record(path) for name, path in folders.items()}
     seed.close()
     return SeedFigures(
@@ -157,17 +155,12 @@ def _rivals_of_seed(
         run.progress(f"seed {number}: measuring {name} on {run.split}")
         greedy[name] = reported.outcomes(profile, checkpoint, 0.0)
         sampled[name] = reported.outcomes(profile, checkpoint, 1.0)
-        warm, reinforced = stage_record(seed.sft_folder(profile)), stage_record(_stage_folder(checkpoint))
+        warm, reinforced = stage_record(seed.sft_folder(profile)), stage_record(stage_folder(checkpoint))
         seconds[name] = (warm.seconds, reinforced.seconds)
     if reported is None:
         raise ConfigError("study.rivals is empty: name at least visor and one other strategy")
     seed.close()
     return RivalFigures(number, reported.strata, greedy, sampled, seconds)
-
-
-def _stage_folder(checkpoint: Path) -> Path:
-    """The folder of the stage that made a checkpoint."""
-    return checkpoint.parent if checkpoint.name == "final" else checkpoint
 
 
 def budget_of(profile: Profile) -> str:

@@ -21,7 +21,7 @@ from visor_core.evaluation.runner import evaluate
 from visor_core.evaluation.statistics import pass_at_k
 from visor_core.index.search import Mode
 from visor_core.nano.probes import probe_reading
-from visor_core.nano.study_stages import Seed, tag_of
+from visor_core.nano.study_stages import Seed, keep_json, tag_of
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import World
 from visor_core.questions import Question, questions_version
@@ -149,7 +149,7 @@ class Split:
             pass_at_8=self._pass(profile, checkpoint),
             entropy=sampled_entropy(self.run(profile, checkpoint, 1.0)[1]),
         )
-        _keep(path, asdict(figures))
+        keep_json(path, asdict(figures))
         return figures
 
     def _pass(self, profile: Profile, checkpoint: Path) -> tuple[float, ...]:
@@ -218,16 +218,9 @@ def _kept(path: Path, measure: Callable[[], dict[str, dict[str, float]]]) -> dic
     found = _read(path)
     if found is None:
         found = measure()
-        _keep(path, found)
+        keep_json(path, found)
     return found
 
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _keep(path: Path, data: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data), encoding="utf-8")
-    partial.rename(path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from visor_core.agent.environment import Environment
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import Profile
+from visor_core.config.nano import BASE_TRAINING
 from visor_core.errors import ConfigError
 from visor_core.evaluation.runner import evaluate
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
@@ -36,7 +37,6 @@ from visor_core.trajectories.filters import balance, keep_good
 RETRIEVER = "late:retriever"
 """How a profile names the retriever trained in the same run."""
 _RECORD = "stage.json"
-_TRAINING = ("vision_steps", "alignment_steps", "closing_lessons", "reckoning_lessons", "batch_size", "learning_rate")
 
 Progress = Callable[[str], None]
 
@@ -73,10 +73,20 @@ def stage(folder: Path, commit: str) -> Iterator[None]:
 
 
 def _write(folder: Path, record: StageRecord) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (_RECORD + ".partial")
-    partial.write_text(json.dumps(asdict(record)), encoding="utf-8")
-    partial.rename(folder / _RECORD)
+    keep_json(folder / _RECORD, asdict(record))
+
+
+def keep_json(path: Path, data: Any, *, indent: int | None = None) -> None:
+    """Write a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(data, indent=indent), encoding="utf-8")
+    partial.rename(path)
+
+
+def stage_folder(checkpoint: Path) -> Path:
+    """The folder of the stage that made a checkpoint."""
+    return checkpoint.parent if checkpoint.name == "final" else checkpoint
 
 
 def tag_of(*parts: Any) -> str:
@@ -93,8 +103,8 @@ class Seed:
             raise ConfigError(f"the profile {profile.name!r} has no section `nano`: the study needs the nano profile")
         self.profile, self.nano, self.folder, self.seed = profile, profile.nano, folder, seed
         self.commit, self.progress = commit, progress
-        self._world_tag = tag_of(self.nano.model_dump(mode="json", exclude={*_TRAINING, "retriever_steps"}), seed)
-        self._base_tag = tag_of(self._world_tag, *(getattr(self.nano, name) for name in _TRAINING))
+        self._world_tag = tag_of(self.nano.world(), seed)
+        self._base_tag = tag_of(self._world_tag, *(getattr(self.nano, name) for name in BASE_TRAINING))
         self._indexes: dict[str, PageIndex] = {}
         self._train: World | None = None
 
@@ -218,8 +228,7 @@ class Seed:
 
     def policy(self, checkpoint: Path, index: PageIndex) -> TransformersPolicy:
         """A checkpoint as a policy."""
-        name = checkpoint.parent.name if checkpoint.name == "final" else checkpoint.name
-        return TransformersPolicy(checkpoint, index, name=name, max_batch=128)
+        return TransformersPolicy(checkpoint, index, name=stage_folder(checkpoint).name, max_batch=128)
 
     def checkpoints(self, profile: Profile) -> dict[str, Path]:
         """Checkpoints by stage, trained where they are not: `base`, `sft`, `grpo`."""
@@ -227,7 +236,7 @@ class Seed:
         self.retriever()
         return {"base": base, "sft": self.sft(profile), "grpo": self.grpo(profile)}
 
-    def close(self, indexes: Sequence[str] = ()) -> None:
-        """Release the indexes of some splits, or of all."""
-        for split in list(indexes or self._indexes):
-            self._indexes.pop(split).close()
+    def close(self) -> None:
+        """Release the indexes."""
+        while self._indexes:
+            self._indexes.popitem()[1].close()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from visor_core.evaluation.statistics import Interval, PairedTest, bootstrap_mean, cluster_t_test, wilson
+from visor_core.nano.rivals import RivalFigures
 from visor_core.nano.study_figures import Outcomes, SeedFigures
 
 STAGES = {"base": "base", "sft": "SFT", "grpo": "GRPO"}
@@ -44,7 +45,7 @@ class Target:
     met: bool
 
 
-def chosen(results: SeedFigures, values: Sequence[bool], keep: Keep = everything) -> list[bool]:
+def chosen(results: SeedFigures | RivalFigures, values: Sequence[bool], keep: Keep = everything) -> list[bool]:
     """The outcomes of one stratum."""
     strata = results.strata
     rows = zip(values, strata.hops, strata.legible, strata.answerable, strict=True)
@@ -67,13 +68,23 @@ def pooled(
 
 
 def gain(results: Sequence[SeedFigures], run: str) -> PairedTest:
-    """GRPO minus SFT, questions paired, the seed as cluster; with one seed no test over seeds is made (p is NaN)."""
+    """GRPO minus SFT."""
+    return paired([(r.seed, outcomes(r, "grpo", run).supported, outcomes(r, "sft", run).supported) for r in results])
+
+
+def paired(seeds: Sequence[tuple[int, Sequence[bool], Sequence[bool]]]) -> PairedTest:
+    """One side minus the other, questions paired, the seed as cluster.
+
+    With one seed its questions are resampled and no test over seeds is made (p is NaN).
+
+    Args:
+        seeds: seed, outcomes of one side, outcomes of the other.
+    """
     differences, clusters = [], []
-    for r in results:
-        before, after = (outcomes(r, stage, run).supported for stage in ("sft", "grpo"))
-        differences += [float(b) - float(a) for a, b in zip(before, after, strict=True)]
-        clusters += [r.seed] * len(before)
-    if len(results) < 2:
+    for seed, ours, theirs in seeds:
+        differences += [float(a) - float(b) for a, b in zip(ours, theirs, strict=True)]
+        clusters += [seed] * len(ours)
+    if len(seeds) < 2:
         only = bootstrap_mean(differences)
         return PairedTest(only.estimate, only.low, only.high, math.nan, only.count, 1)
     return cluster_t_test(differences, clusters)

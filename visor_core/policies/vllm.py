@@ -121,7 +121,7 @@ class VLLMPolicy:
 
         self.name = name or Path(checkpoint).name
         self.checkpoint = str(checkpoint)
-        self._seeded_requests = not current_platform.is_cpu()
+        self._on_cpu = current_platform.is_cpu()
         try:
             self.encoder = Encoder(AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False), images)
             config = AutoConfig.from_pretrained(str(checkpoint), trust_remote_code=False)
@@ -143,9 +143,9 @@ class VLLMPolicy:
                 "disable_log_stats": True,
                 "seed": seed,
                 # By its full name: by its short one vLLM would, on CPU, put the model into a further process.
-                **({} if self._seeded_requests else {"distributed_executor_backend": _ONE_PROCESS}),
+                **({"distributed_executor_backend": _ONE_PROCESS} if self._on_cpu else {}),
             }
-            with _threads_of_the_engine():
+            with _threads_of_the_engine() if self._on_cpu else contextlib.nullcontext():
                 self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             message = " ".join(str(error).split())[:300]
@@ -249,7 +249,7 @@ class VLLMPolicy:
             return SamplingParams(
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
-                seed=derive_seed(sampling.key) if self._seeded_requests and sampling.temperature > 0 else None,
+                seed=derive_seed(sampling.key) if sampling.temperature > 0 and not self._on_cpu else None,
                 logprobs=0,
                 ignore_eos=True,
                 stop_token_ids=list(self.ends),
@@ -343,7 +343,7 @@ class VLLMPolicy:
 
 @contextlib.contextmanager
 def _threads_of_the_engine() -> Iterator[None]:
-    """On CPU the engine's process, which inherits this setting, leaves one core to this one's searches and contexts."""
+    """The engine's process, which inherits this setting, leaves one core to this one's searches and contexts."""
     before = os.environ.get("OMP_NUM_THREADS")
     if before is None:
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 2) - 1))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,10 +116,18 @@ class VLLMRollouts:
     """Rollouts by vLLM in throughput mode; its weights are replaced in place by `refresh`.
 
     The folder handed over is one for all processes, rewritten by the main one every time and removed at the end.
+    `begins` is the optimizer step that training continues from.
     """
 
     def __init__(
-        self, trainer: TurnGRPOTrainer, environment: Environment, model_folder: Path, seed: int, dtype: str
+        self,
+        trainer: TurnGRPOTrainer,
+        environment: Environment,
+        model_folder: Path,
+        seed: int,
+        dtype: str,
+        *,
+        begins: int,
     ) -> None:
         from visor_core.policies.vllm import VLLMPolicy
 
@@ -128,9 +135,9 @@ class VLLMRollouts:
         self.environment = environment
         self.seed = seed
         self.folder = Path(trainer.args.output_dir) / "rollout-weights"
-        # The start's weights are replaced before the first rollout. The time enters the engine's seed, so that a
-        # resumed run does not draw its first steps' noise again; this mode claims no identity between runs.
-        draws = derive_seed((seed, trainer.accelerator.process_index, time.time_ns() % 2**31)) % 2**31
+        # The start's weights are replaced before the first rollout. The step enters the engine's seed, so that a
+        # resumed run does not draw the noise of the first steps again.
+        draws = derive_seed((seed, trainer.accelerator.process_index, begins)) % 2**31
         self.policy: Any = VLLMPolicy(model_folder, trainer.encoder.loader, dtype=dtype, seed=draws)
         self._loaded = -1
 

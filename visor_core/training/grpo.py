@@ -10,7 +10,7 @@ from visor_core.agent.environment import Environment
 from visor_core.config import GRPOConfig
 from visor_core.policies.base import ImageLoader
 from visor_core.questions import Question
-from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
+from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, step_of
 from visor_core.training.engines import LiveRollouts, VLLMRollouts
 from visor_core.training.forward import VisionCache
 from visor_core.training.loop import RunCallback, arguments, encoder_for, load_for_training, lora
@@ -63,6 +63,7 @@ def train_grpo(
     if done is not None:
         return done
     output.mkdir(parents=True, exist_ok=True)
+    point = resume_point(output)
     model, processor = load_for_training(model_folder, dtype=dtype, freeze=config.freeze_vision)
     callback = RunCallback(on_step, on_checkpoint)
     trainer = TurnGRPOTrainer(
@@ -78,7 +79,7 @@ def train_grpo(
         callbacks=[callback],
     )
     source: VLLMRollouts | LiveRollouts = (
-        VLLMRollouts(trainer, environment, model_folder, seed, dtype)
+        VLLMRollouts(trainer, environment, model_folder, seed, dtype, begins=step_of(point) if point else 0)
         if engine == "vllm"
         else LiveRollouts(trainer, environment, seed)
     )
@@ -92,7 +93,6 @@ def train_grpo(
         process=trainer.accelerator.process_index,
         processes=trainer.accelerator.num_processes,
     )
-    point = resume_point(output)
     try:
         trainer.train(resume_from_checkpoint=str(point) if point else None)
     finally:

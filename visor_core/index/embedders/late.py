@@ -88,9 +88,7 @@ class LateInteractionEmbedder:
     def patch_tokens(self, picture: Image.Image) -> Patches:
         """Which of a page's vectors stand for which patch of its picture, (rows, columns)."""
         inputs = self.processor.process_images(images=[picture], return_tensors="pt")
-        names = self.processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
-        merge = int(getattr(self.processor.image_processor, "merge_size", 1))
-        return patch_tokens(inputs, self.processor.image_token_id, names, merge)
+        return patch_tokens(inputs, self.processor)
 
     def _embed(self, inputs: Any) -> list[Vector]:
         import torch

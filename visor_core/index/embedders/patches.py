@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,22 +20,23 @@ Patches = npt.NDArray[np.int64]
 _TILE = re.compile(r"<row_([0-9]+)_col_([0-9]+)>")
 
 
-def patch_tokens(inputs: Mapping[str, Any], image_token: int, names: Sequence[str], merge_size: int) -> Patches:
+def patch_tokens(inputs: Mapping[str, Any], processor: Any) -> Patches:
     """Positions of the patches' vectors among a page's vectors, (rows, columns), as laid over the page.
 
     Args:
         inputs: what the processor made of one picture: `input_ids` (1, T), and `image_grid_thw` (1, 3) if it has one.
-        image_token: the id that stands for a patch.
-        names: the T tokens as text.
-        merge_size: patches merged into one token along each side, where `image_grid_thw` counts them.
+        processor: the processor; its image processor's `merge_size` says how many patches along each side are one
+            token, where `image_grid_thw` counts them.
 
     Raises:
         SearchIndexError: if the tokens form none of the known layouts.
     """
+    names = processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
+    merge_size = int(getattr(processor.image_processor, "merge_size", 1))
     kept = inputs["attention_mask"][0].bool().numpy()
     ids = inputs["input_ids"][0].numpy()[kept]
     marks = [name for name, keep in zip(names, kept, strict=True) if keep]
-    where = np.flatnonzero(ids == image_token)
+    where = np.flatnonzero(ids == processor.image_token_id)
     grid = inputs.get("image_grid_thw")
     if grid is not None:
         _, height, width = (int(n) for n in grid[0])
