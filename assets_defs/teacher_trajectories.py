@@ -57,7 +57,7 @@ def teacher_trajectories(context: dg.AssetExecutionContext, workspace: Workspace
 
 
 def _synthesise(work: Work) -> None:
-    """Run the teacher over all training questions (what was finished before a kill is kept), and filter."""
+    """Run the teacher over its training questions (what was finished before a kill is kept), and filter."""
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import evaluate
     from visor_core.trajectories.filters import keep_good
@@ -66,7 +66,9 @@ def _synthesise(work: Work) -> None:
     corpus = work.profile.corpora.train
     record = work.input("page_index", corpus)
     index = PageIndex.open(record.folder(work.home), record.index_tag)
-    questions = read_questions(work.input_folder("questions", corpus) / "questions.parquet")
+    questions = work.profile.teacher_questions(
+        read_questions(work.input_folder("questions", corpus) / "questions.parquet")
+    )
     episodes: list[Trajectory] = []
     result = evaluate(
         _teacher(work, index),

@@ -35,7 +35,7 @@ def main() -> None:
 
         result = train_grpo(
             session.input("sft_checkpoint"),
-            read_questions(session.input("questions")),
+            profile.grpo_questions(read_questions(session.input("questions"))),
             Environment(index, profile.agent, profile.index),
             index,
             profile.grpo,

@@ -27,6 +27,8 @@ class ModelConfig(Section):
 class TeacherConfig(Section):
     """SFT warm-start trajectory synthesis."""
 
+    questions: int | None = Field(default=None, ge=1)
+    """Training questions the teacher plays, from the first on; none means all."""
     trajectories: int = Field(default=2500, ge=1)
     """Trajectories wanted after filtering (SCoRE: 2,500)."""
     min_steps: int = Field(default=2, ge=1)
@@ -102,6 +104,11 @@ class GRPOConfig(Section):
     """Optimizer."""
     steps: int = Field(default=100, ge=1)
     """Optimizer steps."""
+    questions: Literal["all", "unplayed"] = "all"
+    """Training questions to draw from; `unplayed` are those the teacher was not asked (all, if it was asked all). What
+    SFT was shown the answer of earns equal rewards soon, and teaches nothing."""
+    min_hops: int = Field(default=1, ge=1)
+    """Fewest gold pages of a question to draw."""
     questions_per_step: int = Field(default=16, ge=1)
     """Groups a step."""
     group_size: int = Field(default=5, ge=2)

@@ -217,10 +217,8 @@ def _time_grpo(seed: Seed, profile: Profile, folder: Path) -> float:
     start, world = seed.sft(profile), seed.world("train")
     config = profile.grpo.model_copy(update={"steps": GRPO_TRIAL, "save_steps": 10 * GRPO_TRIAL})
     clock = _Clock()
-    environment = seed.environment(world, profile)
+    environment, asked = seed.environment(world, profile), profile.grpo_questions(seed.questions(world))
     shutil.rmtree(folder, ignore_errors=True)
-    train_grpo(
-        start, seed.questions(world), environment, seed.index(world), config, folder / "grpo", seed.seed, on_step=clock
-    )
+    train_grpo(start, asked, environment, seed.index(world), config, folder / "grpo", seed.seed, on_step=clock)
     shutil.rmtree(folder)
     return clock.a_step(1)

@@ -122,7 +122,8 @@ def measure_seed(run: StudyRun, profile: Profile, folder: str, number: int, purp
     policies = {}
     for name in STAGES:
         run.progress(f"seed {number}: measuring {name} on {run.split}")
-        best = chosen.best_temperature(profile, checkpoints[name])
+        # An untrained model fails at every temperature, and its episodes run to the turn limit.
+        best = 0.0 if name == "base" else chosen.best_temperature(profile, checkpoints[name])
         policies[name] = reported.policy(profile, checkpoints[name], best)
     run.progress(f"seed {number}: probes on {run.split}")
     probes = reported.probes()

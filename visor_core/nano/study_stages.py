@@ -204,7 +204,7 @@ class Seed:
         folder = self.folder / f"grpo-{profile.agent.strategy}-{tag}"
         if not stage_record(folder).done:
             start, world = self.sft(profile), self.world("train")
-            questions, environment = self.questions(world), self.environment(world, profile)
+            questions, environment = profile.grpo_questions(self.questions(world)), self.environment(world, profile)
             self.progress(f"seed {self.seed}: GRPO, {profile.agent.strategy}")
             with stage(folder, self.commit):
                 train_grpo(start, questions, environment, self.index(world), profile.grpo, folder, self.seed)
@@ -217,7 +217,7 @@ class Seed:
         evaluate(
             ScriptedTeacher(world, wanted, profile.agent, seed=self.seed),
             self.environment(world, profile),
-            self.questions(world),
+            profile.teacher_questions(self.questions(world)),
             profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
             seed=self.seed,
             store=self.folder / "episodes",
