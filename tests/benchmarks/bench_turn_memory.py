@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.bench_step import ours
+from tests.benchmarks.memory import begin_peak, peak_mib
 from tests.benchmarks.nano_rows import NanoSetting, build, rows_for
 from tests.nano_setting import AGENT, INDEX
 from visor_core.agent.environment import Environment
@@ -85,9 +85,10 @@ def one(folder: Path, strategy: str, turns: int) -> dict[str, float]:
         for row in rows:
             for ref in row.row.images:
                 trainer.encoder.image(ref)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begin_peak()
+        before = peak_mib()
         trainer.update(trainer.model, rows)
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        grown = peak_mib() - before
     return {"mib": grown, "longest_row": max(w.row.length for w in rows), "rows": len(rows)}
 
 
