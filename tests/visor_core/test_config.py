@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from visor_core import config
 from visor_core.config import GRPOConfig, Home, Profile, SecretReference, Section, load_profile
 from visor_core.errors import ConfigError
+from visor_core.questions import Question
 
 CANARY = "canary-7f3a9b-never-written"
 
@@ -133,3 +134,21 @@ def test_home_keeps_everything_under_one_root(tmp_path: Path) -> None:
 
 def test_profile_needs_only_a_name() -> None:
     assert Profile(name="x").nano is None
+
+
+def test_the_teacher_plays_the_first_questions_and_grpo_those_it_was_not_asked(tmp_path: Path) -> None:
+    asked = [Question(f"q{n}", "?", (), hops=1 + n % 2) for n in range(6)]
+
+    def shared_out(**settings: object) -> tuple[list[str], list[str]]:
+        profile = load_profile(_profile(tmp_path, {"name": "m", **settings}))
+        found = profile.teacher_questions(asked), profile.grpo_questions(asked)
+        return tuple([q.question_id for q in questions] for questions in found)  # type: ignore[return-value]
+
+    every = ["q0", "q1", "q2", "q3", "q4", "q5"]
+    assert shared_out() == (every, every)
+    assert shared_out(teacher={"questions": 3}) == (["q0", "q1", "q2"], every)
+    unplayed = {"teacher": {"questions": 3}, "grpo": {"questions": "unplayed", "min_hops": 2}}
+    assert shared_out(**unplayed) == (["q0", "q1", "q2"], ["q3", "q5"])
+    assert shared_out(grpo={"questions": "unplayed"}) == (every, every)
+    with pytest.raises(ConfigError, match=r"lower grpo\.min_hops"):
+        shared_out(grpo={"min_hops": 3})
