@@ -9,7 +9,8 @@ from pydantic import Field
 from visor_core.config.base import Section
 
 BASE_TRAINING = (
-    "vision_steps", "alignment_steps", "closing_lessons", "reckoning_lessons", "batch_size", "learning_rate",
+    "vision_steps", "alignment_steps", "batch_size", "learning_rate",
+    "closing_lessons", "pair_lessons", "reckoning_lessons",
 )  # fmt: skip
 """Settings of how the base model is trained."""
 
@@ -47,9 +48,11 @@ class NanoConfig(Section):
     """Base model: steps of captioning and reading through the language model."""
     batch_size: int = Field(default=64, ge=1)
     """Images a pretraining step."""
-    closing_lessons: int = Field(default=16, ge=0)
+    closing_lessons: int = Field(default=8, ge=0)
     """Lessons in the last step of an episode that each alignment step adds to its batch."""
-    reckoning_lessons: int = Field(default=40, ge=0)
+    pair_lessons: int = Field(default=16, ge=0)
+    """Lessons in the steps of a two-page question at which a value is read that each alignment step adds."""
+    reckoning_lessons: int = Field(default=32, ge=0)
     """Lessons in putting two values together, in words alone, that each alignment step adds."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of pretraining."""

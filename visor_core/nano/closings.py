@@ -1,9 +1,10 @@
-"""Lessons in the last step of an episode, in the agent's own context: read what is shown; put two values together.
+"""Lessons in the steps at which a value is read, in the agent's own context: read what is shown; put two together.
 
 Reading is one thing, reading into the agent's context another: which of two numbers belongs to the label asked for, and
 which of two values is the higher, is learnt far slower from the few last turns an episode set holds, so the base model
-practises both here. Values are put together in words alone, on a drawn ledger. Left out: searching, cropping and when
-to go on, which only trajectories teach: two-page questions with a picture made the policy answer after the first page.
+practises both here. Two-page questions come as often at their first value, where the search goes on, as at their last:
+the last alone made the policy answer after the first page. Comparisons are practised in words alone too, on a drawn
+ledger. Left out: the first search, cropping, verdicts and corrections, which only trajectories teach.
 """
 
 from __future__ import annotations
@@ -30,20 +31,54 @@ def closing_lesson(view: View, rng: random.Random) -> Lesson:
     """
     panel = rng.choice(readable(view))
     subject = f"{view.page.company} {view.page.topic}"
-    thought, ledger = f"<think> {subject} {panel.label}", "evidence"
+    return _lesson(view, panel, f"{subject} {panel.label}", [], f"<answer> {panel.value}</answer>")
+
+
+def pair_lesson(view: View, operations: Sequence[str], rng: random.Random) -> Lesson:
+    """A turn of a two-page question at which a value is read: as often the first, to search on, as the last, to answer.
+
+    Raises:
+        IndexError: if the view is not the right picture for any panel of its page.
+    """
+    panel, page = rng.choice(readable(view)), view.page
+    operation, other = rng.choice(list(operations)), rng.choice([c for c in COMPANIES if c != page.company])
+    if rng.random() < 0.5:
+        question = f"{operation} {page.company} , {other} {page.topic} {panel.label}"
+        return _lesson(view, panel, question, [], f"<search> {other} {page.topic}</search>")
+    known, sought = _pair_of(int(panel.value), rng), f"{other} {page.topic} {panel.label}"
+    question = f"{operation} {other} , {page.company} {page.topic} {panel.label}"
+    noted = [f"{sought} {known}"] if rng.random() < 0.5 else [sought, f"{sought} {known}"]
+    return _lesson(view, panel, question, noted, f"<answer> {combine(operation, [known, int(panel.value)])}</answer>")
+
+
+def _lesson(view: View, panel: Panel, question: str, noted: Sequence[str], action: str) -> Lesson:
+    """The turn after the picture of a panel was asked for: its value is recorded, then `action`.
+
+    Args:
+        noted: what the ledger holds of an earlier page.
+    """
+    subject = f"{view.page.company} {view.page.topic}"
+    sought, ledger = f"{subject} {panel.label}", list(noted)
     if view.ref.box == FULL_PAGE:
-        before, name = f"{thought}</think><search> {subject}</search>", "page"
+        name, before = "page", f"<think> {[sought, *noted][-1]}</think><search> {subject}</search>"
     else:
         cells = ",".join(str(round(v * GRID)) for v in view.ref.box.as_tuple())
-        before, name = f"{thought}</think><bbox>[{cells}]</bbox>", "crop"
-        ledger += f"\n1 {subject} {panel.label}"
+        name, before = "crop", f"<think> {sought}</think><bbox>[{cells}]</bbox>"
+        ledger.append(sought)
     messages = (
         Message("system", ("search read answer",)),
-        Message("user", (ledger,)),
+        Message("user", ("\n".join(["evidence", *(f"{n} {line}" for n, line in enumerate(ledger, start=1))]),)),
         Message("assistant", (before,)),
-        Message("user", (name, view.ref, f"question {subject} {panel.label}")),
+        Message("user", (name, view.ref, f"question {question}")),
     )
-    return Lesson(Prompt(messages), f"{thought} {panel.value}</think><answer> {panel.value}</answer>", "closing")
+    return Lesson(Prompt(messages), f"<think> {sought} {panel.value}</think>{action}", "closing")
+
+
+def _pair_of(value: int, rng: random.Random) -> int:
+    """Another value to hold against one, often with the same tens."""
+    tens = value // 10 * 10
+    near = range(tens, tens + 10) if rng.random() < CLOSE else range(10, 100)
+    return rng.choice([n for n in near if n != value])
 
 
 def readable(view: View) -> list[Panel]:
@@ -56,9 +91,7 @@ def reckoning_lesson(operations: Sequence[str], rng: random.Random) -> Lesson:
     operation, topic, label = rng.choice(list(operations)), rng.choice(TOPICS), rng.choice(LABELS)
     first, second = rng.sample(COMPANIES, 2)
     known = rng.randint(10, 99)
-    tens = known // 10 * 10
-    near = range(tens, tens + 10) if rng.random() < CLOSE else range(10, 100)
-    read = rng.choice([n for n in near if n != known])
+    read = _pair_of(known, rng)
     prompt = (
         f"evidence\n1 {first} {topic} {label} {known}\ncrop {label} {read}\n"
         f"question {operation} {first} , {second} {topic} {label}"

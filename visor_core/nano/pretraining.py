@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from visor_core.config import NanoConfig
 from visor_core.geometry import FULL_PAGE
-from visor_core.nano.closings import closing_lesson, readable, reckoning_lesson
+from visor_core.nano.closings import closing_lesson, pair_lesson, readable, reckoning_lesson
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
 from visor_core.nano.panels import COLUMNS, LABELS
 from visor_core.nano.questions import OPERATIONS
@@ -158,6 +158,7 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
         kinds = rng.choices(list(by_kind), [_KIND_SHARES[k] for k in by_kind], k=config.batch_size)
         rows = [row(rng.choice(by_kind[k])) for k in kinds]
         closings = [closing_lesson(rng.choice(rng.choice(pictures)), rng) for _ in range(config.closing_lessons)]
+        closings += [pair_lesson(rng.choice(rng.choice(pictures)), operations, rng) for _ in range(config.pair_lessons)]
         closings += [reckoning_lesson(operations, rng) for _ in range(config.reckoning_lessons)]
         # Apart, because a closing is twice as long: together, most tokens would be padding.
         parts = (rows, [lesson_row(lesson, encoder) for lesson in closings])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from tests.nano_setting import AGENT, INDEX, nano_index
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.config import NanoConfig, TeacherConfig
-from visor_core.nano.closings import closing_lesson, reckoning_lesson
+from visor_core.nano.closings import closing_lesson, pair_lesson, readable, reckoning_lesson
+from visor_core.nano.panels import LABELS
 from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, train_base_model
 from visor_core.nano.probes import probe_reading
 from visor_core.nano.questions import make_questions
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.views import lessons, view_of, views
-from visor_core.nano.world import World, write_world
+from visor_core.nano.world import COMPANIES, TOPICS, World, write_world
+from visor_core.policies.base import Prompt
 
 SHORT = NanoConfig(
     train_corpora=1,
@@ -102,21 +105,57 @@ def test_lessons_in_words_put_the_recorded_and_the_read_value_together() -> None
     assert len(seen) == 3
 
 
-def test_a_closing_lesson_has_the_form_of_the_agents_own_context(world: World, tmp_path: Path) -> None:
+def _form(prompt: Prompt, reply: str) -> tuple[str, ...]:
+    """A turn with its last two actions, names and numbers left out: all that a closing lesson keeps of an episode."""
+    messages = [*prompt.messages[:2], *prompt.messages[-2:]]
+    parts = [part if isinstance(part, str) else "picture" for m in messages for part in m.content]
+    names = rf"\b({'|'.join((*COMPANIES, *TOPICS, *LABELS))})\b"
+    return tuple(
+        re.sub(r"\b\d\d\b", "value", re.sub(r"\[.*?\]", "box", re.sub(names, "name", p))) for p in (*parts, reply)
+    )
+
+
+def test_closing_lessons_have_the_forms_of_the_agents_own_context(world: World, tmp_path: Path) -> None:
+    """Those of all turns of real episodes at which a value is read, of one-page and of two-page questions."""
     index = nano_index(tmp_path / "corpus", world.folder)
-    environment = Environment(index, AGENT, INDEX)
     teacher = ScriptedTeacher(world, TeacherConfig(wrong_page=0, loose_crop=0, wrong_label=0), AGENT)
-    question = make_questions(world, 4, seed=0, two_hop=0.0)[0]
-    [episode] = run_reference(environment, teacher, [question])
-    last = episode.turns[-1]
-    ref = last.prompt.images[-1]
-    view = view_of(next(p for p in world.pages if p.page_id == ref.page_id), ref.box)
-    made = (closing_lesson(view, random.Random(n)) for n in range(100))
-    same = next(m for m in made if m.prompt.messages[-1].content[-1] == f"question {question.question}")
-    assert same.reply == last.completion.text
-    assert same.prompt.messages[-1] == last.prompt.messages[-1]
-    assert same.prompt.messages[:2] == last.prompt.messages[:2]
-    assert same.prompt.messages[-2] == last.prompt.messages[-2]
+    questions = make_questions(world, 14, seed=0)
+    episodes = run_reference(Environment(index, AGENT, INDEX), teacher, questions)
+    lived = {
+        _form(turn.prompt, turn.completion.text)
+        for episode in episodes
+        for turn in episode.turns
+        if re.search(r"\d\d</think>", turn.completion.text)
+    }
+    rng = random.Random(0)
+    seen = [view for view in views(world.pages, 0) if readable(view)]
+    drawn = [closing_lesson(rng.choice(seen), rng) for _ in range(200)]
+    drawn += [pair_lesson(rng.choice(seen), ("higher",), rng) for _ in range(400)]
+    forms = {_form(lesson.prompt, lesson.reply) for lesson in drawn}
+    assert lived <= forms
+    assert len(lived) >= 4
+
+
+def test_a_two_page_lesson_goes_on_after_the_first_value_and_answers_after_the_second(world: World) -> None:
+    rng = random.Random(0)
+    seen = [view for view in views(world.pages, 0) if readable(view)]
+    answered = 0
+    for _ in range(200):
+        lesson = pair_lesson(rng.choice(seen), ("higher",), rng)
+        ledger, question = str(lesson.prompt.messages[1].content[0]), str(lesson.prompt.messages[-1].content[-1])
+        first, second = question.split()[2], question.split()[4]
+        read = re.search(r"(\d\d)</think>", lesson.reply)
+        known = re.findall(r"\b\d\d\b", ledger)
+        assert read is not None
+        if known:
+            answered += 1
+            assert lesson.reply.endswith(f"<answer> {max(known[0], read[1])}</answer>")
+            assert f"<think> {second} " in lesson.reply
+            assert first in ledger
+        else:
+            assert lesson.reply.endswith(f"<search> {second} {question.split()[5]}</search>")
+            assert f"<think> {first} " in lesson.reply
+    assert 70 < answered < 130
 
 
 def test_a_killed_run_ends_where_a_whole_one_does(world: World, primer: World, tmp_path: Path) -> None:
