@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from assets_defs.stage import write_json
+from visor_core.files import write_json
 
 PROGRESS = "progress.json"
 METRICS = "metrics.jsonl"

@@ -18,6 +18,7 @@ from typing import Any
 from assets_defs.code_version import code_version
 from visor_core.config import Home, Profile, Section
 from visor_core.errors import DataError
+from visor_core.files import write_json
 
 Figure = int | float | str
 CORPUS_SPLITS = ("train", "development")
@@ -127,14 +128,6 @@ def corpora_of(profile: Profile) -> tuple[str, ...]:
 def stage_folder(home: Home, node: Node) -> Path:
     """Where a node keeps its builds."""
     return home.asset(node.stage, node.partition) if node.partition else home.asset(node.stage)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON by an atomic rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    partial.replace(path)
 
 
 def find_record(home: Home, node: Node) -> Record | None:

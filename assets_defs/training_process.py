@@ -16,10 +16,11 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
-from assets_defs.stage import Figure, write_json
+from assets_defs.stage import Figure
 from assets_defs.workspace import Work
 from visor_core import errors
 from visor_core.config import Home
+from visor_core.files import write_json
 from visor_core.tracking import QUIET
 
 ACCELERATE_CONFIG = Path(__file__).resolve().parents[1] / "infra" / "accelerate" / "cpu.yaml"

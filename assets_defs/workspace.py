@@ -30,11 +30,11 @@ from assets_defs.stage import (
     read_record,
     stage_folder,
     upstream_versions,
-    write_json,
     write_record,
 )
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
+from visor_core.files import write_json
 
 PACKAGES = (
     "torch",

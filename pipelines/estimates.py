@@ -47,6 +47,7 @@ def _nano(profile: Profile, cost: dict[str, Any]) -> list[StageEstimate]:
     world = profile.nano
     assert world is not None
     turns = cost["turns_per_episode"]
+    trained_turns = cost["two_page_turns_per_episode"] if profile.grpo.min_hops > 1 else turns
     per_turn = cost["prompt_tokens_per_turn"] + cost["completion_tokens_per_turn"]
     pages = (world.train_corpora + world.development_corpora) * world.companies * (world.topics + 1)
     images = (world.vision_steps + world.alignment_steps) * world.batch_size
@@ -83,8 +84,8 @@ def _nano(profile: Profile, cost: dict[str, Any]) -> list[StageEstimate]:
         StageEstimate(
             "grpo_checkpoint",
             f"{episodes:,} episodes",
-            episodes * turns * (1 / cost["rollout_turns_per_second"] + 1 / cost["update_rows_per_second"]),
-            tokens=episodes * turns * per_turn * 2,
+            episodes * trained_turns * (1 / cost["rollout_turns_per_second"] + 1 / cost["update_rows_per_second"]),
+            tokens=episodes * trained_turns * per_turn * 2,
             disk_gib=cost["checkpoint_gib"] * checkpoints,
         ),
         StageEstimate(

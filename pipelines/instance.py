@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from visor_core.config import Home
 from visor_core.errors import ConfigError
+from visor_core.files import whole_file
 from visor_core.tracking import silence
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ def place_instance(home: Home) -> Path:
     try:
         home.dagster.mkdir(parents=True, exist_ok=True)
         if not target.is_file() or target.read_bytes() != wanted:
-            partial = target.with_suffix(".partial")
-            partial.write_bytes(wanted)
-            partial.replace(target)
+            with whole_file(target) as partial:
+                partial.write_bytes(wanted)
     except OSError as error:
         raise ConfigError(f"VISOR_HOME {home.root} cannot be written: {error.strerror or error}") from error
     return home.dagster

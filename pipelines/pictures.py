@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from assets_defs.stage import Node, find_record
 from pipelines.instance import prepare_process
 from visor_core.config import Home
+from visor_core.files import whole_file
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
@@ -110,10 +111,8 @@ def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> N
 
 
 def _save(figure: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, facecolor="white", metadata={"Software": None})
-    partial.replace(path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", facecolor="white", metadata={"Software": None})
     print(path)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from visor_core.errors import DataError
+from visor_core.files import whole_file
 from visor_core.geometry import Box
 
 
@@ -96,10 +97,8 @@ def to_frame(questions: Iterable[Question]) -> pl.DataFrame:
 
 def write_questions(path: Path, questions: Iterable[Question]) -> None:
     """Write questions to Parquet, by an atomic rename so that a kill leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    to_frame(questions).write_parquet(partial)
-    partial.rename(path)
+    with whole_file(path) as partial:
+        to_frame(questions).write_parquet(partial)
 
 
 def read_questions(path: Path) -> list[Question]:

@@ -1,8 +1,9 @@
 """Recorded nano episodes and a policy that replays their turn counts and lengths on a real engine.
 
-The scripted teacher plays a small synthetic corpus through the real environment; every context it saw and every reply
-it wrote are kept by sampling key. A replay makes the engine sample as many tokens as the recorded reply has, then
-hands the recorded text to the environment, so the same episodes unfold whatever the engine's weights are.
+A small synthetic corpus is played through the real environment, by the scripted teacher or by a checkpoint that samples
+at temperature 1 as it does in GRPO; every context and every reply are kept by sampling key. A replay makes the engine
+sample as many tokens as the recorded reply has, then hands the recorded text to the environment, so the same episodes
+unfold whatever the engine's weights are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from visor_core.nano.model import build_model, build_processor, save_checkpoint
 from visor_core.nano.questions import make_questions
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import write_world
-from visor_core.policies.base import Completion, Prompt, Sampling
+from visor_core.policies.base import BatchPolicy, Completion, Prompt, Sampling
+from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
 
 # More mistakes than the default teacher makes: episodes of very different lengths.
@@ -45,29 +47,29 @@ class Recording:
         return Environment(PageIndex.open(index.corpus.root, index.tag), AGENT, INDEX)
 
 
-def record(folder: Path, episodes: int) -> Recording:
-    """Let the teacher play `episodes` questions on a small corpus made in `folder`."""
+def record(folder: Path, episodes: int, checkpoint: Path | None = None) -> Recording:
+    """Let the teacher, or a checkpoint at temperature 1, play `episodes` questions on a small corpus in `folder`."""
     # Search by text finds no page with a damaged title, which would let half the episodes run to their limit.
     nano = NanoConfig(train_corpora=2, companies=6, topics=6, damaged_titles=0.0)
     world = write_world(folder / "pdf", "train", nano, seed=11)
     environment = Environment(nano_index(folder / "corpus", folder / "pdf"), AGENT, INDEX)
     recording = Recording(environment, make_questions(world, episodes, seed=11))
-    run_reference(
-        environment, _Recorder(ScriptedTeacher(world, CLUMSY, AGENT, seed=11), recording), recording.questions
+    player: BatchPolicy = (
+        TransformersPolicy(checkpoint, environment.index, max_batch=128)
+        if checkpoint
+        else ScriptedTeacher(world, CLUMSY, AGENT, seed=11)
     )
-    tokenizer = build_processor().tokenizer
-    for key, text in recording.texts.items():
-        # One more for the end token that a model would have written.
-        recording.lengths[key] = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+    run_reference(environment, _Recorder(player, recording), recording.questions, temperature=1.0)
     return recording
 
 
 class _Recorder:
     """Keeps what a policy is asked and writes."""
 
-    def __init__(self, policy: ScriptedTeacher, recording: Recording) -> None:
+    def __init__(self, policy: BatchPolicy, recording: Recording) -> None:
         self.name, self.checkpoint = policy.name, policy.checkpoint
         self._policy, self._recording = policy, recording
+        self._tokenizer = build_processor().tokenizer
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return self.complete_batch([prompt], [sampling])[0]
@@ -77,6 +79,9 @@ class _Recorder:
         for prompt, sampling, completion in zip(prompts, samplings, completions, strict=True):
             self._recording.prompts[sampling.key] = prompt
             self._recording.texts[sampling.key] = completion.text
+            # One more for the end token that a model would have written.
+            spoken = len(self._tokenizer(completion.text, add_special_tokens=False)["input_ids"]) + 1
+            self._recording.lengths[sampling.key] = len(completion.token_ids) or spoken
         return completions
 
 
@@ -104,14 +109,14 @@ class Replay:
         return replace(written, text=self._recording.texts[sampling.key])
 
 
+def trained_checkpoints(home: Path, *stages: str) -> list[Path]:
+    """The nano checkpoints of these stages in a VISOR_HOME."""
+    return [w.parent for stage in stages for w in (home / "assets" / stage).glob("*/final/model.safetensors")]
+
+
 def nano_checkpoint(home: Path, folder: Path) -> tuple[Path, str]:
     """The newest trained nano checkpoint of this VISOR_HOME, or an untrained one of the same size made in `folder`."""
-    trained = [
-        weights.parent
-        for stage in ("grpo_checkpoint", "sft_checkpoint")
-        for weights in (home / "assets" / stage).glob("*/final/model.safetensors")
-    ]
-    if trained:
+    if trained := trained_checkpoints(home, "grpo_checkpoint", "sft_checkpoint"):
         newest = max(trained, key=lambda path: (path / "model.safetensors").stat().st_mtime)
         return newest, newest.parent.parent.name
     processor = build_processor()

@@ -8,7 +8,6 @@ larger ones are kept there.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from PIL import Image
 
 from visor_core.documents.reader import OpenDocument, Renderer, open_document
 from visor_core.errors import DocumentError
+from visor_core.files import whole_file
 from visor_core.geometry import FULL_PAGE, Box
 
 _MIN_DISK_PIXELS = 512 * 512
@@ -122,10 +122,5 @@ def _read(path: Path, size: tuple[int, int]) -> Image.Image | None:
 
 
 def _write(path: Path, image: Image.Image) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
-    try:
+    with whole_file(path, several_writers=True) as partial:
         image.save(partial, "PNG", compress_level=1)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

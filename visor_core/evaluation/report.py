@@ -15,6 +15,7 @@ from pathlib import Path
 from visor_core.evaluation.charts import Series, line_chart
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.evaluation.statistics import Interval
+from visor_core.files import write_text
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9dce1; --paper: #fff; --tint: #f4f5f7;
@@ -115,10 +116,7 @@ def report_html(report: Report) -> str:
 
 def write_report(path: Path, report: Report) -> Path:
     """Write the report by an atomic rename; returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(report_html(report), encoding="utf-8")
-    partial.rename(path)
+    write_text(path, report_html(report))
     return path
 
 

@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from visor_core.agent.trajectory import Trajectory
 from visor_core.errors import DataError
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
+from visor_core.files import write_json
 from visor_core.scoring.answers import answer_score, says_missing
 from visor_core.scoring.citations import citation_recall
 from visor_core.scoring.facts import recorded_facts
@@ -204,11 +204,7 @@ class BenchmarkResult:
 
     def save(self, path: Path) -> None:
         """Write everything as JSON, by an atomic rename; the figures stand beside the rows for other readers."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data: dict[str, Any] = {**asdict(self), "metrics": self.metrics()}
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(data, indent=1), encoding="utf-8")
-        partial.rename(path)
+        write_json(path, {**asdict(self), "metrics": self.metrics()})
 
 
 def read_result(path: Path) -> BenchmarkResult:

@@ -21,6 +21,7 @@ from PIL import Image
 from visor_core.config import IndexConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.sources import stored_path
+from visor_core.files import whole_file
 from visor_core.geometry import shown_size
 from visor_core.index.corpus import KEYS, SCHEMAS, Corpus, delete_by, quoted, rows, upsert
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
@@ -275,10 +276,8 @@ def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> V
         statistics = f"{hashlib.sha256(content).hexdigest()[:32]}.f32"
         path = corpus.root / "statistics" / statistics
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(content)
-            partial.replace(path)
+            with whole_file(path) as partial:
+                partial.write_bytes(content)
     indexed = _worth_an_index(table, column, embedder, config)
     if indexed:
         names = [i.name for i in table.list_indices() if i.columns == [column]]

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from visor_core.errors import SearchIndexError
+from visor_core.files import whole_file
 from visor_core.index.corpus import Corpus
 
 
@@ -65,12 +66,10 @@ def publish(corpus: Corpus, manifest: Manifest) -> None:
         if label not in pins.list():
             pins.create(label, version)
     for name in (manifest.tag, "latest"):
-        target = corpus.tags / f"{name}.json"
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True), encoding="utf-8")
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
+        with whole_file(corpus.tags / f"{name}.json", several_writers=True) as partial:
+            partial.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True), encoding="utf-8")
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def read_manifest(corpus: Corpus, tag: str) -> Manifest:

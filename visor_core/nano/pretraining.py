@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visor_core.config import NanoConfig
+from visor_core.files import whole_file
 from visor_core.geometry import FULL_PAGE
 from visor_core.nano.closings import closing_lesson, pair_lesson, readable, reckoning_lesson
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
@@ -240,20 +241,16 @@ class _Trainer:
         self.on_step({"phase": phase, "step": before + step, "loss": loss, "accuracy": accuracy})
 
     def _save(self, stage: int, step: int) -> None:
-        self.output.mkdir(parents=True, exist_ok=True)
-        partial_file = self.output / (_STATE + ".partial")
-        torch.save(
-            {
-                "model": self.model.state_dict(),
-                "spotter": self.spotter.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "stage": stage,
-                "step": step,
-                "figures": self.figures,
-            },
-            partial_file,
-        )
-        partial_file.rename(self.output / _STATE)
+        state = {
+            "model": self.model.state_dict(),
+            "spotter": self.spotter.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "stage": stage,
+            "step": step,
+            "figures": self.figures,
+        }
+        with whole_file(self.output / _STATE) as partial_file:
+            torch.save(state, partial_file)
 
     def finish(self) -> None:
         """Keep the figures, drop the state."""

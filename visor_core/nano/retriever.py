@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from visor_core.errors import DataError
+from visor_core.files import whole_file
 from visor_core.nano.views import load_picture, page_renderer, view_of
 from visor_core.nano.world import World
 
@@ -183,10 +184,8 @@ def _rows(batch: Any, rows: Sequence[int]) -> dict[str, torch.Tensor]:
 
 
 def _save_state(output: Path, model: Any, optimizer: torch.optim.Optimizer, step: int) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    partial = output / (_STATE + ".partial")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial)
-    partial.rename(output / _STATE)
+    with whole_file(output / _STATE) as partial:
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial)
 
 
 def _resume(output: Path, model: Any, optimizer: torch.optim.Optimizer) -> int:

@@ -19,8 +19,9 @@ from typing import Any
 from visor_core.agent.strategies import preset
 from visor_core.config import AgentConfig, Profile
 from visor_core.errors import ConfigError
+from visor_core.files import write_json
 from visor_core.nano.study_figures import Outcomes, Strata
-from visor_core.nano.study_stages import Seed, keep_json, tag_of
+from visor_core.nano.study_stages import Seed, tag_of
 from visor_core.nano.tiles import PAGE_SIDE, is_tiled
 
 CALIBRATION = "calibration.json"
@@ -169,7 +170,7 @@ def calibrate(profile: Profile, folder: Path, seed: Seed) -> dict[str, dict[str,
             "grpo_seconds_a_step": round(reinforced, 4),
         }
     data = {"settings": _settings(profile), "commit": seed.commit, "budgets": budgets}
-    keep_json(folder / CALIBRATION, data, indent=1)
+    write_json(folder / CALIBRATION, data)
     return budgets
 
 

@@ -8,13 +8,13 @@ stage and figure is kept, so a killed study continues; this module alone opens t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from visor_core.config import Profile, derived
 from visor_core.errors import ConfigError
+from visor_core.files import write_json, write_text
 from visor_core.nano.held_out import log_reading
 from visor_core.nano.rivals import RivalFigures, as_settings, budgets_of, calibrate, rival_profile, rivals_of
 from visor_core.nano.rivals_table import rivals_markdown
@@ -51,9 +51,8 @@ class StudyRun:
 
     def write(self, name: str, table: str, data: object) -> str:
         """Keep a table as `<name>.md` and its figures as `<name>.json`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"{name}.md").write_text(table, encoding="utf-8")
-        (self.folder / f"{name}.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
+        write_text(self.folder / f"{name}.md", table)
+        write_json(self.folder / f"{name}.json", data)
         return table
 
 

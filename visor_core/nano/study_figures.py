@@ -19,9 +19,10 @@ from visor_core.evaluation.page_recall import measure_page_recall
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.evaluation.runner import evaluate
 from visor_core.evaluation.statistics import pass_at_k
+from visor_core.files import write_json
 from visor_core.index.search import Mode
 from visor_core.nano.probes import probe_reading
-from visor_core.nano.study_stages import Seed, keep_json, tag_of
+from visor_core.nano.study_stages import Seed, tag_of
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import World
 from visor_core.questions import Question, questions_version
@@ -149,7 +150,7 @@ class Split:
             pass_at_8=self._pass(profile, checkpoint),
             entropy=sampled_entropy(self.run(profile, checkpoint, 1.0)[1]),
         )
-        keep_json(path, asdict(figures))
+        write_json(path, asdict(figures))
         return figures
 
     def _pass(self, profile: Profile, checkpoint: Path) -> tuple[float, ...]:
@@ -218,7 +219,7 @@ def _kept(path: Path, measure: Callable[[], dict[str, dict[str, float]]]) -> dic
     found = _read(path)
     if found is None:
         found = measure()
-        keep_json(path, found)
+        write_json(path, found)
     return found
 
 

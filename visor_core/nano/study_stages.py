@@ -22,6 +22,7 @@ from visor_core.config import Profile
 from visor_core.config.nano import BASE_TRAINING
 from visor_core.errors import ConfigError
 from visor_core.evaluation.runner import evaluate
+from visor_core.files import write_json
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
 from visor_core.nano.held_out import HeldOutReading
 from visor_core.nano.pretraining import train_base_model
@@ -73,15 +74,7 @@ def stage(folder: Path, commit: str) -> Iterator[None]:
 
 
 def _write(folder: Path, record: StageRecord) -> None:
-    keep_json(folder / _RECORD, asdict(record))
-
-
-def keep_json(path: Path, data: Any, *, indent: int | None = None) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(data, indent=indent), encoding="utf-8")
-    partial.rename(path)
+    write_json(folder / _RECORD, asdict(record))
 
 
 def stage_folder(checkpoint: Path) -> Path:

@@ -20,6 +20,7 @@ import pymupdf
 from visor_core.config import NanoConfig
 from visor_core.documents.sources import document_id_of
 from visor_core.errors import ConfigError
+from visor_core.files import whole_file
 from visor_core.geometry import FULL_PAGE
 from visor_core.index.records import page_id_of
 from visor_core.nano import rich_pages
@@ -225,10 +226,8 @@ def _write_pdf(path: Path, company: str, pages: list[_Content], tier: str) -> No
             else:
                 _draw_grid(page, content, tier)
         document.set_metadata({})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(document.tobytes(garbage=4, deflate=True, no_new_id=True))
-        partial.rename(path)
+        with whole_file(path) as partial:
+            partial.write_bytes(document.tobytes(garbage=4, deflate=True, no_new_id=True))
 
 
 def _draw_grid(page: pymupdf.Page, content: _Content, tier: str) -> None:

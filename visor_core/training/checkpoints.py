@@ -7,12 +7,14 @@ atomic rename, says that a folder is complete; torn ones are removed before resu
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from visor_core.errors import DataError
+from visor_core.files import write_json
 
 MARKER = "complete.json"
 FINAL = "final"
@@ -33,9 +35,7 @@ class TrainResult:
 
 def mark_complete(folder: Path, step: int, metrics: dict[str, float]) -> None:
     """Write the marker that ends a checkpoint."""
-    partial = folder / f"{MARKER}.partial"
-    partial.write_text(json.dumps({"step": step, "metrics": metrics}, sort_keys=True), encoding="utf-8")
-    partial.rename(folder / MARKER)
+    write_json(folder / MARKER, {"step": step, "metrics": metrics})
 
 
 def step_of(folder: Path) -> int:
@@ -49,10 +49,11 @@ def complete_checkpoints(output: Path) -> list[Path]:
 
 
 def resume_point(output: Path) -> Path | None:
-    """The last complete checkpoint; torn folders are removed."""
-    for folder in output.glob("checkpoint-*"):
-        if folder.is_dir() and not (folder / MARKER).is_file():
-            shutil.rmtree(folder)
+    """The last complete checkpoint; torn folders are removed, by the first of several processes."""
+    if os.environ.get("RANK", "0") == "0":
+        for folder in output.glob("checkpoint-*"):
+            if folder.is_dir() and not (folder / MARKER).is_file():
+                shutil.rmtree(folder)
     complete = complete_checkpoints(output)
     return complete[-1] if complete else None
 

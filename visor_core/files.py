@@ -1,0 +1,42 @@
+"""Files that are there whole or not at all: written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def whole_file(path: Path, *, several_writers: bool = False) -> Iterator[Path]:
+    """A file to fill, which takes the place of `path` by an atomic rename if the block ends without an error.
+
+    It ends in `.partial`. An error leaves nothing behind; a kill leaves it, and the next writer writes over it, unless
+    there may be several at once, each of which then has its own.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = f".{os.getpid()}.{threading.get_ident()}" if several_writers else ""
+    partial = path.with_name(f"{path.name}{writer}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=1))
