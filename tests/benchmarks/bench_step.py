@@ -4,7 +4,7 @@ Stock: TRL's layout (prompts left-padded and replies right-padded to the longest
 picture once a row, all positions projected off Triton), fixed micro-batches at the size that is best for it. Both sides
 run TRL's `_compute_loss` and backward on the same rows and weights, alternately, in this process; the better of
 several repetitions counts. Peak memory is measured in a process of its own each. Logits are compared without forbidden
-tokens, which stock TRL does not have.
+tokens, which stock TRL does not have. Tokens are those of all rows, whether or not equal rows are scored once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.memory import begin_peak, peak_mib
+from tests.benchmarks.nano_replay import trained_checkpoints
 from tests.benchmarks.nano_rows import NanoSetting, build, rows_for
 from visor_core.config import GRPOConfig
 from visor_core.policies.encoding import Encoder
@@ -37,11 +38,12 @@ from visor_core.training.batching import WeightedRow, plan
 from visor_core.training.forward import VisionCache, add_row_head, freeze_vision
 from visor_core.training.grpo import trl_arguments
 from visor_core.training.loop import encoder_for, load_for_training
+from visor_core.training.rows import TurnRow
 from visor_core.training.trl_grpo import GRPOTrainer
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 GOALS = {"trained": 1.6, "frozen": 2.5}
-STOCK_SIZES = (8, 16, 32)
+STOCK_SIZES = (4, 8, 16, 32)
 BUDGETS = (1024, 2048)
 REPEATS = 2
 
@@ -158,6 +160,17 @@ def all_positions(weighted: WeightedRow) -> WeightedRow:
 
 
 @contextmanager
+def rows_apart() -> Iterator[None]:
+    """Every row is scored for itself, whatever it says."""
+    kept = TurnRow.content
+    TurnRow.content = property(lambda row: row)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        TurnRow.content = kept  # type: ignore[method-assign]
+
+
+@contextmanager
 def images_unchecked() -> Iterator[None]:
     """Rows of `all_positions` have their picture tokens where no policy may sample them."""
     kept = batching.check_images
@@ -188,13 +201,14 @@ def compare(setting: NanoSetting, output: Path, *, freeze: bool) -> dict[str, An
         cached: bool = True,
         chosen: bool = True,
         short: bool = True,
+        together: bool = True,
     ) -> Callable[[], None]:
         def run() -> None:
             trainer.grpo = trainer.grpo.model_copy(update={"micro_batch_tokens": budget})
             trainer.sort_rows, trainer.deduplicate_images = sort, deduplicate
             kept, trainer.cache = trainer.cache, trainer.cache if cached else None
             trainer.model.set_attn_implementation(attention.NAME if short else "sdpa")
-            with nullcontext() if chosen else images_unchecked():
+            with nullcontext() if chosen else images_unchecked(), nullcontext() if together else rows_apart():
                 trainer.update(trainer.model, rows if chosen else everywhere)
             trainer.cache = kept
 
@@ -209,7 +223,8 @@ def compare(setting: NanoSetting, output: Path, *, freeze: bool) -> dict[str, An
     variants = {
         "all": step(budget),
         "without sorting": step(budget, sort=False),
-        "without deduplication": step(budget, deduplicate=False, cached=False),
+        "without scoring equal rows once": step(budget, together=False),
+        "without encoding equal pictures once": step(budget, deduplicate=False, cached=False),
         "without choosing positions": step(budget, chosen=False),
         "without short-row attention": step(budget, short=False),
     }
@@ -219,8 +234,12 @@ def compare(setting: NanoSetting, output: Path, *, freeze: bool) -> dict[str, An
     for key, run in (("ours", runs["ours", budget]), ("stock", runs["stock", size])):
         (trainer if key == "ours" else baseline).model.zero_grad(set_to_none=True)
         run()
-    planned = plan([w.row for w in rows], budget)
-    padded = sum(len(p) * max(rows[i].row.length for i in p) for (p,) in planned)
+    scored = [
+        [{rows[i].row.content: rows[i].row.length for i in part} for part in b]
+        for b in plan([w.row for w in rows], budget)
+    ]
+    lengths = [list(part.values()) for (part,) in scored]
+    once = sum(map(sum, lengths))
     real = {key: tokens / s for key, s in seconds.items()}
     return {
         "rows": len(rows),
@@ -229,7 +248,8 @@ def compare(setting: NanoSetting, output: Path, *, freeze: bool) -> dict[str, An
         "ratio": real["ours", budget] / real["stock", size],
         "budget": budget,
         "stock_size": size,
-        "padding": 1 - tokens / padded,
+        "scored_once": once / tokens,
+        "padding": 1 - once / sum(len(part) * max(part) for part in lengths),
         "stock_padding": 1 - tokens / (len(rows) * (batch["prompt_ids"].shape[1] + batch["completion_ids"].shape[1])),
         "gain": {name: parts[name] / parts["all"] for name in parts if name != "all"},
         "gradient_difference": worst_gradient(trainer.model, baseline.model),
@@ -253,16 +273,17 @@ def projection(width: int, vocabulary: int, positions: int, replies: int) -> flo
     return run(positions) / run(replies)
 
 
-def peak_memory(folder: Path, side: str, size: int, freeze: bool) -> float:
+def peak_memory(setting: NanoSetting, folder: Path, side: str, size: int, freeze: bool) -> float:
     """Peak resident memory of one step in a process of its own, MiB."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_step", str(folder), side, str(size), str(int(freeze))]
+    command += [setting.player] if setting.player else []
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-def one_step(folder: Path, side: str, size: int, freeze: bool) -> float:
+def one_step(folder: Path, side: str, size: int, freeze: bool, warm_start: Path | None) -> float:
     """What `peak_memory` runs: one step; its peak over what was resident before, MiB."""
-    setting = build(folder)
+    setting = build(folder, warm_start=warm_start)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = ours(setting, Path(scratch), size if side == "ours" else BUDGETS[0], freeze=freeze)
         rows = rows_for(trainer.encoder, setting.rollouts())
@@ -281,7 +302,7 @@ def main(home: Path) -> dict[str, Any]:
     """Measure and print; goals are 1.6 × (vision trained) and 2.5 × (vision frozen and cached)."""
     folder = home / "bench" / "nano-setting"
     folder.mkdir(parents=True, exist_ok=True)
-    setting = build(folder)
+    setting = build(folder, warm_start=next(iter(trained_checkpoints(home, "sft_checkpoint")), None))
     results: list[dict[str, Any]] = []
     console = Console()
     for name, goal in GOALS.items():
@@ -289,17 +310,19 @@ def main(home: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             found = compare(setting, Path(scratch), freeze=freeze)
         memory = {
-            side: peak_memory(folder, side, found["budget"] if side == "ours" else found["stock_size"], freeze)
+            side: peak_memory(setting, folder, side, found["budget"] if side == "ours" else found["stock_size"], freeze)
             for side in ("ours", "stock")
         }
-        table = Table(title=f"vision {name}: {found['rows']} rows, {found['tokens']} real tokens", title_justify="left")
+        title = f"vision {name}: {found['rows']} rows of {'the warm start' if setting.player else 'the teacher'}"
+        table = Table(title=f"{title}, {found['tokens']} real tokens", title_justify="left")
         for column in ("setting", "real tokens/s"):
             table.add_column(column)
         for key, value in found["tokens_a_second"].items():
             table.add_row(key, str(value))
         console.print(table)
         console.print(
-            f"ratio {found['ratio']:.2f} (goal {goal}); padding {found['padding']:.1%} against "
+            f"ratio {found['ratio']:.2f} (goal {goal}); {found['scored_once']:.1%} of the tokens scored; "
+            f"padding {found['padding']:.1%} against "
             f"{found['stock_padding']:.1%}; gradients differ by {found['gradient_difference']:.1e}; step memory "
             f"{memory['ours']:.0f} against {memory['stock']:.0f} MiB; gains "
             + ", ".join(f"{k.removeprefix('without ')} {v:.2f}×" for k, v in found["gain"].items())
@@ -328,7 +351,9 @@ def main(home: Path) -> dict[str, Any]:
     )
     shares = {"nano": projection(160, 512, 2048, 256), "151k vocabulary": projection(512, 151_936, 512, 64)}
     console.print(f"projecting all positions against replies only: {shares}")
-    return {"results": results, "projection": shares, "chunk_elements": forward.CHUNK_ELEMENTS}
+    played_by = "warm start" if setting.player else "teacher"
+    raw = {"projection": shares, "chunk_elements": forward.CHUNK_ELEMENTS, "played_by": played_by}
+    return {"results": results, **raw}
 
 
 if __name__ == "__main__":
@@ -337,5 +362,6 @@ if __name__ == "__main__":
     parser.add_argument("side")
     parser.add_argument("size", type=int)
     parser.add_argument("freeze", type=int)
+    parser.add_argument("warm_start", type=Path, nargs="?")
     given = parser.parse_args()
-    print(json.dumps(one_step(given.folder, given.side, given.size, bool(given.freeze))))
+    print(json.dumps(one_step(given.folder, given.side, given.size, bool(given.freeze), given.warm_start)))

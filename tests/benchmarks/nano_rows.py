@@ -1,7 +1,7 @@
 """Turn rows of real nano episodes for the training benchmarks: real PDFs, real index, real pictures, the nano model.
 
-The scripted teacher plays the episodes (with its mistakes), so that no model has to be trained first; lengths, pictures
-and their repetition are those of rollouts.
+Groups of rollouts are sampled at temperature 1 from the warm start of this VISOR_HOME, as GRPO does; where there is
+none, the scripted teacher plays them with its mistakes, so that no model has to be trained first.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ from visor_core.nano.model import build_model, build_processor, save_checkpoint
 from visor_core.nano.questions import make_questions
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import World, write_world
+from visor_core.policies.base import BatchPolicy
 from visor_core.policies.encoding import Encoder
+from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
 from visor_core.training.batching import WeightedRow
-from visor_core.training.rows import encode_turn
+from visor_core.training.rows import encode_turn, rows_of
 
 MISTAKES = TeacherConfig(wrong_page=0.3, loose_crop=0.3, wrong_label=0.2)
 
 
 @dataclass(frozen=True)
 class NanoSetting:
-    """A small nano world with its index and the untrained nano model."""
+    """A small nano world with its index, the model to update and who plays: "" stands for the scripted teacher."""
 
     world: World
     index: PageIndex
     checkpoint: Path
     questions: list[Question]
+    player: str = ""
 
     @property
     def environment(self) -> Environment:
@@ -42,25 +45,36 @@ class NanoSetting:
         return Environment(self.index, AGENT, INDEX)
 
     def rollouts(self, count: int = 8, rollouts: int = 8) -> list[Trajectory]:
-        """Teacher episodes, `rollouts` a question."""
-        teacher = ScriptedTeacher(self.world, MISTAKES, AGENT, seed=1)
-        return run_reference(self.environment, teacher, self.questions[:count], rollouts=rollouts, temperature=1.0)
+        """Episodes, `rollouts` a question."""
+        player: BatchPolicy = (
+            TransformersPolicy(self.player, self.index, max_batch=64)
+            if self.player
+            else ScriptedTeacher(self.world, MISTAKES, AGENT, seed=1)
+        )
+        return run_reference(self.environment, player, self.questions[:count], rollouts=rollouts, temperature=1.0)
 
 
-def build(folder: Path, *, questions: int = 16) -> NanoSetting:
-    """Write, register and index one corpus of 8 companies with 6 pages each, and save the model."""
+def build(folder: Path, *, questions: int = 16, warm_start: Path | None = None) -> NanoSetting:
+    """Write, register and index one corpus of 8 companies with 6 pages each, and save the model.
+
+    With a warm start it plays and is the model to update; search goes by text, so titles are then all sound.
+    """
     if not (folder / "model").is_dir():
         save_checkpoint(build_model(build_processor().tokenizer, 0), build_processor(), folder / "model")
-    world = write_world(folder / "pdf", "train", NanoConfig(train_corpora=1), seed=2)
+    nano = NanoConfig(train_corpora=1, damaged_titles=0.0 if warm_start else 0.3)
+    world = write_world(folder / f"pdf-{nano.damaged_titles}", "train", nano, seed=2)
     asked = make_questions(world, questions, seed=5)
-    return NanoSetting(world, nano_index(folder / "corpus", folder / "pdf"), folder / "model", asked)
+    index = nano_index(folder / f"corpus-{nano.damaged_titles}", world.folder)
+    return NanoSetting(world, index, warm_start or folder / "model", asked, str(warm_start or ""))
 
 
 def rows_for(encoder: Encoder, trajectories: list[Trajectory]) -> list[WeightedRow]:
     """Weighted rows of episodes: alternating advantages, every rollout weighing the same."""
     weighted = []
     for number, trajectory in enumerate(trajectories):
-        rows = [encode_turn(t, encoder, rollout=number, group=trajectory.group_id) for t in trajectory.turns]
+        rows = rows_of(trajectory, number) or [
+            encode_turn(turn, encoder, rollout=number, group=trajectory.group_id) for turn in trajectory.turns
+        ]
         tokens = sum(len(row.completion_ids) for row in rows)
         for row in rows:
             n = len(row.completion_ids)

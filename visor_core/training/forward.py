@@ -1,11 +1,11 @@
 """Log-probabilities of sampled tokens under a live model: one forward pass a micro-batch, no needless work.
 
 `add_row_head` gives a Hugging Face vision-language model a second way to be called, `model(row_batch=...)`, that goes
-through the same wrapper (DDP, FSDP, PEFT, autocast) as any call. It encodes each distinct picture once and lays the
-features out per occurrence, projects only the states that predict sampled tokens through the LM head, in chunks that
-are recomputed in the backward pass, and forbids the same tokens as sampling does. Logits are divided by the sampling
-temperature. Left out: LM heads with soft caps or scales, and families that feed vision features into inner layers
-(Qwen3-VL's deepstack), which get their pictures per occurrence.
+through the same wrapper (DDP, FSDP, PEFT, autocast) as any call. It runs each distinct row once, encodes each distinct
+picture once and lays the features out per occurrence, projects only the states that predict sampled tokens through the
+LM head, in chunks that are recomputed in the backward pass, and forbids the same tokens as sampling does. Logits are
+divided by the sampling temperature. Left out: LM heads with soft caps or scales, and families that feed vision features
+into inner layers (Qwen3-VL's deepstack), which get their pictures per occurrence.
 """
 
 from __future__ import annotations
@@ -156,11 +156,11 @@ def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) ->
         batch = row_batch.batch
         selected = states.flatten(0, 1)[batch.positions]
         projected = _project(self, selected, batch.targets, temperature, banned)
-        shape = (batch.input_ids.shape[0], batch.completion_width)
+        shape = (batch.rows, batch.completion_width)
         scattered = []
         for values in projected:
-            flat = values.new_zeros(shape[0] * shape[1]).index_copy(0, batch.slots, values)
-            scattered.append(flat.view(shape))
+            blank = values.new_zeros(shape[0] * shape[1])
+            scattered.append(blank.index_copy(0, batch.slots, values.index_select(0, batch.sources)).view(shape))
         if not batch.images and torch.is_grad_enabled() and torch.distributed.is_initialized():
             scattered[0] = scattered[0] + _touch(self)
         return tuple(scattered)

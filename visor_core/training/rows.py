@@ -50,6 +50,11 @@ class TurnRow:
         """Tokens of prompt and completion."""
         return len(self.prompt_ids) + len(self.completion_ids)
 
+    @property
+    def content(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[ImageRef, ...]]:
+        """All that the model's log-probabilities depend on; rows with the same content are scored once."""
+        return self.prompt_ids, self.completion_ids, self.images
+
 
 def rows_of(trajectory: Trajectory, rollout: int = 0) -> list[TurnRow]:
     """The rows of one rollout; turns without a sampled token (forced whole) give none.

@@ -174,9 +174,11 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         batches = plan([w.row for w in rows], self.grpo.micro_batch_tokens, processes=processes, sort=self.sort_rows)
         trained = sum(weight != 0.0 for w in rows for weight in w.weights)
         mass = sum(sum(w.weights) for w in rows)
+        # The shortest, so that no micro-batch grows by it.
+        spare = filler(min((w.row for w in rows), key=lambda row: row.length))
         losses = []
         for batch in batches:
-            mine = [filler(rows[0].row) if i == FILLER else rows[i] for i in batch[rank]]
+            mine = [spare if i == FILLER else rows[i] for i in batch[rank]]
             losses.append(self._micro_batch(model, mine, trained, mass, stale))
         loss = accumulate(self, model, losses)
         return self.accelerator.reduce(loss, reduction="mean")

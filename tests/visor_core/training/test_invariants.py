@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from visor_core.policies.encoding import Encoder
 from visor_core.training import batching, turn_trainer
 from visor_core.training.batching import FILLER, WeightedRow, collate, plan
 from visor_core.training.forward import VisionCache, add_row_head, prepare
+from visor_core.training.rows import TurnRow
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 
@@ -65,6 +67,28 @@ def test_order_of_rows(trainer: TurnGRPOTrainer, encoder: Encoder, expected: dic
 def test_deduplicated_pictures(trainer: TurnGRPOTrainer, encoder: Encoder, expected: dict[str, Any]) -> None:
     trainer.deduplicate_images = False
     same(expected, gradients(trainer, seven_rows(encoder)))
+
+
+def test_rows_that_say_the_same_are_scored_once_and_all_trained(
+    trainer: TurnGRPOTrainer, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three rollouts of the seven rows, with advantages and weights of their own, against every row for itself."""
+    rows = [
+        WeightedRow(
+            replace(w.row, rollout=10 * copy + w.row.rollout),
+            tuple(a * (copy - 0.5) for a in w.advantages),
+            tuple(v / (1 + copy) for v in w.weights),
+        )
+        for copy in range(3)
+        for w in seven_rows(encoder)
+    ]
+    batch = collate([w.row for w in rows], encoder)
+    assert (batch.rows, len(batch.input_ids)) == (21, 7)
+    together = gradients(trainer, rows)
+    assert len(plan([w.row for w in rows], 256)) == len(plan([w.row for w in seven_rows(encoder)], 256))
+    monkeypatch.setattr(TurnRow, "content", property(lambda row: row))
+    assert len(collate([w.row for w in rows], encoder).input_ids) == 21
+    same(gradients(trainer, rows), together)
 
 
 def test_amount_of_padding(
@@ -186,14 +210,13 @@ def test_other_calls_of_the_model_are_unchanged(trainer: TurnGRPOTrainer, encode
 
 
 @given(
-    lengths=st.lists(st.integers(2, 60), min_size=1, max_size=40),
+    made=st.lists(st.tuples(st.integers(2, 60), st.integers(2, 4)), min_size=1, max_size=40),
     budget=st.integers(8, 200),
     processes=st.integers(1, 4),
 )
-def test_a_plan_holds_every_row_once_and_is_even(lengths: list[int], budget: int, processes: int) -> None:
-    from visor_core.training.rows import TurnRow
-
-    rows = [TurnRow(i, "g", 0, (1,) * (n - 1), (2,), (), (), (True,)) for i, n in enumerate(lengths)]
+def test_a_plan_holds_every_row_once_and_is_even(made: list[tuple[int, int]], budget: int, processes: int) -> None:
+    """Rows of one length that say the same are equal and count once."""
+    rows = [TurnRow(i, "g", 0, (1,) * (n - 1), (said,), (), (), (True,)) for i, (n, said) in enumerate(made)]
     batches = plan(rows, budget, processes=processes)
     placed = [i for batch in batches for part in batch for i in part if i != FILLER]
     assert sorted(placed) == list(range(len(rows)))
@@ -201,7 +224,8 @@ def test_a_plan_holds_every_row_once_and_is_even(lengths: list[int], budget: int
         assert len(batch) == processes
         assert len({len(part) for part in batch}) == 1
         for part in batch:
-            sizes = [rows[i].length for i in part if i != FILLER]
-            assert len(part) == 1 or len(part) * max(sizes, default=0) <= budget
+            different = {rows[i].content for i in part if i != FILLER}
+            longest = max((rows[i].length for i in part if i != FILLER), default=0)
+            assert len(different) <= 1 or len(different) * longest <= budget
     lead = [rows[next(i for i in itertools.chain(*b) if i != FILLER)].length for b in batches]
     assert lead == sorted(lead, reverse=True)
