@@ -43,7 +43,7 @@ from visor_core.training.trl_grpo import GRPOTrainer
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 GOALS = {"trained": 1.6, "frozen": 2.5}
-STOCK_SIZES = (4, 8, 16, 32)
+STOCK_SIZES = (8, 16, 32)
 BUDGETS = (1024, 2048)
 REPEATS = 2
 

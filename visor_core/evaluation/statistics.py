@@ -169,7 +169,7 @@ def cluster_t_test(
     """Student's t on the clusters' mean differences, G − 1 degrees of freedom: the cluster is the unit.
 
     The test for a few seeds of one recipe: it asks whether the gain holds beyond the seeds that were run, not only
-    beyond the questions that were asked.
+    beyond the questions that were asked. p is NaN where all means are equal.
 
     Raises:
         ValueError: with fewer than two clusters, or sequences of different length.
@@ -181,9 +181,8 @@ def cluster_t_test(
     centre = float(means.mean())
     error = float(means.std(ddof=1) / math.sqrt(means.size))
     degrees = means.size - 1
-    p_value = float(centre == 0.0)
-    if error > 0.0:
-        p_value = float(2 * stdtr(degrees, -abs(centre / error)))
+    # Equal means say nothing of how far means of this kind scatter.
+    p_value = float(2 * stdtr(degrees, -abs(centre / error))) if error > 0.0 else math.nan
     half = t_quantile((1 + confidence) / 2, degrees) * error
     return PairedTest(centre, centre - half, centre + half, p_value, len(differences), len(groups))
 

@@ -19,7 +19,7 @@ from visor_core.nano.held_out import log_reading
 from visor_core.nano.rivals import RivalFigures, as_settings, budgets_of, calibrate, rival_profile, rivals_of
 from visor_core.nano.rivals_table import rivals_markdown
 from visor_core.nano.study_figures import SeedFigures, Split
-from visor_core.nano.study_stages import Progress, Seed, stage_folder, stage_record
+from visor_core.nano.study_stages import Progress, Seed, stage_folder, stage_record, tag_of
 from visor_core.nano.study_table import STAGES, long_markdown, study_markdown
 
 
@@ -45,19 +45,20 @@ class StudyRun:
 
     def reported(self, seed: Seed, purpose: str) -> Split:
         """The split to report on; reading test is logged."""
-        reading = log_reading(self.folder, f"{purpose}, seed {seed.seed}, {self.commit}") if self.final else None
+        what = f"{purpose}, seed {seed.seed}, commit {self.commit}, settings {tag_of(seed.profile)}"
+        reading = log_reading(self.folder, what) if self.final else None
         world = seed.world(self.split, reading)
         return Split(seed, world, seed.questions(world))
 
     def write(self, name: str, table: str, data: object) -> str:
-        """Keep a table as `<name>.md` and its figures as `<name>.json`."""
-        write_text(self.folder / f"{name}.md", table)
-        write_json(self.folder / f"{name}.json", data)
+        """Keep a table as `<name>-<split>.md` and its figures as `<name>-<split>.json`."""
+        write_text(self.folder / f"{name}-{self.split}.md", table)
+        write_json(self.folder / f"{name}-{self.split}.json", data)
         return table
 
 
 def run_study(run: StudyRun) -> str:
-    """Run all seeds and write `study.md` and `study.json`; returns the table as Markdown.
+    """Run all seeds and write `study-<split>.md` and its figures; returns the table as Markdown.
 
     Raises:
         ConfigError: if the profile has no section `nano`.
@@ -67,7 +68,7 @@ def run_study(run: StudyRun) -> str:
 
 
 def run_long(run: StudyRun) -> str:
-    """One seed with larger budgets, then the rich tier; writes `long.md` and `long.json`.
+    """One seed with larger budgets, then the rich tier; writes `long-<split>.md` and its figures.
 
     Raises:
         ConfigError: if the profile has no section `nano`, or a setting of `study.long` or `study.rich` is wrong.
@@ -86,7 +87,7 @@ def run_long(run: StudyRun) -> str:
 
 
 def run_rivals(run: StudyRun) -> str:
-    """Train and compare the strategies of `study.rivals`; writes `rivals.md` and `rivals.json`.
+    """Train and compare the strategies of `study.rivals`; writes `rivals-<split>.md` and its figures.
 
     Raises:
         ConfigError: if the profile has no section `nano`, a rival is unknown, or no steps are recorded for one.

@@ -28,6 +28,8 @@ from visor_core.nano.world import World
 from visor_core.questions import Question, questions_version
 from visor_core.scoring.facts import supported
 
+QUESTIONWISE = ("right", "supported", "refused", "hasty")
+"""Fields of `Outcomes` with one entry a question."""
 TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
 PASS_AT = 8
 PASS_QUESTIONS = 64
@@ -35,12 +37,16 @@ PASS_QUESTIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """One policy at one temperature, question by question, and its means over turns."""
+    """One policy at one temperature, question by question, and its means over turns.
+
+    `hasty` are answers given although evidence was missing, right or wrong.
+    """
 
     temperature: float
     right: tuple[bool, ...]
     supported: tuple[bool, ...]
     refused: tuple[bool, ...]
+    hasty: tuple[bool, ...]
     tokens_a_turn: float
     image_tokens_a_turn: float
     turns: float
@@ -131,6 +137,7 @@ class Split:
             right=tuple(row.right for row in result.episodes),
             supported=tuple(row.supported for row in result.episodes),
             refused=tuple(row.refused for row in result.episodes),
+            hasty=tuple(bool(row.answer.strip()) and row.evidence < 1.0 for row in result.episodes),
             tokens_a_turn=figures["prompt_tokens_per_turn"],
             image_tokens_a_turn=figures["image_tokens_per_turn"],
             turns=figures["turns"],
@@ -138,7 +145,7 @@ class Split:
 
     def policy(self, profile: Profile, checkpoint: Path, best: float) -> PolicyFigures:
         """Everything the tables need of one checkpoint; kept on disk."""
-        path = self._path("policy", profile.agent, str(checkpoint), best, PASS_QUESTIONS)
+        path = self._path("policy", profile.agent, str(checkpoint), best, PASS_QUESTIONS, QUESTIONWISE)
         found = _read(path)
         if found is not None:
             runs = {name: _outcomes(found[name]) for name in ("greedy", "sampled", "best")}
@@ -211,7 +218,7 @@ def sampled_entropy(episodes: Sequence[Trajectory]) -> float:
 
 
 def _outcomes(data: dict[str, Any]) -> Outcomes:
-    lists = {name: tuple(data[name]) for name in ("right", "supported", "refused")}
+    lists = {name: tuple(data[name]) for name in QUESTIONWISE}
     return Outcomes(**{**data, **lists})
 
 

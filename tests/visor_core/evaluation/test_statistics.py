@@ -106,8 +106,7 @@ def test_cluster_t_against_the_table() -> None:
 
 
 def test_cluster_t_with_equal_clusters() -> None:
-    assert cluster_t_test([1.0, 1.0], [0, 1]).p_value == 0.0
-    assert cluster_t_test([0.0, 0.0], [0, 1]).p_value == 1.0
+    assert math.isnan(cluster_t_test([1.0, 1.0], [0, 1]).p_value)
 
 
 def test_paired_difference() -> None:

@@ -14,7 +14,8 @@ def outcomes(supported: Sequence[int], *, right: Sequence[int] = (), temperature
     """A run whose supported answers are given as ones; `right` adds right answers without evidence."""
     found = tuple(bool(v) for v in supported)
     also = tuple(bool(v) for v in right) or found
-    return Outcomes(temperature, also, found, (False,) * len(found), 50.0, 20.0, 4.0)
+    hasty = tuple(r and not s for r, s in zip(also, found, strict=True))
+    return Outcomes(temperature, also, found, (False,) * len(found), hasty, 50.0, 20.0, 4.0)
 
 
 def policy(greedy: Sequence[int], sampled: Sequence[int], best: Sequence[int]) -> PolicyFigures:

@@ -53,10 +53,29 @@ def test_shares_are_pooled_over_seeds_and_cut_into_strata() -> None:
     assert chosen(results[0], (True, False, False, False), STRATA["two-hop"]) == [False, False]
 
 
+def _third(best: tuple[int, ...]) -> SeedFigures:
+    """One more seed, GRPO's best temperature given."""
+    some = (1, 0, 0, 0)
+    return seed_figures(2, policy((0,) * 4, (0,) * 4, (0,) * 4), policy(some, some, some), policy(best, some, best))
+
+
+def _gate_met(results: list[SeedFigures]) -> bool:
+    return next(t.met for t in targets(results) if "gate" in t.name)
+
+
 def test_the_gate_pairs_the_questions_with_the_seed_as_cluster() -> None:
-    test = gain(_seeds(), "best")
-    assert (test.difference, test.clusters, test.p_value) == (0.5, 2, 0.0)
-    assert math.isnan(gain(_seeds()[:1], "best").p_value)
+    """Gains of 0.5, 0.5 and 0.75: t = 7, so with 2 degrees of freedom p = 1 - 7 / sqrt(51)."""
+    test = gain([*_seeds(), _third((1, 1, 1, 1))], "best")
+    assert (test.difference, test.clusters) == (pytest.approx(7 / 12), 3)
+    assert test.p_value == pytest.approx(1 - 7 / math.sqrt(51))
+    assert _gate_met([*_seeds(), _third((1, 1, 1, 1))])
+    assert not _gate_met([*_seeds(), _third((1, 0, 0, 0))])
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_without_scatter_between_seeds_there_is_no_test(seeds: int) -> None:
+    assert math.isnan(gain(_seeds()[:seeds], "best").p_value)
+    assert not _gate_met(_seeds()[:seeds])
 
 
 def test_targets_say_what_is_met_and_what_is_missed() -> None:
@@ -64,7 +83,6 @@ def test_targets_say_what_is_met_and_what_is_missed() -> None:
     assert met["untrained base, greedy"]
     assert met["after SFT, sampled"]
     assert not met["after SFT, greedy"]
-    assert met["**gate**: GRPO at its best temperature over SFT at its best"]
     assert met["after GRPO, sampled"]
     assert met["retriever: page recall@1 (BM25 alone)"]
     worse = [dataclasses.replace(r, ceiling=0.9, recall={**r.recall, "BM25": 0.8}) for r in _seeds()]
@@ -164,7 +182,7 @@ def test_the_study_runs_continues_and_reads_test_only_when_final(tmp_path: Path)
     run = StudyRun(tiny(), tmp_path, [0], False, "c0ffee0", lines.append)
     table = run_study(run)
     assert "1 seed, 8 development questions" in table
-    assert (tmp_path / "study.md").read_text(encoding="utf-8") == table
+    assert (tmp_path / "study-development.md").read_text(encoding="utf-8") == table
     assert readings(tmp_path) == []
     assert not list(tmp_path.rglob("pdf-*/test"))
     weights = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
