@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from visor_core.errors import DocumentError
 
@@ -87,8 +87,10 @@ def expand(
         shown = display_name(path.name or str(path))
         try:
             if path.is_dir():
-                files = list(_walk(path, set()))
-                if not files:
+                unread: list[Refused] = []
+                files = list(_walk(path, set(), unread))
+                refused += unread
+                if not files and not unread:
                     refused.append(Refused(uri_of(path), shown, "the folder holds no PDF and no picture"))
             elif path.is_file():
                 files = [path]
@@ -109,17 +111,46 @@ def expand(
     return list(found.values()), refused
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Files under a folder in name order; a folder reached twice (a symlink loop) is entered once."""
-    status = folder.stat()
+def _walk(folder: Path, seen: set[tuple[int, int]], unread: list[Refused]) -> Iterator[Path]:
+    """Files under a folder in name order; a folder reached twice (a symlink loop) is entered once.
+
+    A folder or file that the system does not let be looked at goes to `unread`.
+    """
+    try:
+        status = folder.stat()
+        entries = sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name))
+    except OSError as error:
+        unread.append(_unread(folder, error))
+        return
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
-    for entry in sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name)):
-        if entry.is_dir():
-            yield from _walk(entry, seen)
-        elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+    for entry in entries:
+        try:
+            is_folder = entry.is_dir()
+            is_document = not is_folder and entry.suffix.lower() in SUFFIXES and entry.is_file()
+        except OSError as error:
+            unread.append(_unread(entry, error))
+            continue
+        if is_folder:
+            yield from _walk(entry, seen, unread)
+        elif is_document:
             yield entry
+
+
+def _unread(path: Path, error: OSError) -> Refused:
+    return Refused(uri_of(path), display_name(path.name), f"it cannot be read: {error.strerror or error}")
+
+
+def is_gone(uri: str) -> bool:
+    """Whether a local file is known not to be there; false if the system does not say (no permission, no answer)."""
+    try:
+        Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path))).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def document_id_of(path: Path) -> str:
@@ -132,7 +163,7 @@ def document_id_of(path: Path) -> str:
 
 
 def keep_copy(path: Path, folder: Path, max_bytes: int) -> tuple[str, Path, int]:
-    """Copy a file into `folder` under the hash of its bytes (nothing is written if it is there already).
+    """Copy a file into `folder` under the hash of its bytes; nothing is written if it is there already, undamaged.
 
     Returns:
         document id, path of the copy, size in bytes.
@@ -149,7 +180,7 @@ def keep_copy(path: Path, folder: Path, max_bytes: int) -> tuple[str, Path, int]
                 )
             document_id = document_id_of(path)
             target = stored_path(folder, document_id)
-            if not target.exists():
+            if not target.exists() or document_id_of(target) != document_id:
                 copied = _copy(path, target, max_bytes)
                 if copied != document_id:
                     continue

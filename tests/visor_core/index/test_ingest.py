@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +18,15 @@ from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, 
 from visor_core.config import IndexConfig, SecretReference
 from visor_core.documents import sources
 from visor_core.errors import SearchIndexError
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.index import (
+    Corpus,
+    PageIndex,
+    build_index,
+    load_embedders,
+    register,
+    register_documents,
+    render_pages,
+)
 from visor_core.index.corpus import rows
 from visor_core.index.upkeep import compact, delete_tag, difference, verify
 from visor_core.policies.base import ImageRef
@@ -341,3 +351,65 @@ def test_a_file_that_changes_while_it_is_ingested_is_named_and_the_rest_goes_on(
     monkeypatch.undo()
     registered, rendered, _ = ingest(tmp_path / "corpus", [files])
     assert (registered.documents, registered.quarantined, rendered.rendered) == (2, (), 3)
+
+
+def test_a_subfolder_that_cannot_be_read_loses_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = tmp_path / "files"
+    write_pdf(files / "good.pdf", ANIMALS)
+    gone = write_pdf(files / "gone.pdf", ["Cats."])
+    write_pdf(files / "sub" / "hidden.pdf", FINANCE)
+    ingest(tmp_path / "corpus", [files])
+    gone.unlink()
+    listed = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder.name == "sub":
+            raise OSError(errno.EIO, "Input/output error")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    corpus = Corpus(tmp_path / "corpus")
+    for options in ({"prune": True}, {"exactly": True}):
+        report = register_documents(corpus, [files], DOCUMENTS, **options)
+        assert [(r.filename, r.reason) for r in report.quarantined] == [
+            ("sub", "it cannot be read: Input/output error")
+        ]
+        names = {row["filename"] for row in rows(corpus.table("documents"), ["filename"])}
+        assert names == {"good.pdf", "hidden.pdf"}
+
+
+def test_a_kill_between_two_commits_leaves_no_second_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    corpus = Corpus(tmp_path / "corpus")
+    register_documents(corpus, [source], DOCUMENTS)
+    write_pdf(source, FINANCE)
+    commits = []
+
+    def dying(commit: Callable[..., object]) -> Callable[..., object]:
+        def run(*arguments: object) -> object:
+            if commits:
+                raise KeyboardInterrupt
+            commits.append(commit)
+            return commit(*arguments)
+
+        return run
+
+    for name in ("upsert", "delete_by"):
+        monkeypatch.setattr(register, name, dying(getattr(register, name)))
+    with pytest.raises(KeyboardInterrupt):
+        register_documents(corpus, [source], DOCUMENTS)
+    monkeypatch.undo()
+    again = register_documents(corpus, [source], DOCUMENTS)
+    assert [r["num_bytes"] for r in rows(corpus.table("documents"), ["num_bytes"])] == [source.stat().st_size]
+    assert again.documents == 1
+
+
+@pytest.mark.parametrize("damage", [b"rotten", b"x" * 10_000])
+def test_a_damaged_copy_is_repaired_by_ingesting_again(tmp_path: Path, damage: bytes) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [source])
+    corpus = Corpus(tmp_path / "corpus")
+    next(corpus.sources.glob("??/*")).write_bytes(damage[: source.stat().st_size])
+    assert verify(corpus, deep=True) == ["a.pdf: its copy under sources/ is damaged"]
+    register_documents(corpus, [source], DOCUMENTS)
+    assert verify(corpus, deep=True) == []
