@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 from visor_core.errors import DocumentError
 
@@ -22,16 +23,26 @@ SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 
 _CHUNK = 1 << 20
 _LONGEST_NAME = 160
+_SIGNING = re.compile(
+    r"x-(amz|goog)-.*|signature|expires|awsaccesskeyid|googleaccessid|key-pair-id|policy"
+    r"|sig|se|st|sp|sv|sr|spr|sip|skoid|sktid|skt|ske|sks|skv",
+    re.IGNORECASE,
+)
+"""Query parameters that sign an address (S3, CloudFront, Google, Azure)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A document's origin. `path` is none for a remote source that is not fetched yet."""
+    """A document's origin. `path` is none for a remote source that is not fetched yet, from `address`.
+
+    `uri` is its identity, fit to be stored and shown; the address may carry a signature.
+    """
 
     uri: str
     filename: str
     path: Path | None
     partition: str = ""
+    address: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,46 @@ def is_remote(source: str) -> bool:
     """Whether a source is an address (`scheme://…`) rather than a path."""
     scheme, separator, _ = source.partition("://")
     return bool(separator) and scheme.isalnum() and scheme.lower() != "file"
+
+
+def shown_address(address: str) -> str:
+    """A remote address fit to be stored and shown: its query, which may be a signature, as a hash of 16 digits.
+
+    Parameters that sign an address do not count, so that one signed anew stays the same source. An address with a name
+    and a password keeps neither, one that cannot be parsed nothing but its scheme.
+    """
+    try:
+        parts = urlsplit(address)
+        parameters = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return f"{address.partition('://')[0]}://…"
+    netloc = f"…@{parts.netloc.rpartition('@')[2]}" if _has_login(parts) else parts.netloc
+    meant = [(name, value) for name, value in parameters if not _SIGNING.fullmatch(name)]
+    query = hashlib.sha256(repr(meant).encode()).hexdigest()[:16] if meant else ""
+    fragment = "" if parts.scheme in ("http", "https") else parts.fragment  # of an object's name it is a part
+    return parts._replace(netloc=netloc, query=query, fragment=fragment).geturl()
+
+
+def _has_login(parts: SplitResult) -> bool:
+    """Whether an address carries credentials; `container@account` of Azure is none."""
+    login, at, _ = parts.netloc.rpartition("@")
+    return bool(at) and (parts.scheme in ("http", "https") or ":" in login)
+
+
+def _remote(address: str) -> Source:
+    """A remote address as a source.
+
+    Raises:
+        DocumentError: if it cannot be parsed or carries a name and a password.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise DocumentError(f"the address cannot be parsed: {error}") from error
+    if _has_login(parts):
+        raise DocumentError("the address carries a name or password: use an address without, or a signed one")
+    name = unquote(parts.path.rsplit("/", 1)[-1]) or parts.netloc
+    return Source(shown_address(address), display_name(name), None, address=address)
 
 
 def display_name(name: str) -> str:
@@ -79,8 +130,12 @@ def expand(
     refused: list[Refused] = []
     for given in sources:
         if isinstance(given, str) and is_remote(given):
-            name = unquote(urlsplit(given).path.rsplit("/", 1)[-1]) or urlsplit(given).netloc
-            found.setdefault(given, Source(given, display_name(name), None))
+            try:
+                source = _remote(given)
+            except DocumentError as error:
+                refused.append(Refused(shown_address(given), "address", str(error)))
+            else:
+                found.setdefault(source.uri, source)
             continue
         path = Path(unquote(urlsplit(str(given)).path)) if str(given).startswith("file://") else Path(given)
         path = path.expanduser()

@@ -142,7 +142,7 @@ def _copies(
     for source in found:
         try:
             if source.path is None:
-                with fetch(source.uri, config, corpus.root) as path:
+                with fetch(source.address, config, corpus.root) as path:
                     document_id, _, size = keep_copy(path, corpus.sources, config.max_bytes)
             else:
                 document_id, _, size = keep_copy(source.path, corpus.sources, config.max_bytes)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lancedb
+import numpy as np
 import pyarrow as pa
+import pymupdf
 import pytest
 
 from tests.visor_core.documents.writing import write_pdf, write_picture
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, ingest
 from visor_core.config import IndexConfig, SecretReference
 from visor_core.documents import sources
-from visor_core.errors import SearchIndexError
+from visor_core.errors import ConfigError, SearchIndexError
 from visor_core.index import (
     Corpus,
     PageIndex,
@@ -27,7 +31,8 @@ from visor_core.index import (
     register_documents,
     render_pages,
 )
-from visor_core.index.corpus import rows
+from visor_core.index.corpus import SCHEMAS, rows, upsert
+from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.upkeep import compact, delete_tag, difference, verify
 from visor_core.policies.base import ImageRef
 
@@ -413,3 +418,115 @@ def test_a_damaged_copy_is_repaired_by_ingesting_again(tmp_path: Path, damage: b
     assert verify(corpus, deep=True) == ["a.pdf: its copy under sources/ is damaged"]
     register_documents(corpus, [source], DOCUMENTS)
     assert verify(corpus, deep=True) == []
+
+
+def _vectors(root: Path) -> dict[str, list[object]]:
+    """Vectors by page id, of every column."""
+    index = PageIndex.open(root)
+    columns = [index.vectors(vector, "page > 0") for vector in index.manifest.vectors]
+    return {i: [column[i].tolist() for column in columns] for i in index.page_ids()}
+
+
+def test_a_renamed_file_gets_new_vectors(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "old_name.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [source])
+    source = source.rename(tmp_path / "giraffes.pdf")
+    _, rendered, built = ingest(tmp_path / "corpus", [source], prune=True)
+    assert (rendered.rendered, built.embedded) == (0, 3)
+    ingest(tmp_path / "fresh", [source])
+    assert _vectors(tmp_path / "corpus") == _vectors(tmp_path / "fresh")
+    # Passages cut otherwise are no reason to embed again.
+    cut = INDEX.model_copy(update={"passage_words": 30})
+    assert ingest(tmp_path / "corpus", [source], index=cut)[2].embedded == 0
+
+
+class _Brightness:
+    """An embedder of pictures: the picture's size and brightness."""
+
+    name, spec, fingerprint, dimension, multi_vector, embeds_pictures = "bright", "bright", "1" * 16, 3, False, True
+
+    def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
+        pictures = [page.image() for page in pages]
+        return [np.array([*p.size, np.asarray(p).mean()], np.float32) for p in pictures]
+
+    def embed_query(self, query: str, statistics: Vector | None = None) -> Vector:
+        return np.ones(3, np.float32)
+
+    def statistics(self, vectors: Iterable[Vector]) -> Vector | None:
+        return None
+
+
+def test_other_embed_pixels_give_new_vectors_and_a_page_with_a_problem_is_blank(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path / "corpus")
+    source = write_pdf(tmp_path / "a.pdf", ["first", "second"])
+    with pymupdf.open(source) as pdf:  # a page that cannot be read: it is no dictionary
+        pdf.update_object(pdf.page_xref(2), "null")
+        pdf.save(tmp_path / "b.pdf")
+    register_documents(corpus, [tmp_path / "b.pdf"], DOCUMENTS)
+    rendered = render_pages(corpus, DOCUMENTS)
+    assert [page for _, page, _ in rendered.problems] == [2]
+    for pixels, shown in ((0, 400 * 300), (1200, 1200), (4800, 4800)):
+        config = IndexConfig(embedders=("hash",), embed_pixels=pixels)
+        assert build_index(corpus, config, [_Brightness()]).embedded == 2
+        assert build_index(corpus, config, [_Brightness()]).embedded == 0
+        first, second = _vectors(corpus.root).values()
+        assert first[0][0] * first[0][1] == pytest.approx(shown, rel=0.1)
+        assert first[0][2] < 255 == second[0][2]
+
+
+def test_an_unset_secret_of_another_document_is_not_missed(tmp_path: Path) -> None:
+    files = [write_pdf(tmp_path / "a.pdf", ANIMALS), write_pdf(tmp_path / "locked.pdf", FINANCE, password="x")]
+    ingest(tmp_path / "corpus", files[:1])
+    (tmp_path / "password").write_text("x")
+    known = {"locked.pdf": SecretReference(reference=f"file:{tmp_path / 'password'}")}
+    ingest(tmp_path / "corpus", files, documents=DOCUMENTS.model_copy(update={"passwords": known}))
+    (tmp_path / "password").unlink()
+    index = PageIndex.open(tmp_path / "corpus", passwords=known)
+    pages = {page.filename: page.page_id for page in index.pages()}
+    assert index(ImageRef(pages["a.pdf"], 20, 20)).size == (20, 20)
+    with pytest.raises(ConfigError, match="is not there: create the file"):
+        index(ImageRef(pages["locked.pdf"], 20, 20))
+
+    def read(filename: str) -> str:
+        return known[filename].read().get_secret_value()
+
+    assert build_index(Corpus(tmp_path / "corpus"), INDEX, load_embedders(INDEX), passwords=read).documents == 2
+
+
+def test_keys_stay_unique(tmp_path: Path) -> None:
+    table = Corpus(tmp_path).table("images")
+    row = {"page_id": "a/00001", "document_id": "a", "image": b"1"}
+    with pytest.raises(ValueError, match="table images: two of the 2 rows to be written have the same page_id"):
+        upsert(table, pa.Table.from_pylist([row, row], schema=SCHEMAS["images"]))
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from visor_core.index.corpus import SCHEMAS, Corpus, upsert
+corpus = Corpus(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for round in range(4):
+    rows = [{"page_id": f"{n}", "document_id": f"{round}", "image": b"1"} for n in range(10 * round, 10 * round + 20)]
+    upsert(corpus.table("images"), pa.Table.from_pylist(rows, schema=SCHEMAS["images"]))
+"""
+
+
+def test_two_processes_without_the_lock_write_no_key_twice(tmp_path: Path) -> None:
+    Corpus(tmp_path).table("images")
+    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
+        assert writer.returncode == 0
+    keys = [row["page_id"] for row in rows(Corpus(tmp_path).table("images"), ["page_id"])]
+    assert sorted(keys, key=int) == [str(n) for n in range(50)]
