@@ -166,6 +166,9 @@ def perform(task: Task, opened: Opened | None = None) -> Iterator[Message]:
         yield Failed(task.key, str(error))
     except MemoryError:
         yield Failed(task.key, f"reading it needs more than documents.memory_bytes = {task.memory_bytes:,}")
+    except Exception as error:  # noqa: BLE001 — whatever a parser raises is told as the reason
+        told = " ".join(str(error).replace(str(task.path), task.filename).split())
+        yield Failed(task.key, f"reading it failed: {type(error).__name__} {told}".strip()[:300])
     finally:
         if not keep:
             held.close()
@@ -193,7 +196,7 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
         from visor_core.documents.ocr import recognise
 
         recognised = reading_order(recognise(image))
-        if len(text_of(recognised)) > len(text) or task.ocr == "always":
+        if recognised or task.ocr == "always":
             blocks, source = recognised, "ocr"
             text = text_of(blocks)
     if not text.strip():

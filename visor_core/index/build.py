@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,8 @@ def build_index(
         readable = {r["document_id"]: r for r in documents if r["status"] == "ok"}
         _drop_unreadable(corpus, readable)
         _update_passages(corpus, readable, config)
-        source = _Pictures(corpus, readable, config, renderer, passwords)
-        embedded = sum(_fill_column(corpus, e, readable, source, config, progress) for e in embedders)
+        with closing(_Pictures(corpus, readable, config, renderer, passwords)) as source:
+            embedded = sum(_fill_column(corpus, e, readable, source, config, progress) for e in embedders)
         _drop_stale_columns(corpus, embedders)
         _index_text(corpus)
         vectors = tuple(_vector_column(corpus, e, config) for e in embedders)
@@ -137,6 +138,10 @@ class _Pictures:
                     return Image.new("RGB", (width, height), "white")
                 raise
         return stored_picture(self._images, page["page_id"])
+
+    def close(self) -> None:
+        """Release open documents."""
+        self._crops.close()
 
 
 def stored_picture(images: Any, page_id: str) -> Image.Image:

@@ -1,7 +1,7 @@
 """Asset `documents`: sources → rows of the table documents, each `ok` or quarantined with its reason.
 
-A document is its bytes: identity is their hash, so an unchanged file costs a read (of it and of its copy) and a changed one
-is a new document whose predecessor is retired. Opening happens in worker processes. Rendering is `pages`.
+A document is its bytes: identity is their hash, so an unchanged file costs a read of it and of its copy, and a changed
+one is a new document whose predecessor is retired. Opening happens in worker processes. Rendering is `pages`.
 """
 
 from __future__ import annotations

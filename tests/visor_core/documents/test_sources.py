@@ -214,7 +214,15 @@ def test_no_secret_of_an_address_is_stored_or_shown(tmp_path: Path) -> None:
     again = signed.replace("geheim", "heimlich")
     other = signed.replace("id=7", "id=8")
     found, refused = expand(
-        [signed, again, other, "https://host/a.pdf", "https://me:geheim@host/b.pdf", "http://[geheim", "abfs://c@x/d.pdf"]
+        [
+            signed,
+            again,
+            other,
+            "https://host/a.pdf",
+            "https://me:geheim@host/b.pdf",
+            "http://[geheim",
+            "abfs://c@x/d.pdf",
+        ]
     )
     # Signed anew an address is the same source; another query is another one.
     assert [s.address for s in found] == [signed, other, "https://host/a.pdf", "abfs://c@x/d.pdf"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import lancedb
 import numpy as np
 import pyarrow as pa
-import pymupdf
 import pytest
+from PIL import Image
 
 from tests.visor_core.documents.writing import write_pdf, write_picture
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, ingest
@@ -31,8 +31,9 @@ from visor_core.index import (
     register_documents,
     render_pages,
 )
+from visor_core.index.build import key_column
 from visor_core.index.corpus import SCHEMAS, rows, upsert
-from visor_core.index.embedders.base import PageInput, Vector
+from visor_core.index.embedders.base import PageInput, Vector, column_of
 from visor_core.index.upkeep import compact, delete_tag, difference, verify
 from visor_core.policies.base import ImageRef
 
@@ -202,7 +203,7 @@ def test_adding_an_embedder_adds_a_column_without_rendering(tmp_path: Path) -> N
     _, rendered, built = ingest(tmp_path / "corpus", [source], index=more)
     assert (rendered.rendered, built.embedded) == (0, 3)
     columns = [n for n in Corpus(tmp_path / "corpus").table("pages").schema.names if "__" in n]
-    assert len(columns) == 1
+    assert columns == [column_of(load_embedders(more)[0]), key_column(column_of(load_embedders(more)[0]))]
     assert columns[0] in built.vectors
     assert PageIndex.open(tmp_path / "corpus").search("zebras", mode="vector")[0].page == 2
 
@@ -409,6 +410,15 @@ def test_a_kill_between_two_commits_leaves_no_second_document(tmp_path: Path, mo
     assert again.documents == 1
 
 
+def test_an_image_bomb_is_quarantined(tmp_path: Path) -> None:
+    Image.new("1", (3_000, 3_000)).save(tmp_path / "bomb.png")
+    config = DOCUMENTS.model_copy(update={"max_page_pixels": 1_000_000})
+    registered, rendered, _ = ingest(tmp_path / "corpus", [tmp_path / "bomb.png"], documents=config)
+    (refused,) = registered.quarantined
+    assert refused.reason == "page 1 is a picture of 3000 × 3000 pixels, more than the 8,000,000 allowed"
+    assert (registered.documents, rendered.pages) == (0, 0)
+
+
 @pytest.mark.parametrize("damage", [b"rotten", b"x" * 10_000])
 def test_a_damaged_copy_is_repaired_by_ingesting_again(tmp_path: Path, damage: bytes) -> None:
     source = write_pdf(tmp_path / "a.pdf", ANIMALS)
@@ -458,14 +468,13 @@ class _Brightness:
 
 def test_other_embed_pixels_give_new_vectors_and_a_page_with_a_problem_is_blank(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path / "corpus")
-    source = write_pdf(tmp_path / "a.pdf", ["first", "second"])
-    with pymupdf.open(source) as pdf:  # a page that cannot be read: it is no dictionary
-        pdf.update_object(pdf.page_xref(2), "null")
-        pdf.save(tmp_path / "b.pdf")
-    register_documents(corpus, [tmp_path / "b.pdf"], DOCUMENTS)
+    frames = [Image.new("L", (400, 300), 90), Image.new("L", (400, 300), 90)]
+    frames[0].save(tmp_path / "whole.tif", save_all=True, append_images=frames[1:])
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "whole.tif").read_bytes()[:-60_000])
+    register_documents(corpus, [tmp_path / "cut.tif"], DOCUMENTS)
     rendered = render_pages(corpus, DOCUMENTS)
     assert [page for _, page, _ in rendered.problems] == [2]
-    for pixels, shown in ((0, 400 * 300), (1200, 1200), (4800, 4800)):
+    for pixels, shown in ((0, 300 * 225), (1200, 1200), (4800, 4800)):
         config = IndexConfig(embedders=("hash",), embed_pixels=pixels)
         assert build_index(corpus, config, [_Brightness()]).embedded == 2
         assert build_index(corpus, config, [_Brightness()]).embedded == 0

@@ -27,8 +27,8 @@ class Embedder(Protocol):
     """Turns pages and queries into vectors whose cosine (or MaxSim, if `multi_vector`) says how well they fit.
 
     `name` is the field's name of the embedder and prefixes its column; `spec` loads it again; `fingerprint` is a hash
-    of everything that decides its vectors (weights, version), so that a changed one gets a new column. It reads a page's
-    picture if `embeds_pictures`, else its text and context: what it does not read does not make it embed a page anew.
+    of everything that decides its vectors (weights, version), so that a changed one gets a new column. It reads a
+    page's picture if `embeds_pictures`, else its text and context; a change of the other does not embed a page anew.
     """
 
     name: str
