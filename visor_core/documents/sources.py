@@ -119,6 +119,13 @@ def uri_of(path: Path) -> str:
     return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 — `resolve` would follow symbolic links
 
 
+def local_path(given: str | Path) -> Path:
+    """The path that a source names which is no address: a path, with `~` for the home, or a `file://` URI."""
+    text = str(given)
+    path = Path(os.fsdecode(unquote_to_bytes(urlsplit(text).path))) if text.startswith("file://") else Path(given)
+    return path.expanduser()
+
+
 def expand(
     sources: Sequence[str | Path], *, partition_of: Callable[[Path], str] | None = None
 ) -> tuple[list[Source], list[Refused]]:
@@ -137,8 +144,7 @@ def expand(
             else:
                 found.setdefault(source.uri, source)
             continue
-        path = Path(unquote(urlsplit(str(given)).path)) if str(given).startswith("file://") else Path(given)
-        path = path.expanduser()
+        path = local_path(given)
         shown = display_name(path.name or str(path))
         try:
             if path.is_dir():
@@ -157,7 +163,7 @@ def expand(
                 refused.append(Refused(uri_of(path), shown, "there is no such file or folder"))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            refused.append(Refused(repr(str(path))[:300], shown, f"the path cannot be read: {reason}"))
+            refused.append(Refused(uri_of(path), shown, f"the path cannot be read: {reason}"))
             continue
         for file in files:
             uri = uri_of(file)
@@ -200,7 +206,7 @@ def _unread(path: Path, error: OSError) -> Refused:
 def is_gone(uri: str) -> bool:
     """Whether a local file is known not to be there; false if the system does not say (no permission, no answer)."""
     try:
-        Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path))).stat()
+        local_path(uri).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

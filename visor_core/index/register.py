@@ -19,7 +19,17 @@ from visor_core.config import DocumentsConfig
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits
 from visor_core.documents.remote import fetch
-from visor_core.documents.sources import Refused, Source, expand, is_gone, keep_copy, stored_path, uri_of
+from visor_core.documents.sources import (
+    Refused,
+    Source,
+    expand,
+    is_gone,
+    is_remote,
+    keep_copy,
+    local_path,
+    stored_path,
+    uri_of,
+)
 from visor_core.documents.worker import Failed, Task, Validated
 from visor_core.errors import DocumentError, VisorError
 from visor_core.index.corpus import SCHEMAS, Corpus, delete_by, rows, upsert
@@ -102,7 +112,7 @@ def register_documents(
         seen = _claim(known, arrived)
         fresh = _needing_validation(seen, config)
         _validate(corpus, fresh, config, progress)
-        gone = _prune(known, found, unread, "" if exactly else _folders(sources)) if exactly or prune else set()
+        gone = _prune(known, found, unread, "" if exactly else _prefixes(sources)) if exactly or prune else set()
         retired = _retire(known, seen, gone)
         _name_after_source(known, found)
         if json.dumps(known, sort_keys=True) != before:
@@ -256,9 +266,9 @@ def _validate(
                     progress("documents", done, len(tasks))
 
 
-def _folders(sources: Sequence[str | Path]) -> tuple[str, ...]:
-    """The given sources that are folders, as prefixes of URIs."""
-    return tuple(uri_of(Path(s)).rstrip("/") + "/" for s in sources if "://" not in str(s) and Path(s).is_dir())
+def _prefixes(sources: Sequence[str | Path]) -> tuple[str, ...]:
+    """What the URIs of files under the given local folders begin with."""
+    return tuple(uri_of(local_path(s)).rstrip("/") + "/" for s in sources if not is_remote(str(s)))
 
 
 def _prune(

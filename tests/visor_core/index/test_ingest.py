@@ -384,6 +384,37 @@ def test_a_subfolder_that_cannot_be_read_loses_no_document(tmp_path: Path, monke
         assert names == {"good.pdf", "hidden.pdf"}
 
 
+def test_a_folder_that_cannot_be_looked_at_loses_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = tmp_path / "files"
+    write_pdf(files / "a.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [files])
+    looked = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path.is_relative_to(files):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return looked(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    report = register_documents(Corpus(tmp_path / "corpus"), [files], DOCUMENTS, prune=True)
+    assert [(r.uri, r.reason) for r in report.quarantined] == [
+        (files.as_uri(), "the path cannot be read: Permission denied")
+    ]
+    assert (report.documents, report.retired) == (1, 0)
+
+
+def test_a_pruned_folder_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = tmp_path / "files"
+    write_pdf(files / "a.pdf", ANIMALS)
+    moved = write_pdf(files / "b.pdf", FINANCE)
+    corpus = Corpus(tmp_path / "corpus")
+    register_documents(corpus, ["~/files"], DOCUMENTS)
+    moved.rename(files / "b.txt")
+    (files / "b.pdf").mkdir()
+    assert register_documents(corpus, ["~/files"], DOCUMENTS, prune=True).retired == 1
+
+
 def test_a_kill_between_two_commits_leaves_no_second_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_pdf(tmp_path / "a.pdf", ANIMALS)
     corpus = Corpus(tmp_path / "corpus")
