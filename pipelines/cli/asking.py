@@ -95,6 +95,8 @@ def replay(
     folder: Path | None = typer.Argument(None, help="Trajectory store.", show_default="the episodes of visor ask"),
     checkpoint: Path | None = typer.Option(None, "--checkpoint", help="Also compare token ids under this processor."),
     corpus: str = typer.Option("", "--corpus", help="Also play the replies again on this corpus."),
+    profile: str = typer.Option("", "--profile", help="Profile with passwords.", show_default="the checkpoint's own"),
+    settings: list[str] = SETTINGS,
     limit: int = typer.Option(0, "--limit", min=0, help="Only the first trajectories; 0 is all."),
 ) -> None:
     """Rebuild every context of stored trajectories and compare it with what the policy was given."""
@@ -105,11 +107,12 @@ def replay(
 
     home = home_of(context)
     episodes = read_trajectories(folder or home.asset("asked"))[: limit or None]
+    settled = agent_profile(profile, settings, "", checkpoint)
     indexes: dict[str, PageIndex] = {}
 
     def index_at(tag: str) -> PageIndex:
         if tag not in indexes:
-            indexes[tag] = open_index(home, corpus, tag)
+            indexes[tag] = open_index(home, corpus, tag, settled)
         return indexes[tag]
 
     if checkpoint and not corpus:

@@ -41,12 +41,11 @@ def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
 def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> dict[str, int | float | str]:
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import evaluate
-    from visor_core.index import PageIndex
     from visor_core.policies.load import load_policy
     from visor_core.questions import read_questions
 
     profile = session.profile
-    index = PageIndex.open(session.input("corpus"), session.inputs["index_tag"])
+    index = session.open_index()
     checkpoint = session.input(policy)
     episodes: list[Trajectory] = []
     result = evaluate(

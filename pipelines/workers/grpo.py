@@ -17,14 +17,13 @@ def main() -> None:
     """Train by reinforcement and report checkpoint and rollouts; continues where an interrupted run stopped."""
     with worker_session() as session:
         from visor_core.agent.environment import Environment
-        from visor_core.index import PageIndex
         from visor_core.questions import read_questions
         from visor_core.training.grpo import train_grpo
         from visor_core.training.rewards import RewardContext
         from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
 
         profile = session.profile
-        index = PageIndex.open(session.input("corpus"), session.inputs["index_tag"])
+        index = session.open_index()
         session.total = profile.grpo.steps
         store = session.folder / "rollouts"
         writer = TrajectoryWriter(store)

@@ -26,6 +26,7 @@ from visor_core.tracking import Tracker
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
+    from visor_core.index import PageIndex
 
 
 CURVES = ("reward", "loss", "accuracy", "kl", "entropy", "grad_norm", "learning_rate")
@@ -52,6 +53,14 @@ class Session:
     def input(self, name: str) -> Path:
         """An input folder or file."""
         return Path(self.inputs[name])
+
+    def open_index(self) -> PageIndex:
+        """The input corpus at its tag, with the profile's passwords of encrypted documents."""
+        from visor_core.index import PageIndex
+
+        return PageIndex.open(
+            self.input("corpus"), self.inputs["index_tag"], passwords=self.profile.documents.passwords
+        )
 
     def on_step(self, values: Mapping[str, Any]) -> None:
         """One step's scalars: to the progress file, the curve and MLflow; `step`, `total`, `phase` are understood."""

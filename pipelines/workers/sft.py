@@ -21,11 +21,10 @@ NANO_QUESTIONS, QUESTIONS = 16, 3
 def main() -> None:
     """Train on the teacher's turns and report the checkpoint; continues where an interrupted run stopped."""
     with worker_session() as session:
-        from visor_core.index import PageIndex
         from visor_core.training.sft import train_sft
 
         profile = session.profile
-        index = PageIndex.open(session.input("corpus"), session.inputs["index_tag"])
+        index = session.open_index()
         session.total = profile.sft.steps or 0
         result = train_sft(
             session.input("base_model"),

@@ -73,7 +73,7 @@ def measure(base: Sequence[np.ndarray], pages: int, folder: Path) -> dict[str, A
     fast, slow, found = [], [], {}
     for query in queries:
         began = time.perf_counter()
-        found[query] = index.rankings(query, TOP, "vector")[embedder.name]
+        found[query] = index.rankings(query, TOP, "vector")[vector.column]
         fast.append(time.perf_counter() - began)
     table = corpus.table_at("pages", index.manifest.tables["pages"])
     exact = exhaustive(table, vector.column, list(queries.values()))

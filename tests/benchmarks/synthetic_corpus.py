@@ -25,6 +25,7 @@ class StoredVectors:
     spec = "stored"
     fingerprint = "0" * 16
     multi_vector = True
+    embeds_pictures = True
 
     def __init__(self, vectors_of: Callable[[int], Vector], dimension: int, queries: dict[str, Vector]) -> None:
         self._vectors_of, self.dimension, self._queries = vectors_of, dimension, queries

@@ -56,6 +56,17 @@ def test_ask_an_endpoint_and_replay(visor: Visor, corpus: Path, monkeypatch: pyt
     assert _files_with("Kent, Normandy", corpus) != []
 
 
+def test_a_locked_document_is_asked_and_replayed(visor: Visor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pdf(tmp_path / "coast.pdf", ("Kent and Normandy lie on the English Channel coast",), password="x")
+    monkeypatch.setenv("VISOR_TEST_PASSWORD", "x")
+    password = ("--set", "documents.passwords={coast.pdf: env:VISOR_TEST_PASSWORD}", "--set", "documents.ocr=never")
+    assert visor("ingest", str(tmp_path / "coast.pdf"), *password).code == 0
+    with serving(scripted_reader) as url:
+        asked = ("ask", "Which areas lie on the English Channel coast?", "--endpoint", url, "--model", "scripted")
+        assert visor(*asked, *password).code == 0
+    assert visor("replay", "--corpus", "documents", *password).code == 0
+
+
 def test_a_key_given_as_itself_is_refused_unprinted(visor: Visor, corpus: Path) -> None:
     outcome = visor("ask", "x?", "--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--api-key", CANARY)
     assert outcome.code == 2

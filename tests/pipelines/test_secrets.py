@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pipelines.workers.session import Session
 from tests.pipelines.conftest import Visor
 from tests.pipelines.test_cli_corpus import write_pdf
+from visor_core.config import Profile
+from visor_core.policies.base import ImageRef
 
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.slow]
@@ -61,3 +65,24 @@ def test_a_missing_secret_stops_at_its_document(visor: Visor, tmp_path: Path) ->
     )  # fmt: skip
     assert outcome.code == 0
     assert "quarantined: locked.pdf: the secret env:VISOR_NOT_SET is not set" in outcome.err
+
+
+def test_a_training_worker_draws_a_locked_document(
+    visor: Visor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pdf(tmp_path / "locked.pdf", password=IN_ENVIRONMENT)
+    monkeypatch.setenv("VISOR_TEST_PASSWORD", IN_ENVIRONMENT)
+    documents = {"passwords": {"locked.pdf": "env:VISOR_TEST_PASSWORD"}, "ocr": "never"}
+    given = [f"--set=documents.{key}={json.dumps(value)}" for key, value in documents.items()]
+    assert visor("ingest", str(tmp_path / "locked.pdf"), *given).code == 0
+    order = {
+        "home": str(tmp_path / "home"),
+        "folder": str(tmp_path / "stage"),
+        "stage": "sft_checkpoint",
+        "profile": Profile.model_validate({"name": "mine", "documents": documents}).model_dump(mode="json"),
+        "inputs": {"corpus": str(tmp_path / "home" / "corpora" / "documents"), "index_tag": "latest"},
+        "experiment": "",
+    }
+    index = Session(order, None).open_index()
+    assert index(ImageRef(index.page_ids()[0], 30, 20)).size == (30, 20)
+    index.close()

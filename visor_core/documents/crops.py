@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -28,25 +28,28 @@ class CropRenderer:
     """Draws and caches page regions. Safe for threads: one draws at a time, cached pictures are shared copies.
 
     Args:
-        path_of: document id → the stored source and its password (empty if none).
+        path_of: document id → the stored source.
         cache: folder of the disk cache; none keeps to memory.
         renderer: library for PDFs.
+        password_of: the password of a document id (empty if none), asked for when it is opened.
         open_documents: documents kept open.
         memory_bytes: pictures kept in memory, bytes of RGB.
     """
 
     def __init__(
         self,
-        path_of: Mapping[str, tuple[Path, str]],
+        path_of: Mapping[str, Path],
         cache: Path | None,
         renderer: Renderer,
         *,
+        password_of: Callable[[str], str] = lambda document_id: "",
         open_documents: int = 256,
         memory_bytes: int = 256 * 2**20,
     ) -> None:
         self._path_of = path_of
         self._cache = cache
         self._renderer: Renderer = renderer
+        self._password_of = password_of
         self._open: OrderedDict[str, OpenDocument] = OrderedDict()
         self._open_limit = open_documents
         self._pictures: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
@@ -58,6 +61,7 @@ class CropRenderer:
 
         Raises:
             DocumentError: if the source is gone or the page cannot be drawn.
+            ConfigError: if the document's password cannot be read.
         """
         if not (width > 0 and height > 0 and width * height <= _MAX_PIXELS):
             raise DocumentError(f"a picture of {width} × {height} pixels is not drawn (at most {_MAX_PIXELS:,} pixels)")
@@ -90,8 +94,9 @@ class CropRenderer:
         if document_id not in self._open:
             if document_id not in self._path_of:
                 raise DocumentError(f"no document {document_id} in this index")
-            path, password = self._path_of[document_id]
-            self._open[document_id] = open_document(path, renderer=self._renderer, password=password)
+            self._open[document_id] = open_document(
+                self._path_of[document_id], renderer=self._renderer, password=self._password_of(document_id)
+            )
             while len(self._open) > self._open_limit:
                 _, oldest = self._open.popitem(last=False)
                 oldest.close()

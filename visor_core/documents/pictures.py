@@ -6,6 +6,7 @@ parts lie on white; EXIF rotation is applied. Pictures have no text layer.
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -18,7 +19,18 @@ from visor_core.geometry import FULL_PAGE, Box
 _DEFAULT_DPI = 96.0
 _MAX_FRAMES = 10_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
-_FAULTS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""What Pillow raises over damaged bytes."""
 
 
 class PictureDocument:
@@ -37,49 +49,70 @@ class PictureDocument:
         except UnidentifiedImageError as error:
             raise DocumentError("the picture is damaged: its header cannot be read") from error
         except _FAULTS as error:
-            raise DocumentError(f"the picture is damaged: {' '.join(str(error).split())[:200]}") from error
+            raise DocumentError(f"the picture is damaged: {_line(error)}") from error
+        self._unreadable: dict[int, str] = {}
         try:
-            self.num_pages = self._count_frames()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # what is cut off is met as a frame that cannot be read
+                self.num_pages = self._count_frames()
         except DocumentError:
             self._image.close()
             raise
         self._loaded: tuple[int, Image.Image] | None = None
 
     def _count_frames(self) -> int:
-        """Frames of a TIFF (an animation in another format counts as its first picture)."""
+        """Frames of a TIFF (an animation in another format counts as its first picture).
+
+        A frame that cannot be read is counted: it is a page with a problem.
+
+        Raises:
+            DocumentError: if no frame can be read, or one has too many pixels.
+        """
+        self._check_size(1)
         if self._image.format != "TIFF":
             return 1
-        frames = 0
-        try:
-            while frames < _MAX_FRAMES:
+        frames, lost = 0, False
+        while frames < _MAX_FRAMES and not lost:
+            try:
                 self._image.seek(frames)
-                frames += 1
-        except EOFError:
-            return frames
-        except _FAULTS as error:
-            if frames == 0:
-                raise DocumentError(f"the picture is damaged: {' '.join(str(error).split())[:200]}") from error
+            except EOFError:
+                break
+            except _FAULTS as error:
+                if frames == 0:
+                    raise DocumentError(f"the picture is damaged: {_line(error)}") from error
+                # Pillow fails once only: asked again it takes the frame before for this one.
+                self._unreadable[frames + 1] = _line(error)
+                lost = self._image.tell() != frames  # it did not get to the frame, nor to where the next one lies
+            else:
+                self._check_size(frames + 1)
+            frames += 1
         return frames
 
-    def _seek(self, page: int) -> None:
-        if not 1 <= page <= self.num_pages:
-            raise DocumentError(f"page {page} does not exist: the document has {self.num_pages} pages")
-        try:
-            if self._image.format == "TIFF":
-                self._image.seek(page - 1)
-        except _FAULTS as error:
-            raise DocumentError(f"page {page} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    def _check_size(self, page: int) -> None:
         width, height = self._image.size
         if width * height > self._max_pixels:
             raise DocumentError(
                 f"page {page} is a picture of {width} × {height} pixels, more than the {self._max_pixels:,} allowed"
             )
 
+    def _seek(self, page: int) -> None:
+        if not 1 <= page <= self.num_pages:
+            raise DocumentError(f"page {page} does not exist: the document has {self.num_pages} pages")
+        if page in self._unreadable:
+            raise DocumentError(f"page {page} cannot be read: {self._unreadable[page]}")
+        try:
+            if self._image.format == "TIFF":
+                self._image.seek(page - 1)
+        except _FAULTS as error:
+            raise DocumentError(f"page {page} cannot be read: {_line(error)}") from error
+
     def _turned(self) -> bool:
-        """Whether the EXIF orientation swaps width and height."""
+        """Whether the EXIF orientation swaps width and height; Pillow gives those of a TIFF as swapped already."""
+        if self._image.format == "TIFF":
+            return False
         try:
             return int(self._image.getexif().get(0x0112, 1)) in (5, 6, 7, 8)
-        except (*_FAULTS, TypeError, KeyError):
+        except _FAULTS:
             return False  # an unreadable EXIF block states no orientation
 
     def page_size(self, page: int) -> PageSize:
@@ -114,8 +147,8 @@ class PictureDocument:
                     image = image.convert("RGBA")
                     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
                     self._loaded = (page, Image.alpha_composite(white, image).convert("RGB"))
-            except (*_FAULTS, MemoryError, TypeError, KeyError) as error:
-                raise DocumentError(f"page {page} cannot be decoded: {' '.join(str(error).split())[:200]}") from error
+            except (*_FAULTS, MemoryError) as error:
+                raise DocumentError(f"page {page} cannot be decoded: {_line(error)}") from error
         return self._loaded[1]
 
     def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
@@ -128,6 +161,11 @@ class PictureDocument:
         """Release the file."""
         self._loaded = None
         self._image.close()
+
+
+def _line(error: BaseException) -> str:
+    """An error as one short line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

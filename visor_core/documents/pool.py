@@ -103,7 +103,7 @@ class WorkerPool:
             if worker.connection in ready:
                 try:
                     message: Message = worker.connection.recv()
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):  # a worker that dies in the middle of a message leaves a plain OSError
                     self._spend(worker, task)
                     yield Failed(task.key, self._bury(worker, task))
                     continue

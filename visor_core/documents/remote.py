@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from visor_core.config import DocumentsConfig
+from visor_core.documents.sources import shown_address
 from visor_core.errors import DocumentError
 
 _OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "memory"})
@@ -25,20 +26,20 @@ _CHUNK = 1 << 18
 
 
 @contextmanager
-def fetch(uri: str, config: DocumentsConfig, folder: Path) -> Iterator[Path]:
+def fetch(address: str, config: DocumentsConfig, folder: Path) -> Iterator[Path]:
     """Download a remote source to a temporary file under `folder`, removed at the end.
 
     Raises:
-        DocumentError: if the address is refused or unknown, or a limit is exceeded.
+        DocumentError: if the address is malformed, refused or unknown, or a limit is exceeded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".fetch.{os.getpid()}.partial"
-    scheme = urlsplit(uri).scheme.lower()
+    scheme = address.partition("://")[0].lower()
     try:
         if scheme in ("http", "https"):
-            _fetch_http(uri, partial, config)
+            _fetch_http(address, partial, config)
         elif scheme in _OBJECT_STORES:
-            _fetch_object(uri, partial, config)
+            _fetch_object(address, partial, config)
         else:
             raise DocumentError(f"addresses of kind {scheme}:// are not read: use http(s), s3, gs, az or a path")
         yield partial
@@ -54,7 +55,7 @@ def checked_address(host: str, port: int, *, allow_private: bool) -> str:
     """
     try:
         answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         raise DocumentError(f"the host {host!r} cannot be resolved") from error
     addresses = [str(answer[4][0]).partition("%")[0] for answer in answers]
     for text in addresses:
@@ -68,55 +69,80 @@ def checked_address(host: str, port: int, *, allow_private: bool) -> str:
     return addresses[0]
 
 
-def _fetch_http(uri: str, target: Path, config: DocumentsConfig) -> None:
+def _fetch_http(address: str, target: Path, config: DocumentsConfig) -> None:
     import httpx
 
     deadline = time.monotonic() + config.download_timeout_seconds
     for _ in range(_MAX_REDIRECTS + 1):
-        parts = urlsplit(uri)
         try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-        except ValueError as error:
-            raise DocumentError(f"the address {uri[:200]} has no valid port") from error
-        if not parts.hostname:
-            raise DocumentError(f"the address {uri[:200]} names no host")
-        address = checked_address(parts.hostname, port, allow_private=config.allow_private_addresses)
-        literal = f"[{address}]" if ":" in address else address
-        pinned = parts._replace(netloc=f"{literal}:{port}").geturl()
-        host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
-        limit = httpx.Timeout(max(0.1, min(20.0, deadline - time.monotonic())))
-        try:
-            with (
-                httpx.Client(timeout=limit, trust_env=False, follow_redirects=False) as client,
-                client.stream(
-                    "GET", pinned, headers={"Host": host}, extensions={"sni_hostname": parts.hostname}
-                ) as reply,
-            ):
-                if reply.is_redirect:
-                    uri = urljoin(uri, reply.headers.get("location", ""))
-                    if urlsplit(uri).scheme not in ("http", "https"):
-                        raise DocumentError(f"the address redirects to {uri[:200]}, which is not http(s)")
-                    continue
-                if reply.status_code != 200:
-                    raise DocumentError(f"the server answered {reply.status_code} for {uri[:200]}")
-                _save(reply.iter_bytes(_CHUNK), target, config, deadline)
-                return
-        except httpx.HTTPError as error:
-            raise DocumentError(f"{uri[:200]} cannot be fetched: {type(error).__name__} {error}".strip()) from error
+            found = _request(address, target, config, deadline)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            # ValueError: what the standard library says of an address or host that is none.
+            raise DocumentError(_failure(address, error)) from error
+        if found is None:
+            return
+        address = found
     raise DocumentError(f"the address redirects more than {_MAX_REDIRECTS} times")
 
 
-def _fetch_object(uri: str, target: Path, config: DocumentsConfig) -> None:
+def _request(address: str, target: Path, config: DocumentsConfig, deadline: float) -> str | None:
+    """One request; the address it redirects to, or None once the file is saved."""
+    import httpx
+
+    parts = urlsplit(address)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if not parts.hostname:
+        raise DocumentError(f"the address {_shown(address)} names no host")
+    checked = checked_address(parts.hostname, port, allow_private=config.allow_private_addresses)
+    literal = f"[{checked}]" if ":" in checked else checked
+    pinned = parts._replace(netloc=f"{literal}:{port}").geturl()
+    host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    # A compressed answer would be inflated before its size is known.
+    headers = {"Host": host, "Accept-Encoding": "identity"}
+    limit = httpx.Timeout(max(0.1, min(20.0, deadline - time.monotonic())))
+    with (
+        httpx.Client(timeout=limit, trust_env=False, follow_redirects=False) as client,
+        client.stream("GET", pinned, headers=headers, extensions={"sni_hostname": parts.hostname}) as reply,
+    ):
+        if reply.is_redirect:
+            following = urljoin(address, reply.headers.get("location", ""))
+            if urlsplit(following).scheme not in ("http", "https"):
+                raise DocumentError(f"the address redirects to {_shown(following)}, which is not http(s)")
+            return following
+        if reply.status_code != 200:
+            raise DocumentError(f"the server answered {reply.status_code} for {_shown(address)}")
+        encoding = reply.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise DocumentError(f"the server sent {_shown(address)} compressed ({encoding[:40]}), unasked")
+        # Without a chunk size: a chunk is what came, so that the deadline is looked at however slowly it comes.
+        _save(reply.iter_raw(), target, config, deadline)
+    return None
+
+
+def _fetch_object(address: str, target: Path, config: DocumentsConfig) -> None:
     import fsspec
 
     deadline = time.monotonic() + config.download_timeout_seconds
     try:
-        with fsspec.open(uri, "rb") as file:
+        with fsspec.open(address, "rb") as file:
             _save(iter(lambda: file.read(_CHUNK), b""), target, config, deadline)
     except ImportError as error:
-        raise DocumentError(f"{uri[:200]} needs the extra `remote`: pip install 'visor[remote]'") from error
+        raise DocumentError(f"{_shown(address)} needs the extra `remote`: pip install 'visor[remote]'") from error
     except (OSError, ValueError, RuntimeError) as error:
-        raise DocumentError(f"{uri[:200]} cannot be fetched: {type(error).__name__} {error}"[:300]) from error
+        raise DocumentError(_failure(address, error)) from error
+
+
+def _shown(address: str) -> str:
+    return shown_address(address)[:200]
+
+
+def _failure(address: str, error: Exception) -> str:
+    """Why an address could not be fetched, in one line without its query, which libraries repeat."""
+    told = " ".join(str(error).replace(address, "").split())
+    query = address.partition("?")[2]
+    if query:
+        told = told.replace(query, "…")
+    return f"{_shown(address)} cannot be fetched: {type(error).__name__} {told}".strip()[:300]
 
 
 def _save(chunks: Iterator[bytes], target: Path, config: DocumentsConfig, deadline: float) -> None:

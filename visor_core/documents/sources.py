@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 from visor_core.errors import DocumentError
 
@@ -22,16 +23,26 @@ SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 
 _CHUNK = 1 << 20
 _LONGEST_NAME = 160
+_SIGNING = re.compile(
+    r"x-(amz|goog)-.*|signature|expires|awsaccesskeyid|googleaccessid|key-pair-id|policy"
+    r"|sig|se|st|sp|sv|sr|spr|sip|skoid|sktid|skt|ske|sks|skv",
+    re.IGNORECASE,
+)
+"""Query parameters that sign an address (S3, CloudFront, Google, Azure)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A document's origin. `path` is none for a remote source that is not fetched yet."""
+    """A document's origin. `path` is none for a remote source that is not fetched yet, from `address`.
+
+    `uri` is its identity, fit to be stored and shown; the address may carry a signature.
+    """
 
     uri: str
     filename: str
     path: Path | None
     partition: str = ""
+    address: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,46 @@ def is_remote(source: str) -> bool:
     """Whether a source is an address (`scheme://…`) rather than a path."""
     scheme, separator, _ = source.partition("://")
     return bool(separator) and scheme.isalnum() and scheme.lower() != "file"
+
+
+def shown_address(address: str) -> str:
+    """A remote address fit to be stored and shown: its query, which may be a signature, as a hash of 16 digits.
+
+    Parameters that sign an address do not count, so that one signed anew stays the same source. An address with a name
+    and a password keeps neither, one that cannot be parsed nothing but its scheme.
+    """
+    try:
+        parts = urlsplit(address)
+        parameters = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return f"{address.partition('://')[0]}://…"
+    netloc = f"…@{parts.netloc.rpartition('@')[2]}" if _has_login(parts) else parts.netloc
+    meant = [(name, value) for name, value in parameters if not _SIGNING.fullmatch(name)]
+    query = hashlib.sha256(repr(meant).encode()).hexdigest()[:16] if meant else ""
+    fragment = "" if parts.scheme in ("http", "https") else parts.fragment  # of an object's name it is a part
+    return parts._replace(netloc=netloc, query=query, fragment=fragment).geturl()
+
+
+def _has_login(parts: SplitResult) -> bool:
+    """Whether an address carries credentials; `container@account` of Azure is none."""
+    login, at, _ = parts.netloc.rpartition("@")
+    return bool(at) and (parts.scheme in ("http", "https") or ":" in login)
+
+
+def _remote(address: str) -> Source:
+    """A remote address as a source.
+
+    Raises:
+        DocumentError: if it cannot be parsed or carries a name and a password.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise DocumentError(f"the address cannot be parsed: {error}") from error
+    if _has_login(parts):
+        raise DocumentError("the address carries a name or password: use an address without, or a signed one")
+    name = unquote(parts.path.rsplit("/", 1)[-1]) or parts.netloc
+    return Source(shown_address(address), display_name(name), None, address=address)
 
 
 def display_name(name: str) -> str:
@@ -68,6 +119,13 @@ def uri_of(path: Path) -> str:
     return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 — `resolve` would follow symbolic links
 
 
+def local_path(given: str | Path) -> Path:
+    """The path that a source names which is no address: a path, with `~` for the home, or a `file://` URI."""
+    text = str(given)
+    path = Path(os.fsdecode(unquote_to_bytes(urlsplit(text).path))) if text.startswith("file://") else Path(given)
+    return path.expanduser()
+
+
 def expand(
     sources: Sequence[str | Path], *, partition_of: Callable[[Path], str] | None = None
 ) -> tuple[list[Source], list[Refused]]:
@@ -79,16 +137,21 @@ def expand(
     refused: list[Refused] = []
     for given in sources:
         if isinstance(given, str) and is_remote(given):
-            name = unquote(urlsplit(given).path.rsplit("/", 1)[-1]) or urlsplit(given).netloc
-            found.setdefault(given, Source(given, display_name(name), None))
+            try:
+                source = _remote(given)
+            except DocumentError as error:
+                refused.append(Refused(shown_address(given), "address", str(error)))
+            else:
+                found.setdefault(source.uri, source)
             continue
-        path = Path(unquote(urlsplit(str(given)).path)) if str(given).startswith("file://") else Path(given)
-        path = path.expanduser()
+        path = local_path(given)
         shown = display_name(path.name or str(path))
         try:
             if path.is_dir():
-                files = list(_walk(path, set()))
-                if not files:
+                unread: list[Refused] = []
+                files = list(_walk(path, set(), unread))
+                refused += unread
+                if not files and not unread:
                     refused.append(Refused(uri_of(path), shown, "the folder holds no PDF and no picture"))
             elif path.is_file():
                 files = [path]
@@ -100,7 +163,7 @@ def expand(
                 refused.append(Refused(uri_of(path), shown, "there is no such file or folder"))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            refused.append(Refused(repr(str(path))[:300], shown, f"the path cannot be read: {reason}"))
+            refused.append(Refused(uri_of(path), shown, f"the path cannot be read: {reason}"))
             continue
         for file in files:
             uri = uri_of(file)
@@ -109,17 +172,46 @@ def expand(
     return list(found.values()), refused
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Files under a folder in name order; a folder reached twice (a symlink loop) is entered once."""
-    status = folder.stat()
+def _walk(folder: Path, seen: set[tuple[int, int]], unread: list[Refused]) -> Iterator[Path]:
+    """Files under a folder in name order; a folder reached twice (a symlink loop) is entered once.
+
+    A folder or file that the system does not let be looked at goes to `unread`.
+    """
+    try:
+        status = folder.stat()
+        entries = sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name))
+    except OSError as error:
+        unread.append(_unread(folder, error))
+        return
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
-    for entry in sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name)):
-        if entry.is_dir():
-            yield from _walk(entry, seen)
-        elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+    for entry in entries:
+        try:
+            is_folder = entry.is_dir()
+            is_document = not is_folder and entry.suffix.lower() in SUFFIXES and entry.is_file()
+        except OSError as error:
+            unread.append(_unread(entry, error))
+            continue
+        if is_folder:
+            yield from _walk(entry, seen, unread)
+        elif is_document:
             yield entry
+
+
+def _unread(path: Path, error: OSError) -> Refused:
+    return Refused(uri_of(path), display_name(path.name), f"it cannot be read: {error.strerror or error}")
+
+
+def is_gone(uri: str) -> bool:
+    """Whether a local file is known not to be there; false if the system does not say (no permission, no answer)."""
+    try:
+        local_path(uri).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def document_id_of(path: Path) -> str:
@@ -132,7 +224,7 @@ def document_id_of(path: Path) -> str:
 
 
 def keep_copy(path: Path, folder: Path, max_bytes: int) -> tuple[str, Path, int]:
-    """Copy a file into `folder` under the hash of its bytes (nothing is written if it is there already).
+    """Copy a file into `folder` under the hash of its bytes; nothing is written if it is there already, undamaged.
 
     Returns:
         document id, path of the copy, size in bytes.
@@ -149,7 +241,7 @@ def keep_copy(path: Path, folder: Path, max_bytes: int) -> tuple[str, Path, int]
                 )
             document_id = document_id_of(path)
             target = stored_path(folder, document_id)
-            if not target.exists():
+            if not target.exists() or document_id_of(target) != document_id:
                 copied = _copy(path, target, max_bytes)
                 if copied != document_id:
                     continue

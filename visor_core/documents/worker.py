@@ -148,6 +148,21 @@ def perform(task: Task, opened: Opened | None = None) -> Iterator[Message]:
         task: what to do.
         opened: keeps a document that is rendered open between tasks; none closes it at the end.
     """
+    try:
+        yield from _messages(task, opened)
+    except DocumentError as error:
+        yield Failed(task.key, str(error))
+    except MemoryError:
+        yield Failed(task.key, f"reading it needs more than documents.memory_bytes = {task.memory_bytes:,}")
+
+
+def _messages(task: Task, opened: Opened | None) -> Iterator[Message]:
+    """The messages of a task that can be done.
+
+    Raises:
+        DocumentError: if it cannot be; whatever else a parser raised is its cause and in its message.
+        MemoryError: if it needs more memory than it may have.
+    """
     held = opened or Opened()
     keep = False
     try:
@@ -162,10 +177,11 @@ def perform(task: Task, opened: Opened | None = None) -> Iterator[Message]:
                 yield render_page(document, task, page)
             keep = opened is not None
         yield Finished(task.key)
-    except DocumentError as error:
-        yield Failed(task.key, str(error))
-    except MemoryError:
-        yield Failed(task.key, f"reading it needs more than documents.memory_bytes = {task.memory_bytes:,}")
+    except (DocumentError, MemoryError):
+        raise
+    except Exception as error:
+        told = " ".join(str(error).replace(str(task.path), task.filename).split())
+        raise DocumentError(f"reading it failed: {type(error).__name__} {told}".strip()[:300]) from error
     finally:
         if not keep:
             held.close()
@@ -193,7 +209,7 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
         from visor_core.documents.ocr import recognise
 
         recognised = reading_order(recognise(image))
-        if len(text_of(recognised)) > len(text) or task.ocr == "always":
+        if recognised or task.ocr == "always":
             blocks, source = recognised, "ocr"
             text = text_of(blocks)
     if not text.strip():

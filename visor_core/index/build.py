@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from PIL import Image
 from visor_core.config import IndexConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.sources import stored_path
+from visor_core.errors import DocumentError
 from visor_core.files import whole_file
 from visor_core.geometry import shown_size
 from visor_core.index.corpus import KEYS, SCHEMAS, Corpus, delete_by, quoted, rows, upsert
@@ -76,8 +78,8 @@ def build_index(
         readable = {r["document_id"]: r for r in documents if r["status"] == "ok"}
         _drop_unreadable(corpus, readable)
         _update_passages(corpus, readable, config)
-        source = _Pictures(corpus, readable, config, renderer, passwords)
-        embedded = sum(_fill_column(corpus, e, readable, source, progress) for e in embedders)
+        with closing(_Pictures(corpus, readable, config, renderer, passwords)) as source:
+            embedded = sum(_fill_column(corpus, e, readable, source, config, progress) for e in embedders)
         _drop_stale_columns(corpus, embedders)
         _index_text(corpus)
         vectors = tuple(_vector_column(corpus, e, config) for e in embedders)
@@ -117,15 +119,29 @@ class _Pictures:
     ) -> None:
         self._images = corpus.table("images")
         self._pixels = config.embed_pixels
-        sources = {i: (stored_path(corpus.sources, i), passwords(r["filename"])) for i, r in readable.items()}
-        self._crops = CropRenderer(sources, None, "pdfium" if renderer == "pdfium" else "pymupdf", memory_bytes=1)
+        self._crops = CropRenderer(
+            {i: stored_path(corpus.sources, i) for i in readable},
+            None,
+            "pdfium" if renderer == "pdfium" else "pymupdf",
+            password_of=lambda document_id: passwords(readable[document_id]["filename"]),
+            memory_bytes=1,
+        )
 
     def picture(self, page: dict[str, Any]) -> Image.Image:
         """The picture an embedder sees of a page row."""
         if self._pixels:
             width, height = shown_size(page["width_pt"], page["height_pt"], 1, self._pixels)
-            return self._crops.picture(page["document_id"], page["page"], width, height)
+            try:
+                return self._crops.picture(page["document_id"], page["page"], width, height)
+            except DocumentError:
+                if page["problem"]:  # the page was stored as unreadable: a blank one, as its stored raster is
+                    return Image.new("RGB", (width, height), "white")
+                raise
         return stored_picture(self._images, page["page_id"])
+
+    def close(self) -> None:
+        """Release open documents."""
+        self._crops.close()
 
 
 def stored_picture(images: Any, page_id: str) -> Image.Image:
@@ -182,29 +198,52 @@ def _fill_column(
     embedder: Embedder,
     readable: dict[str, dict[str, Any]],
     source: _Pictures,
+    config: IndexConfig,
     progress: Progress | None,
 ) -> int:
-    """Embed the pages whose vector is missing; how many."""
+    """Embed the pages whose vector is missing or was made of something else; how many.
+
+    What a vector was made of is kept in a column beside it and written in the same commit.
+    """
     table, column = corpus.table("pages"), column_of(embedder)
     kind = _vector_type(embedder)
-    if column not in table.schema.names:
-        table.add_columns([pa.field(column, kind)])
+    schema = pa.schema([pa.field(column, kind), pa.field(key_column(column), pa.string())])
+    if added := [field for field in schema if field.name not in table.schema.names]:
+        table.add_columns(added)
         table = corpus.table("pages")
-    columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text"]
-    missing = sorted(rows(table, columns, f"{column} IS NULL"), key=lambda r: r["page_id"])
-    schema = pa.schema([pa.field(KEYS["pages"], pa.string(), nullable=False), pa.field(column, kind)])
+    schema = schema.insert(0, pa.field(KEYS["pages"], pa.string(), nullable=False))
+    wanted: dict[str, str] = {}
+    for page in rows(table, ["page_id", "document_id", "content_hash", key_column(column)]):
+        key = _vector_key(embedder, page["content_hash"], context_of(readable[page["document_id"]]), config)
+        if page[key_column(column)] != key:
+            wanted[page["page_id"]] = key
+    missing = sorted(wanted)
+    columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text", "problem"]
     for start in range(0, len(missing), _EMBED_BATCH):
-        batch = missing[start : start + _EMBED_BATCH]
+        chosen = missing[start : start + _EMBED_BATCH]
+        batch = sorted(rows(table, columns, f"page_id IN ({quoted(chosen)})"), key=lambda r: r["page_id"])
         inputs = [
             PageInput(p["page_id"], p["text"], context_of(readable[p["document_id"]]), lambda p=p: source.picture(p))  # type: ignore[misc]
             for p in batch
         ]
         vectors = embedder.embed_pages(inputs)
-        data = pa.table([pa.array([p["page_id"] for p in batch]), _vector_array(vectors, kind)], schema=schema)
+        keys = pa.array([wanted[page_id] for page_id in chosen])
+        data = pa.table([pa.array(chosen), _vector_array(vectors, kind), keys], schema=schema)
         table.merge_insert("page_id").when_matched_update_all().execute(data)
         if progress:
             progress(f"embed {embedder.name}", min(start + _EMBED_BATCH, len(missing)), len(missing))
     return len(missing)
+
+
+def key_column(column: str) -> str:
+    """The column beside a vector column that says what each vector was made of."""
+    return f"{column}_key"
+
+
+def _vector_key(embedder: Embedder, content_hash: str, context: str, config: IndexConfig) -> str:
+    """What decides a page's vector; a page whose vector carries another key is embedded anew."""
+    seen = str(config.embed_pixels) if embedder.embeds_pictures else context
+    return hashlib.sha256(f"1 {content_hash} {seen}".encode()).hexdigest()[:16]
 
 
 def _vector_type(embedder: Embedder) -> pa.DataType:
@@ -229,7 +268,7 @@ def _vector_array(vectors: Sequence[Vector], kind: pa.DataType) -> pa.Array:
 def _drop_stale_columns(corpus: Corpus, embedders: Sequence[Embedder]) -> None:
     """Drop vector columns that no embedder of this build fills."""
     table = corpus.table("pages")
-    current = {column_of(e) for e in embedders}
+    current = {name for e in embedders for name in (column_of(e), key_column(column_of(e)))}
     stale = [name for name in table.schema.names if "__" in name and name not in current]
     if stale:
         table.drop_columns(stale)

@@ -18,6 +18,7 @@ from typing import Any
 
 import lancedb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from visor_core.errors import SearchIndexError
 
@@ -216,9 +217,15 @@ def rows(table: Any, columns: Sequence[str], where: str = "") -> list[dict[str, 
 
 
 def upsert(table: Any, data: pa.Table) -> None:
-    """Insert or replace rows by the table's key, in one commit; a replaced row keeps the columns the data lacks."""
+    """Insert or replace rows by the table's key, in one commit; a replaced row keeps the columns the data lacks.
+
+    Raises:
+        ValueError: if two rows of the data have the same key: which of them stayed would be chance.
+    """
     if data.num_rows:
         key = KEYS[table.name]
+        if pc.count_distinct(data[key]).as_py() != data.num_rows:
+            raise ValueError(f"table {table.name}: two of the {data.num_rows} rows to be written have the same {key}")
         table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(data)
 
 

@@ -53,7 +53,7 @@ class Page:
 class Hit:
     """A page found by a search, best first. Scores compare within one search only.
 
-    `ranks` says where each source of the ranking (`text`, `passages`, an embedder's name) had the page, from 1.
+    `ranks` says where each source of the ranking (`text`, `passages`, a vector column) had the page, from 1.
     """
 
     page_id: str

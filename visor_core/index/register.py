@@ -1,7 +1,7 @@
 """Asset `documents`: sources → rows of the table documents, each `ok` or quarantined with its reason.
 
-A document is its bytes: identity is their hash, so an unchanged file costs one read and a changed one is a new document
-whose predecessor is retired. Opening happens in worker processes. Rendering is `pages`.
+A document is its bytes: identity is their hash, so an unchanged file costs a read of it and of its copy, and a changed
+one is a new document whose predecessor is retired. Opening happens in worker processes. Rendering is `pages`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
@@ -20,7 +19,17 @@ from visor_core.config import DocumentsConfig
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits
 from visor_core.documents.remote import fetch
-from visor_core.documents.sources import Refused, Source, expand, keep_copy, stored_path, uri_of
+from visor_core.documents.sources import (
+    Refused,
+    Source,
+    expand,
+    is_gone,
+    is_remote,
+    keep_copy,
+    local_path,
+    stored_path,
+    uri_of,
+)
 from visor_core.documents.worker import Failed, Task, Validated
 from visor_core.errors import DocumentError, VisorError
 from visor_core.index.corpus import SCHEMAS, Corpus, delete_by, rows, upsert
@@ -97,18 +106,21 @@ def register_documents(
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
         found, refused = expand(sources, partition_of=partition_of)
+        unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
         arrived, unreadable = _copies(corpus, found, config)
         refused += unreadable
         seen = _claim(known, arrived)
         fresh = _needing_validation(seen, config)
         _validate(corpus, fresh, config, progress)
-        gone = _absent(known, found) if exactly else _prune(known, found, sources) if prune else set()
+        gone = _prune(known, found, unread, "" if exactly else _prefixes(sources)) if exactly or prune else set()
         retired = _retire(known, seen, gone)
         _name_after_source(known, found)
         if json.dumps(known, sort_keys=True) != before:
             kept = [r for r in known.values() if r["document_id"] not in retired]
-            upsert(table, pa.Table.from_pylist(kept, schema=SCHEMAS["documents"]))
+            # In this order a kill in between loses rows, which the next run adds again; in the other it would leave
+            # two documents with one address.
             delete_by(table, "document_id", retired)
+            upsert(table, pa.Table.from_pylist(kept, schema=SCHEMAS["documents"]))
         current = [r for r in known.values() if r["document_id"] not in retired]
     added = tuple(sorted(r["document_id"] for r in fresh if r["status"] == "ok"))
     lost = [Refused(r["source_uri"], r["filename"], r["reason"]) for r in current if r["status"] != "ok"]
@@ -140,7 +152,7 @@ def _copies(
     for source in found:
         try:
             if source.path is None:
-                with fetch(source.uri, config, corpus.root) as path:
+                with fetch(source.address, config, corpus.root) as path:
                     document_id, _, size = keep_copy(path, corpus.sources, config.max_bytes)
             else:
                 document_id, _, size = keep_copy(source.path, corpus.sources, config.max_bytes)
@@ -254,24 +266,28 @@ def _validate(
                     progress("documents", done, len(tasks))
 
 
-def _absent(known: dict[str, dict[str, Any]], found: Sequence[Source]) -> set[str]:
-    """URIs that are to be retired: all that were not found now."""
-    present = {source.uri for source in found}
-    return {uri for row in known.values() for uri in (row["source_uri"], *row["other_uris"]) if uri not in present}
+def _prefixes(sources: Sequence[str | Path]) -> tuple[str, ...]:
+    """What the URIs of files under the given local folders begin with."""
+    return tuple(uri_of(local_path(s)).rstrip("/") + "/" for s in sources if not is_remote(str(s)))
 
 
-def _prune(known: dict[str, dict[str, Any]], found: Sequence[Source], sources: Sequence[str | Path]) -> set[str]:
-    """URIs that are to be retired: local files that are gone, or not found again under a given folder."""
+def _prune(
+    known: dict[str, dict[str, Any]], found: Sequence[Source], unread: tuple[str, ...], covered: str | tuple[str, ...]
+) -> set[str]:
+    """URIs that are to be retired: local files that are gone, and what was not found again where all was looked at.
+
+    Args:
+        unread: prefixes of URIs that were refused: only what is known to be gone is retired under them.
+        covered: prefixes of URIs that the sources stand for; "" is all there are.
+    """
     present = {source.uri for source in found}
-    folders = tuple(uri_of(Path(s)).rstrip("/") + "/" for s in sources if "://" not in str(s) and Path(s).is_dir())
-    gone = set()
-    for row in known.values():
-        for uri in (row["source_uri"], *row["other_uris"]):
-            if not uri.startswith("file://") or uri in present:
-                continue
-            if uri.startswith(folders) or not Path(unquote(urlsplit(uri).path)).exists():
-                gone.add(uri)
-    return gone
+    return {
+        uri
+        for row in known.values()
+        for uri in (row["source_uri"], *row["other_uris"])
+        if uri not in present
+        and ((uri.startswith(covered) and not uri.startswith(unread)) or (uri.startswith("file://") and is_gone(uri)))
+    }
 
 
 def _name_after_source(known: dict[str, dict[str, Any]], found: Sequence[Source]) -> None:

@@ -26,6 +26,7 @@ from visor_core.geometry import shown_size
 from visor_core.index.build import stored_picture
 from visor_core.index.corpus import Corpus, quoted, rows
 from visor_core.index.embedders import Embedder, load_embedder
+from visor_core.index.embedders.base import column_of
 from visor_core.index.fusion import reciprocal_rank_fusion
 from visor_core.index.nearest import nearest
 from visor_core.index.passages import content_words, mentioned_pages, normalised
@@ -75,22 +76,17 @@ class PageIndex:
             r["document_id"]: Document(**{k: r[k] for k in Document.__dataclass_fields__})
             for r in rows(self._tables["documents"], DOCUMENT_COLUMNS)
         }
-        self._embedders = {e.name: e for e in embedders or ()}
+        self._embedders = {column_of(e): e for e in embedders or ()}
         self._statistics: dict[str, np.ndarray | None] = {}
         self._lock = threading.RLock()
         self._pages: OrderedDict[str, Page] = OrderedDict()
         self._searches: OrderedDict[tuple[object, ...], list[Hit]] = OrderedDict()
-        references = dict(passwords or {})
+        self._passwords = dict(passwords or {})
         self._crops = CropRenderer(
-            {
-                i: (
-                    stored_path(corpus.sources, i),
-                    references[d.filename].read().get_secret_value() if d.filename in references else "",
-                )
-                for i, d in self._documents.items()
-            },
+            {i: stored_path(corpus.sources, i) for i in self._documents},
             corpus.crops,
             "pdfium" if manifest.settings.get("renderer") == "pdfium" else "pymupdf",
+            password_of=self._password_of,
         )
 
     @classmethod
@@ -107,7 +103,7 @@ class PageIndex:
             root: the corpus folder.
             tag: an index tag; `latest` is the last one published.
             embedders: for queries; those not given are loaded from the manifest when first needed.
-            passwords: of encrypted documents, by file name.
+            passwords: of encrypted documents, by file name; each is read when its document is first drawn.
 
         Raises:
             SearchIndexError: if the corpus, the tag or one of its table versions does not exist.
@@ -233,6 +229,10 @@ class PageIndex:
         """Release open documents."""
         self._crops.close()
 
+    def _password_of(self, document_id: str) -> str:
+        reference = self._passwords.get(self._documents[document_id].filename)
+        return reference.read().get_secret_value() if reference else ""
+
     def _named_pages(self, query: str, document: str) -> list[str]:
         """Pages of one document whose numbers the query names."""
         documents = [
@@ -266,7 +266,7 @@ class PageIndex:
         if mode != "text":
             for vector in self.manifest.vectors:
                 ranked = self._vector(vector, query, depth, condition)
-                rankings[vector.name] = [page_id for page_id, _ in ranked]
+                rankings[vector.column] = [page_id for page_id, _ in ranked]
         if numbers := mentioned_pages(query):
             fused = reciprocal_rank_fusion(rankings, WEIGHTS)
             found = [page_id for page_id, _ in fused if split_page_id(page_id)[1] in numbers]
@@ -323,9 +323,9 @@ class PageIndex:
             SearchIndexError: if it is not the one the index was built with.
         """
         with self._lock:
-            embedder = self._embedders.get(vector.name)
+            embedder = self._embedders.get(vector.column)
             if embedder is None:
-                embedder = self._embedders[vector.name] = load_embedder(vector.spec)
+                embedder = self._embedders[vector.column] = load_embedder(vector.spec)
         if embedder.fingerprint != vector.fingerprint:
             raise SearchIndexError(
                 f"index {self.tag!r} was built with another version of the embedder {vector.spec}: build it again"

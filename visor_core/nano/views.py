@@ -60,7 +60,7 @@ class Lesson:
 
 def page_renderer(*worlds: World) -> CropRenderer:
     """Draws any part of any page of these worlds, straight from their PDFs."""
-    paths = {split_page_id(page.page_id)[0]: (world.folder / page.path, "") for world in worlds for page in world.pages}
+    paths = {split_page_id(page.page_id)[0]: world.folder / page.path for world in worlds for page in world.pages}
     return CropRenderer(paths, None, "pymupdf", open_documents=256)
 
 

@@ -15,11 +15,11 @@ BOX = Box(0.05, 0.1, 0.6, 0.4)
 
 
 @pytest.fixture
-def sources(tmp_path: Path) -> dict[str, tuple[Path, str]]:
-    return {name: (write_pdf(tmp_path / f"{name}.pdf", [f"page of {name}"] * 2), "") for name in ("a", "b", "c")}
+def sources(tmp_path: Path) -> dict[str, Path]:
+    return {name: write_pdf(tmp_path / f"{name}.pdf", [f"page of {name}"] * 2) for name in ("a", "b", "c")}
 
 
-def test_identical_bytes_for_identical_requests(tmp_path: Path, sources: dict[str, tuple[Path, str]]) -> None:
+def test_identical_bytes_for_identical_requests(tmp_path: Path, sources: dict[str, Path]) -> None:
     cache = tmp_path / "crops"
     first = CropRenderer(sources, cache, "pymupdf").picture("a", 1, 700, 600, BOX)
     assert first.size == (700, 600)
@@ -32,7 +32,7 @@ def test_identical_bytes_for_identical_requests(tmp_path: Path, sources: dict[st
     assert CropRenderer(sources, cache, "pymupdf").picture("a", 1, 700, 600, BOX).tobytes() == first.tobytes()
 
 
-def test_small_crops_stay_off_the_disk_and_limits_hold(tmp_path: Path, sources: dict[str, tuple[Path, str]]) -> None:
+def test_small_crops_stay_off_the_disk_and_limits_hold(tmp_path: Path, sources: dict[str, Path]) -> None:
     crops = CropRenderer(sources, tmp_path / "crops", "pymupdf", open_documents=1, memory_bytes=128 * 128 * 3 * 2)
     pictures = [crops.picture(name, page, 128, 128).tobytes() for name in "abc" for page in (1, 2)]
     assert pictures == [crops.picture(name, page, 128, 128).tobytes() for name in "abc" for page in (1, 2)]
@@ -42,7 +42,7 @@ def test_small_crops_stay_off_the_disk_and_limits_hold(tmp_path: Path, sources: 
     crops.close()
 
 
-def test_what_cannot_be_drawn_says_so(sources: dict[str, tuple[Path, str]]) -> None:
+def test_what_cannot_be_drawn_says_so(sources: dict[str, Path]) -> None:
     crops = CropRenderer(sources, None, "pymupdf")
     with pytest.raises(DocumentError, match="page 3 does not exist"):
         crops.picture("a", 3, 10, 10)

@@ -6,15 +6,28 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.documents import pool as pool_module
+from visor_core.documents import worker
 from visor_core.documents.pool import WorkerPool
-from visor_core.documents.reader import Limits
-from visor_core.documents.worker import Failed, Finished, RenderedPage, Task, Validated, perform, usable
+from visor_core.documents.reader import Limits, PageSize, Word
+from visor_core.documents.worker import (
+    Failed,
+    Finished,
+    RenderedPage,
+    Task,
+    Validated,
+    perform,
+    render_page,
+    usable,
+)
+from visor_core.geometry import FULL_PAGE, Box
 
 LIMITS = Limits(max_bytes=10**8, max_pages=50, max_page_inches=120, max_page_pixels=4_000_000)
 
@@ -27,6 +40,9 @@ def perform(task, opened=None):
     if task.filename == "slow": time.sleep(0.6)
     if task.filename == "crash": os.kill(os.getpid(), signal.SIGSEGV)
     if task.filename == "exit": os._exit(3)
+    if task.filename == "torn":
+        os.write(int(sys.argv[1]), (1000).to_bytes(4, "big") + b"half a message")
+        os._exit(1)
     if task.filename == "hog":
         hog = bytearray(8 << 30)
     if task.filename == "network":
@@ -61,7 +77,7 @@ def test_pages_come_back_as_rendered_in_process(tmp_path: Path) -> None:
 def test_trouble_costs_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "_SERVE", _TROUBLE)
     path = write_pdf(tmp_path / "a.pdf", ["one"])
-    names = ["good", "crash", "hang", "exit", "hog", "network", "good too"]
+    names = ["good", "crash", "torn", "hang", "exit", "hog", "network", "good too"]
     start = time.monotonic()
     with WorkerPool(2) as pool:
         tasks = [(task(path, name), 2.0 if name == "hang" else 60.0) for name in names]
@@ -73,6 +89,8 @@ def test_trouble_costs_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "crash": "the renderer crashed while reading it (SIGSEGV)",
         "hang": "reading it took longer than its time limit of 2 s (documents.timeout_seconds): it was stopped",
         "exit": "the renderer gave up while reading it (exit code 3); it may need more than documents.memory_bytes = "
+        "1,073,741,824",
+        "torn": "the renderer gave up while reading it (exit code 1); it may need more than documents.memory_bytes = "
         "1,073,741,824",
         "hog": reasons["hog"],
         "network": "a document worker tried socket.getaddrinfo",
@@ -143,3 +161,52 @@ def test_usable_text() -> None:
     assert not usable("page 12")
     assert not usable("\ufffd" * 60)
     assert not usable("\ue001\ue002" * 40)
+
+
+def test_a_defect_of_a_parser_is_told_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_pdf(tmp_path / "a.pdf", ["one"])
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError(f"no object 7 in {path}")
+
+    monkeypatch.setattr(worker, "open_document", fail)
+    assert list(perform(task(path))) == [Failed("a.pdf", "reading it failed: KeyError 'no object 7 in a.pdf'")]
+
+
+class _OnePage:
+    """A page whose text layer is the given words."""
+
+    num_pages, title = 1, ""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def page_size(self, page: int) -> PageSize:
+        return PageSize(72, 72)
+
+    def words(self, page: int) -> list[list[Word]]:
+        return [[Word(self._text, 0.1, 0.1, 0.9, 0.2)]]
+
+    def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
+        return Image.new("RGB", (width, height))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "read", "expected"),
+    [
+        ("\ue001" * 90, "Revenue 4711", ("Revenue 4711", "ocr")),
+        ("\ue001" * 90, "", ("\ue001" * 90, "layer")),
+        ("a text layer that says quite enough to be kept", "Revenue 4711", ("a text layer that says quite", "layer")),
+    ],
+)
+def test_ocr_takes_the_place_of_an_unusable_layer_however_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str, read: str, expected: tuple[str, str]
+) -> None:
+    found = [[Word(read, 0.1, 0.1, 0.9, 0.2)]] if read else []
+    monkeypatch.setattr("visor_core.documents.ocr.recognise", lambda image: found)
+    page = render_page(_OnePage(layer), replace(task(tmp_path / "a.pdf"), ocr="auto"), 1)
+    assert page.text.startswith(expected[0])
+    assert page.text_source == expected[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,19 +66,29 @@ def test_word_boxes_lie_on_the_ink_whatever_the_rotation(tmp_path: Path, rendere
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-def test_crop_box_is_the_page(tmp_path: Path, renderer: str) -> None:
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_crop_box_is_the_page(tmp_path: Path, renderer: str, rotation: int) -> None:
     path = write_pdf(tmp_path / "a.pdf", ["INSIDE"])
     with pymupdf.open(path) as pdf:
         pdf[0].set_cropbox(pymupdf.Rect(20, 20, 220, 120))
+        pdf[0].set_rotation(rotation)
         pdf.save(tmp_path / "b.pdf")
     document = open_document(tmp_path / "b.pdf", renderer=renderer)
-    assert document.page_size(1) == PageSize(200, 100, 0)
+    width, height = (200, 100) if rotation % 180 == 0 else (100, 200)
+    assert document.page_size(1) == PageSize(width, height, rotation)
     ((word,),) = document.words(1)
-    x0, y0, x1, y1 = dark_box(document.render(1, 600, 300))
-    assert word.x0 - 0.01 <= x0
-    assert x1 <= word.x1 + 0.01
-    assert word.y0 - 0.02 <= y0
-    assert y1 <= word.y1 + 0.02
+    x0, y0, x1, y1 = dark_box(document.render(1, 6 * width, 6 * height))
+    # The box lies around the ink and is not much larger: a line of 14 points is under 25 high, the word 50 long.
+    assert word.x0 - 0.01 <= x0 < x1 <= word.x1 + 0.01
+    assert word.y0 - 0.01 <= y0 < y1 <= word.y1 + 0.01
+    long, high = (word.x1 - word.x0) * width, (word.y1 - word.y0) * height
+    if rotation % 180:
+        long, high = high, long
+    assert 40 < long < 60
+    assert 8 < high < 25
+    # The ink is where the PDF puts it: 20 points from the left edge and 40 from the top of the unturned page.
+    left, top = {0: (x0, y1), 90: (y0, 1 - x0), 180: (1 - x1, 1 - y0), 270: (1 - y1, x1)}[rotation]
+    assert (left * 200, top * 100) == pytest.approx((20, 40), abs=2)
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
@@ -199,9 +210,8 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match=r"too many pixels: Image size \(400000000 pixels\) exceeds limit"):
         open_document(tmp_path / "bomb.png", max_pixels=32_000_000)
     Image.new("1", (8_000, 8_000)).save(tmp_path / "large.png")
-    document = open_document(tmp_path / "large.png", max_pixels=32_000_000)
     with pytest.raises(DocumentError, match="8000 × 8000 pixels, more than the 32,000,000 allowed"):
-        document.render(1, 10, 10)
+        open_document(tmp_path / "large.png", max_pixels=32_000_000)
 
 
 def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:
@@ -209,3 +219,62 @@ def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(DocumentError, match=r"damaged|cannot be decoded"):
         open_document(tmp_path / "b.png").render(1, 10, 10, FULL_PAGE)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_tiff_is_shown_as_a_turned_png_is(tmp_path: Path, orientation: int) -> None:
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste("black", (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for suffix in ("png", "tif"):
+        image.save(tmp_path / f"a.{suffix}", exif=exif)
+    png, tiff = (open_document(tmp_path / f"a.{suffix}") for suffix in ("png", "tif"))
+    sizes = {png.page_size(1), tiff.page_size(1)}
+    for document in (png, tiff):  # the size stays what it was once the picture is decoded
+        document.render(1, 20, 20)
+        sizes.add(document.page_size(1))
+    assert len(sizes) == 1
+    assert np.array_equal(np.asarray(png.render(1, 20, 20)), np.asarray(tiff.render(1, 20, 20)))
+
+
+def _frame_directories(content: bytes) -> list[tuple[int, int]]:
+    """Offset and number of entries of every frame's directory in a little-endian TIFF."""
+    (offset,) = struct.unpack_from("<I", content, 4)
+    found = []
+    while offset:
+        (count,) = struct.unpack_from("<H", content, offset)
+        found.append((offset, count))
+        (offset,) = struct.unpack_from("<I", content, offset + 2 + 12 * count)
+    return found
+
+
+def test_a_bad_tiff_frame_is_a_page_with_a_problem(tmp_path: Path) -> None:
+    frames = [Image.new("L", (30, 20), 40 * i) for i in range(4)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    content = (tmp_path / "a.tif").read_bytes()
+    directories = _frame_directories(content)
+    # Frames 2 and 3 state a compression that does not exist; the fourth is whole.
+    unknown = bytearray(content)
+    for offset, count in directories[1:3]:
+        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+            if struct.unpack_from("<H", unknown, entry) == (259,):
+                struct.pack_into("<I", unknown, entry + 8, 61_234)
+    # The file ends where the third frame begins: where the fourth lies is not known.
+    cut = content[: directories[2][0]]
+    for damaged, pages, bad in ((unknown, 4, {2, 3}), (cut, 3, {3})):
+        (tmp_path / "b.tif").write_bytes(damaged)
+        document = open_document(tmp_path / "b.tif")
+        assert document.num_pages == pages
+        for page in (*range(1, pages + 1), *range(pages, 0, -1)):
+            if page in bad:
+                with pytest.raises(DocumentError, match=f"page {page} cannot be read"):
+                    document.render(page, 4, 4)
+            else:
+                assert np.asarray(document.render(page, 4, 4))[0, 0, 0] == 40 * (page - 1)
+
+
+def test_a_bomb_in_a_later_frame_is_refused(tmp_path: Path) -> None:
+    Image.new("1", (10, 10)).save(tmp_path / "a.tif", save_all=True, append_images=[Image.new("1", (2_000, 2_000))])
+    with pytest.raises(DocumentError, match="page 2 is a picture of 2000 × 2000 pixels, more than the 1,000,000"):
+        open_document(tmp_path / "a.tif", max_pixels=1_000_000)

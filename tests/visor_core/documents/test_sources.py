@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import http.server
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visor_core.config import DocumentsConfig
+from visor_core.documents import remote
 from visor_core.documents.remote import checked_address, fetch
 from visor_core.documents.sources import display_name, document_id_of, expand, keep_copy
 from visor_core.errors import DocumentError
@@ -107,7 +111,27 @@ class _Server(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "file:///etc/passwd")
             self.end_headers()
-        elif self.path == "/file.pdf":
+        elif self.path == "/malformed":
+            self.send_response(302)
+            self.send_header("Location", "http://[")
+            self.end_headers()
+        elif self.path == "/private":
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/file.pdf")
+            self.end_headers()
+        elif self.path == "/gzip":
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(gzip.compress(b"%PDF" + b"x" * 1_000_000))
+        elif self.path == "/drip":
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):  # the client hangs up, which is what is tested
+                for _ in range(50):
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+        elif self.path.startswith("/file.pdf"):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"%PDF" + b"x" * 1000)
@@ -143,12 +167,76 @@ def test_http_sources(tmp_path: Path) -> None:
             (f"{base}/loop", allowed, "redirects more than"),
             (f"{base}/away", allowed, "not http"),
             (f"{base}/none", allowed, "answered 404"),
+            (f"{base}/malformed", allowed, "cannot be fetched: ValueError Invalid IPv6 URL"),
+            (f"{base}/gzip", allowed, r"compressed \(gzip\), unasked"),
+            ("http://[", allowed, "Invalid IPv6 URL"),
+            ("http://a\0b/a.pdf", allowed, "cannot be resolved|InvalidURL|ValueError"),
+            ("http://a:99999/a.pdf", allowed, "Port out of range"),
+            (f"{base}/a\x01.pdf", allowed, "InvalidURL"),
             (f"{base}/file.pdf", DocumentsConfig(allow_private_addresses=True, max_bytes=100), "max_bytes = 100"),
             ("http://host.invalid/a.pdf", allowed, "cannot be resolved"),
             ("ftp://host/a.pdf", allowed, "not read"),
         ):
             with pytest.raises(DocumentError, match=reason), fetch(address, config, tmp_path):
                 pass
+
+
+def test_a_dripping_server_meets_the_deadline(tmp_path: Path) -> None:
+    config = DocumentsConfig(allow_private_addresses=True, download_timeout_seconds=0.5)
+    start = time.monotonic()
+    with (
+        _serving() as base,
+        pytest.raises(DocumentError, match=r"longer than documents\.download_timeout_seconds = 0\.5"),
+        fetch(f"{base}/drip", config, tmp_path),
+    ):
+        pass
+    assert time.monotonic() - start < 3
+
+
+def test_a_redirect_to_a_private_host_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def public_once(host: str, port: int, *, allow_private: bool) -> str:
+        return "127.0.0.1" if host == "public.test" else checked_address(host, port, allow_private=allow_private)
+
+    monkeypatch.setattr(remote, "checked_address", public_once)
+    with _serving() as base:
+        public = base.replace("127.0.0.1", "public.test")
+        with fetch(f"{public}/file.pdf", DocumentsConfig(), tmp_path) as path:
+            assert path.read_bytes().startswith(b"%PDF")
+        with (
+            pytest.raises(DocumentError, match=r"'127\.0\.0\.1' has the private or local address"),
+            fetch(f"{public}/private", DocumentsConfig(), tmp_path),
+        ):
+            pass
+
+
+def test_no_secret_of_an_address_is_stored_or_shown(tmp_path: Path) -> None:
+    signed = "https://host/a.pdf?id=7&X-Amz-Signature=geheim"
+    again = signed.replace("geheim", "heimlich")
+    other = signed.replace("id=7", "id=8")
+    found, refused = expand(
+        [
+            signed,
+            again,
+            other,
+            "https://host/a.pdf",
+            "https://me:geheim@host/b.pdf",
+            "http://[geheim",
+            "abfs://c@x/d.pdf",
+        ]
+    )
+    # Signed anew an address is the same source; another query is another one.
+    assert [s.address for s in found] == [signed, other, "https://host/a.pdf", "abfs://c@x/d.pdf"]
+    assert [found[2].uri, found[3].uri] == ["https://host/a.pdf", "abfs://c@x/d.pdf"]
+    assert [r.uri for r in refused] == ["https://…@host/b.pdf", "http://…"]
+    assert "geheim" not in f"{found} {refused}"
+    with _serving() as base:
+        for address in (f"{base}/none?token=geheim", "memory://none?token=geheim", "http://[?token=geheim"):
+            with (
+                pytest.raises(DocumentError) as raised,
+                fetch(address, DocumentsConfig(allow_private_addresses=True), tmp_path),
+            ):
+                pass
+            assert "geheim" not in str(raised.value)
 
 
 def test_object_stores_by_fsspec(tmp_path: Path) -> None:

@@ -104,6 +104,6 @@ def test_a_model_of_the_engine_is_a_multi_vector_column(tmp_path: Path, name: st
     assert isinstance(embedder, EngineEmbedder)
     query = np.asarray(embedder.embed_query("acme staff q3"))
     expected = sorted(stored, key=lambda i: (-max_sim(query, stored[i]), i))
-    assert index.rankings("acme staff q3", 3, "vector")[vector.name] == expected
+    assert index.rankings("acme staff q3", 3, "vector")[vector.column] == expected
     found = similarity_maps(index, "acme staff q3", expected)
     assert all(len(m.shape) == 2 and m.size > 1 for m in found.values())

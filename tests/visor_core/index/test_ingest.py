@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lancedb
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from tests.visor_core.documents.writing import write_pdf, write_picture
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, ingest
 from visor_core.config import IndexConfig, SecretReference
 from visor_core.documents import sources
-from visor_core.errors import SearchIndexError
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
-from visor_core.index.corpus import rows
+from visor_core.errors import ConfigError, SearchIndexError
+from visor_core.index import (
+    Corpus,
+    PageIndex,
+    build_index,
+    load_embedders,
+    register,
+    register_documents,
+    render_pages,
+)
+from visor_core.index.build import key_column
+from visor_core.index.corpus import SCHEMAS, rows, upsert
+from visor_core.index.embedders.base import PageInput, Vector, column_of
 from visor_core.index.upkeep import compact, delete_tag, difference, verify
 from visor_core.policies.base import ImageRef
 
@@ -187,7 +203,7 @@ def test_adding_an_embedder_adds_a_column_without_rendering(tmp_path: Path) -> N
     _, rendered, built = ingest(tmp_path / "corpus", [source], index=more)
     assert (rendered.rendered, built.embedded) == (0, 3)
     columns = [n for n in Corpus(tmp_path / "corpus").table("pages").schema.names if "__" in n]
-    assert len(columns) == 1
+    assert columns == [column_of(load_embedders(more)[0]), key_column(column_of(load_embedders(more)[0]))]
     assert columns[0] in built.vectors
     assert PageIndex.open(tmp_path / "corpus").search("zebras", mode="vector")[0].page == 2
 
@@ -341,3 +357,216 @@ def test_a_file_that_changes_while_it_is_ingested_is_named_and_the_rest_goes_on(
     monkeypatch.undo()
     registered, rendered, _ = ingest(tmp_path / "corpus", [files])
     assert (registered.documents, registered.quarantined, rendered.rendered) == (2, (), 3)
+
+
+def test_a_subfolder_that_cannot_be_read_loses_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = tmp_path / "files"
+    write_pdf(files / "good.pdf", ANIMALS)
+    gone = write_pdf(files / "gone.pdf", ["Cats."])
+    write_pdf(files / "sub" / "hidden.pdf", FINANCE)
+    ingest(tmp_path / "corpus", [files])
+    gone.unlink()
+    listed = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder.name == "sub":
+            raise OSError(errno.EIO, "Input/output error")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    corpus = Corpus(tmp_path / "corpus")
+    for options in ({"prune": True}, {"exactly": True}):
+        report = register_documents(corpus, [files], DOCUMENTS, **options)
+        assert [(r.filename, r.reason) for r in report.quarantined] == [
+            ("sub", "it cannot be read: Input/output error")
+        ]
+        names = {row["filename"] for row in rows(corpus.table("documents"), ["filename"])}
+        assert names == {"good.pdf", "hidden.pdf"}
+
+
+def test_a_folder_that_cannot_be_looked_at_loses_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = tmp_path / "files"
+    write_pdf(files / "a.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [files])
+    looked = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path.is_relative_to(files):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return looked(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    report = register_documents(Corpus(tmp_path / "corpus"), [files], DOCUMENTS, prune=True)
+    assert [(r.uri, r.reason) for r in report.quarantined] == [
+        (files.as_uri(), "the path cannot be read: Permission denied")
+    ]
+    assert (report.documents, report.retired) == (1, 0)
+
+
+def test_a_pruned_folder_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = tmp_path / "files"
+    write_pdf(files / "a.pdf", ANIMALS)
+    moved = write_pdf(files / "b.pdf", FINANCE)
+    corpus = Corpus(tmp_path / "corpus")
+    register_documents(corpus, ["~/files"], DOCUMENTS)
+    moved.rename(files / "b.txt")
+    (files / "b.pdf").mkdir()
+    assert register_documents(corpus, ["~/files"], DOCUMENTS, prune=True).retired == 1
+
+
+def test_a_kill_between_two_commits_leaves_no_second_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    corpus = Corpus(tmp_path / "corpus")
+    register_documents(corpus, [source], DOCUMENTS)
+    write_pdf(source, FINANCE)
+    commits = []
+
+    def dying(commit: Callable[..., object]) -> Callable[..., object]:
+        def run(*arguments: object) -> object:
+            if commits:
+                raise KeyboardInterrupt
+            commits.append(commit)
+            return commit(*arguments)
+
+        return run
+
+    for name in ("upsert", "delete_by"):
+        monkeypatch.setattr(register, name, dying(getattr(register, name)))
+    with pytest.raises(KeyboardInterrupt):
+        register_documents(corpus, [source], DOCUMENTS)
+    monkeypatch.undo()
+    again = register_documents(corpus, [source], DOCUMENTS)
+    assert [r["num_bytes"] for r in rows(corpus.table("documents"), ["num_bytes"])] == [source.stat().st_size]
+    assert again.documents == 1
+
+
+def test_an_image_bomb_is_quarantined(tmp_path: Path) -> None:
+    Image.new("1", (3_000, 3_000)).save(tmp_path / "bomb.png")
+    config = DOCUMENTS.model_copy(update={"max_page_pixels": 1_000_000})
+    registered, rendered, _ = ingest(tmp_path / "corpus", [tmp_path / "bomb.png"], documents=config)
+    (refused,) = registered.quarantined
+    assert refused.reason == "page 1 is a picture of 3000 × 3000 pixels, more than the 8,000,000 allowed"
+    assert (registered.documents, rendered.pages) == (0, 0)
+
+
+@pytest.mark.parametrize("damage", [b"rotten", b"x" * 10_000])
+def test_a_damaged_copy_is_repaired_by_ingesting_again(tmp_path: Path, damage: bytes) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [source])
+    corpus = Corpus(tmp_path / "corpus")
+    next(corpus.sources.glob("??/*")).write_bytes(damage[: source.stat().st_size])
+    assert verify(corpus, deep=True) == ["a.pdf: its copy under sources/ is damaged"]
+    register_documents(corpus, [source], DOCUMENTS)
+    assert verify(corpus, deep=True) == []
+
+
+def _vectors(root: Path) -> dict[str, list[object]]:
+    """Vectors by page id, of every column."""
+    index = PageIndex.open(root)
+    columns = [index.vectors(vector, "page > 0") for vector in index.manifest.vectors]
+    return {i: [column[i].tolist() for column in columns] for i in index.page_ids()}
+
+
+def test_a_renamed_file_gets_new_vectors(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "old_name.pdf", ANIMALS)
+    ingest(tmp_path / "corpus", [source])
+    source = source.rename(tmp_path / "giraffes.pdf")
+    _, rendered, built = ingest(tmp_path / "corpus", [source], prune=True)
+    assert (rendered.rendered, built.embedded) == (0, 3)
+    ingest(tmp_path / "fresh", [source])
+    assert _vectors(tmp_path / "corpus") == _vectors(tmp_path / "fresh")
+    # Passages cut otherwise are no reason to embed again.
+    cut = INDEX.model_copy(update={"passage_words": 30})
+    assert ingest(tmp_path / "corpus", [source], index=cut)[2].embedded == 0
+
+
+class _Brightness:
+    """An embedder of pictures: the picture's size and brightness."""
+
+    name, spec, fingerprint, dimension, multi_vector, embeds_pictures = "bright", "bright", "1" * 16, 3, False, True
+
+    def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
+        pictures = [page.image() for page in pages]
+        return [np.array([*p.size, np.asarray(p).mean()], np.float32) for p in pictures]
+
+    def embed_query(self, query: str, statistics: Vector | None = None) -> Vector:
+        return np.ones(3, np.float32)
+
+    def statistics(self, vectors: Iterable[Vector]) -> Vector | None:
+        return None
+
+
+def test_other_embed_pixels_give_new_vectors_and_a_page_with_a_problem_is_blank(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path / "corpus")
+    frames = [Image.new("L", (400, 300), 90), Image.new("L", (400, 300), 90)]
+    frames[0].save(tmp_path / "whole.tif", save_all=True, append_images=frames[1:])
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "whole.tif").read_bytes()[:-60_000])
+    register_documents(corpus, [tmp_path / "cut.tif"], DOCUMENTS)
+    rendered = render_pages(corpus, DOCUMENTS)
+    assert [page for _, page, _ in rendered.problems] == [2]
+    for pixels, shown in ((0, 300 * 225), (1200, 1200), (4800, 4800)):
+        config = IndexConfig(embedders=("hash",), embed_pixels=pixels)
+        assert build_index(corpus, config, [_Brightness()]).embedded == 2
+        assert build_index(corpus, config, [_Brightness()]).embedded == 0
+        first, second = _vectors(corpus.root).values()
+        assert first[0][0] * first[0][1] == pytest.approx(shown, rel=0.1)
+        assert first[0][2] < 255 == second[0][2]
+
+
+def test_an_unset_secret_of_another_document_is_not_missed(tmp_path: Path) -> None:
+    files = [write_pdf(tmp_path / "a.pdf", ANIMALS), write_pdf(tmp_path / "locked.pdf", FINANCE, password="x")]
+    ingest(tmp_path / "corpus", files[:1])
+    (tmp_path / "password").write_text("x")
+    known = {"locked.pdf": SecretReference(reference=f"file:{tmp_path / 'password'}")}
+    ingest(tmp_path / "corpus", files, documents=DOCUMENTS.model_copy(update={"passwords": known}))
+    (tmp_path / "password").unlink()
+    index = PageIndex.open(tmp_path / "corpus", passwords=known)
+    pages = {page.filename: page.page_id for page in index.pages()}
+    assert index(ImageRef(pages["a.pdf"], 20, 20)).size == (20, 20)
+    with pytest.raises(ConfigError, match="is not there: create the file"):
+        index(ImageRef(pages["locked.pdf"], 20, 20))
+
+    def read(filename: str) -> str:
+        return known[filename].read().get_secret_value()
+
+    assert build_index(Corpus(tmp_path / "corpus"), INDEX, load_embedders(INDEX), passwords=read).documents == 2
+
+
+def test_keys_stay_unique(tmp_path: Path) -> None:
+    table = Corpus(tmp_path).table("images")
+    row = {"page_id": "a/00001", "document_id": "a", "image": b"1"}
+    with pytest.raises(ValueError, match="table images: two of the 2 rows to be written have the same page_id"):
+        upsert(table, pa.Table.from_pylist([row, row], schema=SCHEMAS["images"]))
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from visor_core.index.corpus import SCHEMAS, Corpus, upsert
+corpus = Corpus(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for round in range(4):
+    rows = [{"page_id": f"{n}", "document_id": f"{round}", "image": b"1"} for n in range(10 * round, 10 * round + 20)]
+    upsert(corpus.table("images"), pa.Table.from_pylist(rows, schema=SCHEMAS["images"]))
+"""
+
+
+def test_two_processes_without_the_lock_write_no_key_twice(tmp_path: Path) -> None:
+    Corpus(tmp_path).table("images")
+    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
+        assert writer.returncode == 0
+    keys = [row["page_id"] for row in rows(Corpus(tmp_path).table("images"), ["page_id"])]
+    assert sorted(keys, key=int) == [str(n) for n in range(50)]

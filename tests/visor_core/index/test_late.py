@@ -81,7 +81,7 @@ def test_a_folder_becomes_a_multi_vector_column(tmp_path: Path, retriever: Path)
     query = np.asarray(index.embedder(vector).embed_query("acme staff q3"))
     hits = index.search("acme staff q3", mode="vector", k=3)
     expected = sorted(stored, key=lambda i: (-max_sim(query, stored[i]), i))
-    ranks = {h.page_id: h.ranks[late.name] for h in hits}
+    ranks = {h.page_id: h.ranks[column_of(late)] for h in hits}
     assert [i for i, _ in sorted(ranks.items(), key=lambda pair: pair[1])] == expected
 
     found = explain(index, "acme zebras", k=1)

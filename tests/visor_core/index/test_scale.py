@@ -9,6 +9,7 @@ import numpy as np
 from tests.benchmarks.synthetic_corpus import StoredVectors, build, position_of, zipf_texts
 from visor_core.config import IndexConfig
 from visor_core.index import PageIndex, load_embedders
+from visor_core.index.embedders.base import column_of
 from visor_core.index.multivector import max_sim
 from visor_core.index.upkeep import approximate_recall, verify
 
@@ -27,7 +28,7 @@ def test_an_approximate_multi_vector_search_is_rescored_exactly(tmp_path: Path) 
     assert index.manifest.vectors[0].indexed
     shares = []
     for name, query in queries.items():
-        found = [position_of(page_id) for page_id in index.rankings(name, 10, "vector")["stored"]]
+        found = [position_of(page_id) for page_id in index.rankings(name, 10, "vector")[column_of(embedder)]]
         exact = sorted(range(400), key=lambda i: (-max_sim(query, pages[i]), i))[:10]
         assert found == sorted(found, key=lambda i: -max_sim(query, pages[i]))
         shares.append(len(set(found) & set(exact)) / 10)
@@ -43,7 +44,7 @@ def test_an_approximate_single_vector_search_finds_the_page(tmp_path: Path) -> N
     corpus, _ = build(tmp_path, texts, config, load_embedders(config))
     index = PageIndex.open(corpus.root)
     assert index.manifest.vectors[0].indexed
-    first = [index.rankings(texts[i], 10, "vector")["hash"][:1] for i in range(0, 600, 60)]
+    first = [index.rankings(texts[i], 10, "vector")[index.manifest.vectors[0].column][:1] for i in range(0, 600, 60)]
     assert sum(bool(f) and position_of(f[0]) == i for f, i in zip(first, range(0, 600, 60), strict=True)) >= 9
 
 

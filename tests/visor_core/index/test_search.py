@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.visor_core.documents.writing import write_pdf
+from tests.visor_core.index.conftest import ANIMALS, INDEX, ingest
 from visor_core.errors import DocumentError, SearchIndexError
 from visor_core.geometry import Box
-from visor_core.index import PageIndex
+from visor_core.index import PageIndex, load_embedders
+from visor_core.index.embedders.base import column_of
 from visor_core.index.explain import explain, page_html, similarity_map, similarity_maps
 from visor_core.policies.base import ImageRef
 
@@ -138,3 +141,13 @@ def test_a_similarity_map_is_the_best_query_token_at_each_patch() -> None:
     assert found.tolist() == [[1.0, 0.5], [0.0, 0.25]]
     # Tokens that are no patch, here the first, have no place on the page.
     assert similarity_map(query, tokens, np.array([[3, 3]])).tolist() == [[0.0, 0.0]]
+
+
+def test_two_columns_of_one_family_are_two_rankings(tmp_path: Path) -> None:
+    config = INDEX.model_copy(update={"embedders": ("hash:256", "hash:512")})
+    ingest(tmp_path, [write_pdf(tmp_path / "a.pdf", ANIMALS)], index=config)
+    for embedders in (None, load_embedders(config)):
+        found = PageIndex.open(tmp_path, embedders=embedders)
+        (hit,) = found.search("zebras", k=1, mode="vector")
+        assert hit.page == 2
+        assert set(hit.ranks) == {column_of(e) for e in load_embedders(config)}

@@ -58,7 +58,7 @@ def test_a_text_model_is_a_vector_column(tmp_path: Path, model: Path) -> None:
         query = index.embedder(vector).embed_query(f"a\n{text}")
         expected = sorted(stored, key=lambda i: -float(query @ stored[i]))
         assert expected[0] == page_id
-        assert index.rankings(f"a\n{text}", 3, "vector")["sentence"] == expected
+        assert index.rankings(f"a\n{text}", 3, "vector")[vector.column] == expected
 
 
 def test_a_folder_that_is_no_text_model_is_refused(tmp_path: Path) -> None:

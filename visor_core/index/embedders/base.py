@@ -27,7 +27,8 @@ class Embedder(Protocol):
     """Turns pages and queries into vectors whose cosine (or MaxSim, if `multi_vector`) says how well they fit.
 
     `name` is the field's name of the embedder and prefixes its column; `spec` loads it again; `fingerprint` is a hash
-    of everything that decides its vectors (weights, version), so that a changed one gets a new column.
+    of everything that decides its vectors (weights, version), so that a changed one gets a new column. It reads a
+    page's picture if `embeds_pictures`, else its text and context; a change of the other does not embed a page anew.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Embedder(Protocol):
     fingerprint: str
     dimension: int
     multi_vector: bool
+    embeds_pictures: bool
 
     def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
         """One array a page: (D,), or (T, D) if `multi_vector`; unit length along D."""

@@ -30,6 +30,7 @@ class EngineEmbedder:
     """
 
     multi_vector = True
+    embeds_pictures = True
 
     def __init__(self, name: str, source: str = "", *, device: str = "cpu", batch_size: int = 4) -> None:
         try:

@@ -34,6 +34,7 @@ class HashEmbedder:
 
     name = "hash"
     multi_vector = False
+    embeds_pictures = False
 
     def __init__(self, dimension: int = 1024, ngram: int = 4) -> None:
         self.dimension, self._ngram = dimension, ngram

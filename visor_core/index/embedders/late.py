@@ -41,6 +41,7 @@ class LateInteractionEmbedder:
     """
 
     multi_vector = True
+    embeds_pictures = True
 
     def __init__(
         self, source: str, spec: str, *, revision: str | None = None, device: str = "cpu", batch_size: int = 8

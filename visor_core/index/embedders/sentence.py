@@ -22,6 +22,7 @@ class SentenceEmbedder:
     """
 
     multi_vector = False
+    embeds_pictures = False
 
     def __init__(self, source: str, *, device: str = "cpu") -> None:
         try:
