@@ -45,9 +45,9 @@ class Usage:
 class Limits:
     """How hard the server may be pressed.
 
-    `timeout_seconds` is for one try, from connecting to the reply's last byte; waits between tries double from `backoff_seconds` to `max_backoff_seconds` (a
-    server's Retry-After counts up to the same maximum). Once the cost has reached `max_cost` nothing more is sent; what
-    is in flight then, at most `concurrency` requests, may still add to it.
+    `timeout_seconds` is for one try, from connecting to the reply's last byte; waits between tries double from
+    `backoff_seconds` to `max_backoff_seconds` (a server's Retry-After counts up to the same maximum). Once the cost has
+    reached `max_cost` nothing more is sent; what is in flight then, at most `concurrency` requests, still adds to it.
     """
 
     timeout_seconds: float = 120.0
