@@ -8,6 +8,7 @@ raises; a malformed reply becomes a retry message. The environment keeps no epis
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -149,7 +150,9 @@ class Environment:
             action, forced = _forced_reading(action), True
         evidence = record(state, action, self.config, self.facts)
         note = standing_note(state, action, evidence, self.config)
+        began = time.perf_counter()
         observation = self._observe(state, action, evidence, note)
+        observation = replace(observation, seconds=time.perf_counter() - began)
         added = evidence.entries[len(state.evidence.entries) :]
         return state.with_turn(
             Turn(len(state.turns) + 1, prompt, completion, action, observation, tuple(added), forced=forced)

@@ -257,6 +257,7 @@ def trajectories_version(trajectories: Iterable[Trajectory]) -> str:
         record["seconds"] = 0.0
         for turn in record["turns"]:
             turn["completion"]["seconds"] = 0.0
+            del turn["observation"]["seconds"]
         digests.append(_digest(json.dumps(record, sort_keys=True).encode("ascii")))
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()[:16]
 

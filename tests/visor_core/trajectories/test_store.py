@@ -7,13 +7,14 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from tests.visor_core.trajectories.episodes import episodes
-from visor_core.agent.trajectory import Trajectory
+from visor_core.agent.trajectory import Trajectory, Turn
 from visor_core.errors import DataError
 from visor_core.trajectories import store
 from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
@@ -131,6 +132,16 @@ def test_the_version_ignores_order_and_time(tmp_path: Path) -> None:
     made = episodes(2)
     assert trajectories_version(made) == trajectories_version(made[::-1])
     assert trajectories_version(made) != trajectories_version(made[:1])
+
+    def slower(turn: Turn) -> Turn:
+        completion, observation = replace(turn.completion, seconds=9.0), replace(turn.observation, seconds=9.0)
+        return replace(turn, completion=completion, observation=observation)
+
+    later = [replace(t, seconds=9.0, turns=tuple(map(slower, t.turns))) for t in made]
+    assert trajectories_version(later) == trajectories_version(made)
+    with TrajectoryWriter(tmp_path) as writer:
+        writer.append(later[0])
+    assert read_trajectories(tmp_path)[0].turns[0].observation.seconds == 9.0
 
 
 def test_a_kill_during_a_rollout_loses_no_finished_episode(tmp_path: Path) -> None:
