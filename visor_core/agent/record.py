@@ -67,7 +67,7 @@ def _cut_off(action: Action) -> bool:
 def standing_note(state: EpisodeState, action: Action, after: EvidenceSpace, config: AgentConfig) -> str:
     """`stand N` when the reply rejects a crop and entry N holds the reading from before it; else empty."""
     seen = pending(state)
-    if seen is None or seen.kind != "crop" or action.verdict != "reject" or not config.correction:
+    if seen is None or seen.kind != "crop" or action.verdict != "reject" or not config.correction or _cut_off(action):
         return ""
     standing = after.standing_of(seen.images[0].page_id)
     return f"stand {standing[-1].index}" if standing and config.evidence.enabled else ""

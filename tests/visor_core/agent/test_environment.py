@@ -80,6 +80,10 @@ def test_a_thought_cut_off_at_the_token_limit_is_no_reading() -> None:
     state = play(SEARCH, cut, cut, CROP)
     assert [t.observation.fault for t in state.turns[1:3]] == ["cut off"] * 2
     assert ledger(state) == [(1, "pre", "a page on staff")]
+    judged = Completion("<think>blurred</think><verdict>reject</verdict>", finish_reason="length")
+    crop = play(SEARCH, CROP, judged, "<think>47</think><answer>47</answer>")
+    assert "stands" not in crop.turns[2].observation.message
+    assert ledger(crop)[1] == (1, "post", "47")
     whole = Completion("<think>47</think><answer>4", finish_reason="length")  # cut off after its action began
     assert ledger(play(SEARCH, whole)) == [(1, "pre", "47")]
 
