@@ -97,13 +97,18 @@ def replay(
     corpus: str = typer.Option("", "--corpus", help="Also play the replies again on this corpus."),
     profile: str = typer.Option("", "--profile", help="Profile with passwords.", show_default="the checkpoint's own"),
     settings: list[str] = SETTINGS,
+    html: Path | None = typer.Option(None, "--html", help="Also write a page an episode and a gallery to this folder."),
     limit: int = typer.Option(0, "--limit", min=0, help="Only the first trajectories; 0 is all."),
 ) -> None:
-    """Rebuild every context of stored trajectories and compare it with what the policy was given."""
+    """Rebuild every context of stored trajectories and compare it with what the policy was given.
+
+    Token ids are compared under --checkpoint, observations under --corpus, which --checkpoint and --html need as well.
+    """
     from visor_core.agent.environment import Environment
     from visor_core.trajectories.replay import config_of
     from visor_core.trajectories.replay import replay as compare
     from visor_core.trajectories.store import read_trajectories
+    from visor_core.trajectories.viewer import write_viewer
 
     home = home_of(context)
     episodes = read_trajectories(folder or home.asset("asked"))[: limit or None]
@@ -117,6 +122,8 @@ def replay(
 
     if checkpoint and not corpus:
         raise ConfigError("--checkpoint compares image tokens too and needs the pages: give --corpus as well")
+    if html and not corpus:
+        raise ConfigError("--html shows the pages: give --corpus as well")
     encode = _encoder(checkpoint, index_at) if checkpoint else None
     different = tokens = turns = 0
     for episode in episodes:
@@ -130,9 +137,15 @@ def replay(
                 f" {list(found.different_tokens)}, observations at {list(found.different_observations)}",
                 soft_wrap=True,
             )
+    if html:
+        written = write_viewer(html, episodes, index_at("latest"), title=f"Episodes on {corpus}")
+        console.print(f"gallery: {written}", soft_wrap=True)
+    by_token = f"{tokens} prompt tokens compared" if tokens else "tokens not compared"
+    if not tokens:
+        by_token += ": none were recorded" if checkpoint else ": give --checkpoint and --corpus"
     console.print(
-        f"{len(episodes) - different} of {len(episodes)} trajectories identical"
-        f" ({turns} contexts rebuilt, {tokens} prompt tokens compared)"
+        f"{len(episodes) - different} of {len(episodes)} trajectories identical ({turns} contexts rebuilt, {by_token})",
+        soft_wrap=True,
     )
     if different:
         raise DataError(f"{different} of {len(episodes)} trajectories do not replay: see the lines above")

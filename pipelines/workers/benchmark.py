@@ -56,7 +56,6 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
         seed=profile.seed,
         store=session.folder / "episodes",
         progress=lambda done, total: session.progress.show(done, total, name),
-        mode="reference" if profile.model.engine == "transformers" else None,
         on_episodes=episodes.extend,
     )
     index.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from tests.pipelines.chat_server import scripted_reader, serving
 from tests.pipelines.conftest import Visor
 from tests.pipelines.test_cli_corpus import write_pdf
+from tests.tiny_model import build_model, build_processor
+from visor_core.trajectories.store import read_trajectories
 
 CANARY = "canary-51c0ffee-never-written"
 
@@ -50,7 +53,7 @@ def test_ask_an_endpoint_and_replay(visor: Visor, corpus: Path, monkeypatch: pyt
 
     replayed = visor("replay", "--corpus", "documents")
     assert replayed.code == 0, replayed.err
-    assert "1 of 1 trajectories identical (3 contexts rebuilt" in replayed.out
+    assert "1 of 1 trajectories identical (3 contexts rebuilt, tokens not compared: give --check" in replayed.out
     assert CANARY not in outcome.out + outcome.err + replayed.out
     assert _files_with(CANARY, corpus) == []
     assert _files_with("Kent, Normandy", corpus) != []
@@ -65,6 +68,27 @@ def test_a_locked_document_is_asked_and_replayed(visor: Visor, tmp_path: Path, m
         asked = ("ask", "Which areas lie on the English Channel coast?", "--endpoint", url, "--model", "scripted")
         assert visor(*asked, *password).code == 0
     assert visor("replay", "--corpus", "documents", *password).code == 0
+
+
+def test_replay_compares_tokens_and_writes_pages(visor: Visor, corpus: Path, tmp_path: Path) -> None:
+    checkpoint, pages = tmp_path / "tiny", tmp_path / "pages"
+    build_model().save_pretrained(checkpoint)
+    build_processor().save_pretrained(checkpoint)
+    settings = [
+        "agent.prompts=compact", "agent.first_search=question", "agent.max_turns=3", "agent.max_new_tokens=8",
+        "agent.image.min_pixels=1024", "agent.image.max_pixels=1024", "agent.image.multiple=32",
+    ]  # fmt: skip
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    asked = visor("ask", "English Channel coast", "--checkpoint", str(checkpoint), *chosen)
+    assert asked.code == 0, asked.err
+    replayed = visor("replay", "--checkpoint", str(checkpoint), "--corpus", "documents", "--html", str(pages))
+    assert replayed.code == 0, replayed.err
+    (tokens,) = re.findall(r"1 of 1 trajectories identical \(4 contexts rebuilt, (\d+) prompt tokens", replayed.out)
+    (episode,) = read_trajectories(corpus / "assets" / "asked")
+    assert int(tokens) == sum(len(turn.completion.prompt_ids) for turn in episode.turns) > 0
+    assert f'href="{episode.trajectory_id}.html"' in (pages / "index.html").read_text(encoding="utf-8")
+    assert "data:image/" in (pages / f"{episode.trajectory_id}.html").read_text(encoding="utf-8")
+    assert visor("replay", "--html", str(pages)).code == 2
 
 
 def test_a_key_given_as_itself_is_refused_unprinted(visor: Visor, corpus: Path) -> None:

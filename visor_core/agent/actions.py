@@ -17,6 +17,8 @@ from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
 _TAG = re.compile(rf"<\s{{0,3}}(/?)\s{{0,3}}({'|'.join(PROTOCOL_TAGS)})\s{{0,3}}>", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][-+]?\d{1,3})?")
 _CITATION = re.compile(r"\[\s{0,3}(\d{1,4})\s{0,3}\]")
+_CITED_LIST = re.compile(r"\[\s{0,3}\d{1,4}(?:\s{0,3},\s{0,3}\d{1,4}){1,19}\s{0,3}\]\s{0,3}\.?\Z")
+_FENCE_TAG = re.compile(r"`{3,9}(?:[A-Za-z]{1,12}[ \t]{0,3}\r?\n|(?:json|xml)\s)", re.IGNORECASE)
 _KINDS: dict[str, ActionKind] = {"search": "search", "select": "select", "bbox": "crop", "answer": "answer"}
 
 MAX_QUERY_CHARS = 1000
@@ -33,12 +35,12 @@ class _Element:
     nested: bool = False
 
 
-def parse(text: str, *, crop: bool = True, select: bool = False) -> Action:
+def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = False) -> Action:
     """The meaning of one reply.
 
     Args:
         text: the reply as written, a forced prefix included.
-        crop, select: whether these actions exist under the strategy.
+        search, crop, select: whether these actions exist under the strategy.
 
     Returns:
         The first valid action, or an `invalid` one whose `text` names the fault (a key of `prompts.FAULTS`).
@@ -48,7 +50,7 @@ def parse(text: str, *, crop: bool = True, select: bool = False) -> Action:
     thought = neutralise(thoughts[0].text) if thoughts else ""
     verdict, verdict_clean = _verdict(elements)
     actions = [e for e in elements if e.name in _KINDS]
-    readings = [_read(e, crop=crop, select=select) for e in actions]
+    readings = [_read(e, search=search, crop=crop, select=select) for e in actions]
     valid = next((r for r in readings if r.kind != "invalid"), None)
     chosen = valid or (readings[0] if readings else Action("invalid", "no action"))
     well_formed = (
@@ -135,11 +137,13 @@ def _verdict(elements: list[_Element]) -> tuple[Verdict | None, bool]:
     return verdict, not found or (len(found) == 1 and verdict is not None)
 
 
-def _read(element: _Element, *, crop: bool, select: bool) -> Action:
+def _read(element: _Element, *, search: bool, crop: bool, select: bool) -> Action:
     """One action element's meaning."""
     kind = _KINDS[element.name]
-    body = element.text.strip().strip("`").strip()
+    body = _unfenced(element.text)
     if kind == "search":
+        if not search:
+            return Action("invalid", "no search")
         query = neutralise(body.strip("\"'"))[:MAX_QUERY_CHARS].strip()
         return Action("search", query) if query else Action("invalid", "empty query")
     if kind == "answer":
@@ -156,6 +160,14 @@ def _read(element: _Element, *, crop: bool, select: bool) -> Action:
     return Action("select", choice=int(digits.group(1)) if digits else 0)
 
 
+def _unfenced(text: str) -> str:
+    """The text without the code fence around it and the fence's language (a word on the fence's own line, or json)."""
+    body = text.strip()
+    tag = _FENCE_TAG.match(body)
+    inside = body[tag.end() if tag else 0 :].strip("`").strip()
+    return inside or body.strip("`").strip()
+
+
 def _read_box(body: str) -> tuple[float, float, float, float] | None:
     """Exactly four finite numbers, bare or in brackets or JSON (`{"bbox_2d": [..]}`); anything else is no box."""
     body = re.sub(r'"?bbox(?:_2d)?"?\s{0,3}[:=]', "", body[:400])
@@ -169,9 +181,18 @@ def _read_box(body: str) -> tuple[float, float, float, float] | None:
 
 
 def _read_answer(body: str) -> Action:
-    """The answer and the evidence entries it cites as `[1][2]`; a bare `[5]` is an answer, not a citation."""
-    citations = tuple(dict.fromkeys(int(n) for n in _CITATION.findall(body)))
-    answer = neutralise(re.sub(r"\s{1,20}([.,;])", r"\1", _CITATION.sub("", body)))
+    """The answer and the evidence entries it cites, as `[1][2]` or, at the end, `[1, 2]`.
+
+    A bare `[5]` or `[3, 7]` is an answer, not a citation.
+    """
+    numbers = _CITATION.findall(body)
+    rest = _CITATION.sub("", body).rstrip()
+    listed = _CITED_LIST.search(rest)
+    if listed:
+        numbers += re.findall(r"\d+", listed[0])
+        rest = rest[: listed.start()]
+    citations = tuple(dict.fromkeys(int(n) for n in numbers))
+    answer = neutralise(re.sub(r"\s{1,20}([.,;])", r"\1", rest))
     if not answer.strip(" .,;"):
         answer, citations = neutralise(body), ()
     return Action("answer", answer, citations=citations) if answer else Action("invalid", "empty answer")

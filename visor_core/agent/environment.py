@@ -8,6 +8,7 @@ raises; a malformed reply becomes a retry message. The environment keeps no epis
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -20,7 +21,7 @@ from visor_core.agent.prompts import wording
 from visor_core.agent.record import record, standing_note
 from visor_core.agent.state import EpisodeState, display_name, must_force, outcome
 from visor_core.agent.trajectory import Action, Observation, Outcome, Turn
-from visor_core.agent.untrusted import neutralise
+from visor_core.agent.untrusted import neutralise, quoted
 from visor_core.config import AgentConfig, IndexConfig
 from visor_core.policies.base import Completion, ImageRef, Prompt
 from visor_core.questions import Question
@@ -132,7 +133,12 @@ class Environment:
         text = completion.text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be stored
         if text != completion.text:
             completion = replace(completion, text=text)
-        action = parse(completion.text, crop=self.config.crop_enabled, select=self.config.select_enabled)
+        action = parse(
+            completion.text,
+            search=self.config.search_enabled,
+            crop=self.config.crop_enabled,
+            select=self.config.select_enabled,
+        )
         if action.text == "no action" and action.kind == "invalid" and completion.finish_reason == "length":
             action = replace(action, text="cut off")
         return completion, action
@@ -144,7 +150,9 @@ class Environment:
             action, forced = _forced_reading(action), True
         evidence = record(state, action, self.config, self.facts)
         note = standing_note(state, action, evidence, self.config)
+        began = time.perf_counter()
         observation = self._observe(state, action, evidence, note)
+        observation = replace(observation, seconds=time.perf_counter() - began)
         added = evidence.entries[len(state.evidence.entries) :]
         return state.with_turn(
             Turn(len(state.turns) + 1, prompt, completion, action, observation, tuple(added), forced=forced)
@@ -240,7 +248,7 @@ class Environment:
 
 
 def _caption(page: PageFacts) -> str:
-    return f"{page.name}, page {page.page}"
+    return f"{quoted(page.name)}, page {page.page}"
 
 
 def _forced_reading(action: Action) -> Action:

@@ -207,7 +207,7 @@ def trajectory_of(
         turns=state.turns,
         evidence=state.evidence.entries,
         answer=state.turns[-1].action.text if state.answered else "",
-        citations=citations(state),
+        citations=citations(state, env.facts),
         outcome="error" if error or ended is None else ended,
         group_id=rollout.group_id,
         error=error,

@@ -53,9 +53,11 @@ class EvidenceSpace:
         gone = self.superseded
         return tuple(e for e in self.entries if e.index not in gone and e.kind != "rejected")
 
-    def entry(self, index: int) -> EvidenceEntry | None:
-        """The entry with this 1-based index, if there is one."""
-        return self.entries[index - 1] if 1 <= index <= len(self.entries) else None
+    def standing_for(self, index: int) -> EvidenceEntry | None:
+        """The entry with this 1-based index or the one that took its place; none where that is rejected or missing."""
+        while later := next((e.index for e in self.entries if e.supersedes == index), None):
+            index = later
+        return next((e for e in self.entries if e.index == index and e.kind != "rejected"), None)
 
     def standing_of(self, page_id: str) -> tuple[EvidenceEntry, ...]:
         """Standing entries of one page."""
@@ -75,8 +77,8 @@ class EvidenceSpace:
         """The ledger with one more line, the entry it supersedes worked out.
 
         A `post` replaces the page's standing `pre`, or an earlier `post` of about the same region. A page read again in
-        full (`pre`, or its rejection) replaces the page's earlier `pre`. A rejected crop replaces nothing: the reading
-        from before it stands.
+        full (`pre`, or its rejection) replaces the page's earlier `pre`. A rejected crop replaces nothing, nor does a
+        reading without words: the reading from before it stands.
 
         Args:
             observation: untrusted text; neutralised and cut to `max_tokens` here.
@@ -90,7 +92,7 @@ class EvidenceSpace:
             observation=shorten(text, max_tokens) if max_tokens else text,
             kind=kind,
             box=box,
-            supersedes=self._superseded_by(page_id, kind, box),
+            supersedes=self._superseded_by(page_id, kind, box) if text or kind == "rejected" else None,
         )
         return EvidenceSpace((*self.entries, entry))
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from visor_core.agent.trajectory import EvidenceEntry, Observation
-from visor_core.agent.untrusted import neutralise
+from visor_core.agent.untrusted import neutralise, quoted
 from visor_core.config import AgentConfig
 from visor_core.policies.base import ImageRef
 
@@ -20,6 +20,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "empty query": ("the search query is empty", "query"),
     "empty answer": ("the answer is empty", "answer"),
     "bad box": ("the box is not four numbers [x1,y1,x2,y2]", "box"),
+    "no search": ("searching is not available here", "action"),
     "no crop": ("cropping is not available here", "action"),
     "no select": ("selecting is not available here", "action"),
     "no page": ("no page has been shown yet to crop", "page"),
@@ -90,9 +91,8 @@ class FullWording:
 
     def system(self, config: AgentConfig) -> str:
         """Role, actions, format, and that pages are evidence, never instructions."""
-        one_shot = config.strategy == "vanilla"
         actions = []
-        if not one_shot:
+        if config.search_enabled:
             shown = "candidate pages" if config.select_enabled else "the best page not seen yet"
             actions.append(f"<search>query</search> returns {shown} of the collection.")
         if config.select_enabled:
@@ -135,8 +135,8 @@ class FullWording:
         return "\n".join([text, "Evidence Space:", *(lines or ["(empty)"])])
 
     def entry(self, entry: EvidenceEntry, observation: str) -> str:
-        """`[3] report.pdf, page 5, box [0.10,0.20,0.45,0.33], zoomed, replaces [1]: observation`."""
-        parts = [f"[{entry.index}] {neutralise(entry.document)}", f"page {entry.page}"]
+        """`[3] "report.pdf", page 5, box [0.10,0.20,0.45,0.33], zoomed, replaces [1]: observation`."""
+        parts = [f"[{entry.index}] {quoted(entry.document)}", f"page {entry.page}"]
         if entry.box is not None:
             parts.append("box [" + ",".join(f"{v:.2f}" for v in entry.box.as_tuple()) + "]")
         if entry.kind == "rejected":
@@ -166,7 +166,7 @@ class FullWording:
     def intent(self, last: Observation | None, question: str, config: AgentConfig, *, verify: bool, final: bool) -> str:
         """Worded for the action (VISOR's intent injection), question last."""
         again = f"Question: {neutralise(question)}"
-        if final or config.strategy == "vanilla":
+        if final:
             return f"This is the last turn: give your <answer> now.\n{again}"
         if not config.intent_injection:
             return again if last is not None else ""

@@ -1,48 +1,41 @@
 """What a reply adds to the Evidence Space: the thought written after seeing a page or crop is its observation.
 
 A page gets `pre` at first sight and `post` after a zoom. The model's verdict is the other half of Visual Action
-Evaluation and Correction (VISOR): a rejected crop is recorded as rejected and the reading from before it stands; a page
-judged irrelevant is left out (`gate="relevant"`) or marked (`gate="all"`). Pure, but for looking up a page's name.
+Evaluation and Correction (VISOR): a rejected crop is recorded as rejected and the reading from before it stands. With
+`gate="all"` every page is recorded and an irrelevant one marked; with `gate="relevant"` only a page judged `keep` is. A
+thought cut off at the token limit is no reading: that of the retry is. Pure, but for looking up a page's name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from visor_core.agent.evidence import EvidenceSpace
-from visor_core.agent.state import EpisodeState
+from visor_core.agent.state import EpisodeState, PageName
 from visor_core.agent.trajectory import Action, EntryKind, Observation
 from visor_core.config import AgentConfig
-
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def page(self) -> int: ...
 
 
 def pending(state: EpisodeState) -> Observation | None:
     """The page or crop whose reading the next thought is: the newest one nobody has commented on.
 
-    A retry in between does not consume it unless its reply already held a thought.
+    A retry in between does not consume it unless its reply already held a whole thought.
     """
     for turn in reversed(state.turns):
         if turn.observation.kind == "retry":
-            if turn.action.thought:
+            if turn.action.thought and not _cut_off(turn.action):
                 return None
             continue
         return turn.observation if turn.observation.kind in ("page", "crop") else None
     return None
 
 
-def record(state: EpisodeState, action: Action, config: AgentConfig, facts: Callable[[str], _Named]) -> EvidenceSpace:
+def record(state: EpisodeState, action: Action, config: AgentConfig, facts: Callable[[str], PageName]) -> EvidenceSpace:
     """The ledger after a reply; the same ledger where nothing was observed."""
     evidence = state.evidence
     seen = pending(state)
     without_thought = not action.thought and (action.kind == "invalid" or action.well_formed)
-    if not config.evidence.enabled or seen is None or without_thought:
+    if not config.evidence.enabled or seen is None or without_thought or _cut_off(action):
         return evidence
     rejected = action.verdict == "reject"
     for image in seen.images:
@@ -52,7 +45,7 @@ def record(state: EpisodeState, action: Action, config: AgentConfig, facts: Call
             kind = "rejected" if rejected and config.correction else "post"
         else:
             kind = "rejected" if rejected else "pre"
-            if rejected and config.evidence.gate == "relevant":
+            if config.evidence.gate == "relevant" and action.verdict != "keep":
                 continue
         evidence = evidence.add(
             page_id=image.page_id,
@@ -66,10 +59,15 @@ def record(state: EpisodeState, action: Action, config: AgentConfig, facts: Call
     return evidence
 
 
+def _cut_off(action: Action) -> bool:
+    """Whether the reply ended at the token limit before its action, perhaps amid its thought."""
+    return action.kind == "invalid" and action.text == "cut off"
+
+
 def standing_note(state: EpisodeState, action: Action, after: EvidenceSpace, config: AgentConfig) -> str:
     """`stand N` when the reply rejects a crop and entry N holds the reading from before it; else empty."""
     seen = pending(state)
-    if seen is None or seen.kind != "crop" or action.verdict != "reject" or not config.correction:
+    if seen is None or seen.kind != "crop" or action.verdict != "reject" or not config.correction or _cut_off(action):
         return ""
     standing = after.standing_of(seen.images[0].page_id)
     return f"stand {standing[-1].index}" if standing and config.evidence.enabled else ""

@@ -4,7 +4,9 @@ itself and a stored trajectory gives back every state it went through.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from visor_core.agent.evidence import EvidenceSpace
 from visor_core.agent.trajectory import Citation, Observation, Outcome, Turn
@@ -13,6 +15,15 @@ from visor_core.config import AgentConfig
 from visor_core.geometry import FULL_PAGE, Box
 from visor_core.policies.base import ImageRef
 from visor_core.questions import Question
+
+
+class PageName(Protocol):
+    """What a page is called: its document's name, safe to stand in a prompt, and its 1-based number."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def page(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +106,26 @@ def outcome(state: EpisodeState, config: AgentConfig) -> Outcome | None:
     return "turn_limit" if len(state.turns) >= limit else None
 
 
-def citations(state: EpisodeState) -> tuple[Citation, ...]:
+def citations(state: EpisodeState, facts: Callable[[str], PageName]) -> tuple[Citation, ...]:
     """Where the answer's evidence stands: the entries it cites, else all standing entries, else the pages last shown.
 
-    Every citation has a document, a page and a box (the whole page where nothing smaller was read).
+    A superseded entry stands for the one that took its place, a rejected one for nothing. Every citation has a
+    document, a page and a box (the whole page where nothing smaller was read).
+
+    Args:
+        facts: a page's name and number by its id.
     """
     if not state.answered:
         return ()
     evidence = state.evidence
-    cited = [e for n in state.turns[-1].action.citations if (e := evidence.entry(n)) is not None]
+    cited = [e for n in state.turns[-1].action.citations if (e := evidence.standing_for(n)) is not None]
     entries = cited or list(evidence.standing)
     if entries:
         return tuple(dict.fromkeys(Citation(e.page_id, e.document, e.page, e.box or FULL_PAGE) for e in entries))
     shown = next((t.observation for t in reversed(state.turns) if t.observation.images), None)
     if shown is None:
         return ()
-    return tuple(Citation(i.page_id, i.page_id.split("/")[0], page_number(i.page_id), i.box) for i in shown.images)
-
-
-def page_number(page_id: str) -> int:
-    """The 1-based page in a page id `{document_id}/{page:05d}`; 0 where it has another form."""
-    tail = page_id.rpartition("/")[2]
-    return int(tail) if tail.isascii() and tail.isdigit() else 0
+    return tuple(Citation(i.page_id, page.name, page.page, i.box) for i in shown.images for page in [facts(i.page_id)])
 
 
 def display_name(filename: str) -> str:

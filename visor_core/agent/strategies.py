@@ -2,7 +2,7 @@
 
 `visor` is the base as configured. `unidoc` (UniDoc-RL, arXiv 2604.14967): candidates and selection, full history.
 `vrag` (VRAG-RL, arXiv 2505.22019): full history with crops. `react`: full history, search and answer only. `vanilla`:
-top-k pages, one shot. Rivals keep the base's engine-side options: wording, coordinates, image sizes, turn limit.
+top-k pages, one completion. Rivals keep the base's engine-side options: wording, coordinates, image sizes, turn limit.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "vanilla": {
         **_HISTORY,
         "crop_enabled": False,
+        "search_enabled": False,
         "first_search": "question",
         "pages_per_search": VANILLA_PAGES,
+        # The environment's own search and one completion, none after it that would force an answer.
         "max_turns": 2,
+        "force_answer": False,
     },
 }
 
@@ -43,14 +46,17 @@ STRATEGIES = tuple(_CHANGES)
 def preset(name: str, base: AgentConfig) -> AgentConfig:
     """The base configuration turned into a strategy.
 
+    A base that is already a rival first gets the defaults of what made it one: what it had before is not known.
+
     Raises:
         ConfigError: if the strategy is unknown.
     """
     if name not in _CHANGES:
         raise ConfigError(f"no strategy {name!r}: choose one of {', '.join(STRATEGIES)}")
-    changes = dict(_CHANGES[name])
-    if name != "visor":
-        changes["evidence"] = base.evidence.model_copy(update={"enabled": False})
+    defaults = AgentConfig()
+    changes: dict[str, Any] = {key: getattr(defaults, key) for key in _CHANGES[base.strategy]} | _CHANGES[name]
+    if (name, base.strategy) != ("visor", "visor"):
+        changes["evidence"] = base.evidence.model_copy(update={"enabled": name == "visor"})
     if name == "vanilla" and base.pages_per_search > 1:
         changes["pages_per_search"] = base.pages_per_search
     return base.model_copy(update={"strategy": name, **changes})

@@ -61,7 +61,8 @@ class Observation:
 
     `images` are the pictures now shown (one; up to three for `candidates`). `message` is the injected text. `ranking`
     holds the page ids a search returned, best first, before the seen pages were left out. `fault` names what was wrong
-    (`retry`, or a crop refused by the model-free checks).
+    (`retry`, or a crop refused by the model-free checks). `seconds` is how long it took to make, 0 where that was not
+    measured; observations that differ in it alone are equal.
     """
 
     kind: ObservationKind
@@ -69,6 +70,7 @@ class Observation:
     message: str = ""
     ranking: tuple[str, ...] = ()
     fault: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,11 @@ def neutralise(text: str) -> str:
     return _CITATION.sub(r"(\1)", line)
 
 
+def quoted(name: str) -> str:
+    """A name in quotation marks that it cannot close, so that words in it do not read as the prompt's own."""
+    return '"' + neutralise(name).replace('"', "'") + '"'
+
+
 def neutralise_reply(text: str) -> str:
     """A policy's own reply as it stands in a later context: protocol tags kept, every other tag start neutralised.
 

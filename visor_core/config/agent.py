@@ -46,7 +46,7 @@ class EvidenceConfig(Section):
     enabled: bool = True
     """Whether observations are kept at all (ablation switch)."""
     gate: Literal["all", "relevant"] = "all"
-    """Which pages get an entry: every page seen, or only those the model judged worth keeping."""
+    """Which pages get an entry: every page seen, or only those the model judged relevant (`<verdict>keep`)."""
     max_tokens: int = Field(default=768, ge=16)
     """Budget of the rendered ledger, in approximate tokens (words and punctuation). The default keeps a 20th turn
     within 1.3 × the fourth at two pictures of 512 tokens (`make bench ONLY=context`)."""
@@ -70,6 +70,8 @@ class AgentConfig(Section):
     that ended in a retry message counts only while it is the newest."""
     intent_injection: bool = True
     """Whether every returned page restates the question and points at the Evidence Space."""
+    search_enabled: bool = True
+    """Whether the policy may search. Without it pages come from `first_search: question` alone (vanilla)."""
     crop_enabled: bool = True
     """Whether the crop action exists."""
     select_enabled: bool = False

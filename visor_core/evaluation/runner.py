@@ -1,7 +1,7 @@
 """Runs a policy over a question set and scores every episode; resumable by the trajectories it stores.
 
-A batch policy runs in reference mode (fixed batches, keyed noise): a batch counts as done only when all of it is
-stored, so an interrupted evaluation that is run again ends with the very episodes of an undisturbed one. Any other
+A reproducible policy runs in reference mode (fixed batches, keyed noise): a batch counts as done only when all of it
+is stored, so an interrupted evaluation that is run again ends with the very episodes of an undisturbed one. Any other
 policy runs in throughput mode, where each stored episode is kept and a failed one is tried again. The store's folder
 is named after everything that decides the outcome: policy, checkpoint, index, agent, questions, seed, temperature.
 """
@@ -21,7 +21,7 @@ from visor_core.agent.trajectory import Trajectory
 from visor_core.config import EvaluationConfig
 from visor_core.errors import DataError
 from visor_core.evaluation.results import BenchmarkResult, score_episode
-from visor_core.policies.base import BatchPolicy, Policy
+from visor_core.policies.base import BatchPolicy, Policy, ReproduciblePolicy
 from visor_core.questions import Question, questions_version
 from visor_core.trajectories.store import TrajectoryWriter, read_trajectories
 
@@ -49,7 +49,7 @@ def evaluate(
         config: how many questions (the first ones), at what temperature, how many at once.
         store: folder under which finished episodes are kept; a later call with the same inputs reads them.
         progress: called with (episodes finished, episodes wanted).
-        mode: none chooses reference mode for a `BatchPolicy`, throughput mode for any other.
+        mode: none chooses reference mode for a `ReproduciblePolicy`, throughput mode for any other.
         on_episodes: called once with all trajectories, in the order of the questions.
 
     Raises:
@@ -64,7 +64,7 @@ def evaluate(
     folder = store and evaluation_folder(store, policy, environment, chosen, config.temperature, seed)
     keep = _Keep(folder, len(chosen), progress)
     try:
-        if mode == "reference" or (mode is None and isinstance(policy, BatchPolicy)):
+        if mode == "reference" or (mode is None and isinstance(policy, ReproduciblePolicy)):
             assert isinstance(policy, BatchPolicy)
             episodes, seconds = _reference(policy, environment, chosen, config, seed, keep)
         else:

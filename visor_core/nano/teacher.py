@@ -15,6 +15,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from visor_core.config import AgentConfig, TeacherConfig
 from visor_core.errors import ConfigError
@@ -93,7 +94,9 @@ def parse_question(text: str) -> Need:
 
 
 class ScriptedTeacher:
-    """A `BatchPolicy` over the world's truth; for the `compact` prompts and 0–10 coordinates."""
+    """A reproducible policy over the world's truth; for the `compact` prompts and 0–10 coordinates."""
+
+    reproducible: Literal[True] = True
 
     def __init__(
         self, world: World, config: TeacherConfig, agent: AgentConfig, *, seed: int = 0, name: str = "scripted-teacher"

@@ -116,8 +116,21 @@ class Policy(Protocol):
 
 @runtime_checkable
 class BatchPolicy(Policy, Protocol):
-    """A policy that can also run a fixed batch: what reference mode needs to be reproducible."""
+    """A policy that can also run a fixed batch: what reference mode needs."""
 
     def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
         """Completions in the order of the prompts; batch membership is the caller's and is kept."""
+        ...
+
+
+@runtime_checkable
+class ReproduciblePolicy(BatchPolicy, Protocol):
+    """A batch policy that writes the same tokens again for the same batch and keys, and so is evaluated in batches.
+
+    Engines that promise no such identity (vLLM, endpoints) leave `reproducible` out, though they can run a batch.
+    """
+
+    @property
+    def reproducible(self) -> Literal[True]:
+        """Always true: a policy that is not reproducible has no such attribute."""
         ...

@@ -45,8 +45,9 @@ class Usage:
 class Limits:
     """How hard the server may be pressed.
 
-    `timeout_seconds` is for one try; waits between tries double from `backoff_seconds` to `max_backoff_seconds` (a
-    server's Retry-After counts up to the same maximum).
+    `timeout_seconds` is for one try, from connecting to the reply's last byte; waits between tries double from
+    `backoff_seconds` to `max_backoff_seconds` (a server's Retry-After counts up to the same maximum). Once the cost has
+    reached `max_cost` nothing more is sent; what is in flight then, at most `concurrency` requests, still adds to it.
     """
 
     timeout_seconds: float = 120.0
@@ -115,15 +116,21 @@ class OpenAICompatiblePolicy:
             PolicyError: naming the endpoint and its reply, once retries are used up or would be no use.
         """
         self._attach_to_loop()
-        if self.limits.max_cost is not None and self.usage.cost >= self.limits.max_cost:
-            raise PolicyError(
-                f"{self.name} has cost {self.usage.cost:.4g}: the limit {self.limits.max_cost} is reached"
-            )
         payload = await asyncio.to_thread(self._payload, prompt, sampling)
         async with self._in_flight:
+            # Not before: calls that wait here are sent after others have added to the cost.
+            if self.limits.max_cost is not None and self.usage.cost >= self.limits.max_cost:
+                raise PolicyError(
+                    f"{self.name} has cost {self.usage.cost:.4g}: the limit {self.limits.max_cost} is reached"
+                )
             started = time.perf_counter()
-            reply = await self._post(payload)
-        return self._completion(prompt, reply, time.perf_counter() - started)
+            response = await self._post(payload)
+            seconds = time.perf_counter() - started
+            try:
+                return self._completion(prompt, response.json(), seconds)
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                start = " ".join(response.text.split())[:200]
+                raise PolicyError(f"{self.base_url} answers something else than a chat completion: {start}") from error
 
     def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
         """Completions in order; for callers outside an event loop."""
@@ -157,22 +164,24 @@ class OpenAICompatiblePolicy:
         self._in_flight = asyncio.Semaphore(self.limits.concurrency)
         self._rate_lock = asyncio.Lock()
 
-    async def _post(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Send, retrying what may pass."""
+    async def _post(self, payload: dict[str, Any]) -> httpx.Response:
+        """Send, retrying what may pass; the reply has status 200."""
         url = f"{self.base_url}/chat/completions"
         fault = ""
         for attempt in range(self.limits.retries + 1):
             await self._wait_for_slot()
             asked_wait = 0.0
             try:
-                response = await self._client.post(url, json=payload)
-            except httpx.TimeoutException:
+                # httpx's own time-out is for each read: a server that drips bytes would never meet it.
+                async with asyncio.timeout(self.limits.timeout_seconds):
+                    response = await self._client.post(url, json=payload)
+            except (TimeoutError, httpx.TimeoutException):
                 fault = f"no reply within {self.limits.timeout_seconds:g} s"
-            except httpx.TransportError as error:
+            except (httpx.TransportError, httpx.DecodingError) as error:
                 fault = f"{type(error).__name__}: {error}"
             else:
                 if response.status_code == httpx.codes.OK:
-                    return self._parsed(response)
+                    return response
                 fault = f"HTTP {response.status_code}: {' '.join(response.text.split())[:300]}"
                 if response.status_code not in (408, 429) and response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                     raise PolicyError(f"{url} refuses the request for model {self.model!r}: {fault}")
@@ -192,15 +201,6 @@ class OpenAICompatiblePolicy:
             slot = max(now, self._next_slot)
             self._next_slot = slot + 60.0 / self.limits.requests_per_minute
         await asyncio.sleep(slot - now)
-
-    def _parsed(self, response: httpx.Response) -> dict[str, Any]:
-        try:
-            reply = response.json()
-            reply["choices"][0]["message"]
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            start = " ".join(response.text.split())[:200]
-            raise PolicyError(f"{self.base_url} answers something else than a chat completion: {start}") from error
-        return dict(reply)
 
     def _payload(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         messages: list[dict[str, Any]] = [
@@ -249,21 +249,24 @@ class OpenAICompatiblePolicy:
                 self._pictures.popitem(last=False)
             return self._pictures[ref]
 
-    def _completion(self, prompt: Prompt, reply: dict[str, Any], seconds: float) -> Completion:
-        choice, usage = reply["choices"][0], reply.get("usage") or {}
-        message = choice["message"]
-        text = message.get("content") or ""
-        if prompt.forced_prefix and not (
-            self._prefill == "instruct" and text.lstrip().startswith(prompt.forced_prefix)
-        ):
-            text = prompt.forced_prefix + text
-        prompt_tokens, completion_tokens = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    def _completion(self, prompt: Prompt, reply: Any, seconds: float) -> Completion:
+        """The reply as a completion; one of another shape raises what Python makes of it."""
+        usage = reply.get("usage") or {}
+        prompt_tokens = int(usage.get("prompt_tokens") or 0)
+        completion_tokens = int(usage.get("completion_tokens") or 0)
         cost = (prompt_tokens * self._prices[0] + completion_tokens * self._prices[1]) / 1e6
         self.usage.requests += 1
         self.usage.prompt_tokens += prompt_tokens
         self.usage.completion_tokens += completion_tokens
         self.usage.cost += cost
-        token_ids = tuple(choice.get("token_ids") or ())
+        choice = reply["choices"][0]
+        message = choice["message"]
+        text = _text(message.get("content"))
+        if prompt.forced_prefix and not (
+            self._prefill == "instruct" and text.lstrip().startswith(prompt.forced_prefix)
+        ):
+            text = prompt.forced_prefix + text
+        token_ids = tuple(int(t) for t in choice.get("token_ids") or ())
         logprobs = tuple(float(t["logprob"]) for t in (choice.get("logprobs") or {}).get("content") or ())
         complete = len(token_ids) == len(logprobs) > 0
         reasoning = message.get("reasoning_content") or message.get("reasoning")
@@ -271,14 +274,23 @@ class OpenAICompatiblePolicy:
             text=text,
             token_ids=token_ids if complete else (),
             logprobs=logprobs if complete else (),
-            prompt_ids=tuple(reply.get("prompt_token_ids") or ()) if complete else (),
+            prompt_ids=tuple(int(t) for t in reply.get("prompt_token_ids") or ()) if complete else (),
             prompt_tokens=prompt_tokens,
-            cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+            cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
             finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
             seconds=seconds,
             cost=cost,
             metadata={"reasoning": str(reasoning)} if reasoning else {},
         )
+
+
+def _text(content: Any) -> str:
+    """A message's content: none, a string, or a list of parts, of which those of text count."""
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content if part["type"] == "text")
+    if not isinstance(content, str | None):
+        raise TypeError(f"content is {type(content).__name__}")
+    return content or ""
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from visor_core.policies.base import Completion, Prompt, Sampling
 
 
 class ScriptedPolicy:
     """Calls `function` with the prompt; `count_tokens`, if given, fills the prompt's token count."""
+
+    reproducible: Literal[True] = True
 
     def __init__(
         self,

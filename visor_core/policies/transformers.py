@@ -12,7 +12,7 @@ import inspect
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class TransformersPolicy:
     Raises:
         PolicyError: if the checkpoint cannot be loaded.
     """
+
+    reproducible: Literal[True] = True
 
     def __init__(
         self,

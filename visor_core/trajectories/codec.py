@@ -181,13 +181,15 @@ def encode_observation(o: Observation) -> Json:
         "message": o.message,
         "ranking": list(o.ranking),
         "fault": o.fault,
+        "seconds": o.seconds,
     }
 
 
 def decode_observation(data: Json) -> Observation:
     """What came back."""
     images = tuple(_decode_image(i) for i in data["images"])
-    return Observation(data["kind"], images, data["message"], tuple(data["ranking"]), data["fault"])
+    seconds = data.get("seconds", 0.0)  # not every record has measured it
+    return Observation(data["kind"], images, data["message"], tuple(data["ranking"]), data["fault"], seconds)
 
 
 def encode_entry(e: EvidenceEntry) -> Json:

@@ -5,7 +5,8 @@
 
 A finished episode is on disk when `append` returns. A kill leaves at most one unfinished last line, which readers leave
 out; a finished line whose checksum does not hold is an error. Compaction writes new tables, publishes them by a rename
-and only then removes what they replace, so a kill in between costs nothing: an episode found twice counts once.
+and, once both are on the disk itself, removes what they replace, so neither a kill nor a power cut in between costs
+anything: an episode found twice counts once. Reading and compaction exclude each other; appending goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -132,13 +134,9 @@ def read_trajectories(folder: Path) -> list[Trajectory]:
     """
     if not (folder / "segments").is_dir() and not (folder / "tables").is_dir():
         raise DataError(f"no trajectories at {folder}: run the asset or command that makes them first")
-    found: dict[str, Trajectory] = {}
-    for trajectory in _read_tables(folder):
-        found.setdefault(trajectory.trajectory_id, trajectory)
-    for segment in _segments(folder):
-        for trajectory in read_segment(segment):
-            found.setdefault(trajectory.trajectory_id, trajectory)
-    return list(found.values())
+    # A compaction between the two would move episodes from the segments, not read yet, to tables read already.
+    with _locked(folder, shared=True):
+        return _read(folder, _segments(folder))
 
 
 def read_segment(path: Path) -> Iterator[Trajectory]:
@@ -168,19 +166,17 @@ def compact(folder: Path) -> Path:
         old = _table_folders(folder)
         if not taken and old:
             return old[-1]
-        found: dict[str, Trajectory] = {}
-        for trajectory in _read_tables(folder):
-            found.setdefault(trajectory.trajectory_id, trajectory)
-        for segment in taken:
-            for trajectory in read_segment(segment):
-                found.setdefault(trajectory.trajectory_id, trajectory)
+        trajectories = _read(folder, taken)
         number = int(old[-1].name) + 1 if old else 1
         target = folder / "tables" / f"{number:06d}"
         partial = target.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        write_tables(partial, list(found.values()))
+        write_tables(partial, trajectories)
+        for written in (*partial.iterdir(), partial):
+            _flush(written)
         partial.rename(target)
+        _flush(target.parent)
         for segment in taken:
             segment.unlink()
         for folder_ in old:
@@ -261,6 +257,7 @@ def trajectories_version(trajectories: Iterable[Trajectory]) -> str:
         record["seconds"] = 0.0
         for turn in record["turns"]:
             turn["completion"]["seconds"] = 0.0
+            del turn["observation"]["seconds"]
         digests.append(_digest(json.dumps(record, sort_keys=True).encode("ascii")))
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()[:16]
 
@@ -276,6 +273,14 @@ def _identity(t: Trajectory) -> dict[str, Any]:
         "index_tag": t.index_tag,
         "seed": t.seed,
     }
+
+
+def _read(folder: Path, segments: Iterable[Path]) -> list[Trajectory]:
+    """The episodes of the current tables and of some segments, each once."""
+    found: dict[str, Trajectory] = {}
+    for trajectory in chain(_read_tables(folder), *map(read_segment, segments)):
+        found.setdefault(trajectory.trajectory_id, trajectory)
+    return list(found.values())
 
 
 def _read_tables(folder: Path) -> Iterator[Trajectory]:
@@ -332,12 +337,24 @@ def _is_held(segment: Path) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One compaction or segment creation at a time in a folder."""
+def _locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """One compaction or segment creation at a time in a folder, or any number of readers (`shared`)."""
+    if shared and not os.access(folder, os.W_OK):
+        yield  # nobody compacts a store that cannot be written, and it may hold no lock file
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _digest(body: bytes) -> bytes:

@@ -52,7 +52,8 @@ def flush() -> None:
 
 def _log(t: Trajectory, client: Any, experiment_id: str, run_id: str) -> str:
     now = time.time_ns()
-    length = sum(_nanoseconds(turn.completion.seconds) for turn in t.turns) + 2 * len(t.turns) + 2
+    measured = sum(_nanoseconds(turn.completion.seconds) + _nanoseconds(turn.observation.seconds) for turn in t.turns)
+    length = measured + 2 * len(t.turns) + 2
     start = now - length
     tags = {"visor.trajectory": t.trajectory_id, "visor.strategy": t.strategy, "visor.outcome": t.outcome}
     if run_id:
@@ -123,15 +124,16 @@ def _log_turn(turn: Turn, client: Any, root: Any, moment: int) -> int:
         shown = [{"page_content": i.page_id, "metadata": {"page_id": i.page_id}} for i in o.images]
     else:
         shown = {"kind": o.kind, "fault": o.fault, "images": [[i.page_id, *i.box.as_tuple()] for i in o.images]}
+    moment += _nanoseconds(o.seconds) + 1
     client.end_span(
         root.trace_id,
         span.span_id,
         outputs=shown,
         attributes={"ranking": list(o.ranking)},
         status="ERROR" if o.kind == "retry" else "OK",
-        end_time_ns=moment + 1,
+        end_time_ns=moment,
     )
-    return moment + 1
+    return moment
 
 
 def _rewards(t: Trajectory) -> dict[str, float]:

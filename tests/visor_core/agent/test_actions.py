@@ -22,6 +22,13 @@ from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
             Action("answer", "47", thought="a", verdict="reject", citations=(1, 12)),
         ),
         ("<think>a</think><answer>[5]</answer>", Action("answer", "(5)", thought="a")),
+        ("<think>a</think><answer>[3, 7]</answer>", Action("answer", "[3, 7]", thought="a")),
+        ("<think>a</think><answer>47 [1, 2]</answer>", Action("answer", "47", thought="a", citations=(1, 2))),
+        (
+            "<think>a</think><answer>rose [4] [1,2].</answer>",
+            Action("answer", "rose", thought="a", citations=(4, 1, 2)),
+        ),
+        ("<think>a</think><answer>[3, 7] of 9</answer>", Action("answer", "[3, 7] of 9", thought="a")),
         (
             "<think>a</think><answer>rose [1], then fell [2].</answer>",
             Action("answer", "rose, then fell.", thought="a", citations=(1, 2)),
@@ -50,6 +57,9 @@ def test_well_formed_replies(text: str, expected: Action) -> None:
         ("<think>I could <search>wrong</search></think><search>x</search>", "search", "x"),
         ("<think>a<search>x</search><think>b</think>", "search", "x"),
         ("<think>a</think><answer>```\nx\n```</answer>", "answer", "x"),
+        ("<think>a</think><answer>```text\nx\n```</answer>", "answer", "x"),
+        ("<think>a</think><answer>```x\n```</answer>", "answer", "x"),
+        ("<think>a</think><search>```acme staff```</search>", "search", "acme staff"),
         ("<think>a</think><answer>x<answer>", "answer", "x"),
     ],
 )
@@ -62,6 +72,7 @@ def test_what_models_really_write_is_understood_but_not_well_formed(text: str, k
             "<think>a</think>< search",
             '<think>a</think><search>"',
             "<think>a</think><answer>```",
+            "<think>a</think><search>```",
         )
     ):
         assert not action.well_formed
@@ -74,6 +85,8 @@ def test_what_models_really_write_is_understood_but_not_well_formed(text: str, k
         ("1 2 3 4", (1, 2, 3, 4)),
         ("(1, 2), (3, 4)", (1, 2, 3, 4)),
         ('{"bbox_2d": [1, 2, 3, 4]}', (1, 2, 3, 4)),
+        ("```json [1,2,3,4]```", (1, 2, 3, 4)),
+        ('```JSON\n{"bbox_2d": [1, 2, 3, 4]}\n```', (1, 2, 3, 4)),
         ("[-1,2.5e1,.5,4.]", (-1, 25, 0.5, 4)),
         ("[1,2,3]", None),
         ("[1,2,3,4,5]", None),
@@ -93,6 +106,7 @@ def test_boxes(body: str, box: tuple[float, ...] | None) -> None:
 
 def test_actions_that_a_strategy_lacks_are_faults() -> None:
     assert parse("<think>a</think><bbox>[1,2,3,4]</bbox>", crop=False).text == "no crop"
+    assert parse("<think>a</think><search>x</search>", search=False).text == "no search"
     assert parse("<think>a</think><select>1</select>").text == "no select"
     assert parse("<think>a</think><select>2</select>", select=True) == Action("select", choice=2, thought="a")
     assert parse("<think>a</think><select>the second</select>", select=True).choice == 0
@@ -178,7 +192,10 @@ def test_what_is_written_well_is_read_back(thought: str, query: str) -> None:
         assert (action.kind, action.text, action.well_formed) == ("search", query, True)
 
 
-@pytest.mark.parametrize("unit", ["<", "< ", "<think>", "<bbox>[", "<answer>[1] ", " ", "[1", "</think>", "<bbox>1 "])
+@pytest.mark.parametrize(
+    "unit",
+    ["<", "< ", "<think>", "<bbox>[", "<answer>[1] ", "<answer>[1,", "<bbox>```a", " ", "[1", "</think>", "<bbox>1 "],
+)
 def test_time_is_linear_in_the_text(unit: str) -> None:
     began = time.perf_counter()
     parse(unit * (200_000 // len(unit)), select=True)

@@ -4,6 +4,7 @@ from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from visor_core.agent.environment import Environment
 from visor_core.agent.state import EpisodeState, citations
 from visor_core.agent.strategies import preset
+from visor_core.agent.trajectory import Citation
 from visor_core.config import AgentConfig
 from visor_core.geometry import FULL_PAGE
 from visor_core.policies.base import Completion
@@ -17,12 +18,16 @@ SEARCH = "<think>looking</think><search>acme staff</search>"
 CROP = "<think>a page on staff</think><bbox>[10,10,200,200]</bbox>"
 
 
-def play(*replies: str, config: AgentConfig | None = None, partition: str = "") -> EpisodeState:
+def play(*replies: str | Completion, config: AgentConfig | None = None, partition: str = "") -> EpisodeState:
     env = Environment(SmallIndex(PAGES), config or AgentConfig())
     state = env.start(Question("q", "acme staff", ("47",), partition=partition))
     for reply in replies:
-        state = env.step(state, Completion(reply))
+        state = env.step(state, Completion(reply) if isinstance(reply, str) else reply)
     return state
+
+
+def cited(state: EpisodeState) -> tuple[Citation, ...]:
+    return citations(state, Environment(SmallIndex(PAGES), AgentConfig()).facts)
 
 
 def ledger(state: EpisodeState) -> list[tuple[int, str, str]]:
@@ -58,6 +63,9 @@ def test_gates() -> None:
     assert ledger(play(SEARCH, reject, config=relevant)) == []
     keep = reject.replace("reject", "keep")
     assert ledger(play(SEARCH, keep, config=relevant)) == [(1, "pre", "not about staff")]
+    unjudged = reject.replace("<verdict>reject</verdict>", "")
+    assert ledger(play(SEARCH, unjudged)) == [(1, "pre", "not about staff")]
+    assert ledger(play(SEARCH, unjudged, config=relevant)) == []
 
 
 def test_a_reading_is_not_lost_to_a_malformed_reply() -> None:
@@ -65,6 +73,25 @@ def test_a_reading_is_not_lost_to_a_malformed_reply() -> None:
     assert ledger(later) == [(1, "pre", "a page on staff")]
     once = play(SEARCH, "<think>first thought</think>", "<think>second thought</think><search>staff</search>")
     assert ledger(once) == [(1, "pre", "first thought")]
+
+
+def test_a_thought_cut_off_at_the_token_limit_is_no_reading() -> None:
+    cut = Completion("<think>a page on sta", finish_reason="length")
+    state = play(SEARCH, cut, cut, CROP)
+    assert [t.observation.fault for t in state.turns[1:3]] == ["cut off"] * 2
+    assert ledger(state) == [(1, "pre", "a page on staff")]
+    judged = Completion("<think>blurred</think><verdict>reject</verdict>", finish_reason="length")
+    crop = play(SEARCH, CROP, judged, "<think>47</think><answer>47</answer>")
+    assert "stands" not in crop.turns[2].observation.message
+    assert ledger(crop)[1] == (1, "post", "47")
+    whole = Completion("<think>47</think><answer>4", finish_reason="length")  # cut off after its action began
+    assert ledger(play(SEARCH, whole)) == [(1, "pre", "47")]
+
+
+def test_a_reply_without_words_leaves_the_reading_from_before_it() -> None:
+    state = play(SEARCH, CROP, "<search>staff</search>")
+    assert ledger(state) == [(1, "pre", "a page on staff"), (1, "post", "")]
+    assert [e.observation for e in state.evidence.standing] == ["a page on staff", ""]
 
 
 def test_a_crop_refers_to_the_page_shown_last_never_to_a_crop() -> None:
@@ -124,12 +151,20 @@ def test_selection() -> None:
 
 
 def test_citations_carry_document_page_and_box() -> None:
-    cited = play(SEARCH, CROP, "<think>47</think><answer>47 [2]</answer>")
-    (citation,) = citations(cited)
+    cropped = play(SEARCH, CROP, "<think>47</think><answer>47 [2]</answer>")
+    (citation,) = cited(cropped)
     assert (citation.document, citation.page) == ("report.pdf", 1)
-    assert citation.box == cited.turns[1].observation.images[0].box
+    assert citation.box == cropped.turns[1].observation.images[0].box
     uncited = play(SEARCH, "<think>47</think><answer>47 [9]</answer>")  # entry 9 does not exist: all standing ones
-    assert [(c.page, c.box) for c in citations(uncited)] == [(1, FULL_PAGE)]
+    assert [(c.page, c.box) for c in cited(uncited)] == [(1, FULL_PAGE)]
     react = play(SEARCH, "<think>47</think><answer>47</answer>", config=preset("react", AgentConfig()))
-    assert [(c.page_id, c.page, c.box) for c in citations(react)] == [("report/00001", 1, FULL_PAGE)]
-    assert citations(play(SEARCH)) == ()
+    assert cited(react) == (Citation("report/00001", "report.pdf", 1, FULL_PAGE),)
+    assert cited(play(SEARCH)) == ()
+
+
+def test_only_what_stands_can_be_cited() -> None:
+    replaced = play(SEARCH, CROP, "<think>47</think><answer>47 [1]</answer>")
+    assert [c.box for c in cited(replaced)] == [replaced.turns[1].observation.images[0].box]  # entry 2 took its place
+    rejecting = "<think>blurred</think><verdict>reject</verdict><search>staff</search>"
+    rejected = play(SEARCH, CROP, rejecting, "<think>31</think><answer>47 [2]</answer>")
+    assert [(c.page, c.box) for c in cited(rejected)] == [(1, FULL_PAGE), (3, FULL_PAGE)]  # all that stands

@@ -9,6 +9,7 @@ from tests.visor_core.agent.small_index import SmallIndex, SmallPage, pages_of
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.agent.strategies import STRATEGIES, preset
+from visor_core.agent.trajectory import Trajectory
 from visor_core.config import AgentConfig
 from visor_core.errors import PolicyError, SearchIndexError
 from visor_core.policies.base import Completion, Prompt, Sampling
@@ -86,7 +87,29 @@ def test_every_strategy_runs(name: str, prompts: str) -> None:
     if name == "vanilla":
         assert len(t.turns[0].observation.images) == 3
         assert t.turns[0].forced
-        assert len(t.turns) == 3  # its own search, a crop it may not make, the forced answer
+        assert (len(t.turns), t.outcome) == (2, "turn_limit")  # its own search and one completion, here no answer
+
+
+def test_vanilla_is_one_completion_over_the_best_pages() -> None:
+    env = Environment(SmallIndex(PAGES), preset("vanilla", AgentConfig(pages_per_search=2)))
+
+    def asked(reply: str) -> tuple[Trajectory, list[Prompt]]:
+        prompts: list[Prompt] = []
+
+        def write(prompt: Prompt) -> str:
+            prompts.append(prompt)
+            return reply
+
+        (t,) = run_reference(env, ScriptedPolicy(write), [QUESTION])
+        return t, prompts
+
+    answered, (prompt,) = asked("<think>it says so</think><answer>47</answer>")
+    assert (answered.answer, answered.outcome, answered.well_formed) == ("47", "answered", True)
+    assert len(prompt.images) == 2
+    assert "<search>" not in str(prompt.messages[0].content)
+    searching, prompts = asked("<think>more</think><search>borel staff</search>")
+    assert (len(prompts), searching.outcome) == (1, "turn_limit")
+    assert searching.turns[1].observation.fault == "no search"
 
 
 def test_drivers_agree_and_keys_name_each_turn() -> None:

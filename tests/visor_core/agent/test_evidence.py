@@ -30,6 +30,20 @@ def test_a_zoom_replaces_the_first_reading_and_a_rejected_one_replaces_nothing()
     assert [(e.index, e.observation) for e in space.standing] == [(4, "97"), (5, "413")]
 
 
+def test_a_reading_without_words_replaces_nothing_but_a_rejection_needs_none() -> None:
+    space = note(note(EvidenceSpace(), 1, "a chart"), 1, " \n", "post", LEFT)
+    assert space.entries[1].supersedes is None
+    assert note(space, 1, "").entries[2].supersedes is None
+    assert note(space, 1, "", "rejected").entries[2].supersedes == 1
+
+
+def test_what_is_cited_is_what_took_its_place() -> None:
+    space = note(note(note(EvidenceSpace(), 1, "a chart"), 1, "412", "post", LEFT), 1, "413", "post", LEFT)
+    assert [(e.index if (e := space.standing_for(n)) else None) for n in range(5)] == [None, 3, 3, 3, None]
+    gone = note(note(EvidenceSpace(), 1, "old"), 1, "of no use", "rejected")
+    assert [gone.standing_for(n) for n in (1, 2)] == [None, None]
+
+
 def test_a_page_read_again_replaces_its_first_reading_and_may_reject_it() -> None:
     space = note(note(EvidenceSpace(), 1, "old"), 2, "other page")
     space = note(space, 1, "new")
@@ -43,9 +57,9 @@ def test_lines() -> None:
     space = note(note(EvidenceSpace(), 5, "a chart"), 5, "412", "post", LEFT)
     space = note(space, 6, "no use", "rejected")
     assert space.render(LINE, 1000).lines == (
-        "[1] d.pdf, page 5: a chart",
-        "[2] d.pdf, page 5, box [0.00,0.00,0.40,0.40], zoomed, replaces [1]: 412",
-        "[3] d.pdf, page 6, not relevant: no use",
+        '[1] "d.pdf", page 5: a chart',
+        '[2] "d.pdf", page 5, box [0.00,0.00,0.40,0.40], zoomed, replaces [1]: 412',
+        '[3] "d.pdf", page 6, not relevant: no use',
     )
     assert space.render(CompactWording().entry, 1000).lines == ("1 a chart", "2 412", "3 no no use")
 
@@ -54,16 +68,16 @@ def test_over_budget_superseded_entries_go_first_then_the_oldest_observations_sh
     words = " ".join(["word"] * 30)
     space = note(note(EvidenceSpace(), 1, words), 1, words, "post", LEFT)
     space = note(note(space, 2, words), 3, words)
-    # Lines cost 30 words + 10 signs = 40, the second 26 signs more for box, "zoomed" and "replaces [1]".
-    whole = space.render(LINE, 186)
-    assert (whole.tokens, whole.compactions, whole.dropped) == (186, 0, ())
-    # 130: the third line makes 146; without the superseded first it is 106, still above 0.8 · 130 = 104, so the oldest
-    # standing observation is cut to 12 tokens (48 in all); the fourth line then fits: 48 + 40 + 40.
-    tight = space.render(LINE, 130)
-    assert (tight.tokens, tight.compactions, tight.dropped) == (128, 1, (1,))
-    assert tight.lines[0].startswith("[2] d.pdf, page 1, box [0.00,0.00,0.40,0.40], zoomed, replaces [1]: word")
+    # Lines cost 30 words + 12 signs = 42, the second 26 signs more for box, "zoomed" and "replaces [1]".
+    whole = space.render(LINE, 194)
+    assert (whole.tokens, whole.compactions, whole.dropped) == (194, 0, ())
+    # 136: the third line makes 152; without the superseded first it is 110, still above 0.8 · 136 = 108.8, so the
+    # oldest standing observation is cut to 12 tokens (50 in all); the fourth line then fits: 50 + 42 + 42.
+    tight = space.render(LINE, 136)
+    assert (tight.tokens, tight.compactions, tight.dropped) == (134, 1, (1,))
+    assert tight.lines[0].startswith('[2] "d.pdf", page 1, box [0.00,0.00,0.40,0.40], zoomed, replaces [1]: word')
     assert tight.lines[0].endswith("…")
-    assert tight.lines[1:] == (f"[3] d.pdf, page 2: {words}", f"[4] d.pdf, page 3: {words}")
+    assert tight.lines[1:] == (f'[3] "d.pdf", page 2: {words}', f'[4] "d.pdf", page 3: {words}')
 
 
 def test_document_page_and_box_stay_however_small_the_budget() -> None:
@@ -71,7 +85,7 @@ def test_document_page_and_box_stay_however_small_the_budget() -> None:
     for page in range(1, 6):
         space = note(space, page, "many words " * 20)
     rendered = space.render(LINE, 16)
-    assert rendered.lines == tuple(f"[{n}] d.pdf, page {n}" for n in range(1, 6))
+    assert rendered.lines == tuple(f'[{n}] "d.pdf", page {n}' for n in range(1, 6))
 
 
 entries = st.lists(
@@ -115,8 +129,8 @@ def test_most_turns_only_append_a_line() -> None:
     changed = 0
     for page in range(1, 41):
         space = note(space, page, "about thirty words of observation " * 6)
-        lines = space.render(LINE, 400).lines
+        lines = space.render(LINE, 490).lines
         changed += lines[: len(previous)] != previous
         previous = lines
-    assert changed == space.render(LINE, 400).compactions
+    assert changed == space.render(LINE, 490).compactions
     assert changed <= 20  # at most every other turn

@@ -118,7 +118,7 @@ def test_any_question_and_observation_stay_in_their_lines(question: str, thought
     assert lines[0].startswith("Question:")
     assert lines[1] == "Evidence Space:"
     assert len(lines) == 3
-    assert re.match(r"\[1\] report\.pdf, page 1|\(empty\)", lines[2])
+    assert re.match(r"\[1\] \"report\.pdf\", page 1|\(empty\)", lines[2])
 
 
 ORDERS = [

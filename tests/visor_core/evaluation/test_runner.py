@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -13,6 +14,7 @@ from visor_core.config import AgentConfig, EvaluationConfig
 from visor_core.errors import DataError, PolicyError
 from visor_core.evaluation import runner
 from visor_core.policies.base import Completion, ImageRef, Prompt, Sampling
+from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
 
@@ -152,6 +154,42 @@ def test_failed_episodes_are_tried_again(tmp_path: Path) -> None:
     assert first.outcomes() == {"answered": 5, "error": 1}
     again = runner.evaluate(Server(""), _environment(), QUESTIONS, config, store=tmp_path, mode="throughput")
     assert again.outcomes() == {"answered": 6}
+
+
+def test_an_endpoint_that_refuses_one_request_costs_one_episode() -> None:
+    """Endpoints can run batches, but are no reproducible policies: lock-step, one refusal would end the run."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        messages = json.loads(request.content)["messages"]
+        text = json.dumps(messages)
+        if "item 3" in text:
+            return httpx.Response(400, text="prompt too long")
+        item = text.split("number of item ")[1][0]
+        shown = "image_url" in text
+        reply = f"<answer>{item}</answer>" if shown else "<search>item</search>"
+        message = {"role": "assistant", "content": f"<think>item {item}</think>{reply}"}
+        return httpx.Response(200, json={"choices": [{"message": message, "finish_reason": "stop"}]})
+
+    policy = OpenAICompatiblePolicy("http://server/v1", "big", OnePageIndex(), transport=httpx.MockTransport(answer))
+    result = runner.evaluate(policy, _environment(), QUESTIONS, EvaluationConfig())
+    assert result.outcomes() == {"answered": 5, "error": 1}
+    assert [row.right for row in result.episodes] == [True, True, True, False, True, True]
+
+
+def test_a_reproducible_policy_runs_in_batches_unless_asked_otherwise() -> None:
+    batches: list[int] = []
+
+    class Counting(ScriptedPolicy):
+        """Keeps the size of every batch."""
+
+        def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
+            batches.append(len(prompts))
+            return super().complete_batch(prompts, samplings)
+
+    runner.evaluate(Counting(_reader), _environment(), QUESTIONS, EvaluationConfig())
+    assert batches == [6, 6]
+    runner.evaluate(Counting(_reader), _environment(), QUESTIONS, EvaluationConfig(), mode="throughput")
+    assert batches == [6, 6]
 
 
 def test_refusals() -> None:

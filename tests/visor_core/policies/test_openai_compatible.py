@@ -6,11 +6,12 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -130,6 +131,54 @@ def test_a_time_out_is_retried_and_named(server: ChatServer) -> None:
         complete(OpenAICompatiblePolicy(server.url, "big", picture, limits=limits))
 
 
+class Drip(httpx.AsyncBaseTransport, httpx.AsyncByteStream):
+    """A good reply in twenty pieces, one every 20 ms: no single read takes long."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=self)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        data = json.dumps(chat("late")[1]).encode()
+        size = len(data) // 20 + 1
+        for start in range(0, len(data), size):
+            await asyncio.sleep(0.02)
+            yield data[start : start + size]
+
+
+def test_the_time_out_is_for_the_whole_request() -> None:
+    limits = Limits(timeout_seconds=0.1, retries=1, backoff_seconds=0.001)
+    with pytest.raises(PolicyError, match=r"after 2 tries: no reply within 0.1 s"):
+        complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, limits=limits, transport=Drip()))
+    patient = OpenAICompatiblePolicy("http://server/v1", "big", picture, transport=Drip())
+    assert complete(patient).text == "late"
+
+
+def test_waits_double_up_to_their_maximum_and_a_server_may_ask_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("visor_core.policies.openai_compatible.asyncio.sleep", note)
+
+    def waits(asked: str, limits: Limits) -> list[float]:
+        waited.clear()
+        busy = httpx.MockTransport(lambda _: httpx.Response(503, headers={"retry-after": asked} if asked else {}))
+        with pytest.raises(PolicyError, match="does not answer"):
+            complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, limits=limits, transport=busy))
+        return list(waited)
+
+    limits = Limits(retries=6, backoff_seconds=1.0, max_backoff_seconds=6.0)
+    own = waits("", limits)
+    for wait, most in zip(own[:3], (1.0, 2.0, 4.0), strict=True):
+        assert most / 2 <= wait <= most
+    assert 4.0 <= own[3] <= 6.0
+    assert own[4:] == [6.0, 6.0]  # 8 to 16 and 16 to 32 seconds, but for the maximum
+    assert waits("5.5", limits)[:2] == [5.5, 5.5]
+    assert waits("3600", limits) == [6.0] * 6
+    assert waits("Wed, 21 Oct 2026 07:28:00 GMT", limits)[0] <= 1.0
+
+
 def test_a_closed_port_is_one_clear_line() -> None:
     with pytest.raises(PolicyError, match=r"does not answer after 3 tries: ConnectError"):
         complete(OpenAICompatiblePolicy("http://127.0.0.1:9/v1", "big", picture, limits=QUICK))
@@ -139,6 +188,62 @@ def test_something_else_than_a_chat_completion_is_named(server: ChatServer) -> N
     server.replies = [(200, "<html>welcome</html>", {})]
     with pytest.raises(PolicyError, match="something else than a chat completion: <html>"):
         complete(OpenAICompatiblePolicy(server.url, "big", picture, limits=QUICK))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"choices": [{"message": None}]},
+        {"choices": [{"message": {"content": 7}}]},
+        {"choices": [{"message": {"content": [{"type": "text"}]}}]},
+        {"choices": [{"message": {"content": ["a"]}}]},
+        {"choices": [{"message": {"content": "a"}, "logprobs": {"content": [{"logprob": None}]}}]},
+        {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": "many"}},
+        {"choices": [{"message": {"content": "a"}}], "usage": [1]},
+        {"choices": None},
+        ["choices"],
+        None,
+    ],
+    ids=repr,
+)
+def test_a_reply_of_another_shape_is_named(reply: object) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=reply))
+    with pytest.raises(PolicyError, match="something else than a chat completion"):
+        complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, limits=QUICK, transport=transport))
+
+
+def test_content_may_be_absent_or_come_in_parts(server: ChatServer) -> None:
+    parts = [{"type": "text", "text": "4"}, {"type": "refusal", "refusal": "no"}, {"type": "text", "text": "7"}]
+    server.replies = [
+        (200, {"choices": [{"message": {"content": parts}}]}, {}),
+        (200, {"choices": [{"message": {"content": None, "reasoning": "hm"}}]}, {}),
+    ]
+    policy = OpenAICompatiblePolicy(server.url, "big", picture)
+    assert complete(policy).text == "47"
+    silent = complete(policy)
+    assert (silent.text, silent.prompt_tokens, silent.metadata) == ("", 0, {"reasoning": "hm"})
+
+
+def test_a_reply_that_cannot_be_decoded_is_one_clear_line(server: ChatServer) -> None:
+    server.replies = [(200, "no gzip at all", {"content-encoding": "gzip"})]
+    with pytest.raises(PolicyError, match=r"does not answer after 3 tries: DecodingError"):
+        complete(OpenAICompatiblePolicy(server.url, "big", picture, limits=QUICK))
+
+
+def test_calls_that_wait_for_their_turn_know_what_the_others_cost(server: ChatServer) -> None:
+    limits = Limits(max_cost=0.0005, concurrency=1)
+    policy = OpenAICompatiblePolicy(server.url, "big", picture, limits=limits, prices=(2.0, 10.0))
+
+    async def five() -> list[object]:
+        try:
+            calls = (policy.complete(prompt(), Sampling()) for _ in range(5))
+            return list(await asyncio.gather(*calls, return_exceptions=True))
+        finally:
+            await policy.close()
+
+    results = asyncio.run(five())
+    assert sum(isinstance(result, PolicyError) for result in results) == 3
+    assert policy.usage.requests == len(server.received) == 2
 
 
 def test_cost_adds_up_and_is_limited(server: ChatServer) -> None:

@@ -5,13 +5,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from tests.visor_core.trajectories.episodes import episodes
+from visor_core.agent.trajectory import Trajectory, Turn
 from visor_core.errors import DataError
+from visor_core.trajectories import store
 from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
 
 
@@ -56,6 +61,57 @@ def test_compaction_leaves_the_segment_of_a_living_writer_alone(tmp_path: Path) 
     assert len(list((tmp_path / "segments").iterdir())) == 1
 
 
+def test_a_compaction_during_a_read_costs_the_reader_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = episodes(3)
+    with TrajectoryWriter(tmp_path) as writer:
+        for trajectory in made:
+            writer.append(trajectory)
+    compaction = threading.Thread(target=compact, args=(tmp_path,))
+    read_tables = store._read_tables
+
+    def interrupted(folder: Path) -> Iterator[Trajectory]:
+        yield from read_tables(folder)
+        if threading.current_thread() is not compaction:
+            compaction.start()
+            compaction.join(timeout=0.5)
+
+    monkeypatch.setattr(store, "_read_tables", interrupted)
+    assert read_trajectories(tmp_path) == made
+    compaction.join()
+    assert not list((tmp_path / "segments").iterdir())
+    monkeypatch.undo()
+    assert read_trajectories(tmp_path) == made
+
+
+def test_tables_are_on_the_disk_before_segments_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TrajectoryWriter(tmp_path) as writer:
+        writer.append(episodes(1)[0])
+    (segment,) = (tmp_path / "segments").iterdir()
+    safe: list[str] = []
+    monkeypatch.setattr(store.os, "fsync", lambda n: safe.append(Path(f"/proc/self/fd/{n}").readlink().name))
+    unlink = Path.unlink
+
+    def checked(path: Path, missing_ok: bool = False) -> None:
+        if path == segment:
+            assert sorted(safe[:2]) == ["episodes.parquet", "turns.parquet"]
+            assert safe[2:] == ["000001.partial", "tables"]
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", checked)
+    compact(tmp_path)
+    assert not segment.exists()
+    assert safe
+
+
+def test_compactions_of_the_ledger_are_counted(tmp_path: Path) -> None:
+    made = [*episodes(1), *episodes(1, evidence={"max_tokens": 70})]
+    with TrajectoryWriter(tmp_path) as writer:
+        for trajectory in made:
+            writer.append(trajectory)
+    counted = pl.read_parquet(compact(tmp_path) / "episodes.parquet")["evidence_compactions"].to_list()
+    assert counted == [0, 1]  # the three lines cost 25, 36 and 15 tokens: the third passes the budget
+
+
 def test_an_unfinished_line_is_left_out_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
     made = episodes(2)
     with TrajectoryWriter(tmp_path) as writer:
@@ -76,6 +132,16 @@ def test_the_version_ignores_order_and_time(tmp_path: Path) -> None:
     made = episodes(2)
     assert trajectories_version(made) == trajectories_version(made[::-1])
     assert trajectories_version(made) != trajectories_version(made[:1])
+
+    def slower(turn: Turn) -> Turn:
+        completion, observation = replace(turn.completion, seconds=9.0), replace(turn.observation, seconds=9.0)
+        return replace(turn, completion=completion, observation=observation)
+
+    later = [replace(t, seconds=9.0, turns=tuple(map(slower, t.turns))) for t in made]
+    assert trajectories_version(later) == trajectories_version(made)
+    with TrajectoryWriter(tmp_path) as writer:
+        writer.append(later[0])
+    assert read_trajectories(tmp_path)[0].turns[0].observation.seconds == 9.0
 
 
 def test_a_kill_during_a_rollout_loses_no_finished_episode(tmp_path: Path) -> None:

@@ -31,6 +31,14 @@ def test_spans_of_an_episode(tmp_path: Path) -> None:
     assert spans.count(("TOOL", "crop")) == 1
     assert sum(kind == "CHAT_MODEL" for kind, _ in spans) == 4
     assert trace.data.spans[0].outputs["answer"] == "47"
+    called = [s for s in trace.data.spans if s.span_type in ("RETRIEVER", "TOOL")]
+    turns = trajectories[0].turns
+    assert [s.end_time_ns - s.start_time_ns for s in called] == [
+        round(t.observation.seconds * 1e9) + 1 for t in turns[:3]
+    ]
+    assert all(t.observation.seconds > 1e-6 for t in turns[:3])
+    episode, *inside = (s.end_time_ns - s.start_time_ns for s in trace.data.spans)
+    assert episode >= sum(inside)
 
 
 def test_sampling_is_by_id_and_near_its_share() -> None:

@@ -95,6 +95,36 @@ def test_everything_of_an_episode_is_on_its_page() -> None:
     assert len(re.findall(r"\.p\d+\{background", html)) == 3
 
 
+def test_each_turn_shows_the_ledger_as_it_stood_and_its_tokens() -> None:
+    (t,) = episodes(1)
+    html = episode_html(t, INDEX)
+    turns = html.split('<section class="turn">')[1:]
+    ledgers = [re.findall(r'<li class="([^"]*)"><span class="n">\[(\d)\]', turn) for turn in turns]
+    assert ledgers == [
+        [],
+        [("new", "1")],
+        [("", "1"), ("new rej", "2")],
+        [("", "1"), ("rej", "2"), ("new", "3")],
+    ]
+    written = [len(turn.completion.token_ids) for turn in t.turns]
+    assert [f"3 in · {n} out · 0.25 s" in turn for n, turn in zip(written, turns, strict=True)] == [True] * 4
+    head = html.split('<section class="turn">')[0]
+    figures = {name: value for value, name in re.findall(r"<li><b>([^<]*)</b><span>([^<]*)</span></li>", head)}
+    assert figures == {
+        "turns": "4",
+        "prompt tokens": "12",
+        "image tokens": "4",
+        "written tokens": str(sum(written)),
+        "ledger compactions": "0",
+        "seconds": f"{t.seconds:.1f}",
+    }
+
+
+def test_compactions_of_the_ledger_are_shown() -> None:
+    (t,) = episodes(1, evidence={"max_tokens": 70})
+    assert "<li><b>1</b><span>ledger compactions</span></li>" in episode_html(t, INDEX)
+
+
 def test_a_page_that_cannot_be_drawn_leaves_a_remark() -> None:
     def gone(ref: ImageRef) -> Image.Image:
         raise DocumentError("report.pdf is gone")
