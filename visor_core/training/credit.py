@@ -102,14 +102,6 @@ def by_group(
     return result
 
 
-def informative_groups(rollouts: Sequence[CreditRollout], tolerance: float = 1e-9) -> set[str]:
-    """Groups whose rewards differ: the others teach nothing (DAPO's dynamic sampling)."""
-    rewards: dict[str, list[float]] = defaultdict(list)
-    for rollout in rollouts:
-        rewards[rollout.group].append(rollout.reward)
-    return {group for group, values in rewards.items() if max(values) - min(values) > tolerance}
-
-
 TokenAdvantages = list[list[list[float]]]
 """Per rollout, per turn, per trained token."""
 
@@ -168,6 +160,26 @@ def assign(
     if mode == "turn":
         return turn_credit(rollouts, baseline, scale, turn_weight)
     return section_credit(rollouts, baseline, scale)
+
+
+def informative_groups(
+    rollouts: Sequence[CreditRollout],
+    mode: CreditMode = "trajectory",
+    *,
+    turn_weight: float = 0.5,
+    tolerance: float = 1e-9,
+) -> set[str]:
+    """Groups in which some token has an advantage: the others teach nothing (DAPO's dynamic sampling).
+
+    Under `turn` and `section` credit a group of equal totals may teach by its dense rewards.
+    """
+    # Not divided by a standard deviation, which would blow rounding up.
+    credited = assign(rollouts, mode, scale=False, turn_weight=turn_weight)
+    return {
+        rollout.group
+        for rollout, turns in zip(rollouts, credited, strict=True)
+        if any(abs(advantage) > tolerance for tokens in turns for advantage in tokens)
+    }
 
 
 def token_weights(
