@@ -22,8 +22,7 @@ def test_a_profile_that_needs_a_gpu_trains_on_gpus(path: Path) -> None:
     profile = load_profile(path)
     launching = yaml.safe_load(accelerate_config(profile).read_text(encoding="utf-8"))
     assert launching["use_cpu"] is (profile.model.min_gpu_gib == 0)
-    if launching["use_cpu"]:
-        assert (launching["num_processes"], launching["distributed_type"]) == (1, "NO")
+    assert (launching["num_processes"], launching["distributed_type"]) == (1, "NO")
 
 
 def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
