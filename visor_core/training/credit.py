@@ -56,7 +56,10 @@ class CreditTurn:
 
 @dataclass(frozen=True, slots=True)
 class CreditRollout:
-    """One rollout of a step: its group, total reward, components by name, and turns."""
+    """One rollout of a step: its group, total reward, components by name, and turns.
+
+    A malformed rollout has no components and no turn rewards: the format gates dense rewards as it gates the total.
+    """
 
     group: str
     reward: float

@@ -2,7 +2,7 @@
 
 Everything a step draws derives from (seed, step), so a resumed run repeats the same steps. Scoring and credit are pure;
 the rollouts themselves come from a `RolloutSource` (visor_core.agent.episode on a live policy, or a test's own).
-Dynamic sampling after DAPO (arXiv 2503.14476): groups with equal rewards teach nothing and are skipped or replaced.
+Dynamic sampling after DAPO (arXiv 2503.14476): groups without an advantage teach nothing and are skipped or replaced.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class Collector:
             and len(row.completion_ids) <= self.config.max_completion_tokens
         )
         # Dense rewards pass the same gate as the total: a malformed rollout earns nothing anywhere.
-        gated = trajectory.well_formed
-        earned = turn_rewards(trajectory, self.context) if self.config.credit == "turn" and gated else {}
+        earns = trajectory.well_formed
+        earned = turn_rewards(trajectory, self.context) if self.config.credit == "turn" and earns else {}
         prefixes = {turn.index: turn.prompt.forced_prefix for turn in trajectory.turns}
         turns = tuple(
             CreditTurn(
@@ -143,7 +143,7 @@ class Collector:
         )
         reward = 0.0 if trajectory.reward is None else trajectory.reward
         group = trajectory.group_id or trajectory.question.question_id
-        credit = CreditRollout(group, reward, turns, trajectory.rewards if gated else {})
+        credit = CreditRollout(group, reward, turns, trajectory.rewards if earns else {})
         return StepRollout(fitting, credit), len(rows) - len(fitting)
 
     def _sections(self, row: TurnRow, prefix: str) -> tuple[str, ...]:
