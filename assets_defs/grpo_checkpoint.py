@@ -34,6 +34,7 @@ STAGE = Stage(
         "index": profile.index,
         "model": profile.model,
         "threads": profile.threads,
+        "accelerate": profile.accelerate,
     },
     inputs=lambda profile, partition: (
         Node("sft_checkpoint"),

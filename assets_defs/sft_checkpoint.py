@@ -31,6 +31,7 @@ STAGE = Stage(
         "sft": profile.sft,
         "dtype": profile.model.dtype,
         "threads": profile.threads,
+        "accelerate": profile.accelerate,
     },
     inputs=lambda profile, partition: (Node("base_model"), Node("sft_dataset")),
 )

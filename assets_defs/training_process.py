@@ -19,11 +19,11 @@ from dagster._core.errors import DagsterPipesExecutionError
 from assets_defs.stage import Figure
 from assets_defs.workspace import Work
 from visor_core import errors
-from visor_core.config import Home
+from visor_core.config import Home, Profile
 from visor_core.files import write_json
 from visor_core.tracking import QUIET
 
-ACCELERATE_CONFIG = Path(__file__).resolve().parents[1] / "infra" / "accelerate" / "cpu.yaml"
+ACCELERATE_CONFIGS = Path(__file__).resolve().parents[1] / "infra" / "accelerate"
 
 
 class Tracking(dg.ConfigurableResource[Any]):
@@ -72,6 +72,19 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def accelerate_config(profile: Profile) -> Path:
+    """The file that says on which devices a profile trains.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    path = ACCELERATE_CONFIGS / Path(profile.accelerate).expanduser()
+    if not path.is_file():
+        known = ", ".join(sorted(p.name for p in ACCELERATE_CONFIGS.glob("*.yaml")))
+        raise errors.ConfigError(f"accelerate: no file {path}; choose one of {known}, or give a path")
+    return path
+
+
 def run_worker(
     work: Work,
     context: dg.AssetExecutionContext,
@@ -85,6 +98,7 @@ def run_worker(
     """Run `pipelines.workers.<module>` and return what it reported: figures by asset key, `data_version` among them.
 
     Raises:
+        ConfigError: as `accelerate_config`.
         VisorError: the worker's own, if it ended with one.
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
@@ -116,7 +130,8 @@ def run_worker(
     }
     worker = ["-m", f"pipelines.workers.{module}", str(order)]
     if accelerate:
-        worker = ["-m", "accelerate.commands.launch", "--config_file", str(ACCELERATE_CONFIG), *worker]
+        launching = accelerate_config(work.profile)
+        worker = ["-m", "accelerate.commands.launch", "--config_file", str(launching), *worker]
     # The shell only sends the output to the log and is replaced by the worker, which then gets the signals itself.
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
     done = False

@@ -38,6 +38,8 @@ class Profile(Section):
     """The seed every other seed derives from."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 means all cores."""
+    accelerate: str = "cpu.yaml"
+    """How `accelerate launch` starts training: a file in infra/accelerate/, or the path of another one."""
     nano: NanoConfig | None = None
     """The synthetic world; none for profiles on the user's documents."""
     corpora: CorporaConfig = CorporaConfig()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from visor_core.config.base import SecretReference, Section
 
@@ -15,7 +15,7 @@ class ModelConfig(Section):
     name: str = "nano"
     """`nano` (the asset base_model), a Hugging Face folder, or a hub id."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Weights' precision."""
+    """Precision of the weights an engine runs; trained weights are float32 (under LoRA the adapters are)."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What runs rollouts."""
     min_gpu_gib: float = Field(default=0.0, ge=0)
@@ -164,6 +164,13 @@ class GRPOConfig(Section):
     """Steps between checkpoints."""
     eval_questions: int = Field(default=64, ge=0)
     """Development questions of the closing evaluation."""
+
+    @model_validator(mode="after")
+    def _cispo_has_its_bound(self) -> Self:
+        # TRL would cut the weight at `epsilon`, where DAPO means 1 + epsilon: every token above 0.2 would be clipped.
+        if self.loss_type == "cispo" and self.epsilon_high is None:
+            raise ValueError("loss_type cispo needs epsilon_high, the largest weight: give it 4 to 5")
+        return self
 
 
 class EvaluationConfig(Section):

@@ -85,8 +85,8 @@ def supported(episode: Episode) -> bool:
 class Readings:
     """Distinct (label, value) readings of one observation: confirmed by the region's words, or not."""
 
-    confirmed: int
-    unsupported: int
+    confirmed: frozenset[tuple[str, str]]
+    unsupported: frozenset[tuple[str, str]]
 
 
 def _is_value(word: str) -> bool:
@@ -107,7 +107,7 @@ def _nearest_label(index: int, centres: Sequence[tuple[str, float, float]]) -> s
 
 
 def confirmed_readings(observation: str, region: Box, words: Sequence[Word]) -> Readings:
-    """Count an observation's values that stand in `region` with the label the observation gives them.
+    """Sort an observation's values by whether they stand in `region` with the label the observation gives them.
 
     A value is claimed with the nearest label before it in the text (with the one after it if it opens the text). A
     value directly after another value has no label of its own, so pasting a page's numbers confirms nothing.
@@ -125,5 +125,5 @@ def confirmed_readings(observation: str, region: Box, words: Sequence[Word]) -> 
             continue
         before = read[position - 1] if position else (read[1] if len(read) > 1 else "")
         claims.add(("" if _is_value(before) else before, word))
-    confirmed = sum(claim in true_pairs and claim[0] != "" for claim in claims)
-    return Readings(confirmed, len(claims) - confirmed)
+    confirmed = frozenset(claim for claim in claims if claim in true_pairs and claim[0] != "")
+    return Readings(confirmed, frozenset(claims) - confirmed)

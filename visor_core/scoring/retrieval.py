@@ -48,16 +48,18 @@ def ndcg(ranking: Sequence[str], gold: Iterable[str], k: int | None = None) -> f
     return gained / best
 
 
-def interleave(rankings: Sequence[Sequence[str]]) -> list[str]:
+def interleave(rankings: Sequence[Sequence[str]], gold: Iterable[str]) -> list[str]:
     """All rankings merged rank by rank (first the rank-1 pages in the order of the searches, then rank 2, …).
 
-    A page offered by an earlier search is left out of later ones: asking again can neither promote a page nor pay.
+    A page that several searches offer keeps one place: a gold page that of its first offer, any other its best one.
+    UniDoc-RL gives every page its best place, so that asking again promotes a gold page; the first place for every page
+    would let a search in vain take the pages above a gold one out of its way. As it is, a search that offers no new
+    gold page can only push gold pages down, wherever it comes.
     """
-    offered: set[str] = set()
-    fresh: list[list[str]] = []
-    for ranking in rankings:
-        new = [page for page in dict.fromkeys(ranking) if page not in offered]
-        offered.update(new)
-        fresh.append(new)
-    depth = max((len(r) for r in fresh), default=0)
-    return [ranking[rank] for rank in range(depth) for ranking in fresh if rank < len(ranking)]
+    wanted = set(gold)
+    places: dict[str, tuple[int, int]] = {}
+    for search, ranking in enumerate(rankings):
+        for rank, page in enumerate(dict.fromkeys(ranking)):
+            if page not in places or page not in wanted:
+                places[page] = min((rank, search), places.get(page, (rank, search)))
+    return sorted(places, key=places.__getitem__)

@@ -56,7 +56,10 @@ class CreditTurn:
 
 @dataclass(frozen=True, slots=True)
 class CreditRollout:
-    """One rollout of a step: its group, total reward, components by name, and turns."""
+    """One rollout of a step: its group, total reward, components by name, and turns.
+
+    A malformed rollout has no components and no turn rewards: the format gates dense rewards as it gates the total.
+    """
 
     group: str
     reward: float
@@ -100,14 +103,6 @@ def by_group(
         for index, value in zip(indices, advantages([values[i] for i in indices], baseline, scale), strict=True):
             result[index] = value
     return result
-
-
-def informative_groups(rollouts: Sequence[CreditRollout], tolerance: float = 1e-9) -> set[str]:
-    """Groups whose rewards differ: the others teach nothing (DAPO's dynamic sampling)."""
-    rewards: dict[str, list[float]] = defaultdict(list)
-    for rollout in rollouts:
-        rewards[rollout.group].append(rollout.reward)
-    return {group for group, values in rewards.items() if max(values) - min(values) > tolerance}
 
 
 TokenAdvantages = list[list[list[float]]]
@@ -168,6 +163,26 @@ def assign(
     if mode == "turn":
         return turn_credit(rollouts, baseline, scale, turn_weight)
     return section_credit(rollouts, baseline, scale)
+
+
+def informative_groups(
+    rollouts: Sequence[CreditRollout],
+    mode: CreditMode = "trajectory",
+    *,
+    turn_weight: float = 0.5,
+    tolerance: float = 1e-9,
+) -> set[str]:
+    """Groups in which some token has an advantage: the others teach nothing (DAPO's dynamic sampling).
+
+    Under `turn` and `section` credit a group of equal totals may teach by its dense rewards.
+    """
+    # Not divided by a standard deviation, which would blow rounding up.
+    credited = assign(rollouts, mode, scale=False, turn_weight=turn_weight)
+    return {
+        rollout.group
+        for rollout, turns in zip(rollouts, credited, strict=True)
+        if any(abs(advantage) > tolerance for tokens in turns for advantage in tokens)
+    }
 
 
 def token_weights(

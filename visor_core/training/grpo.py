@@ -13,7 +13,7 @@ from visor_core.questions import Question
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, step_of
 from visor_core.training.engines import LiveRollouts, VLLMRollouts
 from visor_core.training.forward import VisionCache
-from visor_core.training.loop import RunCallback, arguments, encoder_for, load_for_training, lora
+from visor_core.training.loop import RunCallback, arguments, encoder_for, load_for_training, lora, trained_dtype
 from visor_core.training.rewards import RewardContext
 from visor_core.training.rollouts import Collector
 from visor_core.training.trl_grpo import GRPOConfig as TRLGRPOConfig
@@ -48,7 +48,7 @@ def train_grpo(
         output: `checkpoint-N/` folders and, at the end, `final/`.
         engine: what rolls out. `transformers` on the live weights is the reference mode: fixed batches, keyed noise, a
             resumed run ends bit-identical. `vllm` is the throughput mode.
-        dtype: precision of the weights.
+        dtype: precision of the engine's weights and of those that LoRA leaves as they are; trained ones are float32.
         context: judge and page words for the rewards.
         on_step: metrics of every step; a resumed run reports the steps after its checkpoint again.
         on_checkpoint: folder, step and metrics of every complete checkpoint.
@@ -64,7 +64,8 @@ def train_grpo(
         return done
     output.mkdir(parents=True, exist_ok=True)
     point = resume_point(output)
-    model, processor = load_for_training(model_folder, dtype=dtype, freeze=config.freeze_vision)
+    precision = trained_dtype(dtype, config.lora_rank)
+    model, processor = load_for_training(model_folder, dtype=precision, freeze=config.freeze_vision)
     callback = RunCallback(on_step, on_checkpoint)
     trainer = TurnGRPOTrainer(
         model=model,

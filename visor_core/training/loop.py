@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 from transformers import TrainerCallback
 
@@ -39,6 +40,15 @@ def load_for_training(model_folder: Path, *, dtype: str = "float32", freeze: boo
     if freeze:
         freeze_vision(model)
     return model.train(), processor
+
+
+def trained_dtype(dtype: str, lora_rank: int) -> str:
+    """Precision to load weights in for training, where the engine's is `dtype`.
+
+    Trained weights are float32: an AdamW step of 1e-6 on a bfloat16 weight of 1e-2 rounds to nothing. Under LoRA the
+    loaded weights stay fixed (PEFT keeps its adapters in float32), so the engine's precision will do.
+    """
+    return dtype if lora_rank else "float32"
 
 
 def base_of(model: Any) -> Any:
@@ -114,6 +124,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint complete, then report it."""
+        # Every process writes a random state of its own; one that is missing would not resume bit-identically.
+        PartialState().wait_for_everyone()
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -2,13 +2,13 @@
 
 Everything a step draws derives from (seed, step), so a resumed run repeats the same steps. Scoring and credit are pure;
 the rollouts themselves come from a `RolloutSource` (visor_core.agent.episode on a live policy, or a test's own).
-Dynamic sampling after DAPO (arXiv 2503.14476): groups with equal rewards teach nothing and are skipped or replaced.
+Dynamic sampling after DAPO (arXiv 2503.14476): groups without an advantage teach nothing and are skipped or replaced.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,21 +76,27 @@ class Collector:
     def __post_init__(self) -> None:
         if not self.questions:
             raise DataError("GRPO has no questions: materialize the asset `questions` of the training corpus first")
+        if self.config.questions_per_step > len(self.questions):
+            # A question asked twice in a step would repeat its noise, and so its rollouts.
+            raise DataError(
+                f"grpo.questions_per_step is {self.config.questions_per_step}, but there are only "
+                f"{len(self.questions)} questions: lower it"
+            )
         self._preset = resolve(self.config.reward, self.config.reward_weights)
 
     def collect(self, step: int) -> Collected:
         """Roll out, score and (by dynamic sampling) choose the rollouts of one step."""
-        asked: list[Question] = []
         trajectories: list[Trajectory] = []
         kept: list[StepRollout] = []
         skipped = oversized = 0
-        wanted = len(self._share(draw(self.questions, self.config.questions_per_step, self.seed, step)))
+        first = draw(self.questions, self.config.questions_per_step, self.seed, step)
+        questions = self._share(first)
+        wanted = len(questions)
+        spare = self._share(reserve(self.questions, first, self.seed, step))
         attempts = 1 + (self.config.refill_attempts if self.config.dynamic_sampling == "refill" else 0)
-        for attempt in range(attempts):
-            questions = self._questions(step, attempt, wanted - len({r.credit.group for r in kept}), asked)
+        for _ in range(attempts):
             if not questions:
                 break
-            asked += questions
             scored = [self._score(t) for t in self.source(step, questions)]
             trajectories += scored
             prepared = [self._prepare(t, i) for i, t in enumerate(scored) if t.outcome != "error"]
@@ -99,21 +105,16 @@ class Collector:
             if self.config.dynamic_sampling == "off":
                 kept += rollouts
                 continue
-            informative = informative_groups([r.credit for r in rollouts])
+            credits = [r.credit for r in rollouts]
+            informative = informative_groups(credits, self.config.credit, turn_weight=self.config.turn_weight)
             skipped += len({r.credit.group for r in rollouts} - informative)
             kept += [r for r in rollouts if r.credit.group in informative]
+            missing = wanted - len({r.credit.group for r in kept})
+            questions, spare = spare[:missing], spare[missing:]
         return Collected(tuple(trajectories), tuple(kept), skipped, oversized)
 
     def _share(self, questions: Sequence[Question]) -> list[Question]:
         return list(questions[self.process :: self.processes])
-
-    def _questions(self, step: int, attempt: int, missing: int, asked: Sequence[Question]) -> list[Question]:
-        """Questions of an attempt: the step's own first, then others not asked yet."""
-        if attempt == 0:
-            return self._share(draw(self.questions, self.config.questions_per_step, self.seed, step))
-        known = {q.question_id for q in asked}
-        others = self._share(draw(self.questions, len(self.questions), self.seed, step, attempt))
-        return [q for q in others if q.question_id not in known][: max(0, missing)]
 
     def _score(self, trajectory: Trajectory) -> Trajectory:
         return score(trajectory, self._preset, self.context)
@@ -127,47 +128,67 @@ class Collector:
             if len(row.prompt_ids) <= self.config.max_prompt_tokens
             and len(row.completion_ids) <= self.config.max_completion_tokens
         )
-        earned = turn_rewards(trajectory, self.context) if self.config.credit == "turn" else {}
+        # Dense rewards pass the same gate as the total: a malformed rollout earns nothing anywhere.
+        earns = trajectory.well_formed
+        earned = turn_rewards(trajectory, self.context) if self.config.credit == "turn" and earns else {}
+        prefixes = {turn.index: turn.prompt.forced_prefix for turn in trajectory.turns}
         turns = tuple(
             CreditTurn(
                 tokens=sum(row.mask),
                 action=row.action,
                 reward=earned.get(row.turn, 0.0),
-                sections=self._sections(row),
+                sections=self._sections(row, prefixes[row.turn]),
             )
             for row in fitting
         )
         reward = 0.0 if trajectory.reward is None else trajectory.reward
         group = trajectory.group_id or trajectory.question.question_id
-        return StepRollout(fitting, CreditRollout(group, reward, turns, trajectory.rewards)), len(rows) - len(fitting)
+        credit = CreditRollout(group, reward, turns, trajectory.rewards if earns else {})
+        return StepRollout(fitting, credit), len(rows) - len(fitting)
 
-    def _sections(self, row: TurnRow) -> tuple[str, ...]:
+    def _sections(self, row: TurnRow, prefix: str) -> tuple[str, ...]:
         """Sections of the trained tokens."""
         if self.config.credit != "section" or self.pieces is None:
             return ()
-        sections = token_sections(self.pieces(row.completion_ids))
+        sections = token_sections(self.pieces(row.completion_ids), prefix)
         return tuple(s for s, trained in zip(sections, row.mask, strict=True) if trained)
 
 
-def draw(questions: Sequence[Question], count: int, seed: int, step: int, attempt: int = 0) -> list[Question]:
+def draw(questions: Sequence[Question], count: int, seed: int, step: int) -> list[Question]:
     """The questions of a step: a fresh permutation an epoch, so that each is asked once before any is asked twice.
 
-    Attempts after the first (refills) are permutations of their own. A pure function of its arguments.
+    No question comes twice in a step, `count` being at most their number. A pure function of its arguments.
     """
-    if attempt:
-        order = list(range(len(questions)))
-        random.Random(f"refill/{seed}/{step}/{attempt}").shuffle(order)
-        return [questions[i] for i in order[:count]]
-    chosen: list[Question] = []
-    position = step * count
-    while len(chosen) < count:
-        epoch, offset = divmod(position, len(questions))
-        order = list(range(len(questions)))
-        random.Random(f"epoch/{seed}/{epoch}").shuffle(order)
-        taken = order[offset : offset + count - len(chosen)]
-        chosen += [questions[i] for i in taken]
-        position += len(taken)
-    return chosen
+    epoch, offset = divmod(step * count, len(questions))
+    order = _epoch(len(questions), count, seed, epoch)[offset : offset + count]
+    if len(order) < count:
+        order += _epoch(len(questions), count, seed, epoch + 1)[: count - len(order)]
+    return [questions[i] for i in order]
+
+
+def _epoch(size: int, count: int, seed: int, epoch: int) -> list[int]:
+    """The order of an epoch. Where a step straddles two, the second puts off what the step has asked already."""
+    order: list[int] = []
+    # The first epoch of each run of epochs that begins with a step is a plain permutation.
+    first = next(e for e in range(epoch, -1, -1) if e * size % count == 0)
+    for number in range(first, epoch + 1):
+        asked = set(order[len(order) - number * size % count :]) if number > first else set()
+        order = list(range(size))
+        random.Random(f"epoch/{seed}/{number}").shuffle(order)
+        opening = [i for i in order if i not in asked][: count - len(asked)] if asked else []
+        order = opening + [i for i in order if i not in set(opening)]
+    return order
+
+
+def reserve(questions: Sequence[Question], drawn: Sequence[Question], seed: int, step: int) -> list[Question]:
+    """The questions that a step refills from: all it has not drawn, in one order for all processes.
+
+    As each takes its own share of them, no process asks what another one has asked.
+    """
+    known = {q.question_id for q in drawn}
+    others = [q for q in questions if q.question_id not in known]
+    random.Random(f"refill/{seed}/{step}").shuffle(others)
+    return others
 
 
 def weigh(rollouts: Sequence[StepRollout], config: GRPOConfig) -> list[WeightedRow]:
@@ -190,21 +211,26 @@ def weigh(rollouts: Sequence[StepRollout], config: GRPOConfig) -> list[WeightedR
     return weighted
 
 
-def summary(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """Means of reward and of every component, and the shape of the episodes, for logging."""
-    if not trajectories:
-        return {}
-    count = len(trajectories)
-    rewards = [t.reward or 0.0 for t in trajectories]
-    mean = sum(rewards) / count
-    values = {
-        "reward": mean,
-        "reward_std": (sum((r - mean) ** 2 for r in rewards) / max(1, count - 1)) ** 0.5,
-        "episodes": float(count),
-        "turns": sum(len(t.turns) for t in trajectories) / count,
-        "forced": sum(t.outcome == "forced" for t in trajectories) / count,
-        "errors": sum(t.outcome == "error" for t in trajectories) / count,
+def figures(trajectory: Trajectory) -> dict[str, float]:
+    """One episode's reward, components and shape: what is logged of it, small enough to send between processes."""
+    return {
+        "reward": trajectory.reward or 0.0,
+        "turns": float(len(trajectory.turns)),
+        "forced": float(trajectory.outcome == "forced"),
+        "errors": float(trajectory.outcome == "error"),
+        **{f"rewards/{name}": value for name, value in trajectory.rewards.items()},
     }
-    for name in trajectories[0].rewards:
-        values[f"rewards/{name}"] = sum(t.rewards.get(name, 0.0) for t in trajectories) / count
-    return values
+
+
+def summary(episodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over the `figures` of all processes' episodes, the rewards' standard deviation and the number of episodes.
+
+    An empty mapping without episodes.
+    """
+    if not episodes:
+        return {}
+    count = len(episodes)
+    names = dict.fromkeys(name for episode in episodes for name in episode)
+    means = {name: sum(episode.get(name, 0.0) for episode in episodes) / count for name in names}
+    squares = sum((episode["reward"] - means["reward"]) ** 2 for episode in episodes)
+    return {**means, "reward_std": (squares / max(1, count - 1)) ** 0.5, "episodes": float(count)}

@@ -126,15 +126,16 @@ def encode_reply(
     )
 
 
-def token_sections(pieces: Sequence[str]) -> list[Section]:
+def token_sections(pieces: Sequence[str], prefix: str = "") -> list[Section]:
     """The section each token belongs to, from the tokens' texts in order; a tag belongs to its own section.
 
-    A token that straddles two sections belongs to the one its first character is in.
+    A token that straddles two sections belongs to the one its first character is in. `prefix` stands before the first
+    token without being sampled: the tag that a forced answer opens with.
     """
-    text = "".join(pieces)
+    text = prefix + "".join(pieces)
     spans = [(m.start(), m.end(), m.group(1)) for m in _SECTIONS.finditer(text)]
     sections: list[Section] = []
-    position = 0
+    position = len(prefix)
     for piece in pieces:
         found: Section = "other"
         if piece:

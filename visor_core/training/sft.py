@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import Tensor
 from trl import SFTConfig as TRLSFTConfig
@@ -27,7 +29,7 @@ from visor_core.config import SFTConfig
 from visor_core.errors import DataError
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
-from visor_core.training.batching import collate, per_token, plan
+from visor_core.training.batching import FILLER, collate, per_token, plan
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
 from visor_core.training.forward import VisionCache, add_row_head, prepare
 from visor_core.training.loop import (
@@ -39,6 +41,7 @@ from visor_core.training.loop import (
     forbidden_ids,
     load_for_training,
     lora,
+    trained_dtype,
 )
 from visor_core.training.rows import TurnRow, encode_turn
 from visor_core.training.weights import end_training
@@ -75,14 +78,19 @@ class TurnSFTTrainer(SFTTrainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """One optimizer step's micro-batches."""
         model.train()
-        rows = [self.rows[int(i)] for i in inputs["row"]]
-        counts = torch.tensor([sum(sum(row.mask) for row in rows)], device=self.accelerator.device)
-        tokens = int(self.accelerator.reduce(counts, reduction="sum").item())
-        batches = plan(rows, self.sft.micro_batch_tokens, max_rows=self.sft.micro_batch_size)
-        losses = [self._micro_batch(model, [rows[i] for i in batch], tokens) for (batch,) in batches]
-        loss = accumulate(self, model, losses)
-        # The mean over processes is what DDP makes of the gradients.
-        return loss / self.accelerator.num_processes
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        # Planned over the rows of all processes: the number of forward passes must agree, or sharded weights hang.
+        rows = [self.rows[i] for i in gather_object([int(i) for i in inputs["row"]])]
+        tokens = sum(sum(row.mask) for row in rows)
+        limits = self.sft.micro_batch_tokens, self.sft.micro_batch_size
+        shortest = min(rows, key=lambda row: row.length)
+        empty = replace(shortest, mask=(False,) * len(shortest.mask))
+        losses = []
+        for batch in plan(rows, limits[0], processes=processes, max_rows=limits[1]):
+            mine = [empty if i == FILLER else rows[i] for i in batch[rank]]
+            losses.append(self._micro_batch(model, mine, tokens))
+        # The Trainer logs the mean over processes, which is also what DDP and FSDP make of the gradients.
+        return accumulate(self, model, losses)
 
     def _micro_batch(self, model: Any, rows: Sequence[TurnRow], tokens: int) -> Callable[[], Tensor]:
         def compute() -> Tensor:
@@ -92,7 +100,8 @@ class TurnSFTTrainer(SFTTrainer):  # type: ignore[misc]
             log_probs, _, hits = model(row_batch=given)
             mask = per_token([row.mask for row in rows], batch.completion_width).to(log_probs.device)
             metrics = self._metrics["train"]
-            metrics["token_accuracy"].append(float((hits * mask).sum() / mask.sum().clamp(min=1.0)))
+            if bool(mask.any()):
+                metrics["token_accuracy"].append(float((hits * mask).sum() / mask.sum()))
             metrics["padding"].append(1.0 - batch.real_tokens / batch.attention_mask.numel())
             return -(log_probs * mask).sum() / tokens * self.accelerator.num_processes
 
@@ -148,7 +157,7 @@ def train_sft(
         trajectories: folder of the trajectory store, or the trajectories themselves.
         images: resolves image references.
         output: `checkpoint-N/` folders and, at the end, `final/`.
-        dtype: precision of the weights.
+        dtype: precision of the weights that LoRA leaves as they are; trained weights are float32.
         on_step: metrics of every step. A resumed run reports the steps after its checkpoint again.
         on_checkpoint: folder, step and metrics of every complete checkpoint.
 
@@ -160,7 +169,8 @@ def train_sft(
     if done is not None:
         return done
     output.mkdir(parents=True, exist_ok=True)
-    model, processor = load_for_training(model_folder, dtype=dtype, freeze=config.freeze_vision)
+    precision = trained_dtype(dtype, config.lora_rank)
+    model, processor = load_for_training(model_folder, dtype=precision, freeze=config.freeze_vision)
     records = _read(trajectories) if isinstance(trajectories, Path) else trajectories
     pixels = max((r.width * r.height for t in records for turn in t.turns for r in turn.prompt.images), default=1)
     encoder = encoder_for(processor, images, pixels)

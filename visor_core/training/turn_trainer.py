@@ -35,13 +35,13 @@ from transformers import PrinterCallback
 
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import GRPOConfig
-from visor_core.errors import ConfigError
+from visor_core.errors import ConfigError, DataError
 from visor_core.policies.encoding import Encoder
 from visor_core.training.ahead import Ahead
 from visor_core.training.batching import FILLER, WeightedRow, collate, filler, per_token, plan
 from visor_core.training.forward import ModelInputs, VisionCache, add_row_head, prepare
 from visor_core.training.loop import accumulate, base_of, forbidden_ids
-from visor_core.training.rollouts import Collected, Collector, summary, weigh
+from visor_core.training.rollouts import Collected, Collector, figures, summary, weigh
 from visor_core.training.trl_grpo import GRPOConfig as TRLGRPOConfig
 from visor_core.training.trl_grpo import GRPOTrainer
 
@@ -215,7 +215,13 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             "num_items_in_batch": torch.tensor(float(trained), device=device),
             "pixel_values": given,
         }
-        if (stale or self.engine_mismatch) and all(w.row.old_logprobs for w in rows):
+        if stale or self.engine_mismatch:
+            for w in rows:
+                if not w.row.old_logprobs:
+                    raise DataError(
+                        f"turn {w.row.turn} of group {w.row.group} has no log-probabilities to correct stale or "
+                        "foreign rollouts by: use an engine that records them"
+                    )
             sampled = per_token([w.row.old_logprobs for w in rows], width).to(device)
             inputs["old_per_token_logps" if stale else "engine_logps"] = sampled
         if self.beta != 0.0:
@@ -261,11 +267,12 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _log_step(self, collected: Collected, rows: Sequence[WeightedRow], staleness: int, seconds: float) -> None:
         metrics = self._metrics["train"]
-        trajectories = gather_object([summary(collected.trajectories)])
-        for name in trajectories[0]:
-            metrics[name].append(sum(values.get(name, 0.0) for values in trajectories) / len(trajectories))
-        metrics["skipped_groups"].append(float(collected.skipped_groups))
-        metrics["oversized_rows"].append(float(collected.oversized_rows))
+        # Over the episodes of all processes, of which some may have more than others.
+        for name, value in summary(gather_object([figures(t) for t in collected.trajectories])).items():
+            metrics[name].append(value)
+        counts = gather_object([(collected.skipped_groups, collected.oversized_rows)])
+        metrics["skipped_groups"].append(float(sum(skipped for skipped, _ in counts)))
+        metrics["oversized_rows"].append(float(sum(oversized for _, oversized in counts)))
         metrics["rows"].append(float(len(rows)))
         metrics["trained_tokens"].append(float(sum(len(w.weights) for w in rows)))
         metrics["staleness"].append(float(staleness))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tiny_model import picture, prompt
-from tests.visor_core.training.episodes import question
+from tests.visor_core.training.episodes import episode, question, shown
 from visor_core.agent.trajectory import Action, Observation, Trajectory, Turn
 from visor_core.config import GRPOConfig, OptimizerConfig
 from visor_core.policies.base import BatchPolicy, Sampling
@@ -56,10 +56,10 @@ class Bandit:
             Sampling(self.config.temperature, self.tokens, key=(self.seed, step, i)) for i in range(len(asked))
         ]
         finished = []
-        for number, (q, shown, completion) in enumerate(
+        for number, (q, given, completion) in enumerate(
             zip(asked, prompts, self.policy.complete_batch(prompts, samplings), strict=True)
         ):
-            turn = Turn(1, shown, completion, Action("answer", completion.text), Observation("final"))
+            turn = Turn(1, given, completion, Action("answer", completion.text), Observation("final"))
             finished.append(
                 Trajectory(
                     f"{step}-{number}", q, "bandit", "live", "", "", self.seed, (turn,), (), completion.text, (),
@@ -67,6 +67,32 @@ class Bandit:
                 )
             )  # fmt: skip
         return finished
+
+
+class Seeker(Bandit):
+    """Two turns of a token each, a tag before them: a search, which finds the gold page by some words, and an answer.
+
+    What one does is no help to the other, so credit decides what each token is taught.
+    """
+
+    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+        asked = [q for q in questions for _ in range(self.config.group_size)]
+        turns: list[list[Turn]] = [[] for _ in asked]
+        for index, kind in enumerate(("search", "answer"), 1):
+            prompts = [prompt(pages=(f"p{q.question_id}",), prefix=f"<{kind}>") for q in asked]
+            samplings = [
+                Sampling(self.config.temperature, 1, key=(self.seed, step, i, index)) for i in range(len(asked))
+            ]
+            replies = self.policy.complete_batch(prompts, samplings)
+            for played, q, given, reply in zip(turns, asked, prompts, replies, strict=True):
+                text = reply.text.removeprefix(f"<{kind}>").strip()
+                page = q.gold_pages[0] if "a" <= text[:1] < "n" else "elsewhere"
+                seen = Observation("page", images=(shown(page),)) if kind == "search" else Observation("final")
+                played.append(Turn(index, given, reply, Action(kind, text), seen))  # type: ignore[arg-type]
+        return [
+            episode(q, played, answer=played[1].action.text, group=f"{step}-{q.question_id}")
+            for q, played in zip(asked, turns, strict=True)
+        ]
 
 
 def bandit_config(**changes: Any) -> GRPOConfig:

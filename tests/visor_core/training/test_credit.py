@@ -43,8 +43,25 @@ def test_leave_one_out_by_hand() -> None:
 def test_a_single_rollout_and_equal_rewards_teach_nothing() -> None:
     assert advantages([3.0]) == [0.0]
     assert advantages([0.5, 0.5]) == [0.0, 0.0]
-    rollouts = [rollout(1, group="a"), rollout(1, group="a"), rollout(1, group="b"), rollout(0, group="b")]
+    token = CreditTurn(1)
+    rollouts = [rollout(reward, token, group=group) for reward, group in ((1, "a"), (1, "a"), (1, "b"), (0, "b"))]
     assert informative_groups(rollouts) == {"b"}
+
+
+def test_equal_totals_teach_by_their_dense_rewards() -> None:
+    searched = CreditTurn(1, "search", 1.0, ("search",)), CreditTurn(1, "search", 0.0, ("search",))
+    rollouts = [
+        *(rollout(1.0, turn, group="turns") for turn in searched),
+        rollout(1.0, searched[0], group="sections", pages_found=1.0),
+        rollout(1.0, searched[0], group="sections", pages_found=0.0),
+        # no token of the section that the differing reward judges
+        rollout(1.0, searched[0], group="nothing", crop=1.0),
+        rollout(1.0, searched[0], group="nothing", crop=0.0),
+    ]
+    assert informative_groups(rollouts) == set()
+    assert informative_groups(rollouts, "turn") == {"turns"}
+    assert informative_groups(rollouts, "turn", turn_weight=0.0) == set()
+    assert informative_groups(rollouts, "section") == {"sections"}
 
 
 def test_groups_do_not_mix() -> None:

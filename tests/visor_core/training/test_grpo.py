@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
-from tests.visor_core.training.bandit import QUESTIONS, Bandit, bandit_config, build_trainer, liked
+from tests.visor_core.training.bandit import QUESTIONS, Bandit, Seeker, bandit_config, build_trainer, liked
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import OptimizerConfig
 from visor_core.errors import ConfigError, DataError
@@ -20,7 +20,8 @@ from visor_core.questions import Question
 from visor_core.training.checkpoints import complete_checkpoints, finished, resume_point
 from visor_core.training.loop import RunCallback
 from visor_core.training.rewards import RewardContext
-from visor_core.training.rollouts import Collected, Collector, draw
+from visor_core.training.rollouts import Collected, Collector, draw, weigh
+from visor_core.training.turn_trainer import TurnGRPOTrainer
 from visor_core.training.weights import end_training
 
 
@@ -33,13 +34,59 @@ def test_the_bandit_is_solved(checkpoint: Path, tmp_path: Path, credit: str) -> 
     steps: list[dict[str, float]] = []
     config = bandit_config(credit=credit, beta=0.01)
     trainer = build_trainer(checkpoint, tmp_path, config, callbacks=[RunCallback(steps.append, None)])
+    seek(trainer)
     trainer.train()
     rewards = [step["reward"] for step in steps]
     assert rewards[0] < 0.6
     assert sum(rewards[-10:]) / 10 >= 0.95
+    # The total leaves the search alone; the other modes judge it by itself.
+    found = [step["rewards/pages_found"] for step in steps]
+    assert found[0] < 0.6
+    if credit != "trajectory":
+        assert sum(found[-10:]) / 10 >= 0.95
     assert {"loss", "kl", "entropy", "grad_norm", "rewards/answer", "padding", "seconds/rollout", "staleness"} <= set(
         steps[0]
     )
+
+
+def seek(trainer: TurnGRPOTrainer) -> None:
+    """Two turns in place of one."""
+    collector = trainer.collector
+    assert collector is not None
+    assert isinstance(collector.source, Bandit)
+    collector.source = Seeker(collector.source.policy, trainer.grpo)
+
+
+def test_credit_modes_teach_the_same_rollouts_differently(checkpoint: Path, tmp_path: Path) -> None:
+    """What a search is taught follows the answer (trajectory), both (turn), or what it found (section)."""
+    trainer = build_trainer(checkpoint, tmp_path, bandit_config(dynamic_sampling="off", group_size=32))
+    seek(trainer)
+    collector = trainer.collector
+    assert collector is not None
+    taught: dict[str, dict[tuple[str, float, float], float]] = {}
+    for credit in ("trajectory", "turn", "section"):
+        config = collector.config = trainer.grpo.model_copy(update={"credit": credit})
+        rollouts = collector.collect(0).rollouts
+        rows = iter(weigh(rollouts, config))
+        taught[credit] = {}
+        for rollout in rollouts:
+            (search,), _ = next(rows).advantages, next(rows)
+            rewards = rollout.credit.rewards
+            taught[credit][rollout.credit.group, rewards["pages_found"], rewards["answer"]] = search
+    cases = [
+        group
+        for group in {key[0] for key in taught["turn"]}
+        if all((group, f, a) in taught["turn"] for f in (0.0, 1.0) for a in (0.0, 1.0))
+    ]
+    assert cases
+    for group in cases:
+        given = {credit: {(f, a): values[group, f, a] for f in (0.0, 1.0) for a in (0.0, 1.0)}
+                 for credit, values in taught.items()}  # fmt: skip
+        alone, both, own = given["trajectory"], given["turn"], given["section"]
+        assert alone[0, 0] == alone[1, 0] < 0 < alone[0, 1] == alone[1, 1]
+        assert both[0, 0] < both[1, 0] < both[1, 1]
+        assert both[0, 0] < both[0, 1] < both[1, 1]
+        assert own[0, 0] == own[0, 1] < 0 < own[1, 0] == own[1, 1]
 
 
 def moved(checkpoint: Path, output: Path, **changes: Any) -> tuple[set[str], set[str]]:

@@ -11,10 +11,12 @@ import torch
 
 from tests.visor_core.training.bandit import bandit_config, build_trainer
 from tests.visor_core.training.hand_rows import row, two_rollouts, weighted
+from tests.visor_core.training.played import INDEX, play
 from visor_core.errors import DataError
 from visor_core.policies.encoding import Encoder
 from visor_core.training.batching import WeightedRow, collate
 from visor_core.training.rollouts import weigh
+from visor_core.training.rows import rows_of
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 
@@ -63,12 +65,30 @@ def test_a_masked_token_has_no_gradient_and_its_id_no_influence(trainer: TurnGRP
     assert torch.equal(losses[0], losses[1])
 
 
-def test_a_token_shown_again_in_the_evidence_is_trained_once(trainer: TurnGRPOTrainer, encoder: Encoder) -> None:
-    first = row(encoder, 0, 1, (), 4, (1, 2))
-    later = row(encoder, 0, 2, (), 3, (5,))
-    later = replace(later, prompt_ids=later.prompt_ids + first.completion_ids)
-    trained = state_gradients(trainer, weighted([first, later])).abs().sum(-1).count_nonzero()
-    assert trained == 3
+def test_a_token_shown_again_in_the_evidence_is_trained_once(trainer: TurnGRPOTrainer) -> None:
+    """A played episode: what a turn read stands in the next prompts, and is trained where it was sampled."""
+    played = play(
+        trainer.processing_class,
+        [
+            "<think>look</think><search>acme staff</search>",
+            "<think>acme staff q3 4 7</think><search>acme sales</search>",
+            "<think>acme sales q1 1 2</think><answer>4 7</answer>",
+        ],
+        max_turns=4,
+    )
+    assert played.well_formed
+    thought = trainer.processing_class.tokenizer("acme staff q3 4 7", add_special_tokens=False)["input_ids"]
+    rows = rows_of(played)
+
+    def shows(ids: tuple[int, ...]) -> bool:
+        return any(list(ids[i : i + len(thought)]) == thought for i in range(len(ids)))
+
+    assert [shows(r.completion_ids) for r in rows] == [False, True, False]
+    assert [shows(r.prompt_ids) for r in rows] == [False, False, True]
+    sampled = sum(len(t.completion.token_ids) for t in played.turns)
+    assert sum(sum(r.mask) for r in rows) == sampled
+    trainer.encoder = Encoder(trainer.processing_class, INDEX)
+    assert state_gradients(trainer, weighted(rows)).abs().sum(-1).count_nonzero() == sampled
 
 
 def test_forbidden_tokens_have_no_probability_in_scoring(trainer: TurnGRPOTrainer, encoder: Encoder) -> None:

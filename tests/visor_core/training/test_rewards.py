@@ -17,7 +17,7 @@ from visor_core.geometry import Box
 from visor_core.questions import Fact
 from visor_core.training.rewards import PRESETS, RewardContext, components, resolve, score
 from visor_core.training.rewards.retrieval import candidate_ndcg
-from visor_core.training.rewards.searches import excess_searches
+from visor_core.training.rewards.searches import excess_searches, search_economy
 from visor_core.training.rows import token_sections, turn_rewards
 
 NOTHING = RewardContext()
@@ -25,8 +25,18 @@ STAFF = Fact("acme staff", "q3", "47", "p1", PANEL)
 SALES = Fact("acme sales", "q1", "12", "p2", PANEL)
 
 
+WORDS = [
+    ("q3", 0.1, 0.1, 0.2, 0.15),
+    ("47", 0.1, 0.2, 0.2, 0.3),
+    ("q1", 0.6, 0.1, 0.7, 0.15),
+    ("12", 0.6, 0.2, 0.7, 0.3),
+]
+LEGIBLE = RewardContext(words=lambda page: WORDS)
+"""Every page shows q3 47 on the left and q1 12 on the right."""
+
+
 def value(trajectory: Trajectory, preset: str, **overrides: float) -> float:
-    found = score(trajectory, preset, overrides=overrides).reward
+    found = score(trajectory, preset, LEGIBLE, overrides=overrides).reward
     assert found is not None
     return found
 
@@ -195,17 +205,9 @@ def test_nano_by_hand() -> None:
 
 
 def test_perception_needs_labels_in_the_region_looked_at() -> None:
-    words = [
-        ("q3", 0.1, 0.1, 0.2, 0.15),
-        ("47", 0.1, 0.2, 0.2, 0.3),
-        ("q1", 0.6, 0.1, 0.7, 0.15),
-        ("12", 0.6, 0.2, 0.7, 0.3),
-    ]
-    context = RewardContext(words=lambda page: words)
-
     def perceived(*entries: tuple[str, Box | None]) -> float:
         ledger = [entry(i, "p1", text, box=box) for i, (text, box) in enumerate(entries, 1)]
-        return components(episode(question(), [], evidence=ledger), context)["perception"]
+        return components(episode(question(), [], evidence=ledger), LEGIBLE)["perception"]
 
     left = Box(0.0, 0.0, 0.5, 0.5)
     assert perceived(("acme q3 47", left)) == 1.0
@@ -217,9 +219,35 @@ def test_perception_needs_labels_in_the_region_looked_at() -> None:
     assert perceived(("q1 47", None)) == 0.0
     # the same reading twice counts once
     assert perceived(("q3 47", left), ("q3 47", left), ("q3 99", left)) == 0.0
+    # in whatever words, and from the page as from its part
+    assert perceived(("q3 47", left), ("q3 is 47", left), ("see q3 47", None), ("q3 99", left)) == 0.0
+    assert perceived(("q1 12", left), ("q1 12", None)) == 1.0
+    assert perceived(("q3 47, q1 12", None), ("q3 99", left)) == pytest.approx(1 / 3)
     # pasting all numbers of the page
     assert perceived(("47 12", None)) == 0.0
     assert perceived(("12 47 12 47 99", None)) == 0.0
+
+
+def test_perception_earns_on_gold_pages_only() -> None:
+    """Otherwise the pages of a useless search, copied, would make up for what was misread."""
+    misread = [entry(1, "p1", "q3 47"), entry(2, "p1", "q1 99")]
+    copied = [entry(3, "p9", "q3 47, q1 12")]
+    for ledger, expected in ((misread, 0.0), ([*misread, *copied], 0.0), (misread[:1] + copied, 1.0), (copied, 0.0)):
+        assert components(episode(question(), [], evidence=ledger), LEGIBLE)["perception"] == expected
+    assert components(episode(question(), [], evidence=[entry(1, "p9", "q1 99")]), LEGIBLE)["perception"] == 0.0
+
+
+def test_perception_is_added_by_its_weight() -> None:
+    read = replace(two_hop(["p1"], "59", []), evidence=(entry(1, "p1", "q3 47, q1 12"), entry(2, "p1", "q3 99")))
+    assert value(read, "answer_only", perception=0.5) == pytest.approx(1 + 0.5 / 3)
+    assert value(read, "answer_only") == 1.0
+
+
+def test_evidence_facts_without_gold_facts_are_worth_nothing() -> None:
+    """Where nothing could be recorded nothing was: the nano preset must not pay its share of facts for it."""
+    plain = episode(question(("p1",)), answered("47", searches("p1")), answer="47")
+    assert components(plain, NOTHING)["evidence_facts"] == 0.0
+    assert value(plain, "nano") == pytest.approx(0.4)
 
 
 def test_pasting_numbers_does_not_record_facts() -> None:
@@ -290,24 +318,30 @@ def rollouts(draw: st.DrawFn) -> Trajectory:
 Useless = Literal["repeat", "exhausted", "page", "left", "top", "lower"]
 
 
-def useless(trajectory: Trajectory, kind: Useless) -> Trajectory:
-    """The same rollout with one more search before the answer that brings no gold page.
+def useless(
+    trajectory: Trajectory, kind: Useless, place: int = 99, pages: Sequence[str] = ("z1", "z2"), noted: str = ""
+) -> Trajectory:
+    """The same rollout with one more search that brings no gold page, `place` turns from the start.
 
     It repeats a query, finds nothing any more, shows a page, or offers candidates of which none, the top-ranked or
-    another one is picked.
+    another one is picked; never between candidates and their selection. `noted` enters the ledger for its first page.
     """
     queries = [t.action.text for t in trajectory.turns if t.action.kind == "search"]
     query = queries[0] if kind == "repeat" and queries else "something else"
     if kind in ("repeat", "page"):
-        more = [turn(50, "search", text=query, pages=["z1"])]
+        more = [turn(50, "search", text=query, pages=pages[:1])]
     elif kind == "exhausted":
         more = [turn(50, "search", text=query)]
     else:
-        more = [turn(50, "search", text=query, pages=["z1", "z2"], returned="candidates")]
+        more = [turn(50, "search", text=query, pages=pages, returned="candidates")]
         if kind != "left":
-            more.append(turn(51, "select", pages=["z1" if kind == "top" else "z2"]))
-    turns = [*trajectory.turns[:-1], *more, trajectory.turns[-1]]
-    return replace(trajectory, turns=tuple(turns))
+            more.append(turn(51, "select", pages=[pages[0] if kind == "top" else pages[-1]]))
+    place = min(place, len(trajectory.turns) - 1)
+    while trajectory.turns[place].action.kind == "select":
+        place -= 1
+    turns = [*trajectory.turns[:place], *more, *trajectory.turns[place:]]
+    added = [entry(len(trajectory.evidence) + 1, pages[0], noted)] if noted and kind != "exhausted" else []
+    return replace(trajectory, turns=tuple(turns), evidence=(*trajectory.evidence, *added))
 
 
 @settings(max_examples=150, deadline=None)
@@ -320,13 +354,30 @@ def test_no_malformed_rollout_outranks_a_well_formed_one(good: Trajectory, bad: 
         assert value(bad, preset) <= value(good, preset)
 
 
-@settings(max_examples=150, deadline=None)
-@given(rollout=rollouts(), kinds=st.lists(st.sampled_from(get_args(Useless)), min_size=1, max_size=6))
-def test_one_more_useless_search_never_raises_a_reward(rollout: Trajectory, kinds: list[Useless]) -> None:
-    for kind in kinds:
-        longer = useless(rollout, kind)
+@st.composite
+def drawn_weights(draw: st.DrawFn) -> dict[str, dict[str, float]]:
+    """Every weight of every preset, `perception` and `citation` among them."""
+    names = {name: [*preset.weights, "perception", "citation"] for name, preset in PRESETS.items()}
+    return {
+        name: {key: draw(st.sampled_from([0.0, 0.1, 0.5, 1.0, 3.0])) for key in keys} for name, keys in names.items()
+    }
+
+
+@settings(max_examples=200, deadline=None)
+@given(rollout=rollouts(), weights=drawn_weights(), data=st.data())
+def test_one_more_useless_search_never_raises_a_reward(
+    rollout: Trajectory, weights: dict[str, dict[str, float]], data: st.DataObject
+) -> None:
+    """Wherever it comes, whatever pages it shows again, whatever it writes down, however the preset is weighed."""
+    others = [page for page in ("z1", "z2", *PAGES) if page not in rollout.question.gold_pages]
+    for _ in range(data.draw(st.integers(1, 4))):
+        kind: Useless = data.draw(st.sampled_from(get_args(Useless)))
+        pages = data.draw(st.lists(st.sampled_from(others), min_size=2, max_size=3, unique=True))
+        noted = data.draw(st.sampled_from(["", "seen", "q3 47, q1 12", "q3 99", "acme staff q3 47"]))
+        longer = useless(rollout, kind, data.draw(st.integers(0, 8)), pages, noted)
         for preset in PRESETS:
-            assert value(longer, preset) <= value(rollout, preset) + 1e-12, (preset, kind)
+            before, after = value(rollout, preset, **weights[preset]), value(longer, preset, **weights[preset])
+            assert after <= before + 1e-12, (preset, kind)
         rollout = longer
 
 
@@ -345,6 +396,18 @@ def test_repeated_queries_are_in_excess() -> None:
     assert excess_searches(episode(question(("p1",)), same[:2])) == 0
 
 
+def test_many_searches_cost_everything_and_no_more() -> None:
+    fourteen = episode(question(("p1",)), searches(*(f"p{i}" for i in range(1, 15))))
+    assert excess_searches(fourteen) == 12
+    assert search_economy(fourteen, NOTHING) == 0.0
+
+
+def test_a_question_of_more_hops_than_gold_pages_may_search_once_a_hop() -> None:
+    asked = replace(question(("p1",)), hops=3)
+    assert excess_searches(episode(asked, searches("p1", "p2", "p3", "p4"))) == 0
+    assert excess_searches(episode(asked, searches("p1", "p2", "p3", "p4", "p5"))) == 1
+
+
 def test_turn_rewards_by_hand() -> None:
     asked = question(("p1",), facts=(STAFF,))
     turns = [
@@ -360,11 +423,28 @@ def test_turn_rewards_by_hand() -> None:
     assert found == {1: 0.0, 2: 1.0, 3: 0.0, 4: 0.0, 5: 1.0, 6: 0.0, 7: 1.0}
 
 
+def test_turn_rewards_of_selections_and_of_a_malformed_turn_by_hand() -> None:
+    asked = question(("p1",))
+    turns = [
+        *candidates((["p2", "p1"], "p1"), (["p3", "p1"], "p3"), (["p4", "p5"], "p4"), (["p4", "p5"], "p5")),
+        turn(9, "search", text="e", pages=["p1"], well_formed=False),
+        turn(10, "answer", text="47", well_formed=False),
+    ]
+    found = turn_rewards(episode(asked, turns, answer="47"), NOTHING)
+    # A search earns once for a gold page; a pick of gold, of another page, and without gold of the first and second.
+    assert found == {1: 1.0, 2: 1.0, 3: 0.0, 4: 0.0, 5: 0.0, 6: 1.0, 7: 0.0, 8: 0.0, 9: 0.0, 10: 0.0}
+    fresh = [turn(1, "search", pages=["p1"], well_formed=False), turn(2, "answer", text="47", well_formed=True)]
+    assert turn_rewards(episode(asked, fresh, answer="47"), NOTHING) == {1: 0.0, 2: 1.0}
+
+
 def test_sections_of_tokens() -> None:
     pieces = ["<think>", " acme", " 47", "</think>", "<se", "arch>", "staff", "</search>", "<end>"]
     assert token_sections(pieces) == ["think"] * 4 + ["search"] * 4 + ["other"]
     # an unfinished section runs to the end; empty pieces belong nowhere
     assert token_sections(["<think>", "", "a"]) == ["think", "other", "think"]
+    # a tag in the prompt opens the section of a forced answer
+    assert token_sections(["4", "7", "</answer>", "<end>"], "<answer>") == ["answer"] * 3 + ["other"]
+    assert token_sections(["4", "7"], "<think> out of turns </think><answer>") == ["answer"] * 2
 
 
 @given(st.lists(st.text(alphabet="<>/thinksearch ab", max_size=8), max_size=12))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from tests.tiny_model import picture
@@ -21,7 +23,10 @@ from visor_core.policies.base import Sampling
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
+from visor_core.training import loop
+from visor_core.training.checkpoints import MARKER
 from visor_core.training.grpo import train_grpo
+from visor_core.training.loop import RunCallback, load_for_training, trained_dtype
 from visor_core.training.rewards import RewardContext
 from visor_core.training.rows import encode_turn, rows_of
 from visor_core.training.sft import sft_rows, train_sft
@@ -134,6 +139,57 @@ def test_sft_errors_name_what_to_do(encoder: Encoder) -> None:
         sft_rows([], encoder, 100)
     with pytest.raises(DataError, match="max_length"):
         sft_rows(lessons(), encoder, 16)
+
+
+def test_all_processes_have_written_before_a_checkpoint_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process meets the others, and the first one marks the folder only then."""
+    folder = tmp_path / "checkpoint-2"
+    marked: list[bool] = []
+
+    class Processes:
+        def wait_for_everyone(self) -> None:
+            marked.append((folder / MARKER).is_file())
+
+    monkeypatch.setattr(loop, "PartialState", Processes)
+    callback = RunCallback(None, None)
+    for leads in (False, True):
+        state = SimpleNamespace(global_step=2, is_world_process_zero=leads)
+        callback.on_save(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+        assert (folder / MARKER).is_file() is leads
+    assert marked == [False, False]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_a_bfloat16_profile_trains_float32_weights(checkpoint: Path, tmp_path: Path, stage: str) -> None:
+    optimizer = OptimizerConfig(learning_rate=1e-6, schedule="constant", bf16=True)
+    if stage == "sft":
+        taught = lesson_config(optimizer=optimizer, steps=1)
+        result = train_sft(checkpoint, lessons(), picture, taught, tmp_path, 0, dtype="bfloat16")
+    else:
+        index = SmallIndex(pages_of("acme staff q3 47", "borel staff q3 12"))
+        result = train_grpo(
+            checkpoint, QUESTIONS, Environment(index, AGENT), index, rollout_config(optimizer=optimizer, steps=1),
+            tmp_path, 5, dtype="bfloat16", context=RewardContext(judge=reward),
+        )  # fmt: skip
+    before, after = weights_of(checkpoint), weights_of(result.checkpoint)
+    assert {value.dtype for value in after.values()} == {torch.float32}
+    moved = (after["lm_head.weight"] - before["lm_head.weight"]).abs()
+    # AdamW's first step is the learning rate, 1e-6; a bfloat16 weight of 0.1 moves by 4e-4 or not at all.
+    assert float(moved.max()) < 1e-5
+    if stage == "sft":  # the tiny model's rollouts are all malformed, which teaches nothing
+        assert float((moved > 0).float().mean()) > 0.5
+
+
+def test_only_lora_leaves_the_engines_precision(checkpoint: Path) -> None:
+    model, _ = load_for_training(checkpoint, dtype=trained_dtype("bfloat16", 2))
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert trained_dtype("bfloat16", 0) == "float32"
 
 
 QUESTIONS = [

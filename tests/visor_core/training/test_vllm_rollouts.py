@@ -12,6 +12,7 @@ from tests.visor_core.training.test_stages import AGENT, QUESTIONS, reward, roll
 from visor_core.agent.environment import Environment
 from visor_core.training.grpo import train_grpo
 from visor_core.training.rewards import RewardContext
+from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 pytestmark = [
     pytest.mark.vllm,
@@ -23,9 +24,23 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora_rank": 2}, {"steps_ahead": 1, "save_steps": 1000}], ids=str)
-def test_vllm_rolls_out_the_weights_being_trained(changes: dict[str, Any], checkpoint: Path, tmp_path: Path) -> None:
+def test_vllm_rolls_out_the_weights_being_trained(
+    changes: dict[str, Any], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("vllm")
     index = SmallIndex(pages_of("acme staff q3 47", "borel staff q3 12"))
+    gaps: list[float] = []
+    inner = TurnGRPOTrainer._get_per_token_logps_and_entropies
+
+    def watching(trainer: TurnGRPOTrainer, *args: Any, **options: Any) -> Any:
+        scored = inner(trainer, *args, **options)
+        engine = trainer._inputs.get("engine_logps")
+        if engine is not None:
+            mask = trainer._inputs["completion_mask"]
+            gaps.append(float(((scored[0].detach() - engine).abs() * mask).max()))
+        return scored
+
+    monkeypatch.setattr(TurnGRPOTrainer, "_get_per_token_logps_and_entropies", watching)
     steps: list[dict[str, float]] = []
     result = train_grpo(
         checkpoint,
@@ -45,6 +60,9 @@ def test_vllm_rolls_out_the_weights_being_trained(changes: dict[str, Any], check
         assert [step["staleness"] for step in steps] == [0.0, 1.0, 1.0]
         assert all(step["seconds/overlap"] > 0.0 for step in steps[1:])
         steps = steps[:1]
+    assert gaps
+    # Refreshed weights: what the engine recorded is what the trained model gives each token, whatever averages hide.
+    assert max(gaps) < 0.15
     # Both engines run the same weights, so the ratio stays near 1 on every step, the updated ones included.
     assert all(abs(step["importance_ratio"] - 1.0) < 0.05 for step in steps)
     assert not list(tmp_path.glob("rollout-weights*"))

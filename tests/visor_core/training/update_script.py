@@ -1,4 +1,4 @@
-"""One update in each of several row sets, under however many processes it is launched with; gradients are saved.
+"""One training step for each of several shares of rollouts, under however many processes; gradients are saved.
 
 With `sharded` the model is prepared by accelerate's FSDP2, with a LoRA rank above 0 it carries adapters.
 """
@@ -6,30 +6,54 @@ With `sharded` the model is prepared by accelerate's FSDP2, with a LoRA rank abo
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, gather_object
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from torch.distributed.tensor import DTensor
 
 from tests.visor_core.training.bandit import bandit_config, build_trainer
 from tests.visor_core.training.episodes import shown
-from tests.visor_core.training.hand_rows import row, weighted
+from tests.visor_core.training.hand_rows import row
 from visor_core.policies.encoding import Encoder
-from visor_core.training.batching import WeightedRow
+from visor_core.training.credit import CreditRollout, CreditTurn
+from visor_core.training.rollouts import Collected, StepRollout
 
 
-def rows(encoder: Encoder, count: int, *, pictures: bool = True) -> list[WeightedRow]:
-    """Rows of different lengths; every third has no picture."""
+def rollouts(encoder: Encoder, group: str, turns: Sequence[int], *, pictures: bool = True) -> list[StepRollout]:
+    """A group of rollouts with so many turns, of different rewards and lengths; every third row has no picture."""
     made = []
-    for i in range(count):
-        images = [shown(f"p{i}")] * (i % 3) if pictures else []
-        made += weighted([row(encoder, i, i, images, 2 + i, range(1, 2 + i % 3))], (-1.0) ** i * (1 + i), 0.5 + i / 8)
+    for number, count in enumerate(turns):
+        rows = [
+            row(
+                encoder, number, i, [shown(f"p{i}")] * ((i + number) % 3 if pictures else 0), 2 + i + 2 * number,
+                range(1, 2 + (i + number) % 3),
+            )
+            for i in range(count)
+        ]  # fmt: skip
+        credit = CreditRollout(group, float(number), tuple(CreditTurn(len(r.completion_ids)) for r in rows))
+        made.append(StepRollout(tuple(rows), credit))
     return made
+
+
+class Share:
+    """A collector that hands out this process's share."""
+
+    def __init__(self, own: Sequence[StepRollout]) -> None:
+        self.own = own
+        self.source = self
+
+    def refresh(self) -> None:
+        """Nothing to copy."""
+
+    def collect(self, step: int) -> Collected:
+        """The share."""
+        return Collected((), tuple(self.own))
 
 
 def shard(accelerator: Accelerator, model: Any) -> Any:
@@ -52,8 +76,9 @@ def whole(gradient: Any) -> torch.Tensor:
 
 
 def main(checkpoint: Path, output: Path, kind: str = "", rank: int = 0) -> None:
-    """Each process contributes its own rows; everything is gathered before the update, as in a training step."""
-    trainer = build_trainer(checkpoint, output, bandit_config(beta=0.1, micro_batch_tokens=64, lora_rank=rank))
+    """Each process rolls out its own share; the training step gathers, weighs and plans what all have."""
+    config = bandit_config(beta=0.1, micro_batch_tokens=64, lora_rank=rank, entropy_coefficient=0.03)
+    trainer = build_trainer(checkpoint, output, config)
     if rank:
         # Adapters start at 0, which leaves half of their gradients 0.
         torch.manual_seed(0)
@@ -65,20 +90,21 @@ def main(checkpoint: Path, output: Path, kind: str = "", rank: int = 0) -> None:
     process, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
     encoder = trainer.encoder
     cases = {
-        "equal": (rows(encoder, 14), 7),
-        "unequal": (rows(encoder, 14), 3),
-        "no pictures last": (rows(encoder, 4, pictures=False) + rows(encoder, 3), 2),
+        "equal": (rollouts(encoder, "a", (2, 5)), rollouts(encoder, "b", (4, 3))),
+        "unequal": (rollouts(encoder, "a", (1, 2)), rollouts(encoder, "b", (5, 4, 2))),
+        "none": ([], rollouts(encoder, "b", (1, 3))),
+        "no pictures first": (rollouts(encoder, "a", (1, 2), pictures=False), rollouts(encoder, "b", (3, 2))),
     }
     found = {}
-    for name, (made, cut) in cases.items():
-        own = made if world == 1 else (made[:cut], made[cut:])[process]
-        gathered = gather_object(own) if world > 1 else own
+    for name, shares in cases.items():
+        trainer.collector = cast("Any", Share([*shares[0], *shares[1]] if world == 1 else shares[process]))
         trainer.model_wrapped = model
         model.zero_grad(set_to_none=True)
-        loss = trainer.update(model, gathered)
+        loss = trainer.training_step(model, {})
         base = model if sharded else trainer.accelerator.unwrap_model(model)
         gradients = {n: whole(p.grad) for n, p in base.named_parameters() if p.grad is not None}
         found[name] = {"": loss, **gradients}
+    found["processes"] = {"": torch.tensor(world)}
     if process == 0:
         torch.save(found, output / "gradients.pt")
 

@@ -36,8 +36,12 @@ def offered(trajectory: Trajectory) -> list[list[str]]:
 
 
 def candidate_ndcg(trajectory: Trajectory, context: RewardContext) -> float:
-    """UniDoc-RL: binary NDCG over the candidates of all searches, interleaved by rank and de-duplicated."""
-    return retrieval.ndcg(retrieval.interleave(offered(trajectory)), trajectory.question.gold_pages)
+    """UniDoc-RL: binary NDCG over the candidates of all searches, interleaved by rank, each page in one place.
+
+    Where a page offered twice stands departs from UniDoc-RL: see `visor_core.scoring.retrieval.interleave`.
+    """
+    gold = trajectory.question.gold_pages
+    return retrieval.ndcg(retrieval.interleave(offered(trajectory), gold), gold)
 
 
 def shown_ndcg(trajectory: Trajectory, context: RewardContext) -> float:
