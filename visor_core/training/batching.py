@@ -20,8 +20,9 @@ from visor_core.errors import DataError
 from visor_core.policies.encoding import EncodedImage, Encoder
 from visor_core.training.rows import TurnRow
 
-FILLER = -1
-"""Index of a row that only evens out the number of rows between processes; it weighs nothing."""
+FILLER, PICTURED = -1, -2
+"""Indices of rows that weigh nothing: one evens out the number of rows between processes, the other has a picture too,
+so that every process runs the vision tower where one does, which DDP's and FSDP's collectives rely on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class RowBatch:
 
 
 Plan = list[list[list[int]]]
-"""Micro-batches × processes × row indices; `FILLER` where a process has no row left."""
+"""Micro-batches × processes × row indices; `FILLER` and `PICTURED` stand for the rows of `spares`."""
 
 
 def plan(
@@ -87,6 +88,7 @@ def plan(
     order = list(range(len(rows)))
     if sort:
         order.sort(key=lambda i: (-rows[i].length, [ref.page_id for ref in rows[i].images], alike[i], i))
+    pictured = any(row.images for row in rows)
     batches: Plan = []
     start = 0
     while start < len(order):
@@ -99,9 +101,22 @@ def plan(
             len({alike[i] for i in share}) <= fitting for share in _shares(left, size + 1, processes)
         ):
             size += 1
-        batches.append([share + [FILLER] * (size - len(share)) for share in _shares(left, size, processes)])
+        shares = [share + [FILLER] * (size - len(share)) for share in _shares(left, size, processes)]
+        seeing = [any(i != FILLER and rows[i].images for i in share) for share in shares]
+        if processes > 1 and pictured and not all(seeing):
+            shares = [[*share, FILLER if sees else PICTURED] for share, sees in zip(shares, seeing, strict=True)]
+        batches.append(shares)
         start += size * processes
     return batches
+
+
+def spares(rows: Sequence[TurnRow]) -> dict[int, TurnRow]:
+    """The rows to put in a plan's `FILLER` and `PICTURED` places: the shortest, so that no micro-batch grows much."""
+    shortest = min(rows, key=lambda row: row.length)
+    return {
+        FILLER: shortest,
+        PICTURED: min((row for row in rows if row.images), key=lambda row: row.length, default=shortest),
+    }
 
 
 def _shares(order: Sequence[int], size: int, processes: int) -> list[list[int]]:

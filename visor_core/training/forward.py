@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -147,6 +148,7 @@ def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) ->
     original = model.forward
     banned = torch.tensor(sorted(set(forbidden)), dtype=torch.long)
     as_features = takes_features(model)
+    _let_score(model.get_output_embeddings(), temperature, banned)
 
     @functools.wraps(type(model).forward)
     def forward(self: Any, *args: Any, row_batch: ModelInputs | None = None, **kwargs: Any) -> Any:
@@ -155,7 +157,7 @@ def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) ->
         states = _backbone(self, row_batch, as_features)
         batch = row_batch.batch
         selected = states.flatten(0, 1)[batch.positions]
-        projected = _project(self, selected, batch.targets, temperature, banned)
+        projected = _project(self.get_output_embeddings(), selected, batch.targets)
         shape = (batch.rows, batch.completion_width)
         scattered = []
         for values in projected:
@@ -195,29 +197,35 @@ def _expects_tuple(model: Any) -> bool:
     return "idefics" not in model.config.model_type and "smolvlm" not in model.config.model_type
 
 
-def _project(
-    model: Any, states: Tensor, targets: Tensor, temperature: float, banned: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, H) states → log-probabilities of the targets, entropies and hits, (n,) each, at least float32."""
-    head = model.get_output_embeddings()
-    dtype = torch.promote_types(states.dtype, torch.float32)
-    banned = banned.to(states.device)
+def _let_score(head: Any, temperature: float, banned: Tensor) -> None:
+    """Let an LM head, called with targets too, return what `_project` does; else it projects as before.
 
-    def score(chunk: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.autocast(chunk.device.type, enabled=False):
-            bias = None if head.bias is None else head.bias.to(dtype)
-            logits = F.linear(chunk.to(dtype), head.weight.to(dtype), bias) / temperature
-            logits = logits.index_fill(1, banned, FORBIDDEN_LOGIT)
+    It is done in the head's own call, because that is where FSDP gathers the head's weights.
+    """
+
+    def forward(self: Any, states: Tensor, targets: Tensor | None = None) -> Any:
+        if targets is None:
+            return type(self).forward(self, states)
+        dtype = torch.promote_types(states.dtype, torch.float32)
+        with torch.autocast(states.device.type, enabled=False):
+            bias = None if self.bias is None else self.bias.to(dtype)
+            logits = F.linear(states.to(dtype), self.weight.to(dtype), bias) / temperature
+            logits = logits.index_fill(1, banned.to(states.device), FORBIDDEN_LOGIT)
             log_probs = torch.log_softmax(logits, dim=-1)
-            entropy = -(log_probs.exp() * log_probs).sum(-1)
-            hits = (logits.argmax(-1) == wanted).to(dtype)
-        return log_probs.gather(1, wanted.unsqueeze(1)).squeeze(1), entropy, hits
+            entropies = -(log_probs.exp() * log_probs).sum(-1)
+            hits = (logits.argmax(-1) == targets).to(dtype)
+        return log_probs.gather(1, targets.unsqueeze(1)).squeeze(1), entropies, hits
 
+    head.forward = types.MethodType(forward, head)
+
+
+def _project(head: Any, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(n, H) states → log-probabilities of the targets, entropies and hits, (n,) each, at least float32."""
     size = max(1, CHUNK_ELEMENTS // head.weight.shape[0])
     if len(targets) <= size:
-        return score(states, targets)
+        return head(states, targets)
     parts = [
-        checkpoint(score, chunk, wanted, use_reentrant=False)
+        checkpoint(head, chunk, wanted, use_reentrant=False)
         for chunk, wanted in zip(states.split(size), targets.split(size), strict=True)
     ]
     log_probs, entropies, hits = zip(*parts, strict=True)
@@ -225,8 +233,12 @@ def _project(
 
 
 def _touch(model: Any) -> Tensor:
-    """A zero that depends on every trainable parameter, so that DDP reduces those a batch without pictures skips."""
-    return 0.0 * torch.stack([p.flatten()[0].float() for p in model.parameters() if p.requires_grad]).sum()
+    """A zero that depends on every trainable parameter: DDP reduces those that a step without any picture skips.
+
+    FSDP's sharded parameters need none.
+    """
+    kept = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+    return 0.0 * torch.stack([p.flatten()[0].float() for p in kept]).sum() if kept else torch.zeros(())
 
 
 def freeze_vision(model: Any) -> int:

@@ -29,7 +29,7 @@ from visor_core.config import SFTConfig
 from visor_core.errors import DataError
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
-from visor_core.training.batching import FILLER, collate, per_token, plan
+from visor_core.training.batching import collate, per_token, plan, spares
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
 from visor_core.training.forward import VisionCache, add_row_head, prepare
 from visor_core.training.loop import (
@@ -83,11 +83,10 @@ class TurnSFTTrainer(SFTTrainer):  # type: ignore[misc]
         rows = [self.rows[i] for i in gather_object([int(i) for i in inputs["row"]])]
         tokens = sum(sum(row.mask) for row in rows)
         limits = self.sft.micro_batch_tokens, self.sft.micro_batch_size
-        shortest = min(rows, key=lambda row: row.length)
-        empty = replace(shortest, mask=(False,) * len(shortest.mask))
+        empty = {place: replace(row, mask=(False,) * len(row.mask)) for place, row in spares(rows).items()}
         losses = []
         for batch in plan(rows, limits[0], processes=processes, max_rows=limits[1]):
-            mine = [empty if i == FILLER else rows[i] for i in batch[rank]]
+            mine = [empty[i] if i in empty else rows[i] for i in batch[rank]]
             losses.append(self._micro_batch(model, mine, tokens))
         # The Trainer logs the mean over processes, which is also what DDP and FSDP make of the gradients.
         return accumulate(self, model, losses)
