@@ -115,11 +115,15 @@ class Tracker:
         step: int = 0,
         metrics: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        samples: Iterable[Path] = (),
     ) -> str:
         """Log a checkpoint folder as a logged model with its metrics; returns the model id.
 
         Only model files are copied; optimizer and trainer state stay where they are. A failure in between leaves the
         logged model marked FAILED.
+
+        Args:
+            samples: what it played, as files to keep with it.
 
         Raises:
             DataError: if the folder holds no model.
@@ -136,7 +140,7 @@ class Tracker:
         )
         done = False
         try:
-            for path in files:
+            for path in (*files, *samples):
                 self.client.log_model_artifact(model.model_id, str(path))
             for key, value in (metrics or {}).items():
                 if _is_scalar(value):

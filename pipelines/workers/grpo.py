@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from assets_defs.pictures import SAMPLES
 from assets_defs.stage import CHECKPOINT_FILES, folder_version
-from pipelines.workers.samples import log_episodes
+from pipelines.workers.samples import draw_episodes, log_episodes
 from pipelines.workers.session import worker_session
 
 if TYPE_CHECKING:
@@ -27,10 +29,16 @@ def main() -> None:
         session.total = profile.grpo.steps
         store = session.folder / "rollouts"
         writer = TrajectoryWriter(store)
+        latest: list[Trajectory] = []
 
         def keep(step: int, trajectories: Sequence[Trajectory]) -> None:
+            latest[:] = trajectories
             for trajectory in trajectories:
                 writer.append(trajectory)
+
+        def checkpointed(folder: Path, step: int, metrics: Mapping[str, Any]) -> None:
+            played = draw_episodes(session.folder / SAMPLES / f"step-{step}", latest, index)
+            session.on_checkpoint(folder, step, metrics, played)
 
         result = train_grpo(
             session.input("sft_checkpoint"),
@@ -44,16 +52,18 @@ def main() -> None:
             dtype=profile.model.dtype,
             context=RewardContext(words=lambda page_id: index.page(page_id).words),
             on_step=session.on_step,
-            on_checkpoint=session.on_checkpoint,
+            on_checkpoint=checkpointed,
             on_rollouts=keep,
         )
         writer.close()
         if session.leads:
             compact(store)
             rollouts = read_trajectories(store)
-            log_episodes(session, rollouts[-profile.grpo.questions_per_step * profile.grpo.group_size :], index)
+            samples = log_episodes(
+                session, rollouts[-profile.grpo.questions_per_step * profile.grpo.group_size :], index
+            )
             figures = {"steps": result.steps, "rollouts": len(rollouts), **session.last("reward", "loss", "kl")}
-            session.log_final(result.checkpoint, figures)
+            session.log_final(result.checkpoint, figures, samples)
             session.report(folder_version(result.checkpoint, *CHECKPOINT_FILES), figures)
             session.report(trajectories_version(rollouts), {"rollouts": len(rollouts)}, asset="grpo_rollouts")
         index.close()

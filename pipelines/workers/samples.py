@@ -6,6 +6,7 @@ The asset shows the same files in its metadata, so that Dagster and MLflow agree
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets_defs.pictures import SAMPLES
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
     from visor_core.policies.base import ImageLoader
 
 
-def log_episodes(session: Session, episodes: Sequence[Trajectory], images: ImageLoader) -> None:
+def log_episodes(session: Session, episodes: Sequence[Trajectory], images: ImageLoader) -> list[Path]:
+    """Draw three of the episodes and log them to the MLflow run; returns the files."""
+    files = draw_episodes(session.folder / SAMPLES, episodes, images)
+    session.artifacts(files, SAMPLES)
+    return files
+
+
+def draw_episodes(folder: Path, episodes: Sequence[Trajectory], images: ImageLoader) -> list[Path]:
     """Three of the episodes, each as a picture with its crops drawn and as a page of the viewer."""
     from visor_core.trajectories.viewer import episode_html
 
-    folder = session.folder / SAMPLES
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number, episode in enumerate(three_samples(episodes), start=1):
@@ -29,4 +36,4 @@ def log_episodes(session: Session, episodes: Sequence[Trajectory], images: Image
         draw_episode(episode, images).quantize(128).save(picture, optimize=True)
         page.write_text(episode_html(episode, images), encoding="utf-8")
         files += [picture, page]
-    session.artifacts(files, SAMPLES)
+    return files

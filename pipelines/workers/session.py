@@ -77,16 +77,34 @@ class Session:
             scalars = {f"{prefix}{k}": v for k, v in values.items() if k not in ("step", "total", "phase")}
             self._tracker.metrics(self._run_id, scalars, step)
 
-    def on_checkpoint(self, folder: Path, step: int, metrics: Mapping[str, Any] | None = None) -> str:
-        """A checkpoint was saved: an MLflow logged model with its metrics; returns the model id ("" without MLflow)."""
+    def on_checkpoint(
+        self, folder: Path, step: int, metrics: Mapping[str, Any] | None = None, samples: Sequence[Path] = ()
+    ) -> str:
+        """A checkpoint was saved: an MLflow logged model with metrics, lineage and the files of `samples`.
+
+        Returns:
+            The model id; "" without MLflow.
+        """
         if self._tracker is None:
             return ""
         model_id = self._tracker.checkpoint(
-            self._run_id, f"{self.stage}-{step}", folder, step=step, metrics=metrics, tags={"stage": self.stage}
+            self._run_id,
+            f"{self.stage}-{step}",
+            folder,
+            step=step,
+            metrics=metrics,
+            tags={"stage": self.stage, **self._lineage()},
+            samples=samples,
         )
         if self._pipes:
             self._pipes.log.info(f"checkpoint of step {step}: {folder}")
         return model_id
+
+    def _lineage(self) -> dict[str, str]:
+        """What the stage is made from, as tags: builds by their folders under VISOR_HOME, the index by its tag."""
+        root = f"{self.home.root}/"
+        made_from = {f"input.{name}": value.removeprefix(root) for name, value in self.inputs.items()}
+        return {**made_from, "build": self.folder.name, "seed": str(self.profile.seed)}
 
     def last(self, *names: str) -> dict[str, Figure]:
         """The last value reported for each of these scalars, also by the run that this one continues."""
@@ -95,7 +113,7 @@ class Session:
                 self._latest.update(row)
         return {name: round(float(self._latest[name]), 6) for name in names if name in self._latest}
 
-    def log_final(self, folder: Path, figures: Mapping[str, Figure]) -> None:
+    def log_final(self, folder: Path, figures: Mapping[str, Figure], samples: Sequence[Path] = ()) -> None:
         """Log the finished checkpoint with its curves; leave its model id beside it for benchmark and registry."""
         from visor_core.training.curves import curve_image
 
@@ -104,7 +122,7 @@ class Session:
             path = self.folder / "curves.png"
             curves.save(path)
             self.artifacts([path])
-        model_id = self.on_checkpoint(folder, int(figures.get("steps", 0)), figures)
+        model_id = self.on_checkpoint(folder, int(figures.get("steps", 0)), figures, samples)
         (self.folder / "mlflow_model.txt").write_text(model_id, encoding="utf-8")
 
     def evaluated(self, model_id: str, name: str, metrics: Mapping[str, Any], *, digest: str) -> None:

@@ -38,9 +38,9 @@ def main() -> None:
             on_checkpoint=session.on_checkpoint,
         )
         if session.leads:
-            log_episodes(session, _play(session, result.checkpoint, index), index)
+            samples = log_episodes(session, _play(session, result.checkpoint, index), index)
             figures = {"steps": result.steps, **session.last("loss")}
-            session.log_final(result.checkpoint, figures)
+            session.log_final(result.checkpoint, figures, samples)
             session.report(folder_version(result.checkpoint, *CHECKPOINT_FILES), figures)
         index.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from assets_defs.pictures import SAMPLES, episodes
-from pipelines.workers.samples import log_episodes
+from pipelines.workers.samples import draw_episodes, log_episodes
 from pipelines.workers.session import Session
 from tests.visor_core.trajectories.episodes import episodes as played
 from visor_core.config import Home, load_profile
@@ -49,3 +50,31 @@ def test_they_are_artifacts_of_the_run(tmp_path: Path, monkeypatch: pytest.Monke
     log_episodes(session, played(3), _white)
     kept = [artifact.path for artifact in tracker.client.list_artifacts(run_id, SAMPLES)]
     assert sorted(kept) == [f"{SAMPLES}/episode-{n}.{kind}" for n in (1, 2, 3) for kind in ("html", "png")]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
+def test_a_checkpoint_keeps_what_it_is_made_from_and_what_it_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(Home(tmp_path), "visor")
+    monkeypatch.setitem(os.environ, "MLFLOW_RUN_ID", tracker.open_run("grpo_checkpoint"))
+    inputs = {"sft_checkpoint": str(tmp_path / "assets" / "sft_checkpoint" / "abc" / "final"), "index_tag": "index-1"}
+    session = Session(_order(tmp_path) | {"stage": "grpo_checkpoint", "inputs": inputs}, _Pipes())  # type: ignore[arg-type]
+    checkpoint = tmp_path / "build" / "checkpoint-9"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    files = draw_episodes(tmp_path / "build" / SAMPLES / "step-9", played(3), _white)
+    model = tracker.client.get_logged_model(session.on_checkpoint(checkpoint, 9, {"reward": 0.5}, files))
+    lineage = {"input.sft_checkpoint": "assets/sft_checkpoint/abc/final", "input.index_tag": "index-1", "seed": "0"}
+    assert lineage.items() <= model.tags.items()
+    assert {m.key: m.value for m in model.metrics} == {"reward": 0.5}
+    kept = {artifact.path for artifact in tracker.client.list_logged_model_artifacts(model.model_id)}
+    assert kept == {"model.safetensors"} | {f"episode-{n}.{kind}" for n in (1, 2, 3) for kind in ("html", "png")}
+
+
+class _Pipes:
+    """As much of Dagster Pipes as a checkpoint needs."""
+
+    log = logging.getLogger("test_samples")

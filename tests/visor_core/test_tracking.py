@@ -58,13 +58,16 @@ def test_parameters_are_logged_once(tracker: Tracker) -> None:
 
 def test_a_checkpoint_is_a_ready_logged_model_with_its_metrics(tracker: Tracker, home: Home, tmp_path: Path) -> None:
     run = tracker.open_run("sft")
-    model = tracker.checkpoint(run, "sft-3", _checkpoint(tmp_path / "final"), step=3, metrics={"loss": 0.5})
+    page = tmp_path / "episode-1.html"
+    page.write_text("played", encoding="utf-8")
+    made = _checkpoint(tmp_path / "final")
+    model = tracker.checkpoint(run, "sft-3", made, step=3, metrics={"loss": 0.5}, samples=[page])
     tracker.evaluated(run, model, {"supported": 0.6}, dataset="development", digest="abc")
     found = tracker.client.get_logged_model(model)
     assert str(found.status) == "READY"
     assert {m.key: m.value for m in found.metrics} == {"loss": 0.5, "supported": 0.6}
     kept = {p.name for p in (home.mlflow / "artifacts").rglob("*") if p.is_file()}
-    assert {"model.safetensors", "config.json"} <= kept
+    assert {"model.safetensors", "config.json", "episode-1.html"} <= kept
     assert "optimizer.pt" not in kept
     assert tracker.best_model("supported") == (model, 0.6)
     assert tracker.best_model("missing") is None
