@@ -164,5 +164,5 @@ def test_rivals_are_calibrated_trained_and_compared(tmp_path: Path) -> None:
     assert "visor: {sft_steps: 1, grpo_steps: 1}" in settings
     table = run_rivals(run)
     assert (tmp_path / "rivals-development.md").read_text(encoding="utf-8") == table
-    found = json.loads((tmp_path / "rivals.json").read_text(encoding="utf-8"))[0]["greedy"]
+    found = json.loads((tmp_path / "rivals-development.json").read_text(encoding="utf-8"))[0]["greedy"]
     assert {name: len(run["right"]) for name, run in found.items()} == {"visor": 8, "vrag": 8, "react-page": 8}
