@@ -8,7 +8,7 @@ import numpy as np
 import pymupdf
 from PIL import Image
 
-from visor_core.documents.reader import EncryptedDocumentError, PageSize, Word
+from visor_core.documents.reader import EncryptedDocumentError, PageSize, Word, one_line
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -34,7 +34,7 @@ class MuPDFDocument:
             self.title = str((self._pdf.metadata or {}).get("title") or "")
         except _FAULTS as error:
             # MuPDF names the stored copy, which is nothing to the user.
-            told = _line(error)
+            told = one_line(error)
             reason = "no reader can open it" if str(path) in told else told
             raise DocumentError(f"the PDF is damaged: {reason}") from error
         self._loaded: tuple[int, pymupdf.Page, pymupdf.DisplayList] | None = None
@@ -48,7 +48,7 @@ class MuPDFDocument:
                 loaded = self._pdf.load_page(page - 1)
                 self._loaded = (page, loaded, loaded.get_displaylist())
             except _FAULTS as error:
-                raise DocumentError(f"page {page} cannot be read: {_line(error)}") from error
+                raise DocumentError(f"page {page} cannot be read: {one_line(error)}") from error
         return self._loaded[1], self._loaded[2]
 
     def page_size(self, page: int) -> PageSize:
@@ -59,7 +59,7 @@ class MuPDFDocument:
             loaded = self._pdf.load_page(page - 1)
             rect, rotation = loaded.rect, int(loaded.rotation)
         except _FAULTS as error:
-            raise DocumentError(f"page {page} cannot be read: {_line(error)}") from error
+            raise DocumentError(f"page {page} cannot be read: {one_line(error)}") from error
         if not (rect.width > 0 and rect.height > 0):
             raise DocumentError(f"page {page} has no area")
         return PageSize(float(rect.width), float(rect.height), rotation)
@@ -72,7 +72,7 @@ class MuPDFDocument:
             rows = pymupdf.TextPage(display.get_textpage(flags=_TEXT_FLAGS)).extractWORDS()
             rect = loaded.rect
         except _FAULTS as error:
-            raise DocumentError(f"page {page}: the text cannot be read: {_line(error)}") from error
+            raise DocumentError(f"page {page}: the text cannot be read: {one_line(error)}") from error
         if not rows:
             return []
         boxes = np.array([row[:4] for row in rows]) / (rect.width, rect.height, rect.width, rect.height)
@@ -101,7 +101,7 @@ class MuPDFDocument:
             if self._drawn % _STORE_PAGES == 0:
                 pymupdf.TOOLS.store_shrink(100)
         except (*_FAULTS, MemoryError) as error:
-            raise DocumentError(f"page {page} cannot be rasterised: {_line(error)}") from error
+            raise DocumentError(f"page {page} cannot be rasterised: {one_line(error)}") from error
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.LANCZOS)
         return image
@@ -110,9 +110,3 @@ class MuPDFDocument:
         """Release the file."""
         self._loaded = None
         self._pdf.close()
-
-
-def _line(error: BaseException) -> str:
-    """An error as one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:200]

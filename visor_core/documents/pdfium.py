@@ -9,7 +9,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 from PIL import Image
 
-from visor_core.documents.reader import EncryptedDocumentError, PageSize, Word
+from visor_core.documents.reader import EncryptedDocumentError, PageSize, Word, one_line
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -27,7 +27,7 @@ class PdfiumDocument:
         except _FAULTS as error:
             if "password" in str(error).lower():
                 raise EncryptedDocumentError(password) from error
-            raise DocumentError(f"the PDF is damaged: {' '.join(str(error).split())[:200]}") from error
+            raise DocumentError(f"the PDF is damaged: {one_line(error)}") from error
         self._loaded: tuple[int, pdfium.PdfPage] | None = None
 
     def _page(self, page: int) -> pdfium.PdfPage:
@@ -38,7 +38,7 @@ class PdfiumDocument:
             try:
                 self._loaded = (page, self._pdf[page - 1])
             except _FAULTS as error:
-                raise DocumentError(f"page {page} cannot be read: {' '.join(str(error).split())[:200]}") from error
+                raise DocumentError(f"page {page} cannot be read: {one_line(error)}") from error
         return self._loaded[1]
 
     def page_size(self, page: int) -> PageSize:
@@ -56,9 +56,7 @@ class PdfiumDocument:
         try:
             text = loaded.get_textpage()
         except _FAULTS as error:
-            raise DocumentError(
-                f"page {page}: the text cannot be read: {' '.join(str(error).split())[:200]}"
-            ) from error
+            raise DocumentError(f"page {page}: the text cannot be read: {one_line(error)}") from error
         try:
             characters = text.get_text_range() if text.count_chars() else ""
             boxes = _device_boxes(loaded, text, width, height)
@@ -101,7 +99,7 @@ class PdfiumDocument:
             )
             return bitmap.to_pil().convert("RGB")
         except (*_FAULTS, MemoryError) as error:
-            raise DocumentError(f"page {page} cannot be rasterised: {' '.join(str(error).split())[:200]}") from error
+            raise DocumentError(f"page {page} cannot be rasterised: {one_line(error)}") from error
 
     def _release(self) -> None:
         if self._loaded is not None:

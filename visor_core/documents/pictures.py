@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from visor_core.documents.reader import POINTS_PER_INCH, PageSize, Word
+from visor_core.documents.reader import POINTS_PER_INCH, PageSize, Word, one_line
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -49,7 +49,7 @@ class PictureDocument:
         except UnidentifiedImageError as error:
             raise DocumentError("the picture is damaged: its header cannot be read") from error
         except _FAULTS as error:
-            raise DocumentError(f"the picture is damaged: {_line(error)}") from error
+            raise DocumentError(f"the picture is damaged: {one_line(error)}") from error
         self._unreadable: dict[int, str] = {}
         try:
             with warnings.catch_warnings():
@@ -79,9 +79,9 @@ class PictureDocument:
                 break
             except _FAULTS as error:
                 if frames == 0:
-                    raise DocumentError(f"the picture is damaged: {_line(error)}") from error
+                    raise DocumentError(f"the picture is damaged: {one_line(error)}") from error
                 # Pillow fails once only: asked again it takes the frame before for this one.
-                self._unreadable[frames + 1] = _line(error)
+                self._unreadable[frames + 1] = one_line(error)
                 lost = self._image.tell() != frames  # it did not get to the frame, nor to where the next one lies
             else:
                 self._check_size(frames + 1)
@@ -104,7 +104,7 @@ class PictureDocument:
             if self._image.format == "TIFF":
                 self._image.seek(page - 1)
         except _FAULTS as error:
-            raise DocumentError(f"page {page} cannot be read: {_line(error)}") from error
+            raise DocumentError(f"page {page} cannot be read: {one_line(error)}") from error
 
     def _turned(self) -> bool:
         """Whether the EXIF orientation swaps width and height; Pillow gives those of a TIFF as swapped already."""
@@ -148,7 +148,7 @@ class PictureDocument:
                     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
                     self._loaded = (page, Image.alpha_composite(white, image).convert("RGB"))
             except (*_FAULTS, MemoryError) as error:
-                raise DocumentError(f"page {page} cannot be decoded: {_line(error)}") from error
+                raise DocumentError(f"page {page} cannot be decoded: {one_line(error)}") from error
         return self._loaded[1]
 
     def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
@@ -161,11 +161,6 @@ class PictureDocument:
         """Release the file."""
         self._loaded = None
         self._image.close()
-
-
-def _line(error: BaseException) -> str:
-    """An error as one short line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -22,6 +22,11 @@ Renderer = Literal["pymupdf", "pdfium"]
 POINTS_PER_INCH = 72.0
 
 
+def one_line(error: BaseException) -> str:
+    """What a library says of an error, as one short line; its type where it says nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 class Word(NamedTuple):
     """A word and its box in page-normalised floats of the page as displayed."""
 

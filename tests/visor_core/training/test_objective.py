@@ -6,6 +6,7 @@ It shares no code with training: stock forward pass, full logits, explicit sums,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,23 @@ def same_gradients(found: dict[str, Any], model: Any) -> None:
         torch.testing.assert_close(found[name], parameter.grad, rtol=0, atol=1e-6 * scale, msg=name)
 
 
+def same_update(
+    found: dict[str, Any],
+    model: Any,
+    encoder: Encoder,
+    rollouts: Sequence[StepRollout],
+    term: Callable[[TurnRow, torch.Tensor], torch.Tensor],
+) -> None:
+    """Loss and gradients found by an update, and those of a sum over rows of `term(row, log-probabilities)`."""
+    model.zero_grad(set_to_none=True)
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in (row for rollout in rollouts for row in rollout.rows):
+        loss = loss + term(row, stock_log_probs(model, encoder, row)).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert float(found[""]) == pytest.approx(float(loss.detach()), rel=1e-6, abs=1e-6)
+    same_gradients(found, model)
+
+
 @pytest.mark.parametrize("stale", [False, True])
 @pytest.mark.parametrize(
     ("credit", "normalisation", "loss_type"),
@@ -149,27 +167,20 @@ def test_loss_and_gradient_equal_the_formula(
     rollouts = two_rollouts(encoder)
     found = gradients(trainer, weigh(rollouts, trainer.grpo), stale=stale)
 
-    model, reference = trainer.model, trainer.ref_model
-    model.zero_grad(set_to_none=True)
-    loss = torch.zeros((), dtype=torch.float64)
-    for rollout in rollouts:
-        for row in rollout.rows:
-            log_probs = stock_log_probs(model, encoder, row)
-            with torch.no_grad():
-                ref = stock_log_probs(reference, encoder, row)
-            old = torch.tensor(row.old_logprobs, dtype=torch.float64) if stale else log_probs.detach()
-            a = torch.tensor(advantages_by_hand(credit, row), dtype=torch.float64)
-            ratio = torch.exp(log_probs - old)
-            if loss_type == "dapo":
-                policy = -torch.minimum(ratio * a, ratio.clamp(1 - 0.2, 1 + high) * a)
-            else:
-                policy = -ratio.clamp(max=high).detach() * a * log_probs
-            k3 = torch.exp(ref - log_probs) - (ref - log_probs) - 1
-            loss = loss + weight_by_hand(normalisation, row) * (policy + BETA * k3).sum()
-    loss.backward()
+    def term(row: TurnRow, log_probs: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            ref = stock_log_probs(trainer.ref_model, encoder, row)
+        old = torch.tensor(row.old_logprobs, dtype=torch.float64) if stale else log_probs.detach()
+        a = torch.tensor(advantages_by_hand(credit, row), dtype=torch.float64)
+        ratio = torch.exp(log_probs - old)
+        if loss_type == "dapo":
+            policy = -torch.minimum(ratio * a, ratio.clamp(1 - 0.2, 1 + high) * a)
+        else:
+            policy = -ratio.clamp(max=high).detach() * a * log_probs
+        k3 = torch.exp(ref - log_probs) - (ref - log_probs) - 1
+        return weight_by_hand(normalisation, row) * (policy + BETA * k3)
 
-    assert float(found[""]) == pytest.approx(float(loss.detach()), rel=1e-6, abs=1e-6)
-    same_gradients(found, model)
+    same_update(found, trainer.model, encoder, rollouts, term)
 
 
 @pytest.mark.parametrize("credit", ["turn", "section"])
@@ -182,16 +193,12 @@ def test_leave_one_out_without_scaling_and_another_turn_weight(
     trainer.beta = 0.0
     rollouts = two_rollouts(encoder)
     found = gradients(trainer, weigh(rollouts, trainer.grpo))
-    model = trainer.model
-    model.zero_grad(set_to_none=True)
-    loss = torch.zeros((), dtype=torch.float64)
-    for row in (row for rollout in rollouts for row in rollout.rows):
-        log_probs = stock_log_probs(model, encoder, row)
+
+    def term(row: TurnRow, log_probs: torch.Tensor) -> torch.Tensor:
         a = torch.tensor(advantages_by_hand(credit, row, plain=True), dtype=torch.float64)
-        loss = loss - weight_by_hand("rollout", row) * (torch.exp(log_probs - log_probs.detach()) * a).sum()
-    loss.backward()
-    assert float(found[""]) == pytest.approx(float(loss.detach()), rel=1e-6, abs=1e-6)
-    same_gradients(found, model)
+        return -weight_by_hand("rollout", row) * torch.exp(log_probs - log_probs.detach()) * a
+
+    same_update(found, trainer.model, encoder, rollouts, term)
 
 
 def test_a_masked_token_counts_neither_in_the_loss_nor_in_the_length(
@@ -204,20 +211,16 @@ def test_a_masked_token_counts_neither_in_the_loss_nor_in_the_length(
     turns = (second.credit.turns[0], replace(second.credit.turns[1], tokens=3), second.credit.turns[2])
     rollouts = [first, StepRollout(rows, replace(second.credit, turns=turns))]
     found = gradients(trainer, weigh(rollouts, trainer.grpo))
-    model = trainer.model
-    model.zero_grad(set_to_none=True)
-    loss = torch.zeros((), dtype=torch.float64)
-    for row in (row for rollout in rollouts for row in rollout.rows):
-        log_probs = stock_log_probs(model, encoder, row)
+
+    def term(row: TurnRow, log_probs: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             ref = stock_log_probs(trainer.ref_model, encoder, row)
         policy = -torch.exp(log_probs - log_probs.detach()) * SHARED[row.rollout]
         k3 = torch.exp(ref - log_probs) - (ref - log_probs) - 1
         # 5 and 6 tokens are trained
-        loss = loss + ((policy + BETA * k3) * torch.tensor(row.mask)).sum() / (2 * (5, 6)[row.rollout])
-    loss.backward()
-    assert float(found[""]) == pytest.approx(float(loss.detach()), rel=1e-6, abs=1e-6)
-    same_gradients(found, model)
+        return (policy + BETA * k3) * torch.tensor(row.mask) / (2 * (5, 6)[row.rollout])
+
+    same_update(found, trainer.model, encoder, rollouts, term)
 
 
 def test_adapters_are_held_to_the_model_without_them(checkpoint: Path, tmp_path: Path, encoder: Encoder) -> None:
