@@ -7,13 +7,12 @@ all. The versions are also tagged inside LanceDB, so that a compaction keeps the
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from visor_core.errors import SearchIndexError
-from visor_core.files import whole_file
+from visor_core.files import flush, whole_file
 from visor_core.index.corpus import Corpus
 
 
@@ -68,8 +67,7 @@ def publish(corpus: Corpus, manifest: Manifest) -> None:
     for name in (manifest.tag, "latest"):
         with whole_file(corpus.tags / f"{name}.json", several_writers=True) as partial:
             partial.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True), encoding="utf-8")
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(partial)
 
 
 def read_manifest(corpus: Corpus, tag: str) -> Manifest:

@@ -27,6 +27,7 @@ import polars as pl
 
 from visor_core.agent.trajectory import Trajectory
 from visor_core.errors import DataError
+from visor_core.files import flush
 from visor_core.trajectories.codec import decode_trajectory, encode_episode, encode_trajectory, encode_turn
 from visor_core.trajectories.replay import evidence_compactions
 
@@ -174,9 +175,9 @@ def compact(folder: Path) -> Path:
         partial.mkdir(parents=True)
         write_tables(partial, trajectories)
         for written in (*partial.iterdir(), partial):
-            _flush(written)
+            flush(written)
         partial.rename(target)
-        _flush(target.parent)
+        flush(target.parent)
         for segment in taken:
             segment.unlink()
         for folder_ in old:
@@ -346,15 +347,6 @@ def _locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digest(body: bytes) -> bytes:
