@@ -15,7 +15,7 @@ from pathlib import Path
 from visor_core.config import Profile, derived
 from visor_core.errors import ConfigError
 from visor_core.files import write_json, write_text
-from visor_core.nano.held_out import log_reading
+from visor_core.nano.held_out import FinalStudy, write_test_world
 from visor_core.nano.rivals import RivalFigures, as_settings, budgets_of, calibrate, rival_profile, rivals_of
 from visor_core.nano.rivals_table import rivals_markdown
 from visor_core.nano.study_figures import SeedFigures, Split
@@ -45,9 +45,12 @@ class StudyRun:
 
     def reported(self, seed: Seed, purpose: str) -> Split:
         """The split to report on; reading test is logged."""
-        what = f"{purpose}, seed {seed.seed}, commit {self.commit}, settings {tag_of(seed.profile)}"
-        reading = log_reading(self.folder, what) if self.final else None
-        world = seed.world(self.split, reading)
+        if self.final:
+            what = f"{purpose}, settings {tag_of(seed.profile)}"
+            study = FinalStudy(self.folder, self.commit)
+            world = write_test_world(study, seed.pdf_folder(self.split), seed.nano, seed.seed, what)
+        else:
+            world = seed.world(self.split)
         return Split(seed, world, seed.questions(world))
 
     def write(self, name: str, table: str, data: object) -> str:

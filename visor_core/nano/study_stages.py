@@ -24,7 +24,6 @@ from visor_core.errors import ConfigError
 from visor_core.evaluation.runner import evaluate
 from visor_core.files import write_json
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
-from visor_core.nano.held_out import HeldOutReading
 from visor_core.nano.pretraining import train_base_model
 from visor_core.nano.questions import ask_world
 from visor_core.nano.retriever import titled_pages, train_retriever
@@ -101,16 +100,19 @@ class Seed:
         self._indexes: dict[str, PageIndex] = {}
         self._train: World | None = None
 
-    def world(self, split: str, reading: HeldOutReading | None = None) -> World:
+    def pdf_folder(self, split: str) -> Path:
+        """Where the documents of a split lie."""
+        return self.folder / f"pdf-{self._world_tag}" / split
+
+    def world(self, split: str) -> World:
         """The documents of a split, written once.
 
         Raises:
-            ConfigError: for the test split without leave.
+            ConfigError: for the test split.
         """
         if split == "train" and self._train is not None:
             return self._train
-        folder = self.folder / f"pdf-{self._world_tag}" / split
-        world = write_world(folder, split, self.nano, self.seed, reading=reading)
+        world = write_world(self.pdf_folder(split), split, self.nano, self.seed)
         if split == "train":
             self._train = world
         return world

@@ -194,5 +194,6 @@ def test_the_study_runs_continues_and_reads_test_only_when_final(tmp_path: Path)
     final = run_study(dataclasses.replace(run, final=True))
     assert "8 test questions" in final
     (logged,) = readings(tmp_path)
-    assert re.fullmatch(r"study, seed 0, commit c0ffee0, settings [0-9a-f]{8}", logged["purpose"])
+    assert (logged["seed"], logged["commit"]) == (0, "c0ffee0")
+    assert re.fullmatch(r"study, settings [0-9a-f]{8}", logged["purpose"])
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == weights
