@@ -22,7 +22,7 @@ from visor_core.evaluation.statistics import pass_at_k
 from visor_core.files import write_json
 from visor_core.index.search import Mode
 from visor_core.nano.probes import probe_reading
-from visor_core.nano.study_stages import Seed, tag_of
+from visor_core.nano.study_stages import EPISODES, Seed, code_of, tag_of
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import World
 from visor_core.questions import Question, questions_version
@@ -30,6 +30,11 @@ from visor_core.scoring.facts import supported
 
 QUESTIONWISE = ("right", "supported", "refused", "hasty")
 """Fields of `Outcomes` with one entry a question."""
+MEASURED = (
+    *EPISODES, "visor_core.evaluation.page_recall", "visor_core.evaluation.results", "visor_core.evaluation.statistics",
+    "visor_core.nano.probes", "visor_core.nano.teacher",
+)  # fmt: skip
+"""The code that figures are measured with."""
 TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
 PASS_AT = 8
 PASS_QUESTIONS = 64
@@ -118,7 +123,7 @@ class Split:
                 self.questions,
                 EvaluationConfig(temperature=temperature),
                 seed=self.seed.seed,
-                store=self.seed.folder / "episodes",
+                store=self.seed.episodes,
                 on_episodes=episodes.extend,
             )
             self._done[key] = (result, episodes)
@@ -208,7 +213,8 @@ class Split:
         }
 
     def _path(self, kind: str, *parts: Any) -> Path:
-        return self.seed.folder / "figures" / f"{kind}-{self.world.split}-{tag_of(self.tag, *parts)}.json"
+        tag = tag_of(self.tag, *parts, code_of(*MEASURED))
+        return self.seed.folder / "figures" / f"{kind}-{self.world.split}-{tag}.json"
 
 
 def sampled_entropy(episodes: Sequence[Trajectory]) -> float:

@@ -1,8 +1,9 @@
 """The training stages of one seed of the study: what the asset graph does, in one process and one folder.
 
-A stage's folder is named after everything it is made from, so a changed setting makes a new one and an unchanged one is
-never trained twice; beside it stands how long it took and at which commit. Several strategies share one world, base
-model, retriever and index. Each stage continues where a killed run stopped.
+A stage's folder is named after everything it is made from, settings and code, so a changed one makes a new folder and
+an unchanged one is never trained twice; beside it stands how long it took and at which commit. Code is the syntax trees
+of a stage's modules and of what they import of `SHAPING`: explaining it better trains nothing again, changing it does.
+Several strategies share one world, base model, retriever and index. Each stage continues where a killed run stopped.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from visor_core.agent.environment import Environment
 from visor_core.agent.trajectory import Trajectory
+from visor_core.code_version import code_behind, code_version
 from visor_core.config import Profile
 from visor_core.config.nano import BASE_TRAINING
 from visor_core.errors import ConfigError
@@ -36,6 +39,14 @@ from visor_core.trajectories.filters import balance, keep_good
 
 RETRIEVER = "late:retriever"
 """How a profile names the retriever trained in the same run."""
+SHAPING = (
+    "visor_core.agent", "visor_core.geometry", "visor_core.nano", "visor_core.policies", "visor_core.questions",
+    "visor_core.scoring", "visor_core.training", "visor_core.trajectories",
+)  # fmt: skip
+"""Where a stage imports these, their code counts. Documents and index know their content by themselves."""
+EPISODES = ("visor_core.agent.episode", "visor_core.evaluation.runner", "visor_core.policies.transformers")
+"""What episodes are played and scored with."""
+LESSONS = (*EPISODES, "visor_core.nano.teacher", "visor_core.trajectories.filters")
 _RECORD = "stage.json"
 
 Progress = Callable[[str], None]
@@ -87,6 +98,12 @@ def tag_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
+@cache
+def code_of(*modules: str) -> str:
+    """The version of modules and what they import of `SHAPING`."""
+    return code_version(*code_behind(*modules, within=SHAPING))
+
+
 class Seed:
     """One seed's world, base model, retriever, indexes and policies under `folder`."""
 
@@ -95,8 +112,11 @@ class Seed:
             raise ConfigError(f"the profile {profile.name!r} has no section `nano`: the study needs the nano profile")
         self.profile, self.nano, self.folder, self.seed = profile, profile.nano, folder, seed
         self.commit, self.progress = commit, progress
-        self._world_tag = tag_of(self.nano.world(), seed)
-        self._base_tag = tag_of(self._world_tag, *(getattr(self.nano, name) for name in BASE_TRAINING))
+        self._world_tag = tag_of(self.nano.world(), seed, code_of("visor_core.nano.questions"))
+        training = [getattr(self.nano, name) for name in BASE_TRAINING]
+        self._base_tag = tag_of(self._world_tag, *training, code_of("visor_core.nano.pretraining"))
+        code = code_of("visor_core.nano.retriever")
+        self._retriever_tag = tag_of(self._base_tag, self.nano.retriever_steps, code)
         self._indexes: dict[str, PageIndex] = {}
         self._train: World | None = None
 
@@ -135,7 +155,7 @@ class Seed:
                 train_base_model(self.world("train"), self.world("primer"), folder, self.nano, self.seed)
         if not tiled:
             return folder
-        variant = folder.with_name(f"{folder.name}-tiled")
+        variant = folder.with_name(f"{folder.name}-tiled-{code_of('visor_core.nano.tiles')}")
         if not stage_record(variant).done:
             with stage(variant, self.commit):
                 with_tiles(folder, variant, self.seed)
@@ -143,7 +163,7 @@ class Seed:
 
     def retriever(self) -> Path:
         """The page retriever."""
-        folder = self.folder / f"retriever-{tag_of(self._base_tag, self.nano.retriever_steps)}"
+        folder = self.folder / f"retriever-{self._retriever_tag}"
         if not stage_record(folder).done:
             base = self.base()
             self.progress(f"seed {self.seed}: retriever")
@@ -158,7 +178,7 @@ class Seed:
             wanted = self.profile.index
             named = tuple(f"late:{self.retriever()}" if e == RETRIEVER else e for e in wanted.embedders)
             config = wanted.model_copy(update={"embedders": named})
-            tag = tag_of(self._world_tag, self._base_tag, self.nano.retriever_steps, wanted, self.profile.documents)
+            tag = tag_of(self._retriever_tag, wanted, self.profile.documents)
             folder = self.folder / f"corpora-{tag}" / world.split
             corpus = Corpus(folder)
             register_documents(
@@ -175,8 +195,10 @@ class Seed:
 
     def sft_folder(self, profile: Profile) -> Path:
         """Where the warm start of a profile lies, trained or not."""
-        made_from = (self._base_tag, self.nano.retriever_steps, profile.index, profile.agent, profile.teacher)
-        return self.folder / f"sft-{profile.agent.strategy}-{tag_of(*made_from, profile.sft)}"
+        tiles = code_of("visor_core.nano.tiles") if is_tiled(profile.agent) else ""
+        lessons = (self._retriever_tag, profile.index, profile.agent, profile.teacher, code_of(*LESSONS))
+        tag = tag_of(self._base_tag, tiles, *lessons, profile.sft, code_of("visor_core.training.sft"))
+        return self.folder / f"sft-{profile.agent.strategy}-{tag}"
 
     def sft(self, profile: Profile) -> Path:
         """The warm start of a profile's strategy on its own teacher's episodes."""
@@ -191,12 +213,16 @@ class Seed:
                 train_sft(base, self.lessons(profile), index, profile.sft, folder, self.seed)
         return folder / "final"
 
+    def grpo_folder(self, profile: Profile) -> Path:
+        """Where the reinforced policy of a profile lies, trained or not."""
+        tag = tag_of(self.sft_folder(profile).name, profile.grpo, code_of("visor_core.training.grpo"))
+        return self.folder / f"grpo-{profile.agent.strategy}-{tag}"
+
     def grpo(self, profile: Profile) -> Path:
         """GRPO from the warm start."""
         from visor_core.training.grpo import train_grpo
 
-        tag = tag_of(self.sft_folder(profile).name, profile.grpo)
-        folder = self.folder / f"grpo-{profile.agent.strategy}-{tag}"
+        folder = self.grpo_folder(profile)
         if not stage_record(folder).done:
             start, world = self.sft(profile), self.world("train")
             questions, environment = profile.grpo_questions(self.questions(world)), self.environment(world, profile)
@@ -215,11 +241,17 @@ class Seed:
             profile.teacher_questions(self.questions(world)),
             profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
             seed=self.seed,
-            store=self.folder / "episodes",
+            # Of a policy the store knows the name alone, and this one's is always the same.
+            store=self.episodes / f"teacher-{tag_of(wanted, code_of(*LESSONS))}",
             on_episodes=episodes.extend,
         )
         good = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
         return list(balance(good.kept, wanted.trajectories, self.seed))
+
+    @property
+    def episodes(self) -> Path:
+        """Where played episodes are kept, by the code that plays them."""
+        return self.folder / f"episodes-{code_of(*EPISODES)}"
 
     def policy(self, checkpoint: Path, index: PageIndex) -> TransformersPolicy:
         """A checkpoint as a policy."""

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.visor_core.nano.study_figures_by_hand import outcomes, policy, seed_figures
+from visor_core.code_version import code_behind
 from visor_core.config import Profile, derived, load_profile
 from visor_core.errors import ConfigError
+from visor_core.nano import study_stages
 from visor_core.nano.held_out import readings
 from visor_core.nano.study import StudyRun, run_study
 from visor_core.nano.study_figures import SeedFigures, sampled_entropy
-from visor_core.nano.study_stages import Seed, stage, stage_record
+from visor_core.nano.study_stages import SHAPING, Seed, code_of, stage, stage_record
 from visor_core.nano.study_table import MULTI_HOP, STRATA, chosen, gain, long_markdown, pooled, study_markdown, targets
 
 PROFILE = Path(__file__).parents[3] / "pipelines" / "profiles" / "nano.yaml"
@@ -161,6 +163,57 @@ def test_a_changed_setting_makes_a_new_stage_and_an_unchanged_one_none(tmp_path:
 
     assert folder() == folder(grpo_steps=9)
     assert len({folder(), folder(sft_steps=9), folder(nano_vision_steps=9), folder(agent_window=1)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("module", "sft", "grpo"),
+    [
+        ("visor_core.nano.questions", True, True),
+        ("visor_core.nano.pretraining", True, True),
+        ("visor_core.nano.retriever", True, True),
+        ("visor_core.nano.teacher", True, True),
+        ("visor_core.training.sft", True, True),
+        ("visor_core.training.grpo", False, True),
+        ("visor_core.nano.study_table", False, False),
+    ],
+)
+def test_changed_code_makes_new_stages_from_there_on(
+    module: str, sft: bool, grpo: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folders() -> tuple[Path, Path]:
+        seed = Seed(tiny(), tmp_path, 0, "c", print)
+        return seed.sft_folder(tiny()), seed.grpo_folder(tiny())
+
+    before = folders()
+    monkeypatch.setattr(study_stages, "code_of", lambda *names: "changed" if module in names else code_of(*names))
+    after = folders()
+    assert (after[0] != before[0], after[1] != before[1]) == (sft, grpo)
+
+
+def test_the_code_of_a_stage_is_all_that_shapes_it() -> None:
+    """What a stage stands on, found by its imports: the lists cannot fall behind."""
+    expected = {
+        "visor_core.nano.pretraining": ("nano.views", "nano.closings", "nano.model", "nano.world", "training.forward"),
+        "visor_core.training.sft": ("training.loop", "training.rows", "training.batching", "agent.prompts"),
+        "visor_core.training.grpo": ("training.credit", "training.rewards.evidence_facts", "agent.episode", "geometry"),
+    }
+    for module, behind in expected.items():
+        found = code_behind(module, within=SHAPING)
+        assert {f"visor_core.{name}" for name in behind} <= found
+        assert not {name for name in found if name.startswith("visor_core.nano.study")}
+
+
+def test_another_teachers_episodes_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    """The faultless teacher never crops twice for one value; the one with loose crops does, from the same folder."""
+    crops = []
+    for loose in (0.0, 1.0):
+        settings = {"teacher.loose_crop": loose, "teacher.wrong_page": 0.0, "teacher.wrong_label": 0.0}
+        profile = derived(tiny(), settings, "test")
+        seed = Seed(profile, tmp_path, 0, "c", print)
+        turns = [turn for lesson in seed.lessons(profile) for turn in lesson.turns]
+        crops.append(sum(turn.action.kind == "crop" for turn in turns) / len(turns))
+        seed.close()
+    assert crops[1] > crops[0]
 
 
 def test_the_profiles_longer_studies_are_valid() -> None:
