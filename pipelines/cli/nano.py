@@ -81,14 +81,17 @@ def study(
     prepare_process()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar a checkpoint would bury the progress lines
     from visor_core.nano.study import StudyRun, run_calibration, run_long, run_rivals, run_study
+    from visor_core.tracking import Tracker
 
+    home = home_of(context)
     run = StudyRun(
         profile=profile,
-        folder=home_of(context).root / "study",
+        folder=home.root / "study",
         seeds=range(seeds or (1 if longer else 3)),
         final=final,
         commit=commit(),
         progress=lambda line: errors.print(f"{datetime.now():%H:%M:%S} {line}", markup=False, soft_wrap=True),
+        tracker=Tracker(home, "study"),
     )
     chosen = run_calibration if calibrate else run_rivals if rivals else run_long if longer else run_study
     print(chosen(run))

@@ -21,6 +21,7 @@ from visor_core.nano.rivals_table import rivals_markdown
 from visor_core.nano.study_figures import SeedFigures, Split
 from visor_core.nano.study_stages import Progress, Seed, stage_folder, stage_record, tag_of
 from visor_core.nano.study_table import STAGES, long_markdown, study_markdown
+from visor_core.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class StudyRun:
     """What all kinds of study share.
 
     `folder` holds everything, and a later run continues there; `final` reports on the test split; `commit` names the
-    code and is printed with every table.
+    code and is printed with every table; with a `tracker`, every stage that trains is a run with its curves.
     """
 
     profile: Profile
@@ -37,11 +38,16 @@ class StudyRun:
     final: bool
     commit: str
     progress: Progress = lambda line: None
+    tracker: Tracker | None = None
 
     @property
     def split(self) -> str:
         """The split that is reported."""
         return "test" if self.final else "development"
+
+    def seed(self, profile: Profile, folder: str, number: int) -> Seed:
+        """One seed's stages in a subfolder."""
+        return Seed(profile, self.folder / folder, number, self.commit, self.progress, self.tracker)
 
     def reported(self, seed: Seed, purpose: str) -> Split:
         """The split to report on; reading test is logged."""
@@ -109,7 +115,7 @@ def run_calibration(run: StudyRun) -> str:
         ConfigError: if the profile has no section `nano` or a rival is unknown.
     """
     number = run.seeds[0]
-    seed = Seed(run.profile, run.folder / f"seed-{number}", number, run.commit, run.progress)
+    seed = run.seed(run.profile, f"seed-{number}", number)
     budgets = calibrate(run.profile, run.folder, seed)
     seed.close()
     return as_settings(budgets)
@@ -117,7 +123,7 @@ def run_calibration(run: StudyRun) -> str:
 
 def measure_seed(run: StudyRun, profile: Profile, folder: str, number: int, purpose: str) -> SeedFigures:
     """Train and measure one seed under a profile."""
-    seed = Seed(profile, run.folder / folder, number, run.commit, run.progress)
+    seed = run.seed(profile, folder, number)
     checkpoints = seed.checkpoints(profile)
     world = seed.world("development")
     chosen = Split(seed, world, seed.questions(world))
@@ -149,7 +155,7 @@ def measure_seed(run: StudyRun, profile: Profile, folder: str, number: int, purp
 def _rivals_of_seed(
     run: StudyRun, names: Sequence[str], budgets: dict[str, tuple[int, int]], number: int
 ) -> RivalFigures:
-    seed = Seed(run.profile, run.folder / f"seed-{number}", number, run.commit, run.progress)
+    seed = run.seed(run.profile, f"seed-{number}", number)
     reported: Split | None = None
     greedy, sampled, seconds = {}, {}, {}
     for name in names:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -35,6 +35,7 @@ from visor_core.nano.tiles import is_tiled, with_tiles
 from visor_core.nano.world import World, write_world
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
+from visor_core.tracking import Tracker
 from visor_core.trajectories.filters import balance, keep_good
 
 RETRIEVER = "late:retriever"
@@ -50,6 +51,7 @@ LESSONS = (*EPISODES, "visor_core.nano.teacher", "visor_core.trajectories.filter
 _RECORD = "stage.json"
 
 Progress = Callable[[str], None]
+OnStep = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,19 @@ def code_of(*modules: str) -> str:
 class Seed:
     """One seed's world, base model, retriever, indexes and policies under `folder`."""
 
-    def __init__(self, profile: Profile, folder: Path, seed: int, commit: str, progress: Progress) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        folder: Path,
+        seed: int,
+        commit: str,
+        progress: Progress,
+        tracker: Tracker | None = None,
+    ) -> None:
         if profile.nano is None:
             raise ConfigError(f"the profile {profile.name!r} has no section `nano`: the study needs the nano profile")
         self.profile, self.nano, self.folder, self.seed = profile, profile.nano, folder, seed
-        self.commit, self.progress = commit, progress
+        self.commit, self.progress, self.tracker = commit, progress, tracker
         self._world_tag = tag_of(self.nano.world(), seed, code_of("visor_core.nano.questions"))
         training = [getattr(self.nano, name) for name in BASE_TRAINING]
         self._base_tag = tag_of(self._world_tag, *training, code_of("visor_core.nano.pretraining"))
@@ -119,6 +129,23 @@ class Seed:
         self._retriever_tag = tag_of(self._base_tag, self.nano.retriever_steps, code)
         self._indexes: dict[str, PageIndex] = {}
         self._train: World | None = None
+
+    @contextmanager
+    def training(self, folder: Path, **settings: Any) -> Iterator[OnStep]:
+        """Time a stage that trains; what is given for each step goes to its MLflow run, where tracking is on."""
+        with stage(folder, self.commit):
+            if self.tracker is None:
+                yield lambda figures: None
+                return
+            tracker, name = self.tracker, f"{self.folder.name}/{folder.name}"
+            tags = {"stage": folder.name.partition("-")[0], "study": self.folder.name, "commit": self.commit}
+            run_id = tracker.open_stage(folder, name, tags=tags, settings={"seed": self.seed, **settings})
+            done = False
+            try:
+                yield lambda figures: tracker.training_step(run_id, figures)
+                done = True
+            finally:
+                tracker.close_run(run_id, failed=not done)
 
     def pdf_folder(self, split: str) -> Path:
         """Where the documents of a split lie."""
@@ -151,8 +178,8 @@ class Seed:
         folder = self.folder / f"base-{self._base_tag}"
         if not stage_record(folder).done:
             self.progress(f"seed {self.seed}: base model")
-            with stage(folder, self.commit):
-                train_base_model(self.world("train"), self.world("primer"), folder, self.nano, self.seed)
+            with self.training(folder, nano=self.nano) as on_step:
+                train_base_model(self.world("train"), self.world("primer"), folder, self.nano, self.seed, on_step)
         if not tiled:
             return folder
         variant = folder.with_name(f"{folder.name}-tiled-{code_of('visor_core.nano.tiles')}")
@@ -167,9 +194,10 @@ class Seed:
         if not stage_record(folder).done:
             base = self.base()
             self.progress(f"seed {self.seed}: retriever")
-            with stage(folder, self.commit):
+            steps = self.nano.retriever_steps
+            with self.training(folder, steps=steps) as on_step:
                 pages = titled_pages(self.world("train"))
-                train_retriever(base, pages, folder, steps=self.nano.retriever_steps, seed=self.seed)
+                train_retriever(base, pages, folder, steps=steps, seed=self.seed, on_step=on_step)
         return folder
 
     def index(self, world: World) -> PageIndex:
@@ -209,8 +237,8 @@ class Seed:
             base, world = self.base(tiled=is_tiled(profile.agent)), self.world("train")
             index = self.index(world)
             self.progress(f"seed {self.seed}: teacher and SFT, {profile.agent.strategy}")
-            with stage(folder, self.commit):
-                train_sft(base, self.lessons(profile), index, profile.sft, folder, self.seed)
+            with self.training(folder, agent=profile.agent, teacher=profile.teacher, sft=profile.sft) as on_step:
+                train_sft(base, self.lessons(profile), index, profile.sft, folder, self.seed, on_step=on_step)
         return folder / "final"
 
     def grpo_folder(self, profile: Profile) -> Path:
@@ -227,8 +255,9 @@ class Seed:
             start, world = self.sft(profile), self.world("train")
             questions, environment = profile.grpo_questions(self.questions(world)), self.environment(world, profile)
             self.progress(f"seed {self.seed}: GRPO, {profile.agent.strategy}")
-            with stage(folder, self.commit):
-                train_grpo(start, questions, environment, self.index(world), profile.grpo, folder, self.seed)
+            index = self.index(world)
+            with self.training(folder, agent=profile.agent, grpo=profile.grpo) as on_step:
+                train_grpo(start, questions, environment, index, profile.grpo, folder, self.seed, on_step=on_step)
         return folder / "final"
 
     def lessons(self, profile: Profile) -> list[Trajectory]:

@@ -7,12 +7,13 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.visor_core.nano.study_figures_by_hand import outcomes, policy, seed_figures
 from visor_core.code_version import code_behind
-from visor_core.config import Profile, derived, load_profile
+from visor_core.config import Home, Profile, derived, load_profile
 from visor_core.errors import ConfigError
 from visor_core.nano import study_stages
 from visor_core.nano.held_out import readings
@@ -20,6 +21,7 @@ from visor_core.nano.study import StudyRun, run_study
 from visor_core.nano.study_figures import SeedFigures, sampled_entropy
 from visor_core.nano.study_stages import SHAPING, Seed, code_of, stage, stage_record
 from visor_core.nano.study_table import MULTI_HOP, STRATA, chosen, gain, long_markdown, pooled, study_markdown, targets
+from visor_core.tracking import RUN_FILE, Tracker
 
 PROFILE = Path(__file__).parents[3] / "pipelines" / "profiles" / "nano.yaml"
 TINY = {
@@ -230,15 +232,38 @@ def test_a_profile_without_nano_is_refused(tmp_path: Path) -> None:
         run_study(StudyRun(Profile(name="other"), tmp_path, [0], False, "c"))
 
 
+def _run_of(tracker: Tracker, folder: Path) -> Any:
+    return tracker.client.get_run((folder / RUN_FILE).read_text(encoding="utf-8"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
+def test_every_step_of_a_stage_is_in_its_run(tmp_path: Path) -> None:
+    tracker = Tracker(Home(tmp_path / "home"), "study")
+    seed = Seed(derived(tiny(), {"nano.alignment_steps": 2}, "test"), tmp_path / "seed-0", 0, "c", print, tracker)
+    run = _run_of(tracker, seed.base())
+    assert (run.info.status, run.data.tags["stage"], run.data.tags["commit"]) == ("FINISHED", "base", "c")
+    assert run.data.params["nano.alignment_steps"] == "2"
+    history = tracker.client.get_metric_history(run.info.run_id, "alignment/loss")
+    assert [metric.step for metric in history] == [2, 3]
+    with pytest.raises(RuntimeError), seed.training(tmp_path / "s", steps=1):
+        raise RuntimeError
+    assert _run_of(tracker, tmp_path / "s").info.status == "FAILED"
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
 def test_the_study_runs_continues_and_reads_test_only_when_final(tmp_path: Path) -> None:
     lines: list[str] = []
-    run = StudyRun(tiny(), tmp_path, [0], False, "c0ffee0", lines.append)
+    tracker = Tracker(Home(tmp_path / "home"), "study")
+    run = StudyRun(tiny(), tmp_path, [0], False, "c0ffee0", lines.append, tracker)
     table = run_study(run)
     assert "1 seed, 8 development questions" in table
     assert (tmp_path / "study-development.md").read_text(encoding="utf-8") == table
     assert readings(tmp_path) == []
     assert not list(tmp_path.rglob("pdf-*/test"))
+    for stage_of, metric in (("retriever", "loss"), ("sft-visor", "loss"), ("grpo-visor", "reward")):
+        (folder,) = (tmp_path / "seed-0").glob(f"{stage_of}-*")
+        assert metric in _run_of(tracker, folder).data.metrics
     weights = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
     lines.clear()
     assert run_study(run) == table
