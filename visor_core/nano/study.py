@@ -9,14 +9,22 @@ stage and figure is kept, so a killed study continues; this module alone opens t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from visor_core.config import Profile, derived
 from visor_core.errors import ConfigError
 from visor_core.files import write_json, write_text
 from visor_core.nano.held_out import FinalStudy, write_test_world
-from visor_core.nano.rivals import RivalFigures, as_settings, budgets_of, calibrate, rival_profile, rivals_of
+from visor_core.nano.rivals import (
+    RivalFigures,
+    as_settings,
+    budgets_of,
+    calibrate,
+    neutral_profile,
+    rival_profile,
+    rivals_of,
+)
 from visor_core.nano.rivals_table import rivals_markdown
 from visor_core.nano.study_figures import SeedFigures, Split
 from visor_core.nano.study_stages import Progress, Seed, stage_folder, stage_record, tag_of
@@ -98,13 +106,16 @@ def run_long(run: StudyRun) -> str:
 def run_rivals(run: StudyRun) -> str:
     """Train and compare the strategies of `study.rivals`; writes `rivals-<split>.md` and its figures.
 
+    Each strategy of each seed is kept by itself: run the seeds one at a time, then all together for the whole table.
+
     Raises:
         ConfigError: if the profile has no section `nano`, a rival is unknown, or no steps are recorded for one.
     """
+    run = replace(run, profile=neutral_profile(run.profile))
     names = rivals_of(run.profile)
     budgets = budgets_of(run.profile, run.folder)
     results = [_rivals_of_seed(run, names, budgets, seed) for seed in run.seeds]
-    table = rivals_markdown(results, budgets, run.split, run.commit)
+    table = rivals_markdown(results, budgets, run.profile.study.neutral, run.split, run.commit)
     return run.write("rivals", table, [asdict(r) for r in results])
 
 
@@ -114,6 +125,7 @@ def run_calibration(run: StudyRun) -> str:
     Raises:
         ConfigError: if the profile has no section `nano` or a rival is unknown.
     """
+    run = replace(run, profile=neutral_profile(run.profile))
     number = run.seeds[0]
     seed = run.seed(run.profile, f"seed-{number}", number)
     budgets = calibrate(run.profile, run.folder, seed)
@@ -156,21 +168,24 @@ def _rivals_of_seed(
     run: StudyRun, names: Sequence[str], budgets: dict[str, tuple[int, int]], number: int
 ) -> RivalFigures:
     seed = run.seed(run.profile, f"seed-{number}", number)
-    reported: Split | None = None
-    greedy, sampled, seconds = {}, {}, {}
-    for name in names:
+    checkpoints = {name: seed.grpo(rival_profile(run.profile, name, budgets[name])) for name in names}
+    reported = run.reported(seed, "rivals")
+    runs, records = {}, {}
+    for name, checkpoint in checkpoints.items():
         profile = rival_profile(run.profile, name, budgets[name])
-        checkpoint = seed.grpo(profile)
-        reported = reported or run.reported(seed, "rivals")
         run.progress(f"seed {number}: measuring {name} on {run.split}")
-        greedy[name] = reported.outcomes(profile, checkpoint, 0.0)
-        sampled[name] = reported.outcomes(profile, checkpoint, 1.0)
-        warm, reinforced = stage_record(seed.sft_folder(profile)), stage_record(stage_folder(checkpoint))
-        seconds[name] = (warm.seconds, reinforced.seconds)
-    if reported is None:
-        raise ConfigError("study.rivals is empty: name at least visor and one other strategy")
+        runs[name] = reported.rival(profile, checkpoint)
+        records[name] = (stage_record(seed.sft_folder(profile)), stage_record(stage_folder(checkpoint)))
     seed.close()
-    return RivalFigures(number, reported.strata, greedy, sampled, seconds)
+    return RivalFigures(
+        seed=number,
+        strata=reported.strata,
+        greedy={name: found["greedy"] for name, found in runs.items()},
+        sampled={name: found["sampled"] for name, found in runs.items()},
+        seconds={name: (warm.seconds, reinforced.seconds) for name, (warm, reinforced) in records.items()},
+        interrupted=tuple(name for name, pair in records.items() if any(record.interrupted for record in pair)),
+        commits=tuple(sorted({record.commit for pair in records.values() for record in pair})),
+    )
 
 
 def budget_of(profile: Profile) -> str:

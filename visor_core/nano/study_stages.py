@@ -173,9 +173,14 @@ class Seed:
         }
         return ask_world(world, counts[world.split], self.nano, self.seed)
 
+    @property
+    def base_folder(self) -> Path:
+        """Where the base model lies, trained or not."""
+        return self.folder / f"base-{self._base_tag}"
+
     def base(self, *, tiled: bool = False) -> Path:
         """The base model; `tiled` gives the same weights with a processor that cuts large pictures into tiles."""
-        folder = self.folder / f"base-{self._base_tag}"
+        folder = self.base_folder
         if not stage_record(folder).done:
             self.progress(f"seed {self.seed}: base model")
             with self.training(folder, nano=self.nano) as on_step:
