@@ -1,6 +1,6 @@
 """The comparison of strategies as Markdown: success and tokens a turn by stratum, and what differs beyond its interval.
 
-Differences are visor minus a rival, tested as the gate is: questions paired, the seed as cluster.
+Differences are visor minus a rival, tested as the gate is: questions paired, the seed as cluster, in every stratum too.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ def rivals_markdown(
     for name in rivals:
         parts = [f"{label} {_tested(difference(results, name, run))}" for run, label in RUNS.items()]
         lines.append(f"- {name}: {'; '.join(parts)}")
+    for run, label in RUNS.items():
+        cells = {n: [_tested(difference(results, n, run, keep)) for keep in strata.values()] for n in rivals}
+        lines += _by_stratum(f"visor minus, {label}", strata, cells)
     return "\n".join(lines) + "\n"
 
 
@@ -71,9 +74,10 @@ def pooled(
     return wilson(sum(values), len(values))
 
 
-def difference(results: Sequence[RivalFigures], name: str, run: str) -> PairedTest:
-    """visor minus a strategy."""
-    return paired([(r.seed, _run(r, "visor", run).supported, _run(r, name, run).supported) for r in results])
+def difference(results: Sequence[RivalFigures], name: str, run: str, keep: Keep = everything) -> PairedTest:
+    """visor minus a strategy, in a stratum; seeds without a question of it are left out."""
+    pairs = [(r, _run(r, "visor", run).supported, _run(r, name, run).supported) for r in results if _kept(r, keep)]
+    return paired([(r.seed, chosen(r, ours, keep), chosen(r, theirs, keep)) for r, ours, theirs in pairs])
 
 
 def _heading(results: Sequence[RivalFigures], neutral: Mapping[str, Any], split: str, commit: str) -> str:
@@ -99,7 +103,8 @@ def _tested(test: PairedTest) -> str:
     """A difference, and whether it is one."""
     if test.clusters > 1 and math.isnan(test.p_value):
         return f"{test.difference:+.3f} in every seed, no test without scatter"
-    return f"{in_words(test)}, {'within' if test.low <= 0 <= test.high else 'beyond'} the interval"
+    found = in_words(test) if test.clusters > 1 else f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
+    return f"{found}, {'within' if test.low <= 0 <= test.high else 'beyond'} the interval"
 
 
 def _tokens(results: Sequence[RivalFigures], name: str, keep: Keep) -> str:

@@ -33,6 +33,7 @@ from visor_core.nano.rivals_table import difference, rivals_markdown
 from visor_core.nano.study import StudyRun, run_calibration, run_rivals
 from visor_core.nano.study_figures import Strata
 from visor_core.nano.study_stages import Seed
+from visor_core.nano.study_table import STRATA
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.tiles import PAGE_SIDE, TILES, with_tiles
 from visor_core.nano.world import write_world
@@ -212,6 +213,27 @@ def test_differences_within_the_interval_are_called_so() -> None:
     one = rivals_markdown(clear[:1], budgets, NEUTRAL, "test", "abc1234")
     assert "1 seed (0)" in one
     assert "nothing is said of other seeds" in one
+    assert "- react: greedy +0.750 [+0.250, +1.000], beyond the interval; T = 1" in one
+
+
+def test_strata_are_tested_as_the_gate_is() -> None:
+    """On the two-page questions 1, 0.5 and 1; on the one page legible at once 0 in every seed, which says nothing."""
+    found = [
+        _rivals(0, (1, 1, 1, 1), (1, 0, 0, 0)),
+        _rivals(1, (1, 1, 1, 0), (1, 0, 0, 0)),
+        _rivals(2, (1, 1, 1, 1), (1, 0, 0, 0)),
+    ]
+    test = difference(found, "react", "greedy", STRATA["two-hop"])
+    assert (test.difference, test.clusters, test.count) == (pytest.approx(5 / 6), 3, 6)
+    assert test.p_value == pytest.approx(1 - 5 / math.sqrt(27))  # t = 5 with 2 degrees of freedom
+    table = rivals_markdown(found, {"visor": (1, 1), "react": (1, 1)}, NEUTRAL, "test", "c")
+    _, _, rows = table.partition(
+        "| visor minus, greedy | single-hop | two-hop | legible without a crop | crop needed |"
+    )
+    react = next(line for line in rows.splitlines() if line.startswith("| react"))
+    cells = [cell.strip() for cell in react.split("|")[2:-1]]
+    assert cells[1] == "+0.833 [+0.116, +1.550], p = 0.038, beyond the interval"
+    assert cells[2] == "+0.000 in every seed, no test without scatter"
 
 
 def test_tokens_a_turn_come_by_stratum() -> None:
