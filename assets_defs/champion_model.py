@@ -10,6 +10,7 @@ import dagster as dg
 from assets_defs.stage import Node, Stage
 from assets_defs.training_process import Tracking
 from assets_defs.workspace import Work, Workspace
+from visor_core.tracking import RUN_FILE
 
 CANDIDATES = {"sft_checkpoint": "sft_supported", "grpo_checkpoint": "grpo_supported"}
 STAGE = Stage(
@@ -61,7 +62,7 @@ def _crown(work: Work, tracking: Tracking) -> None:
         version = tracker.promote(
             name,
             folder,
-            run_id=(build / "mlflow_run.txt").read_text(encoding="utf-8"),
+            run_id=(build / RUN_FILE).read_text(encoding="utf-8"),
             model_id=(build / "mlflow_model.txt").read_text(encoding="utf-8"),
             tags={"supported": f"{score:.6f}", "questions_version": questions, "stage": best},
         )

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from assets_defs.code_version import code_version
+from visor_core.code_version import code_version
 from visor_core.config import Home, Profile, Section
 from visor_core.errors import DataError
 from visor_core.files import write_json

@@ -40,9 +40,6 @@ class Tracking(dg.ConfigurableResource[Any]):
 
     def open_run(self, work: Work, dagster_run_id: str) -> str:
         """The MLflow run of a build: the one it started with, if it was interrupted."""
-        path = work.folder / "mlflow_run.txt"
-        known = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-        tracker = self.tracker()
         tags = {
             "stage": str(work.node),
             "fingerprint": work.fingerprint,
@@ -50,26 +47,13 @@ class Tracking(dg.ConfigurableResource[Any]):
             "profile": work.profile.name,
             "dagster_run_id": dagster_run_id,
         }
-        run_id: str = tracker.open_run(str(work.node), tags=tags, run_id=known)
-        settings = work.stage.settings(work.profile, work.node.partition)
-        tracker.parameters(run_id, {"seed": work.profile.seed, **_flat(settings)})
-        path.write_text(run_id, encoding="utf-8")
+        settings = {"seed": work.profile.seed, **work.stage.settings(work.profile, work.node.partition)}
+        run_id: str = self.tracker().open_stage(work.folder, str(work.node), tags=tags, settings=settings)
         return run_id
 
     def close_run(self, run_id: str, *, failed: bool) -> None:
         """Finish the run."""
         self.tracker().close_run(run_id, failed=failed)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-        if isinstance(plain, dict):
-            flat |= _flat(plain, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = plain
-    return flat
 
 
 def accelerate_config(profile: Profile) -> Path:

@@ -30,6 +30,8 @@ QUIET = {
 """Switches of every package that would otherwise report usage; set at the edge of each process."""
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+RUN_FILE = "mlflow_run.txt"
+"""In a stage's folder: the id of its run."""
 
 
 def silence() -> None:
@@ -79,6 +81,20 @@ class Tracker:
         run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags or {}))
         return str(run.info.run_id)
 
+    def open_stage(self, folder: Path, name: str, *, tags: Mapping[str, str], settings: Mapping[str, Any]) -> str:
+        """The run of a training stage: the one it began with, if it was interrupted in `folder`; returns the id.
+
+        Args:
+            settings: logged as parameters, sections of a profile by dotted key.
+        """
+        path = folder / RUN_FILE
+        known = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        run_id = self.open_run(name, tags=tags, run_id=known)
+        self.parameters(run_id, _flat(settings))
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(run_id, encoding="utf-8")
+        return run_id
+
     def close_run(self, run_id: str, *, failed: bool = False) -> None:
         """Mark a run as finished or failed."""
         self.client.set_terminated(run_id, status="FAILED" if failed else "FINISHED")
@@ -100,6 +116,13 @@ class Tracker:
         scalars = [Metric(k, float(v), now, step) for k, v in values.items() if _is_scalar(v)]
         if scalars:
             self.client.log_batch(run_id, metrics=scalars)
+
+    def training_step(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Log what a trainer reports of a step: `step` counts, a `phase` stands before the names of its scalars."""
+        phase = str(values.get("phase", ""))
+        prefix = f"{phase}/" if phase else ""
+        scalars = {f"{prefix}{k}": v for k, v in values.items() if k not in ("step", "total", "phase")}
+        self.metrics(run_id, scalars, int(values.get("step", 0)))
 
     def artifacts(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:
         """Log files of a run."""
@@ -199,3 +222,14 @@ def _is_scalar(value: Any) -> bool:
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
     )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+        if isinstance(plain, dict):
+            flat |= _flat(plain, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = plain
+    return flat

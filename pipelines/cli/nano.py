@@ -64,13 +64,11 @@ def study(
     rivals: bool = typer.Option(False, "--rivals", help="Compare the strategies of study.rivals instead."),
     longer: bool = typer.Option(False, "--long", help="Larger budgets, then the rich tier: about an hour a seed."),
     calibrate: bool = typer.Option(False, "--calibrate", help="Time the strategies; write their steps of equal time."),
-    seeds: int | None = typer.Option(
-        None,
+    seeds: str = typer.Option(
+        "",
         "--seeds",
-        min=1,
-        max=20,
-        help="Seeds, each with a world and a training of its own.",
-        show_default="3; 1 with --long",
+        help="Seeds by number, as 0,1,2; each has a world and a training of its own, and what is done is kept.",
+        show_default="0,1,2; 0 with --long",
     ),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
@@ -81,15 +79,26 @@ def study(
     prepare_process()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar a checkpoint would bury the progress lines
     from visor_core.nano.study import StudyRun, run_calibration, run_long, run_rivals, run_study
+    from visor_core.tracking import Tracker
 
+    home = home_of(context)
     run = StudyRun(
         profile=profile,
-        folder=home_of(context).root / "study",
-        seeds=range(seeds or (1 if longer else 3)),
+        folder=home.root / "study",
+        seeds=_seeds(seeds or ("0" if longer else "0,1,2")),
         final=final,
         commit=commit(),
         progress=lambda line: errors.print(f"{datetime.now():%H:%M:%S} {line}", markup=False, soft_wrap=True),
+        tracker=Tracker(home, "study"),
     )
     chosen = run_calibration if calibrate else run_rivals if rivals else run_long if longer else run_study
     print(chosen(run))
     console.print(f"kept under {run.folder}", soft_wrap=True)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """Different numbers with commas between."""
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(number.isascii() and number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
+        raise ConfigError(f"--seeds {text!r}: give different numbers with commas between, as 0,1,2")
+    return tuple(int(number) for number in numbers)

@@ -73,9 +73,7 @@ class Session:
         self.progress.show(step, total, " ".join([phase, *shown]).strip())
         self.progress.step(dict(values))
         if self._tracker:
-            prefix = f"{phase}/" if phase else ""
-            scalars = {f"{prefix}{k}": v for k, v in values.items() if k not in ("step", "total", "phase")}
-            self._tracker.metrics(self._run_id, scalars, step)
+            self._tracker.training_step(self._run_id, values)
 
     def on_checkpoint(
         self, folder: Path, step: int, metrics: Mapping[str, Any] | None = None, samples: Sequence[Path] = ()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.pipelines.conftest import Visor
+from visor_core.nano import study
 from visor_core.questions import read_questions
 
 SMALL = ("--questions", "5", "--set", "nano.companies=4", "--set", "nano.topics=6")
@@ -42,3 +45,27 @@ def test_impossible_worlds_are_refused(visor: Visor, tmp_path: Path) -> None:
     too_many = visor("nano", "--set", "nano.companies=99")
     assert too_many.code == 2
     assert "nano.companies" in too_many.err
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
+def test_a_study_is_run_seed_by_seed(visor: Visor, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[study.StudyRun] = []
+
+    def keep(run: study.StudyRun) -> str:
+        found.append(run)
+        return "the table"
+
+    for name in ("run_study", "run_long", "run_rivals"):
+        monkeypatch.setattr(study, name, keep)
+    for options in (("--rivals", "--seeds", "0"), ("--seeds", "4, 1"), (), ("--long",)):
+        outcome = visor("nano", "study", *options)
+        assert (outcome.code, outcome.out.splitlines()[0]) == (0, "the table")
+    assert [tuple(run.seeds) for run in found] == [(0,), (4, 1), (0, 1, 2), (0,)]
+    assert found[0].tracker is not None
+
+
+@pytest.mark.parametrize("seeds", ["one", "0,0", "-1", "0,,1"])
+def test_seeds_are_different_numbers(visor: Visor, seeds: str) -> None:
+    outcome = visor("nano", "study", "--seeds", seeds)
+    assert outcome.code == 2
+    assert "--seeds" in outcome.err

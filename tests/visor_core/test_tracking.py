@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from visor_core.config import Home
+from visor_core.config import Home, SFTConfig
 from visor_core.errors import DataError
-from visor_core.tracking import QUIET, Tracker, tracking_uri
+from visor_core.tracking import QUIET, RUN_FILE, Tracker, tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
 
@@ -47,6 +47,30 @@ def test_a_run_is_continued_by_its_id(tracker: Tracker) -> None:
     assert found.data.metrics == {"loss": 1.0}
     assert found.info.status == "FINISHED"
     assert tracker.open_run("sft", run_id="0" * 32) != run
+
+
+def test_a_stage_goes_on_with_the_run_its_folder_names(tracker: Tracker, tmp_path: Path) -> None:
+    def begin() -> str:
+        return tracker.open_stage(tmp_path / "sft", "sft", tags={"stage": "sft"}, settings={"sft": SFTConfig(steps=3)})
+
+    run = begin()
+    tracker.close_run(run, failed=True)
+    assert begin() == run
+    assert (tmp_path / "sft" / RUN_FILE).read_text(encoding="utf-8") == run
+    assert tracker.client.get_run(run).data.params["sft.steps"] == "3"
+    assert tracker.client.get_run(run).data.tags["stage"] == "sft"
+
+
+def test_a_training_step_is_logged_under_its_phase(tracker: Tracker) -> None:
+    run = tracker.open_run("base")
+    tracker.training_step(run, {"step": 4, "total": 9, "phase": "vision", "loss": 2.0})
+    tracker.training_step(run, {"step": 5, "loss": 1.0})
+    history = {name: tracker.client.get_metric_history(run, name) for name in ("vision/loss", "loss")}
+    assert {name: [(m.step, m.value) for m in found] for name, found in history.items()} == {
+        "vision/loss": [(4, 2.0)],
+        "loss": [(5, 1.0)],
+    }
+    assert set(tracker.client.get_run(run).data.metrics) == {"vision/loss", "loss"}
 
 
 def test_parameters_are_logged_once(tracker: Tracker) -> None:

@@ -86,6 +86,9 @@ class StudyConfig(Section):
     """GRPO steps of `visor` in the comparison; none means `grpo.steps`."""
     budgets: dict[str, RivalBudget] = Field(default_factory=dict)
     """Steps of equal time by strategy, as `--calibrate` measured them; empty means those kept in the study's folder."""
+    neutral: dict[str, Any] = Field(default_factory=lambda: {"nano.closing_lessons": 0, "nano.pair_lessons": 0})
+    """Settings by dotted key of the base model that all strategies of the comparison start from: by default one that
+    has practised no strategy's turns. Reckoning in words alone stays, for all alike."""
     long: dict[str, Any] = Field(default_factory=dict)
     """Settings by dotted key that make the longer study of the core tier."""
     rich: dict[str, Any] = Field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 Wilson's score interval for shares, percentile bootstrap for means (questions resampled, or whole clusters first),
 McNemar's exact test for two policies on the same questions, and two tests that take the seed as the cluster. All
-random resampling is seeded. Sources: Wilson 1927; McNemar 1947; Efron 1979; Cameron & Miller 2015 for clusters.
+random resampling is seeded. Sources: Wilson 1927; McNemar 1947; Efron 1979; for clusters Cameron & Miller 2015 and
+Ibragimov & Müller 2010.
 """
 
 from __future__ import annotations
@@ -169,7 +170,27 @@ def cluster_t_test(
     """Student's t on the clusters' mean differences, G − 1 degrees of freedom: the cluster is the unit.
 
     The test for a few seeds of one recipe: it asks whether the gain holds beyond the seeds that were run, not only
-    beyond the questions that were asked. p is NaN where all means are equal.
+    beyond the questions that were asked. With clusters of equal size it is the pooled paired difference with the
+    cluster-robust variance (CR2) and t with G − 1 degrees of freedom. If cluster means are normal, it errs in at most
+    5 % of studies at that level, however few the clusters and however unlike their scatter (Ibragimov & Müller 2010),
+    whereas questions pooled without regard to seeds that scatter by .02 to .04 "find" a gain that is none in 17 to 39 %
+    of studies of 3 × 512 questions (a fifth of them answered otherwise).
+
+    The price is power. With three clusters the mean must exceed 2.5 standard deviations of the cluster means; for
+    p < .05 and a measured gain of .05, three seeds pass in these shares of studies:
+
+    | true gain | scatter .02 | scatter .04 |
+    |---|---|---|
+    | .05 | .38 | .19 |
+    | .08 | .91 | .46 |
+    | .10 | .98 | .62 |
+    | .15 | 1.00 | .88 |
+
+    A true gain of just the goal passes half of the time at best, with any number of seeds. Scatter has two parts,
+    that of the seeds and that of the questions: a fifth of 512 questions answered otherwise makes .02 by itself, so
+    more questions help as far as that part goes, and more seeds help always.
+
+    p is NaN where all means are equal.
 
     Raises:
         ValueError: with fewer than two clusters, or sequences of different length.

@@ -2,8 +2,9 @@
 
 `full` is visor with the whole history in every context, `vrag` and `react` the presets of those names. The `-equal`
 ones show no more pictures at once than visor's window, so that image tokens are equal; `react-page` sees one page at a
-time in full resolution. All start from the same base model and learn from the scripted teacher under their own rules.
-Training is budgeted in steps: `calibrate` times a few of each strategy and scales visor's steps to equal time.
+time in full resolution. All start from one base model, which has practised the turns of none (`study.neutral`), and
+learn from the scripted teacher under their own rules. Training is budgeted in steps: `calibrate` times a few of each
+strategy and scales visor's steps to equal time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from visor_core.agent.strategies import preset
-from visor_core.config import AgentConfig, Profile
+from visor_core.config import AgentConfig, Profile, derived
 from visor_core.errors import ConfigError
 from visor_core.files import write_json
 from visor_core.nano.study_figures import Outcomes, Strata
@@ -63,13 +64,18 @@ Budgets = dict[str, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class RivalFigures:
-    """One seed: each strategy's outcomes, greedy and at T = 1, and the seconds its SFT and GRPO took."""
+    """One seed: each strategy's outcomes, greedy and at T = 1, and the seconds its SFT and GRPO took.
+
+    `interrupted` names the strategies in whose training a process was killed; `commits` are those trained at.
+    """
 
     seed: int
     strata: Strata
     greedy: dict[str, Outcomes] = field(default_factory=dict)
     sampled: dict[str, Outcomes] = field(default_factory=dict)
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    interrupted: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
 
 
 def rivals_of(profile: Profile) -> tuple[str, ...]:
@@ -87,15 +93,21 @@ def rivals_of(profile: Profile) -> tuple[str, ...]:
     return names
 
 
+def neutral_profile(profile: Profile) -> Profile:
+    """The profile whose base model all strategies start from.
+
+    Raises:
+        ConfigError: if a setting of `study.neutral` is wrong.
+    """
+    return derived(profile, profile.study.neutral, "study.neutral")
+
+
 def rival_profile(profile: Profile, name: str, budget: tuple[int, int] | None = None) -> Profile:
     """The profile of one strategy with its training steps; without a budget, visor's own."""
     agent = RIVALS[name](profile.agent)
     sft_steps, grpo_steps = budget or reference(profile)
-    sft: dict[str, Any] = {"steps": sft_steps}
-    grpo: dict[str, Any] = {"steps": grpo_steps}
-    if name != "visor":  # visor's own limits stay, so that its checkpoints are those of the main study
-        sft["max_length"] = max(profile.sft.max_length, LONGEST)
-        grpo["max_prompt_tokens"] = max(profile.grpo.max_prompt_tokens, LONGEST)
+    sft = {"steps": sft_steps, "max_length": max(profile.sft.max_length, LONGEST)}
+    grpo = {"steps": grpo_steps, "max_prompt_tokens": max(profile.grpo.max_prompt_tokens, LONGEST)}
     return profile.model_copy(
         update={
             "agent": agent,
@@ -125,12 +137,12 @@ def budgets_of(profile: Profile, folder: Path) -> Budgets:
     """
     names = rivals_of(profile)
     known = {name: (b.sft_steps, b.grpo_steps) for name, b in profile.study.budgets.items()}
-    path = folder / CALIBRATION
-    if not known and path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["settings"] != _settings(profile):
+    if not known:
+        kept = _kept(folder)
+        if kept and kept["settings"] != _settings(profile):
+            path = folder / CALIBRATION
             raise ConfigError(f"{path} was measured with other settings: run `visor nano study --calibrate` again")
-        known = {name: (b["sft_steps"], b["grpo_steps"]) for name, b in kept["budgets"].items()}
+        known = {name: (b["sft_steps"], b["grpo_steps"]) for name, b in kept.get("budgets", {}).items()}
     missing = [name for name in names if name not in known]
     if missing:
         raise ConfigError(
@@ -143,35 +155,48 @@ def _settings(profile: Profile) -> str:
     return tag_of(profile.nano, profile.agent, profile.teacher, profile.sft, profile.grpo, list(reference(profile)))
 
 
+def _kept(folder: Path) -> dict[str, Any]:
+    """What a calibration left; empty if there was none."""
+    path = folder / CALIBRATION
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
 def calibrate(profile: Profile, folder: Path, seed: Seed) -> dict[str, dict[str, float]]:
     """Time a few steps of every strategy and write the steps of equal time to `calibration.json`.
 
-    The SFT checkpoints made on the way are those of the comparison's seed. Run it with nothing else on the machine.
+    What was timed with these settings before is not timed again: delete the file to start over. The SFT checkpoints
+    made on the way are those of the comparison's seed. Run it with nothing else on the machine.
 
     Returns:
         By strategy `sft_steps`, `grpo_steps`, and the seconds a step of both took.
     """
-    names = rivals_of(profile)
+    kept, settings = _kept(folder), _settings(profile)
+    budgets: dict[str, dict[str, float]] = kept["budgets"] if kept.get("settings") == settings else {}
+    for name in rivals_of(profile):
+        if name not in budgets:
+            seed.progress(f"timing {name}")
+            budgets[name] = _budget(profile, name, folder / "calibration" / name, seed, budgets.get("visor"))
+            write_json(folder / CALIBRATION, {"settings": settings, "commit": seed.commit, "budgets": budgets})
+    return {name: budgets[name] for name in rivals_of(profile)}
+
+
+def _budget(
+    profile: Profile, name: str, folder: Path, seed: Seed, visor: Mapping[str, float] | None
+) -> dict[str, float]:
+    """The steps of one strategy that take as long as visor's, from its timing; visor is timed first, with its own."""
     sft_steps, grpo_steps = reference(profile)
-    seconds: dict[str, tuple[float, float]] = {}
-    budgets: dict[str, dict[str, float]] = {}
-    for name in names:
-        seed.progress(f"timing {name}")
-        warm = _time_sft(seed, rival_profile(profile, name), folder / "calibration" / name)
-        first_sft = seconds["visor"][0] if seconds else warm
-        steps = max(1, round(sft_steps * first_sft / warm))
-        trained = rival_profile(profile, name, (steps, grpo_steps))
-        reinforced = _time_grpo(seed, trained, folder / "calibration" / name)
-        seconds[name] = (warm, reinforced)
-        budgets[name] = {
-            "sft_steps": steps,
-            "grpo_steps": max(1, round(grpo_steps * seconds["visor"][1] / reinforced)),
-            "sft_seconds_a_step": round(warm, 4),
-            "grpo_seconds_a_step": round(reinforced, 4),
-        }
-    data = {"settings": _settings(profile), "commit": seed.commit, "budgets": budgets}
-    write_json(folder / CALIBRATION, data)
-    return budgets
+    warm = _time_sft(seed, rival_profile(profile, name), folder)
+    if visor is not None:
+        sft_steps = max(1, round(sft_steps * visor["sft_seconds_a_step"] / warm))
+    reinforced = _time_grpo(seed, rival_profile(profile, name, (sft_steps, grpo_steps)), folder)
+    if visor is not None:
+        grpo_steps = max(1, round(grpo_steps * visor["grpo_seconds_a_step"] / reinforced))
+    return {
+        "sft_steps": sft_steps,
+        "grpo_steps": grpo_steps,
+        "sft_seconds_a_step": round(warm, 6),
+        "grpo_seconds_a_step": round(reinforced, 6),
+    }
 
 
 def as_settings(budgets: Mapping[str, Mapping[str, float]]) -> str:

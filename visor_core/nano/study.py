@@ -9,18 +9,27 @@ stage and figure is kept, so a killed study continues; this module alone opens t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from visor_core.config import Profile, derived
 from visor_core.errors import ConfigError
 from visor_core.files import write_json, write_text
-from visor_core.nano.held_out import log_reading
-from visor_core.nano.rivals import RivalFigures, as_settings, budgets_of, calibrate, rival_profile, rivals_of
+from visor_core.nano.held_out import FinalStudy, write_test_world
+from visor_core.nano.rivals import (
+    RivalFigures,
+    as_settings,
+    budgets_of,
+    calibrate,
+    neutral_profile,
+    rival_profile,
+    rivals_of,
+)
 from visor_core.nano.rivals_table import rivals_markdown
 from visor_core.nano.study_figures import SeedFigures, Split
 from visor_core.nano.study_stages import Progress, Seed, stage_folder, stage_record, tag_of
 from visor_core.nano.study_table import STAGES, long_markdown, study_markdown
+from visor_core.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,7 @@ class StudyRun:
     """What all kinds of study share.
 
     `folder` holds everything, and a later run continues there; `final` reports on the test split; `commit` names the
-    code and is printed with every table.
+    code and is printed with every table; with a `tracker`, every stage that trains is a run with its curves.
     """
 
     profile: Profile
@@ -37,17 +46,25 @@ class StudyRun:
     final: bool
     commit: str
     progress: Progress = lambda line: None
+    tracker: Tracker | None = None
 
     @property
     def split(self) -> str:
         """The split that is reported."""
         return "test" if self.final else "development"
 
+    def seed(self, profile: Profile, folder: str, number: int) -> Seed:
+        """One seed's stages in a subfolder."""
+        return Seed(profile, self.folder / folder, number, self.commit, self.progress, self.tracker)
+
     def reported(self, seed: Seed, purpose: str) -> Split:
         """The split to report on; reading test is logged."""
-        what = f"{purpose}, seed {seed.seed}, commit {self.commit}, settings {tag_of(seed.profile)}"
-        reading = log_reading(self.folder, what) if self.final else None
-        world = seed.world(self.split, reading)
+        if self.final:
+            what = f"{purpose}, settings {tag_of(seed.profile)}"
+            study = FinalStudy(self.folder, self.commit)
+            world = write_test_world(study, seed.pdf_folder(self.split), seed.nano, seed.seed, what)
+        else:
+            world = seed.world(self.split)
         return Split(seed, world, seed.questions(world))
 
     def write(self, name: str, table: str, data: object) -> str:
@@ -89,13 +106,16 @@ def run_long(run: StudyRun) -> str:
 def run_rivals(run: StudyRun) -> str:
     """Train and compare the strategies of `study.rivals`; writes `rivals-<split>.md` and its figures.
 
+    Each strategy of each seed is kept by itself: run the seeds one at a time, then all together for the whole table.
+
     Raises:
         ConfigError: if the profile has no section `nano`, a rival is unknown, or no steps are recorded for one.
     """
+    run = replace(run, profile=neutral_profile(run.profile))
     names = rivals_of(run.profile)
     budgets = budgets_of(run.profile, run.folder)
     results = [_rivals_of_seed(run, names, budgets, seed) for seed in run.seeds]
-    table = rivals_markdown(results, budgets, run.split, run.commit)
+    table = rivals_markdown(results, budgets, run.profile.study.neutral, run.split, run.commit)
     return run.write("rivals", table, [asdict(r) for r in results])
 
 
@@ -105,8 +125,9 @@ def run_calibration(run: StudyRun) -> str:
     Raises:
         ConfigError: if the profile has no section `nano` or a rival is unknown.
     """
+    run = replace(run, profile=neutral_profile(run.profile))
     number = run.seeds[0]
-    seed = Seed(run.profile, run.folder / f"seed-{number}", number, run.commit, run.progress)
+    seed = run.seed(run.profile, f"seed-{number}", number)
     budgets = calibrate(run.profile, run.folder, seed)
     seed.close()
     return as_settings(budgets)
@@ -114,7 +135,7 @@ def run_calibration(run: StudyRun) -> str:
 
 def measure_seed(run: StudyRun, profile: Profile, folder: str, number: int, purpose: str) -> SeedFigures:
     """Train and measure one seed under a profile."""
-    seed = Seed(profile, run.folder / folder, number, run.commit, run.progress)
+    seed = run.seed(profile, folder, number)
     checkpoints = seed.checkpoints(profile)
     world = seed.world("development")
     chosen = Split(seed, world, seed.questions(world))
@@ -146,22 +167,25 @@ def measure_seed(run: StudyRun, profile: Profile, folder: str, number: int, purp
 def _rivals_of_seed(
     run: StudyRun, names: Sequence[str], budgets: dict[str, tuple[int, int]], number: int
 ) -> RivalFigures:
-    seed = Seed(run.profile, run.folder / f"seed-{number}", number, run.commit, run.progress)
-    reported: Split | None = None
-    greedy, sampled, seconds = {}, {}, {}
-    for name in names:
+    seed = run.seed(run.profile, f"seed-{number}", number)
+    checkpoints = {name: seed.grpo(rival_profile(run.profile, name, budgets[name])) for name in names}
+    reported = run.reported(seed, "rivals")
+    runs, records = {}, {}
+    for name, checkpoint in checkpoints.items():
         profile = rival_profile(run.profile, name, budgets[name])
-        checkpoint = seed.grpo(profile)
-        reported = reported or run.reported(seed, "rivals")
         run.progress(f"seed {number}: measuring {name} on {run.split}")
-        greedy[name] = reported.outcomes(profile, checkpoint, 0.0)
-        sampled[name] = reported.outcomes(profile, checkpoint, 1.0)
-        warm, reinforced = stage_record(seed.sft_folder(profile)), stage_record(stage_folder(checkpoint))
-        seconds[name] = (warm.seconds, reinforced.seconds)
-    if reported is None:
-        raise ConfigError("study.rivals is empty: name at least visor and one other strategy")
+        runs[name] = reported.rival(profile, checkpoint)
+        records[name] = (stage_record(seed.sft_folder(profile)), stage_record(stage_folder(checkpoint)))
     seed.close()
-    return RivalFigures(number, reported.strata, greedy, sampled, seconds)
+    return RivalFigures(
+        seed=number,
+        strata=reported.strata,
+        greedy={name: found["greedy"] for name, found in runs.items()},
+        sampled={name: found["sampled"] for name, found in runs.items()},
+        seconds={name: (warm.seconds, reinforced.seconds) for name, (warm, reinforced) in records.items()},
+        interrupted=tuple(name for name, pair in records.items() if any(record.interrupted for record in pair)),
+        commits=tuple(sorted({record.commit for pair in records.values() for record in pair})),
+    )
 
 
 def budget_of(profile: Profile) -> str:

@@ -22,14 +22,19 @@ from visor_core.evaluation.statistics import pass_at_k
 from visor_core.files import write_json
 from visor_core.index.search import Mode
 from visor_core.nano.probes import probe_reading
-from visor_core.nano.study_stages import Seed, tag_of
+from visor_core.nano.study_stages import EPISODES, Seed, code_of, tag_of
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import World
 from visor_core.questions import Question, questions_version
 from visor_core.scoring.facts import supported
 
-QUESTIONWISE = ("right", "supported", "refused", "hasty")
+QUESTIONWISE = ("right", "supported", "refused", "hasty", "tokens", "image_tokens", "turns")
 """Fields of `Outcomes` with one entry a question."""
+MEASURED = (
+    *EPISODES, "visor_core.evaluation.page_recall", "visor_core.evaluation.results", "visor_core.evaluation.statistics",
+    "visor_core.nano.probes", "visor_core.nano.teacher",
+)  # fmt: skip
+"""The code that figures are measured with."""
 TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
 PASS_AT = 8
 PASS_QUESTIONS = 64
@@ -37,9 +42,10 @@ PASS_QUESTIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """One policy at one temperature, question by question, and its means over turns.
+    """One policy at one temperature, question by question.
 
-    `hasty` are answers given although evidence was missing, right or wrong.
+    `hasty` are answers given although evidence was missing, right or wrong; `tokens` those of all prompts of an
+    episode, pictures included, `image_tokens` those of the pictures.
     """
 
     temperature: float
@@ -47,9 +53,9 @@ class Outcomes:
     supported: tuple[bool, ...]
     refused: tuple[bool, ...]
     hasty: tuple[bool, ...]
-    tokens_a_turn: float
-    image_tokens_a_turn: float
-    turns: float
+    tokens: tuple[int, ...]
+    image_tokens: tuple[int, ...]
+    turns: tuple[int, ...]
 
     @property
     def shortcuts(self) -> tuple[bool, ...]:
@@ -118,7 +124,7 @@ class Split:
                 self.questions,
                 EvaluationConfig(temperature=temperature),
                 seed=self.seed.seed,
-                store=self.seed.folder / "episodes",
+                store=self.seed.episodes,
                 on_episodes=episodes.extend,
             )
             self._done[key] = (result, episodes)
@@ -131,16 +137,15 @@ class Split:
     def outcomes(self, profile: Profile, checkpoint: Path, temperature: float) -> Outcomes:
         """One run, question by question."""
         result, _ = self.run(profile, checkpoint, temperature)
-        figures = result.metrics()
         return Outcomes(
             temperature=temperature,
             right=tuple(row.right for row in result.episodes),
             supported=tuple(row.supported for row in result.episodes),
             refused=tuple(row.refused for row in result.episodes),
             hasty=tuple(bool(row.answer.strip()) and row.evidence < 1.0 for row in result.episodes),
-            tokens_a_turn=figures["prompt_tokens_per_turn"],
-            image_tokens_a_turn=figures["image_tokens_per_turn"],
-            turns=figures["turns"],
+            tokens=tuple(row.prompt_tokens for row in result.episodes),
+            image_tokens=tuple(row.image_tokens for row in result.episodes),
+            turns=tuple(row.turns for row in result.episodes),
         )
 
     def policy(self, profile: Profile, checkpoint: Path, best: float) -> PolicyFigures:
@@ -159,6 +164,16 @@ class Split:
         )
         write_json(path, asdict(figures))
         return figures
+
+    def rival(self, profile: Profile, checkpoint: Path) -> dict[str, Outcomes]:
+        """What the comparison of strategies needs of one checkpoint: `greedy` and `sampled`; kept on disk."""
+        path = self._path("rival", profile.agent, str(checkpoint), QUESTIONWISE)
+        found = _read(path)
+        if found is not None:
+            return {name: _outcomes(run) for name, run in found.items()}
+        runs = {"greedy": self.outcomes(profile, checkpoint, 0.0), "sampled": self.outcomes(profile, checkpoint, 1.0)}
+        write_json(path, {name: asdict(run) for name, run in runs.items()})
+        return runs
 
     def _pass(self, profile: Profile, checkpoint: Path) -> tuple[float, ...]:
         """pass@8 of supported success at T = 1, for each of the first questions."""
@@ -208,7 +223,8 @@ class Split:
         }
 
     def _path(self, kind: str, *parts: Any) -> Path:
-        return self.seed.folder / "figures" / f"{kind}-{self.world.split}-{tag_of(self.tag, *parts)}.json"
+        tag = tag_of(self.tag, *parts, code_of(*MEASURED))
+        return self.seed.folder / "figures" / f"{kind}-{self.world.split}-{tag}.json"
 
 
 def sampled_entropy(episodes: Sequence[Trajectory]) -> float:

@@ -1,8 +1,9 @@
 """The training stages of one seed of the study: what the asset graph does, in one process and one folder.
 
-A stage's folder is named after everything it is made from, so a changed setting makes a new one and an unchanged one is
-never trained twice; beside it stands how long it took and at which commit. Several strategies share one world, base
-model, retriever and index. Each stage continues where a killed run stopped.
+A stage's folder is named after everything it is made from, settings and code, so a changed one makes a new folder and
+an unchanged one is never trained twice; beside it stands how long it took and at which commit. Code is the syntax trees
+of a stage's modules and of what they import of `SHAPING`: explaining it better trains nothing again, changing it does.
+Several strategies share one world, base model, retriever and index. Each stage continues where a killed run stopped.
 """
 
 from __future__ import annotations
@@ -10,21 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from visor_core.agent.environment import Environment
 from visor_core.agent.trajectory import Trajectory
+from visor_core.code_version import code_behind, code_version
 from visor_core.config import Profile
 from visor_core.config.nano import BASE_TRAINING
 from visor_core.errors import ConfigError
 from visor_core.evaluation.runner import evaluate
 from visor_core.files import write_json
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
-from visor_core.nano.held_out import HeldOutReading
 from visor_core.nano.pretraining import train_base_model
 from visor_core.nano.questions import ask_world
 from visor_core.nano.retriever import titled_pages, train_retriever
@@ -33,13 +35,23 @@ from visor_core.nano.tiles import is_tiled, with_tiles
 from visor_core.nano.world import World, write_world
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
+from visor_core.tracking import Tracker
 from visor_core.trajectories.filters import balance, keep_good
 
 RETRIEVER = "late:retriever"
 """How a profile names the retriever trained in the same run."""
+SHAPING = (
+    "visor_core.agent", "visor_core.geometry", "visor_core.nano", "visor_core.policies", "visor_core.questions",
+    "visor_core.scoring", "visor_core.training", "visor_core.trajectories",
+)  # fmt: skip
+"""Where a stage imports these, their code counts. Documents and index know their content by themselves."""
+EPISODES = ("visor_core.agent.episode", "visor_core.evaluation.runner", "visor_core.policies.transformers")
+"""What episodes are played and scored with."""
+LESSONS = (*EPISODES, "visor_core.nano.teacher", "visor_core.trajectories.filters")
 _RECORD = "stage.json"
 
 Progress = Callable[[str], None]
+OnStep = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,29 +100,66 @@ def tag_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
+@cache
+def code_of(*modules: str) -> str:
+    """The version of modules and what they import of `SHAPING`."""
+    return code_version(*code_behind(*modules, within=SHAPING))
+
+
 class Seed:
     """One seed's world, base model, retriever, indexes and policies under `folder`."""
 
-    def __init__(self, profile: Profile, folder: Path, seed: int, commit: str, progress: Progress) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        folder: Path,
+        seed: int,
+        commit: str,
+        progress: Progress,
+        tracker: Tracker | None = None,
+    ) -> None:
         if profile.nano is None:
             raise ConfigError(f"the profile {profile.name!r} has no section `nano`: the study needs the nano profile")
         self.profile, self.nano, self.folder, self.seed = profile, profile.nano, folder, seed
-        self.commit, self.progress = commit, progress
-        self._world_tag = tag_of(self.nano.world(), seed)
-        self._base_tag = tag_of(self._world_tag, *(getattr(self.nano, name) for name in BASE_TRAINING))
+        self.commit, self.progress, self.tracker = commit, progress, tracker
+        self._world_tag = tag_of(self.nano.world(), seed, code_of("visor_core.nano.questions"))
+        training = [getattr(self.nano, name) for name in BASE_TRAINING]
+        self._base_tag = tag_of(self._world_tag, *training, code_of("visor_core.nano.pretraining"))
+        code = code_of("visor_core.nano.retriever")
+        self._retriever_tag = tag_of(self._base_tag, self.nano.retriever_steps, code)
         self._indexes: dict[str, PageIndex] = {}
         self._train: World | None = None
 
-    def world(self, split: str, reading: HeldOutReading | None = None) -> World:
+    @contextmanager
+    def training(self, folder: Path, **settings: Any) -> Iterator[OnStep]:
+        """Time a stage that trains; what is given for each step goes to its MLflow run, where tracking is on."""
+        with stage(folder, self.commit):
+            if self.tracker is None:
+                yield lambda figures: None
+                return
+            tracker, name = self.tracker, f"{self.folder.name}/{folder.name}"
+            tags = {"stage": folder.name.partition("-")[0], "study": self.folder.name, "commit": self.commit}
+            run_id = tracker.open_stage(folder, name, tags=tags, settings={"seed": self.seed, **settings})
+            done = False
+            try:
+                yield lambda figures: tracker.training_step(run_id, figures)
+                done = True
+            finally:
+                tracker.close_run(run_id, failed=not done)
+
+    def pdf_folder(self, split: str) -> Path:
+        """Where the documents of a split lie."""
+        return self.folder / f"pdf-{self._world_tag}" / split
+
+    def world(self, split: str) -> World:
         """The documents of a split, written once.
 
         Raises:
-            ConfigError: for the test split without leave.
+            ConfigError: for the test split.
         """
         if split == "train" and self._train is not None:
             return self._train
-        folder = self.folder / f"pdf-{self._world_tag}" / split
-        world = write_world(folder, split, self.nano, self.seed, reading=reading)
+        world = write_world(self.pdf_folder(split), split, self.nano, self.seed)
         if split == "train":
             self._train = world
         return world
@@ -124,16 +173,21 @@ class Seed:
         }
         return ask_world(world, counts[world.split], self.nano, self.seed)
 
+    @property
+    def base_folder(self) -> Path:
+        """Where the base model lies, trained or not."""
+        return self.folder / f"base-{self._base_tag}"
+
     def base(self, *, tiled: bool = False) -> Path:
         """The base model; `tiled` gives the same weights with a processor that cuts large pictures into tiles."""
-        folder = self.folder / f"base-{self._base_tag}"
+        folder = self.base_folder
         if not stage_record(folder).done:
             self.progress(f"seed {self.seed}: base model")
-            with stage(folder, self.commit):
-                train_base_model(self.world("train"), self.world("primer"), folder, self.nano, self.seed)
+            with self.training(folder, nano=self.nano) as on_step:
+                train_base_model(self.world("train"), self.world("primer"), folder, self.nano, self.seed, on_step)
         if not tiled:
             return folder
-        variant = folder.with_name(f"{folder.name}-tiled")
+        variant = folder.with_name(f"{folder.name}-tiled-{code_of('visor_core.nano.tiles')}")
         if not stage_record(variant).done:
             with stage(variant, self.commit):
                 with_tiles(folder, variant, self.seed)
@@ -141,13 +195,14 @@ class Seed:
 
     def retriever(self) -> Path:
         """The page retriever."""
-        folder = self.folder / f"retriever-{tag_of(self._base_tag, self.nano.retriever_steps)}"
+        folder = self.folder / f"retriever-{self._retriever_tag}"
         if not stage_record(folder).done:
             base = self.base()
             self.progress(f"seed {self.seed}: retriever")
-            with stage(folder, self.commit):
+            steps = self.nano.retriever_steps
+            with self.training(folder, steps=steps) as on_step:
                 pages = titled_pages(self.world("train"))
-                train_retriever(base, pages, folder, steps=self.nano.retriever_steps, seed=self.seed)
+                train_retriever(base, pages, folder, steps=steps, seed=self.seed, on_step=on_step)
         return folder
 
     def index(self, world: World) -> PageIndex:
@@ -156,7 +211,7 @@ class Seed:
             wanted = self.profile.index
             named = tuple(f"late:{self.retriever()}" if e == RETRIEVER else e for e in wanted.embedders)
             config = wanted.model_copy(update={"embedders": named})
-            tag = tag_of(self._world_tag, self._base_tag, self.nano.retriever_steps, wanted, self.profile.documents)
+            tag = tag_of(self._retriever_tag, wanted, self.profile.documents)
             folder = self.folder / f"corpora-{tag}" / world.split
             corpus = Corpus(folder)
             register_documents(
@@ -173,8 +228,10 @@ class Seed:
 
     def sft_folder(self, profile: Profile) -> Path:
         """Where the warm start of a profile lies, trained or not."""
-        made_from = (self._base_tag, self.nano.retriever_steps, profile.index, profile.agent, profile.teacher)
-        return self.folder / f"sft-{profile.agent.strategy}-{tag_of(*made_from, profile.sft)}"
+        tiles = code_of("visor_core.nano.tiles") if is_tiled(profile.agent) else ""
+        lessons = (self._retriever_tag, profile.index, profile.agent, profile.teacher, code_of(*LESSONS))
+        tag = tag_of(self._base_tag, tiles, *lessons, profile.sft, code_of("visor_core.training.sft"))
+        return self.folder / f"sft-{profile.agent.strategy}-{tag}"
 
     def sft(self, profile: Profile) -> Path:
         """The warm start of a profile's strategy on its own teacher's episodes."""
@@ -185,22 +242,27 @@ class Seed:
             base, world = self.base(tiled=is_tiled(profile.agent)), self.world("train")
             index = self.index(world)
             self.progress(f"seed {self.seed}: teacher and SFT, {profile.agent.strategy}")
-            with stage(folder, self.commit):
-                train_sft(base, self.lessons(profile), index, profile.sft, folder, self.seed)
+            with self.training(folder, agent=profile.agent, teacher=profile.teacher, sft=profile.sft) as on_step:
+                train_sft(base, self.lessons(profile), index, profile.sft, folder, self.seed, on_step=on_step)
         return folder / "final"
+
+    def grpo_folder(self, profile: Profile) -> Path:
+        """Where the reinforced policy of a profile lies, trained or not."""
+        tag = tag_of(self.sft_folder(profile).name, profile.grpo, code_of("visor_core.training.grpo"))
+        return self.folder / f"grpo-{profile.agent.strategy}-{tag}"
 
     def grpo(self, profile: Profile) -> Path:
         """GRPO from the warm start."""
         from visor_core.training.grpo import train_grpo
 
-        tag = tag_of(self.sft_folder(profile).name, profile.grpo)
-        folder = self.folder / f"grpo-{profile.agent.strategy}-{tag}"
+        folder = self.grpo_folder(profile)
         if not stage_record(folder).done:
             start, world = self.sft(profile), self.world("train")
             questions, environment = profile.grpo_questions(self.questions(world)), self.environment(world, profile)
             self.progress(f"seed {self.seed}: GRPO, {profile.agent.strategy}")
-            with stage(folder, self.commit):
-                train_grpo(start, questions, environment, self.index(world), profile.grpo, folder, self.seed)
+            index = self.index(world)
+            with self.training(folder, agent=profile.agent, grpo=profile.grpo) as on_step:
+                train_grpo(start, questions, environment, index, profile.grpo, folder, self.seed, on_step=on_step)
         return folder / "final"
 
     def lessons(self, profile: Profile) -> list[Trajectory]:
@@ -213,11 +275,17 @@ class Seed:
             profile.teacher_questions(self.questions(world)),
             profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
             seed=self.seed,
-            store=self.folder / "episodes",
+            # Of a policy the store knows the name alone, and this one's is always the same.
+            store=self.episodes / f"teacher-{tag_of(wanted, code_of(*LESSONS))}",
             on_episodes=episodes.extend,
         )
         good = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
         return list(balance(good.kept, wanted.trajectories, self.seed))
+
+    @property
+    def episodes(self) -> Path:
+        """Where played episodes are kept, by the code that plays them."""
+        return self.folder / f"episodes-{code_of(*EPISODES)}"
 
     def policy(self, checkpoint: Path, index: PageIndex) -> TransformersPolicy:
         """A checkpoint as a policy."""

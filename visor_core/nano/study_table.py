@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from visor_core.evaluation.statistics import Interval, PairedTest, bootstrap_mean, cluster_t_test, wilson
 from visor_core.nano.rivals import RivalFigures
@@ -45,7 +46,10 @@ class Target:
     met: bool
 
 
-def chosen(results: SeedFigures | RivalFigures, values: Sequence[bool], keep: Keep = everything) -> list[bool]:
+Value = TypeVar("Value")
+
+
+def chosen(results: SeedFigures | RivalFigures, values: Sequence[Value], keep: Keep = everything) -> list[Value]:
     """The outcomes of one stratum."""
     strata = results.strata
     rows = zip(values, strata.hops, strata.legible, strata.answerable, strict=True)
@@ -75,7 +79,8 @@ def gain(results: Sequence[SeedFigures], run: str) -> PairedTest:
 def paired(seeds: Sequence[tuple[int, Sequence[bool], Sequence[bool]]]) -> PairedTest:
     """One side minus the other, questions paired, the seed as cluster.
 
-    With one seed its questions are resampled and no test over seeds is made (p is NaN).
+    What three seeds can show and what they cannot stands at `cluster_t_test`. With one seed its questions are resampled
+    and no test over seeds is made (p is NaN).
 
     Args:
         seeds: seed, outcomes of one side, outcomes of the other.
@@ -88,6 +93,30 @@ def paired(seeds: Sequence[tuple[int, Sequence[bool], Sequence[bool]]]) -> Paire
         only = bootstrap_mean(differences)
         return PairedTest(only.estimate, only.low, only.high, math.nan, only.count, 1)
     return cluster_t_test(differences, clusters)
+
+
+def in_words(test: PairedTest) -> str:
+    """A difference with its interval and p-value."""
+    p_value = "one seed, no test over seeds" if math.isnan(test.p_value) else f"p = {test.p_value:.3f}"
+    return f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], {p_value}"
+
+
+def a_turn(
+    runs: Sequence[tuple[SeedFigures | RivalFigures, Outcomes]], what: str = "tokens", keep: Keep = everything
+) -> float:
+    """Tokens of a prompt, mean over all turns of the given runs' episodes in a stratum.
+
+    Args:
+        what: `tokens` (of all kinds) or `image_tokens`.
+    """
+    found = sum(sum(chosen(r, getattr(run, what), keep)) for r, run in runs)
+    return found / max(1, sum(sum(chosen(r, run.turns, keep)) for r, run in runs))
+
+
+def stamp(results: Sequence[SeedFigures | RivalFigures], commit: str) -> str:
+    """The commit of a table, and those that its stages were trained at where they are others."""
+    trained = sorted({c for r in results for c in r.commits} - {commit})
+    return f"commit {commit}" + (f", trained at {', '.join(trained)}" if trained else "")
 
 
 def targets(results: Sequence[SeedFigures]) -> list[Target]:
@@ -111,7 +140,7 @@ def targets(results: Sequence[SeedFigures]) -> list[Target]:
         share("after SFT, sampled", "≥ 0.25", pooled(results, "sft", "sampled"), lambda v: v >= 0.25),
         share("after SFT, greedy", "≥ 0.50", pooled(results, "sft", "greedy"), lambda v: v >= 0.50),
         Target(
-            "**gate**: GRPO at its best temperature over SFT at its best", "≥ +0.05, p < 0.05", _test(gate),
+            "**gate**: GRPO at its best temperature over SFT at its best", "≥ +0.05, p < 0.05", in_words(gate),
             gate.difference >= 0.05 and gate.p_value < 0.05,
         ),
         share("after GRPO, sampled", "≥ 0.50", sampled, lambda v: v >= 0.50),
@@ -177,7 +206,7 @@ def figures_table(results: Sequence[SeedFigures]) -> list[str]:
     rows += [
         ("pass@8", lambda s: _pass(results, s)),
         ("entropy, nats a token", lambda s: _list([r.policies[s].entropy for r in results])),
-        ("tokens a turn, greedy", lambda s: _list([outcomes(r, s, "greedy").tokens_a_turn for r in results], ".1f")),
+        ("tokens a turn, greedy", lambda s: _list([a_turn([(r, outcomes(r, s, "greedy"))]) for r in results], ".1f")),
     ]  # fmt: skip
     lines = ["| supported success | " + " | ".join(STAGES.values()) + " |", "|---" * (len(STAGES) + 1) + "|"]
     for name, cell in rows:
@@ -189,10 +218,9 @@ def figures_table(results: Sequence[SeedFigures]) -> list[str]:
 def _heading(results: Sequence[SeedFigures], split: str, commit: str) -> str:
     questions = [len(r.strata.hops) for r in results]
     multi = sum(sum(chosen(r, [h > 1 for h in r.strata.hops])) for r in results) / max(1, sum(questions))
-    trained = sorted({c for r in results for c in r.commits} - {commit})
     parts = [
         f"{len(results)} seed{'s' if len(results) > 1 else ''}, {questions[0]} {split} questions each, "
-        f"{multi:.0%} of them multi-hop; commit {commit}" + (f", trained at {', '.join(trained)}." if trained else "."),
+        f"{multi:.0%} of them multi-hop; {stamp(results, commit)}.",
         "Shares with 95 % intervals over questions, the seeds in brackets; tests over seeds take a seed as one unit.",
     ]
     if split != "test":
@@ -203,7 +231,7 @@ def _heading(results: Sequence[SeedFigures], split: str, commit: str) -> str:
 def _sharpening(results: Sequence[SeedFigures]) -> str:
     """What kind of gain it is, by the paired tests at T = 1, greedy and at the best temperature."""
     found = {name: gain(results, run) for name, run in (("T = 1", "sampled"), ("greedy", "greedy"), ("best", "best"))}
-    text = "GRPO over SFT: " + "; ".join(f"{name} {_test(test)}" for name, test in found.items()) + "."
+    text = "GRPO over SFT: " + "; ".join(f"{name} {in_words(test)}" for name, test in found.items()) + "."
     if found["T = 1"].low > 0 and found["best"].low <= 0:
         return text + " Only sampling at T = 1 improved beyond its interval: the gain is sharpening."
     if found["best"].low > 0:
@@ -246,11 +274,6 @@ def _pass(results: Sequence[SeedFigures], stage: str) -> str:
 
 def _share(interval: Interval, seeds: Sequence[float]) -> str:
     return f"{interval} ({_list(seeds)})"
-
-
-def _test(test: PairedTest) -> str:
-    p_value = "one seed, no test over seeds" if math.isnan(test.p_value) else f"p = {test.p_value:.3f}"
-    return f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], {p_value}"
 
 
 def _list(values: Sequence[float], form: str = ".3f") -> str:

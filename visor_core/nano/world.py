@@ -25,7 +25,6 @@ from visor_core.geometry import FULL_PAGE
 from visor_core.index.records import page_id_of
 from visor_core.nano import rich_pages
 from visor_core.nano.drawing import stamp, text_width
-from visor_core.nano.held_out import HeldOutReading
 from visor_core.nano.panels import COLOURS, LABELS, PAGE_POINTS, Panel, Printed, cells_box
 
 CROP_CELLS = 3
@@ -54,7 +53,9 @@ _LARGE = (56.0, 84.0, (81.3, 110.0))
 # In the rich tier a label tells which panel it is: legible in the overview.
 _RICH = (46.0, 28.0, (61.2, 84.0))
 _NOISE = "bcdfghjkmnpqrtvwxz"
-_SPLIT_OFFSETS = {"train": 0, "development": 1_000_000, "test": 2_000_000, "primer": 3_000_000}
+RANGE = 1_000_000
+"""Corpora a split may have: each has a range of seeds of its own. The third range is that of `held_out`."""
+_FIRST = {"train": 0, "development": RANGE, "primer": 3 * RANGE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,36 +107,42 @@ class World:
         return tuple(dict.fromkeys(page.partition for page in self.pages))
 
 
-def write_world(
-    folder: Path, split: str, config: NanoConfig, seed: int, *, reading: HeldOutReading | None = None
-) -> World:
+def write_world(folder: Path, split: str, config: NanoConfig, seed: int) -> World:
     """Write the PDFs of a split to `<folder>/<corpus>/<company>.pdf`; files that are there already are kept.
 
     Args:
-        split: `train`, `development`, `test`, or `primer` (documents that only the base model learns from, in the core
-            tier of `big` pages alone); their values and layouts come from disjoint seed ranges.
-        reading: leave to read the test split (`held_out.log_reading`).
+        split: `train`, `development`, or `primer` (documents that only the base model learns from, in the core tier of
+            `big` pages alone); their values and layouts come from disjoint seed ranges.
 
     Raises:
-        ConfigError: if more companies or topics are asked for than there are names, for an unknown split, or for the
-            test split without leave.
+        ConfigError: if more companies, topics or corpora are asked for than there are, or for any other split.
     """
-    if split not in _SPLIT_OFFSETS:
-        raise ConfigError(f"the nano world has no split {split!r}: choose one of {', '.join(_SPLIT_OFFSETS)}")
-    if split == "test" and reading is None:
-        raise ConfigError("the test split is read by `visor nano study --final` only, and every reading is logged")
-    if config.companies > len(COMPANIES) or config.topics > len(TOPICS):
-        raise ConfigError(f"nano.companies is at most {len(COMPANIES)} and nano.topics at most {len(TOPICS)}")
-    corpora = {
+    counts = {
         "train": config.train_corpora,
         "primer": config.primer_corpora,
         "development": config.development_corpora,
-        "test": config.test_corpora,
     }
+    if split == "test":
+        raise ConfigError("the test split is read by `visor nano study --final` only, and every reading is logged")
+    if split not in counts:
+        raise ConfigError(f"the nano world has no split {split!r}: choose one of {', '.join(counts)}")
+    return write_corpora(folder, split, _FIRST[split], counts[split], config, seed)
+
+
+def write_corpora(folder: Path, split: str, first: int, count: int, config: NanoConfig, seed: int) -> World:
+    """Write `count` corpora of a split, whose documents are drawn from the range of seeds that begins at `first`.
+
+    Raises:
+        ConfigError: if more companies, topics or corpora are asked for than there are.
+    """
+    if count > RANGE:
+        raise ConfigError(f"the nano world has at most {RANGE} {split} corpora, not {count}")
+    if config.companies > len(COMPANIES) or config.topics > len(TOPICS):
+        raise ConfigError(f"nano.companies is at most {len(COMPANIES)} and nano.topics at most {len(TOPICS)}")
     pages: list[WorldPage] = []
-    for number in range(corpora[split]):
+    for number in range(count):
         tier = "" if config.tier == "core" else f"{config.tier}/"
-        rng = random.Random(f"world/{tier}{seed}/{_SPLIT_OFFSETS[split] + number}")
+        rng = random.Random(f"world/{tier}{seed}/{first + number}")
         partition = f"{split}-{number:02d}"
         shares = (0.0, 0.0, 1.0) if split == "primer" else _SHARES
         for company in sorted(rng.sample(COMPANIES, config.companies)):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,36 @@ def test_cluster_t_against_the_table() -> None:
     assert t_quantile(0.975, 10) == pytest.approx(2.228, abs=1e-3)
     with pytest.raises(ValueError, match="at least two"):
         cluster_t_test([1.0], ["a"])
+
+
+def test_cluster_t_is_the_cluster_robust_test_of_pooled_differences() -> None:
+    """Intercept alone, G clusters of n: CR2 is G / (G - 1) times the sum of squared cluster residuals over (G n)²."""
+    differences = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, -1.0, 1.0, 0.0]
+    seeds = [i // 4 for i in range(12)]
+    pooled = sum(differences) / 12
+    residuals = [sum(d - pooled for d, seed in zip(differences, seeds, strict=True) if seed == g) for g in range(3)]
+    error = math.sqrt(3 / 2 * sum(r * r for r in residuals)) / 12
+    result = cluster_t_test(differences, seeds)
+    assert result.difference == pytest.approx(pooled)
+    assert result.high - result.difference == pytest.approx(t_quantile(0.975, 2) * error)
+
+
+@pytest.mark.parametrize(
+    ("gain", "scatter", "passes"),
+    [
+        (0.0, (0.02, 0.02, 0.02), 0.05),
+        (0.0, (0.01, 0.01, 0.05), 0.02),
+        (0.05, (0.02, 0.02, 0.02), 0.38),
+        (0.1, (0.02, 0.02, 0.02), 0.98),
+        (0.1, (0.04, 0.04, 0.04), 0.62),
+    ],
+)
+def test_what_three_seeds_can_show(gain: float, scatter: tuple[float, ...], passes: float) -> None:
+    """The shares of studies that the docstring gives: false alarms where there is no gain, the gate where there is."""
+    means = np.random.default_rng(0).normal(gain, scatter, (3000, 3))
+    found = [cluster_t_test(row, (0, 1, 2)) for row in means.tolist()]
+    passed = [test.p_value < 0.05 and (gain == 0.0 or test.difference >= 0.05) for test in found]
+    assert sum(passed) / len(passed) == pytest.approx(passes, abs=0.025)
 
 
 def test_cluster_t_with_equal_clusters() -> None:

@@ -11,11 +11,16 @@ RECALL = {"retriever": 0.95, "BM25": 0.72, "pages": 48.0}
 
 
 def outcomes(supported: Sequence[int], *, right: Sequence[int] = (), temperature: float = 0.0) -> Outcomes:
-    """A run whose supported answers are given as ones; `right` adds right answers without evidence."""
+    """A run whose supported answers are given as ones; `right` adds right answers without evidence.
+
+    Episodes have four turns; the first question's cost 100 tokens in all, the second's 200, and so on.
+    """
     found = tuple(bool(v) for v in supported)
     also = tuple(bool(v) for v in right) or found
     hasty = tuple(r and not s for r, s in zip(also, found, strict=True))
-    return Outcomes(temperature, also, found, (False,) * len(found), hasty, 50.0, 20.0, 4.0)
+    number = len(found)
+    tokens, pictures, turns = tuple(100 * (i + 1) for i in range(number)), (80,) * number, (4,) * number
+    return Outcomes(temperature, also, found, (False,) * number, hasty, tokens, pictures, turns)
 
 
 def policy(greedy: Sequence[int], sampled: Sequence[int], best: Sequence[int]) -> PolicyFigures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,26 @@ from tests.visor_core.nano.study_figures_by_hand import outcomes
 from tests.visor_core.nano.test_study import tiny
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
-from visor_core.config import NanoConfig, RivalBudget, TeacherConfig
+from visor_core.config import NanoConfig, Profile, RivalBudget, TeacherConfig
 from visor_core.errors import ConfigError
+from visor_core.nano import rivals
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
 from visor_core.nano.questions import make_questions
-from visor_core.nano.rivals import RIVALS, RivalFigures, as_settings, budgets_of, rival_profile, rivals_of
+from visor_core.nano.rivals import (
+    RIVALS,
+    RivalFigures,
+    as_settings,
+    budgets_of,
+    calibrate,
+    neutral_profile,
+    rival_profile,
+    rivals_of,
+)
 from visor_core.nano.rivals_table import difference, rivals_markdown
 from visor_core.nano.study import StudyRun, run_calibration, run_rivals
 from visor_core.nano.study_figures import Strata
 from visor_core.nano.study_stages import Seed
+from visor_core.nano.study_table import STRATA
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.tiles import PAGE_SIDE, TILES, with_tiles
 from visor_core.nano.world import write_world
@@ -85,13 +97,30 @@ def test_equal_rivals_show_as_many_pictures_as_visors_window() -> None:
     assert RIVALS["react-page"](AGENT).image.max_pixels == PAGE_SIDE**2
 
 
-def test_visor_in_the_comparison_is_visor_of_the_main_study(tmp_path: Path) -> None:
-    """Without steps of its own it is trained once for both."""
-    profile = tiny()
+def test_all_strategies_start_from_one_base_model_that_practised_no_turns(tmp_path: Path) -> None:
+    profile = neutral_profile(tiny())
+    assert profile.nano is not None
+    assert (profile.nano.closing_lessons, profile.nano.pair_lessons) == (0, 0)
+    assert profile.nano.reckoning_lessons == tiny().nano.reckoning_lessons  # type: ignore[union-attr]
     seed = Seed(profile, tmp_path, 0, "c", print)
-    assert rival_profile(profile, "visor") == profile
-    assert seed.sft_folder(rival_profile(profile, "visor")) == seed.sft_folder(profile)
+    main = Seed(tiny(), tmp_path, 0, "c", print)
+    seeds = [Seed(rival_profile(profile, name), tmp_path, 0, "c", print) for name in RIVALS]
+    assert {rival.base_folder for rival in seeds} == {seed.base_folder}
+    assert seed.base_folder != main.base_folder
     assert len({seed.sft_folder(rival_profile(profile, name)) for name in RIVALS}) == len(RIVALS)
+    assert seed.pdf_folder("train") == main.pdf_folder("train")
+
+
+def test_all_strategies_train_under_the_same_limits() -> None:
+    profiles = [rival_profile(tiny(), name, (3, 2)) for name in RIVALS]
+    assert len({(p.sft.model_dump_json(), p.grpo.model_dump_json()) for p in profiles}) == 1
+    assert (profiles[0].sft.steps, profiles[0].grpo.steps) == (3, 2)
+
+
+def test_a_wrong_setting_of_the_neutral_base_is_refused() -> None:
+    study = tiny().study.model_copy(update={"neutral": {"nano.lessons": 0}})
+    with pytest.raises(ConfigError, match=r"study\.neutral: nano\.lessons: unknown key"):
+        neutral_profile(tiny().model_copy(update={"study": study}))
 
 
 def test_steps_come_from_the_profile_or_the_calibration(tmp_path: Path) -> None:
@@ -134,24 +163,85 @@ def test_a_page_in_full_resolution_is_nine_tiles_and_the_overview(tmp_path: Path
     assert (model.get_input_embeddings().weight[: len(words)] == words).all()
 
 
+def test_what_was_timed_is_not_timed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """visor's steps take 1 s, react's SFT half, its GRPO twice as long: 10 + 6 steps of visor, 20 + 3 of react."""
+    seconds = {"visor": (1.0, 1.0), "react": (0.5, 2.0), "vrag": (2.0, 1.0)}
+    timed: list[str] = []
+
+    def sft(seed: Seed, profile: Profile, folder: Path) -> float:
+        timed.append(folder.name)
+        return seconds[folder.name][0]
+
+    monkeypatch.setattr(rivals, "_time_sft", sft)
+    monkeypatch.setattr(rivals, "_time_grpo", lambda seed, profile, folder: seconds[folder.name][1])
+
+    def calibrated(*names: str, **settings: int) -> dict[str, tuple[int, int]]:
+        study = tiny().study.model_copy(update={"rivals": names, "sft_steps": 10, "grpo_steps": 6, **settings})
+        profile = tiny().model_copy(update={"study": study})
+        calibrate(profile, tmp_path, Seed(profile, tmp_path, 0, "c", lambda line: None))
+        return budgets_of(profile, tmp_path)
+
+    assert calibrated("visor", "react") == {"visor": (10, 6), "react": (20, 3)}
+    assert calibrated("visor", "react", "vrag")["vrag"] == (5, 6)
+    assert timed == ["visor", "react", "vrag"]
+    assert calibrated("visor", sft_steps=20) == {"visor": (20, 6)}
+    assert timed[3:] == ["visor"]
+
+
 def _rivals(seed: int, ours: tuple[int, ...], theirs: tuple[int, ...]) -> RivalFigures:
     runs = {"visor": outcomes(ours), "react": outcomes(theirs, right=(1, 1, 1, 1))}
     seconds = {"visor": (60.0, 60.0), "react": (60.0, 66.0)}
-    return RivalFigures(seed, Strata((1, 1, 2, 2), (True, False, False, False), (True,) * 4), runs, runs, seconds)
+    strata = Strata((1, 1, 2, 2), (True, False, False, False), (True,) * 4)
+    return RivalFigures(seed, strata, runs, runs, seconds, interrupted=("react",), commits=("0ld", "abc1234"))
+
+
+NEUTRAL = {"nano.closing_lessons": 0}
 
 
 def test_differences_within_the_interval_are_called_so() -> None:
+    """Differences of 0.75, 0.75 and 1: t = 10, so with 2 degrees of freedom p = 1 - 10 / sqrt(102)."""
     budgets = {"visor": (10, 2), "react": (20, 3)}
-    clear = [_rivals(seed, (1, 1, 1, 1), (1, 0, 0, 0)) for seed in (0, 1, 2)]
-    assert difference(clear, "react", "greedy").difference == 0.75
-    table = rivals_markdown(clear, budgets, "test", "abc1234")
-    assert "- react: greedy +0.750 [+0.750, +0.750], beyond the interval" in table
-    assert "commit abc1234" in table
-    assert "| react | 20 + 3 | 2.1 | 0.250" in table
-    assert "| supported, greedy | single-hop | two-hop | legible without a crop | crop needed |" in table
+    clear = [_rivals(seed, (1, 1, 1, 1), (int(seed < 2), 0, 0, 0)) for seed in (0, 1, 2)]
+    assert difference(clear, "react", "greedy").p_value == pytest.approx(1 - 10 / math.sqrt(102))
+    table = rivals_markdown(clear, budgets, NEUTRAL, "test", "abc1234")
+    assert "- react: greedy +0.833 [+0.475, +1.192], p = 0.010, beyond the interval; T = 1 +0.833" in table
+    assert "3 seeds (0, 1, 2), 4 test questions each; commit abc1234, trained at 0ld." in table
+    assert "the same base model (nano.closing_lessons: 0)" in table
+    assert "| react | 20 + 3 | ≥ 2.1 | 0.167" in table
     mixed = [_rivals(0, (1, 0, 0, 0), (0, 1, 1, 0)), _rivals(1, (1, 1, 1, 0), (0, 0, 1, 0))]
-    assert "within the interval" in rivals_markdown(mixed, budgets, "test", "abc1234")
-    assert "nothing is said of other seeds" in rivals_markdown(clear[:1], budgets, "test", "abc1234")
+    assert "within the interval" in rivals_markdown(mixed, budgets, NEUTRAL, "test", "abc1234")
+    one = rivals_markdown(clear[:1], budgets, NEUTRAL, "test", "abc1234")
+    assert "1 seed (0)" in one
+    assert "nothing is said of other seeds" in one
+    assert "- react: greedy +0.750 [+0.250, +1.000], beyond the interval; T = 1" in one
+
+
+def test_strata_are_tested_as_the_gate_is() -> None:
+    """On the two-page questions 1, 0.5 and 1; on the one page legible at once 0 in every seed, which says nothing."""
+    found = [
+        _rivals(0, (1, 1, 1, 1), (1, 0, 0, 0)),
+        _rivals(1, (1, 1, 1, 0), (1, 0, 0, 0)),
+        _rivals(2, (1, 1, 1, 1), (1, 0, 0, 0)),
+    ]
+    test = difference(found, "react", "greedy", STRATA["two-hop"])
+    assert (test.difference, test.clusters, test.count) == (pytest.approx(5 / 6), 3, 6)
+    assert test.p_value == pytest.approx(1 - 5 / math.sqrt(27))  # t = 5 with 2 degrees of freedom
+    table = rivals_markdown(found, {"visor": (1, 1), "react": (1, 1)}, NEUTRAL, "test", "c")
+    _, _, rows = table.partition(
+        "| visor minus, greedy | single-hop | two-hop | legible without a crop | crop needed |"
+    )
+    react = next(line for line in rows.splitlines() if line.startswith("| react"))
+    cells = [cell.strip() for cell in react.split("|")[2:-1]]
+    assert cells[1] == "+0.833 [+0.116, +1.550], p = 0.038, beyond the interval"
+    assert cells[2] == "+0.000 in every seed, no test without scatter"
+
+
+def test_tokens_a_turn_come_by_stratum() -> None:
+    """Episodes of four turns with 100, 200, 300 and 400 tokens, 80 of each of pictures."""
+    found = [_rivals(0, (1, 1, 1, 1), (1, 0, 0, 0))]
+    table = rivals_markdown(found, {"visor": (1, 1), "react": (1, 1)}, NEUTRAL, "test", "c")
+    assert "| visor | 37.5 (20.0) | 87.5 (20.0) | 25.0 (20.0) | 75.0 (20.0) |" in table
+    assert "| 62.5 | 20.0 | 4.00 |" in table
 
 
 @pytest.mark.slow
@@ -164,5 +254,10 @@ def test_rivals_are_calibrated_trained_and_compared(tmp_path: Path) -> None:
     assert "visor: {sft_steps: 1, grpo_steps: 1}" in settings
     table = run_rivals(run)
     assert (tmp_path / "rivals-development.md").read_text(encoding="utf-8") == table
+    weights = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
+    assert len(list(tmp_path.rglob("figures/rival-*.json"))) == 3
+    assert run_rivals(run) == table
+    assert run_calibration(run) == settings
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == weights
     found = json.loads((tmp_path / "rivals-development.json").read_text(encoding="utf-8"))[0]["greedy"]
     assert {name: len(run["right"]) for name, run in found.items()} == {"visor": 8, "vrag": 8, "react-page": 8}

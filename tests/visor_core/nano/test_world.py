@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pymupdf
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 
 from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
-from visor_core.nano.held_out import log_reading, readings
 from visor_core.nano.questions import OPERATIONS, ask_world, make_questions
 from visor_core.nano.views import LEGIBLE_PIXELS, view_of
 from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World, write_world
@@ -87,51 +85,6 @@ def test_targets_lie_on_the_grid_and_inside_their_page(world: World) -> None:
 def test_too_many_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nano\.companies is at most 16"):
         write_world(tmp_path, "train", NanoConfig(companies=17), seed=0)
-
-
-def test_the_test_split_opens_only_for_a_logged_reading(tmp_path: Path) -> None:
-    config = SMALL.model_copy(update={"test_corpora": 1})
-    with pytest.raises(ConfigError, match="study --final"):
-        write_world(tmp_path / "test", "test", config, seed=3)
-    reading = log_reading(tmp_path / "log", "a test of the door")
-    world = write_world(tmp_path / "test", "test", config, seed=3, reading=reading)
-    assert {p.partition for p in world.pages} == {"test-00"}
-    log_reading(tmp_path / "log", "again")
-    assert [r["purpose"] for r in readings(tmp_path / "log")] == ["a test of the door", "again"]
-
-
-def _openers(root: Path) -> set[str]:
-    """Modules that open the door to the test split: that log a reading, make leave for one, or name the split."""
-    found = set()
-    for path in (p for package in ("visor_core", "assets_defs", "pipelines") for p in (root / package).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            given = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
-            if called in ("log_reading", "HeldOutReading") or (called in ("write_world", "world") and "test" in given):
-                found.add(path.relative_to(root).as_posix())
-    return found
-
-
-def test_only_the_study_reads_the_test_split() -> None:
-    assert _openers(Path(__file__).parents[3]) == {"visor_core/nano/held_out.py", "visor_core/nano/study.py"}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "held_out.log_reading(folder, 'a look')",
-        "HeldOutReading('a look', log)",
-        "write_world(folder, 'test', config, 0, reading=leave)",
-        "seed.world('test', leave)",
-        "write_world(folder, split='test', config=config, seed=0)",
-    ],
-)
-def test_the_check_of_the_test_split_can_fail(line: str, tmp_path: Path) -> None:
-    (tmp_path / "pipelines").mkdir()
-    (tmp_path / "pipelines" / "peeking.py").write_text(f"def peek():\n    {line}\n", encoding="utf-8")
-    assert _openers(tmp_path) == {"pipelines/peeking.py"}
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assets_defs.code_version import code_version, meaning_of
+from visor_core.code_version import code_behind, code_version, meaning_of
 from visor_core.errors import ConfigError
 
 
@@ -33,3 +33,21 @@ def test_a_version_covers_whole_packages() -> None:
 def test_an_unknown_module_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"visor_core\.nowhere"):
         code_version("visor_core.nowhere")
+
+
+def test_the_code_behind_a_module_is_what_it_imports_of_the_packages_asked_for() -> None:
+    found = code_behind("visor_core.training.grpo", within=("visor_core.training", "visor_core.scoring"))
+    assert {
+        "visor_core.training.grpo",
+        "visor_core.training.rollouts",
+        "visor_core.training.rewards.__init__",  # imported by the package's name
+        "visor_core.training.rewards.presets",  # through that
+        "visor_core.scoring.facts",
+    } <= found
+    assert not {name for name in found if name.split(".")[1] not in ("training", "scoring")}
+    assert "visor_core.training.sft" not in found
+
+
+def test_an_unknown_module_has_no_code_behind_it() -> None:
+    with pytest.raises(ConfigError, match=r"visor_core\.nowhere"):
+        code_behind("visor_core.nowhere", within=())
