@@ -49,9 +49,9 @@ class NanoConfig(Section):
     batch_size: int = Field(default=64, ge=1)
     """Images a pretraining step."""
     closing_lessons: int = Field(default=8, ge=0)
-    """Lessons in the last step of an episode that each alignment step adds to its batch."""
-    pair_lessons: int = Field(default=16, ge=0)
-    """Lessons in the steps of a two-page question at which a value is read that each alignment step adds."""
+    """Lessons in the steps of a one-page question at a picture that each alignment step adds to its batch."""
+    pair_lessons: int = Field(default=24, ge=0)
+    """Lessons in the steps of a two-page question at a picture that each alignment step adds."""
     reckoning_lessons: int = Field(default=32, ge=0)
     """Lessons in putting two values together, in words alone, that each alignment step adds."""
     learning_rate: float = Field(default=1e-3, gt=0)

@@ -1,10 +1,11 @@
-"""Lessons in the steps at which a value is read, in the agent's own context: read what is shown; put two together.
+"""Lessons in the steps at which a picture is looked at, in the agent's own context: crop or read; put two together.
 
-Reading is one thing, reading into the agent's context another: which of two numbers belongs to the label asked for, and
-which of two values is the higher, is learnt far slower from the few last turns an episode set holds, so the base model
-practises both here. Two-page questions come as often at their first value, where the search goes on, as at their last:
-the last alone made the policy answer after the first page. Comparisons are practised in words alone too, on a drawn
-ledger. Left out: the first search, cropping, verdicts and corrections, which only trajectories teach.
+Reading and locating are one thing, doing so in the agent's context another: which box holds the label asked for, which
+of two numbers belongs to it, and which of two values is the higher, is learnt far slower from the few turns an episode
+set holds, so the base model practises them here. Two-page questions come as often at their first value, where the
+search goes on, as at their last: the last alone made the policy answer after the first page. Comparisons are practised
+in words alone too, on a drawn ledger. Left out: the first search, wrong pages, verdicts and corrections, which only
+trajectories teach.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ CLOSE = 0.5
 
 
 def closing_lesson(view: View, rng: random.Random) -> Lesson:
-    """The last turn of a one-page question, on a picture in which a panel of its page can be read.
+    """A turn of a one-page question at a picture: crop a panel of an overview, or answer where it can be read.
 
     Raises:
         IndexError: if the view is not the right picture for any panel of its page.
     """
-    panel = rng.choice(readable(view))
+    panel = rng.choice(wanted(view))
     subject = f"{view.page.company} {view.page.topic}"
     return _lesson(view, panel, f"{subject} {panel.label}", [], f"<answer> {panel.value}</answer>")
 
 
 def pair_lesson(view: View, operations: Sequence[str], rng: random.Random) -> Lesson:
-    """A turn of a two-page question at which a value is read: as often the first, to search on, as the last, to answer.
+    """A turn of a two-page question at a picture: as often of the first page, to search on, as of the last, to answer.
 
     Raises:
         IndexError: if the view is not the right picture for any panel of its page.
     """
-    panel, page = rng.choice(readable(view)), view.page
+    panel, page = rng.choice(wanted(view)), view.page
     operation, other = rng.choice(list(operations)), rng.choice([c for c in COMPANIES if c != page.company])
     if rng.random() < 0.5:
         question = f"{operation} {page.company} , {other} {page.topic} {panel.label}"
@@ -52,18 +53,18 @@ def pair_lesson(view: View, operations: Sequence[str], rng: random.Random) -> Le
 
 
 def _lesson(view: View, panel: Panel, question: str, noted: Sequence[str], action: str) -> Lesson:
-    """The turn after the picture of a panel was asked for: its value is recorded, then `action`.
+    """The turn after the picture was asked for: a panel's value is recorded, then `action`; or it is cropped first.
 
     Args:
         noted: what the ledger holds of an earlier page.
     """
     subject = f"{view.page.company} {view.page.topic}"
     sought, ledger = f"{subject} {panel.label}", list(noted)
+    crop = f"<think> {sought}</think><bbox>[{','.join(str(round(v * GRID)) for v in panel.target.as_tuple())}]</bbox>"
     if view.ref.box == FULL_PAGE:
         name, before = "page", f"<think> {[sought, *noted][-1]}</think><search> {subject}</search>"
     else:
-        cells = ",".join(str(round(v * GRID)) for v in view.ref.box.as_tuple())
-        name, before = "crop", f"<think> {sought}</think><bbox>[{cells}]</bbox>"
+        name, before = "crop", crop
         ledger.append(sought)
     messages = (
         Message("system", ("search read answer",)),
@@ -71,7 +72,8 @@ def _lesson(view: View, panel: Panel, question: str, noted: Sequence[str], actio
         Message("assistant", (before,)),
         Message("user", (name, view.ref, f"question {question}")),
     )
-    return Lesson(Prompt(messages), f"<think> {sought} {panel.value}</think>{action}", "closing")
+    reply = f"<think> {sought} {panel.value}</think>{action}" if panel.target == view.ref.box else crop
+    return Lesson(Prompt(messages), reply, "closing")
 
 
 def _pair_of(value: int, rng: random.Random) -> int:
@@ -81,9 +83,10 @@ def _pair_of(value: int, rng: random.Random) -> int:
     return rng.choice([n for n in near if n != value])
 
 
-def readable(view: View) -> list[Panel]:
-    """The panels a view is the right picture for."""
-    return [panel for panel in view.page.panels if panel.target == view.ref.box]
+def wanted(view: View) -> list[Panel]:
+    """The panels a view is the right picture for: to read them, or in an overview where none can be read, to crop."""
+    readable = [panel for panel in view.page.panels if panel.target == view.ref.box]
+    return readable or [panel for panel in view.page.panels if view.ref.box == FULL_PAGE]
 
 
 def reckoning_lesson(operations: Sequence[str], rng: random.Random) -> Lesson:

@@ -1,14 +1,14 @@
 """The embedded default's model: a from-scratch Idefics3 of about two million parameters, its tokenizer and processor.
 
 Saved as a plain Hugging Face folder (`AutoModelForImageTextToText`, `AutoProcessor`, safetensors, no remote code), so
-every engine treats it as it treats a 7B model. Words of the nano world and of the compact protocol are one token each;
-anything else falls back to bytes, so any text can be encoded. Protocol tags are ordinary tokens: text from a page that
-spells one is neutralised by the agent, not by the tokenizer.
+every engine treats it as it treats a 7B model. Words of the nano world and of the compact protocol and numbers below a
+hundred are one token each; anything else falls back to bytes, so any text can be encoded. Protocol tags are ordinary
+tokens: text from a page that spells one is neutralised by the agent, not by the tokenizer.
 """
 
 from __future__ import annotations
 
-import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ IMAGE_SIDE = 128
 IMAGE_TOKENS = 16
 EMBEDDING_STD = 0.1
 """Small: as output layer the same weights then start near the uniform distribution."""
+NUMBERS = tuple(str(n) for n in range(100))
+"""One token each: digit by digit, which of two numbers is the higher is decided twice and the halves get mixed."""
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 # Idefics3's processor looks the first three up by these names; `<end_of_utterance>` is its end of turn, unused here.
 _IMAGE_SPECIAL = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
@@ -49,7 +51,7 @@ CHAT_TEMPLATE = (
 
 def vocabulary(tier: str = "core") -> tuple[str, ...]:
     """Words that are one token: the protocol's, the tier's world's, and those that perception is taught with."""
-    words = [*COMPACT_VOCABULARY, *COMPANIES, *TOPICS, COVER, *LABELS, *OPERATIONS, *string.digits]
+    words = [*COMPACT_VOCABULARY, *COMPANIES, *TOPICS, COVER, *LABELS, *OPERATIONS, *NUMBERS]
     if tier == "rich":
         words += [*COLUMNS, THEN, REFUSAL]
     return tuple(dict.fromkeys(words))
@@ -66,7 +68,7 @@ def build_tokenizer(tier: str = "core") -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.Unigram(entries, unk_id=None, byte_fallback=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r" ?</?[a-z]+>| ?[a-z]+[0-9]?| ?[0-9]| ?[^\sa-z0-9]|\s"), "isolated"),
+            pre_tokenizers.Split(Regex(r" ?</?[a-z]+>| ?[a-z]+[0-9]?| ?[0-9]{1,2}| ?[^\sa-z0-9]|\s"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -131,15 +133,18 @@ def build_model(tokenizer: Any, seed: int) -> Any:
         tie_word_embeddings=True,
     )
     model = Idefics3ForConditionalGeneration(config)
-    initialise(model, seed)
+    initialise(model, token([f"Ġ{n}" for n in NUMBERS[10:]]), seed)
     return model
 
 
-def initialise(model: Any, seed: int) -> None:
+def initialise(model: Any, numbers: Sequence[int], seed: int) -> None:
     """Fan-in weights; attention starts out copying: what a head reads, it writes back unchanged.
 
     With embeddings tied to the output layer, a word attended to is then at once a word made more likely, so that only
-    *where* to look has to be learned.
+    *where* to look has to be learned. A number starts as the sum of its digits' vectors, since a picture shows digits.
+
+    Args:
+        numbers: token ids of 10 to 99.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -148,6 +153,10 @@ def initialise(model: Any, seed: int) -> None:
                 module.weight.normal_(0.0, module.weight[0].numel() ** -0.5, generator=generator)
             elif isinstance(module, nn.Embedding):
                 module.weight.normal_(0.0, EMBEDDING_STD, generator=generator)
+        table = model.get_input_embeddings().weight
+        digits = torch.empty(2, 10, table.shape[1]).normal_(0.0, EMBEDDING_STD, generator=generator)
+        tens_ones = torch.tensor([divmod(n, 10) for n in range(10, 100)])
+        table[list(numbers)] = (digits[0, tens_ones[:, 0]] + digits[1, tens_ones[:, 1]]) / 2**0.5
         for layer in model.model.text_model.layers:
             value, output = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
             nn.init.orthogonal_(value, generator=generator)

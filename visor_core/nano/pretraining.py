@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from visor_core.config import NanoConfig
 from visor_core.files import whole_file
 from visor_core.geometry import FULL_PAGE
-from visor_core.nano.closings import closing_lesson, pair_lesson, readable, reckoning_lesson
+from visor_core.nano.closings import closing_lesson, pair_lesson, reckoning_lesson, wanted
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
 from visor_core.nano.panels import COLUMNS, LABELS
 from visor_core.nano.questions import OPERATIONS
@@ -37,7 +37,9 @@ from visor_core.training.batching import collate
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.rows import TurnRow, encode_reply
 
-WORDS = (*COMPANIES, *TOPICS, COVER, *LABELS, *"0123456789")
+DIGITS = (*(f"{tens}." for tens in range(1, 10)), *(f".{ones}" for ones in range(10)))
+"""The tens and the ones of a number, which stand in image tokens of their own."""
+WORDS = (*COMPANIES, *TOPICS, COVER, *LABELS, *DIGITS)
 """What an image token can spell; in the rich tier also the headings of a table's columns."""
 _STATE = "training_state.pt"
 _SAVE_STEPS = 100
@@ -49,12 +51,18 @@ class WordSpotter(nn.Module):
     """Reads the words an image token covers straight off the language model's own embedding of those words.
 
     logit(token, word) = feature · embedding + bias, so that a feature becomes the sum of the embeddings of what it
-    shows, and to the language model a picture looks like text it can copy.
+    shows, and to the language model a picture looks like text it can copy. A digit's embedding is the mean over the
+    numbers that have it in its place.
+
+    Args:
+        token_ids: the tokens of each word: one, or for a digit the numbers it stands in.
     """
 
-    def __init__(self, token_ids: Sequence[int]) -> None:
+    def __init__(self, token_ids: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.token_ids = list(token_ids)
+        self.token_ids = [i for ids in token_ids for i in ids]
+        self.owners = torch.tensor([word for word, ids in enumerate(token_ids) for _ in ids])
+        self.shares = torch.tensor([1 / len(ids) for ids in token_ids for _ in ids]).unsqueeze(1)
         self.bias = nn.Parameter(torch.full((len(token_ids),), -3.0))
 
     def loss(self, features: Tensor, embedding: Tensor, targets: Tensor) -> tuple[Tensor, float]:
@@ -65,7 +73,9 @@ class WordSpotter(nn.Module):
             embedding: (V, H) of the language model.
             targets: (N, 16, words) in {0, 1}.
         """
-        logits = features.float() @ embedding[self.token_ids].float().T + self.bias
+        words = embedding.new_zeros(len(self.bias), embedding.shape[1], dtype=torch.float32)
+        words = words.index_add(0, self.owners, embedding[self.token_ids].float() * self.shares)
+        logits = features.float() @ words.T + self.bias
         loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / targets[..., 0].numel()
         found = logits > 0
         right = float((found * targets).sum())
@@ -75,6 +85,13 @@ class WordSpotter(nn.Module):
 def words_of(tier: str) -> tuple[str, ...]:
     """What an image token can spell in a tier."""
     return (*WORDS, *COLUMNS) if tier == "rich" else WORDS
+
+
+def tokens_of(word: str) -> list[str]:
+    """The word itself, or the numbers that have a digit in its place."""
+    if "." not in word:
+        return [word]
+    return [str(n) for n in range(10, 100) if all(d in (".", m) for d, m in zip(word, str(n), strict=True))]
 
 
 def spelled(view: View, words: Sequence[str] = WORDS) -> Tensor:
@@ -102,7 +119,8 @@ def train_base_model(
     model = build_model(processor.tokenizer, seed)
     use_short_rows(model)
     words = words_of(config.tier)
-    spotter = WordSpotter(processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in words]))
+    ids = processor.tokenizer.convert_tokens_to_ids
+    spotter = WordSpotter([ids([f"Ġ{token}" for token in tokens_of(word)]) for word in words])
     encoder = Encoder(processor, partial(load_picture, page_renderer(world, primer)), cache_images=100_000)  # type: ignore[arg-type]
     every = views([*world.pages, *primer.pages], seed)
     trainer = _Trainer(output, model, spotter, config, seed, on_step or (lambda figures: None))
@@ -143,9 +161,11 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
     by_kind: dict[str, list[Lesson]] = {}
     for lesson in (lesson for view in every for lesson in lessons(view)):
         by_kind.setdefault(lesson.kind, []).append(lesson)
-    pages = [view for view in every if view.ref.box == FULL_PAGE and readable(view)]
-    crops = [view for view in every if view.ref.box != FULL_PAGE and readable(view)]
-    pictures = [p for p in (pages, crops) if p]
+    overviews = [view for view in every if view.ref.box == FULL_PAGE and wanted(view)]
+    to_read = [view for view in overviews if view.page.legible]
+    to_crop = [view for view in overviews if not view.page.legible]
+    crops = [view for view in every if view.ref.box != FULL_PAGE and wanted(view)]
+    pictures = [p for p in (to_read, to_crop, crops) if p]
     operations = OPERATIONS if config.tier == "rich" else config.operations
     known: dict[int, TurnRow] = {}
 

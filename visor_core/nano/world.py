@@ -270,7 +270,7 @@ def title_centres(page: WorldPage) -> list[tuple[str, str, float, float, float]]
 
 
 def value_centres(page: WorldPage) -> list[tuple[str, str, float, float, float]]:
-    """Labels and digits of all panels, in the form of `title_centres`."""
+    """Labels and digits of all panels, in the form of `title_centres`; a digit's word is `7.` or `.4` for its place."""
     if page.layout in rich_pages.CHARTED:
         words = rich_pages.printed(page.layout, page.panels)
     else:
@@ -282,6 +282,14 @@ def value_centres(page: WorldPage) -> list[tuple[str, str, float, float, float]]
             found.append(("label", word.text, word.size, x / PAGE_POINTS, y / PAGE_POINTS))
             continue
         digit, y = text_width("0", word.size), word.top + 0.6 * word.size
-        for i, head in enumerate(("tens", "ones")):
-            found.append((head, word.text[i], word.size, (word.x + (i + 0.5) * digit) / PAGE_POINTS, y / PAGE_POINTS))
+        for i, (head, form) in enumerate((("tens", "{}."), ("ones", ".{}"))):
+            found.append(
+                (
+                    head,
+                    form.format(word.text[i]),
+                    word.size,
+                    (word.x + (i + 0.5) * digit) / PAGE_POINTS,
+                    y / PAGE_POINTS,
+                )
+            )
     return found

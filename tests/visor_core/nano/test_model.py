@@ -48,12 +48,24 @@ def test_every_word_is_one_token_with_and_without_a_space(tokenizer: Any) -> Non
     assert set(COMPACT_VOCABULARY) <= set(vocabulary())
 
 
-def test_numbers_are_digits_and_replies_are_short(tokenizer: Any) -> None:
-    pieces = tokenizer.tokenize("<think> acme staff q3 47</think><bbox>[0,3,10,6]</bbox>")
+def test_a_number_below_a_hundred_is_one_token_and_replies_are_short(tokenizer: Any) -> None:
+    pieces = tokenizer.tokenize("<think> acme staff q3 47</think><bbox>[0,3,10,6]</bbox><answer> 186</answer>")
     assert pieces == [
-        "<think>", "Ġacme", "Ġstaff", "Ġq3", "Ġ4", "7", "</think>",
-        "<bbox>", "[", "0", ",", "3", ",", "1", "0", ",", "6", "]", "</bbox>",
+        "<think>", "Ġacme", "Ġstaff", "Ġq3", "Ġ47", "</think>",
+        "<bbox>", "[", "0", ",", "3", ",", "10", ",", "6", "]", "</bbox>",
+        "<answer>", "Ġ18", "6", "</answer>",
     ]  # fmt: skip
+
+
+def test_a_number_starts_as_the_sum_of_its_digits(folder: Path) -> None:
+    model, processor = load_checkpoint(folder)
+    table = model.get_input_embeddings().weight
+
+    def vector(number: int) -> torch.Tensor:
+        return table[processor.tokenizer.convert_tokens_to_ids(f"Ġ{number}")]
+
+    assert torch.allclose(vector(74) - vector(71), vector(34) - vector(31), atol=1e-6)
+    assert not torch.allclose(vector(74), vector(47), atol=1e-2)
 
 
 @given(st.text(max_size=60))

@@ -15,9 +15,9 @@ from tests.nano_setting import AGENT, INDEX, nano_index
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.config import NanoConfig, TeacherConfig
-from visor_core.nano.closings import closing_lesson, pair_lesson, readable, reckoning_lesson
+from visor_core.nano.closings import closing_lesson, pair_lesson, reckoning_lesson, wanted
 from visor_core.nano.panels import LABELS
-from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, train_base_model
+from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, tokens_of, train_base_model
 from visor_core.nano.probes import probe_reading
 from visor_core.nano.questions import make_questions
 from visor_core.nano.teacher import ScriptedTeacher
@@ -56,12 +56,26 @@ def test_the_two_digits_of_a_crop_stand_in_two_image_tokens(world: World) -> Non
     cells = {WORDS[w]: [t for t in range(16) if targets[t, w]] for w in range(len(WORDS)) if targets[:, w].any()}
     assert cells[panel.label] == [0]
     tens, ones = panel.value
-    assert 9 in cells[tens]
-    assert 10 in cells[ones]
+    assert 9 in cells[f"{tens}."]
+    assert 10 in cells[f".{ones}"]
+
+
+def test_a_digit_is_spelled_by_the_numbers_that_have_it_in_its_place() -> None:
+    assert tokens_of("sales") == ["sales"]
+    assert tokens_of("7.") == ["70", "71", "72", "73", "74", "75", "76", "77", "78", "79"]
+    assert tokens_of(".4") == ["14", "24", "34", "44", "54", "64", "74", "84", "94"]
+    embedding = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 4.0]])
+    spotter = WordSpotter([[0], [1, 2]])
+    feature = torch.tensor([[[8.0, 5.0]]])
+    expected = torch.tensor([[[8.0 - 3.0, 5.0 * 3.0 - 3.0]]])  # the second word's vector is the mean (0, 3)
+    targets = torch.tensor([[[1.0, 0.0]]])
+    loss, _ = spotter.loss(feature, embedding, targets)
+    by_hand = torch.nn.functional.binary_cross_entropy_with_logits(expected, targets, reduction="sum")
+    assert loss.item() == pytest.approx(by_hand.item())
 
 
 def test_a_spotter_that_is_right_has_no_loss() -> None:
-    spotter = WordSpotter([4, 7])
+    spotter = WordSpotter([[4], [7]])
     embedding = torch.zeros(10, 2)
     embedding[4, 0] = embedding[7, 1] = 1.0
     targets = torch.zeros(1, 16, 2)
@@ -116,7 +130,7 @@ def _form(prompt: Prompt, reply: str) -> tuple[str, ...]:
 
 
 def test_closing_lessons_have_the_forms_of_the_agents_own_context(world: World, tmp_path: Path) -> None:
-    """Those of all turns of real episodes at which a value is read, of one-page and of two-page questions."""
+    """Those of all turns of real episodes that crop or read, of one-page and of two-page questions."""
     index = nano_index(tmp_path / "corpus", world.folder)
     teacher = ScriptedTeacher(world, TeacherConfig(wrong_page=0, loose_crop=0, wrong_label=0), AGENT)
     questions = make_questions(world, 14, seed=0)
@@ -125,29 +139,37 @@ def test_closing_lessons_have_the_forms_of_the_agents_own_context(world: World, 
         _form(turn.prompt, turn.completion.text)
         for episode in episodes
         for turn in episode.turns
-        if re.search(r"\d\d</think>", turn.completion.text)
+        if re.search(r"\d\d</think>|<bbox>", turn.completion.text)
     }
     rng = random.Random(0)
-    seen = [view for view in views(world.pages, 0) if readable(view)]
+    seen = [view for view in views(world.pages, 0) if wanted(view)]
     drawn = [closing_lesson(rng.choice(seen), rng) for _ in range(200)]
     drawn += [pair_lesson(rng.choice(seen), ("higher",), rng) for _ in range(400)]
     forms = {_form(lesson.prompt, lesson.reply) for lesson in drawn}
     assert lived <= forms
-    assert len(lived) >= 4
+    assert len(lived) >= 6
 
 
 def test_a_two_page_lesson_goes_on_after_the_first_value_and_answers_after_the_second(world: World) -> None:
     rng = random.Random(0)
-    seen = [view for view in views(world.pages, 0) if readable(view)]
-    answered = 0
-    for _ in range(200):
-        lesson = pair_lesson(rng.choice(seen), ("higher",), rng)
+    seen = [view for view in views(world.pages, 0) if wanted(view)]
+    answered = cropped = 0
+    for _ in range(300):
+        view = rng.choice(seen)
+        lesson = pair_lesson(view, ("higher",), rng)
         ledger, question = str(lesson.prompt.messages[1].content[0]), str(lesson.prompt.messages[-1].content[-1])
         first, second = question.split()[2], question.split()[4]
         read = re.search(r"(\d\d)</think>", lesson.reply)
         known = re.findall(r"\b\d\d\b", ledger)
-        assert read is not None
-        if known:
+        if read is None:
+            cropped += 1
+            sought = lesson.reply.removeprefix("<think> ").split("</think>")[0]
+            panel = next(panel for panel in view.page.panels if panel.label == sought.split()[-1])
+            assert sought.startswith(f"{second if known else first} ")
+            assert [int(n) / 10 for n in re.findall(r"\d+", lesson.reply.split("<bbox>")[1])] == pytest.approx(
+                panel.target.as_tuple()
+            )
+        elif known:
             answered += 1
             assert lesson.reply.endswith(f"<answer> {max(known[0], read[1])}</answer>")
             assert f"<think> {second} " in lesson.reply
@@ -155,7 +177,8 @@ def test_a_two_page_lesson_goes_on_after_the_first_value_and_answers_after_the_s
         else:
             assert lesson.reply.endswith(f"<search> {second} {question.split()[5]}</search>")
             assert f"<think> {first} " in lesson.reply
-    assert 70 < answered < 130
+    assert 60 < answered < 160
+    assert cropped > 20
 
 
 def test_a_killed_run_ends_where_a_whole_one_does(world: World, primer: World, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_numbers_are_legible_in_the_tight_crop_only_unless_the_page_is_big(world
         for panel in page.panels:
             marks = [m for m in view_of(page, panel.target).marks if m.head in ("tens", "ones")]
             values = {panel.value} if not page.legible else {p.value for p in page.panels}
-            assert {m.word for m in marks} == set("".join(values))
+            assert {m.word for m in marks} == {word for tens, ones in values for word in (f"{tens}.", f".{ones}")}
     assert LEGIBLE_PIXELS == 11.0
 
 
