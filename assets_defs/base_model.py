@@ -34,7 +34,7 @@ STAGE = Stage(
 def base_model(
     context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
 ) -> dg.MaterializeResult[None]:
-    """The untrained policy: it reads pictures, also in the turns at which a value is recorded, and plays no episode."""
+    """The untrained policy: it crops and reads pictures, also as single turns of an episode, and plays no episode."""
     work = workspace.begin(STAGE, context)
     if not work.complete:
         inputs = {"nano_corpus": work.input_folder("nano_corpus")} if work.profile.nano else {}
