@@ -68,7 +68,7 @@ class RowBatch:
 
 
 Plan = list[list[list[int]]]
-"""Micro-batches × processes × row indices; `FILLER` and `PICTURED` stand for the rows of `spares`."""
+"""Micro-batches × processes × row indices; `FILLER` and `PICTURED` stand for rows that weigh nothing."""
 
 
 def plan(
@@ -110,13 +110,36 @@ def plan(
     return batches
 
 
-def spares(rows: Sequence[TurnRow]) -> dict[int, TurnRow]:
-    """The rows to put in a plan's `FILLER` and `PICTURED` places: the shortest, so that no micro-batch grows much."""
-    shortest = min(rows, key=lambda row: row.length)
-    return {
-        FILLER: shortest,
-        PICTURED: min((row for row in rows if row.images), key=lambda row: row.length, default=shortest),
-    }
+def cut(
+    rows: Sequence[WeightedRow],
+    budget: int,
+    *,
+    processes: int = 1,
+    rank: int = 0,
+    max_rows: int | None = None,
+    sort: bool = True,
+) -> list[list[WeightedRow]]:
+    """One process's micro-batches of the rows of all processes, as `plan` cuts them."""
+    batches = plan([w.row for w in rows], budget, processes=processes, max_rows=max_rows, sort=sort)
+    spares = _spares(rows)
+    return [[spares[i] if i in spares else rows[i] for i in batch[rank]] for batch in batches]
+
+
+def _spares(rows: Sequence[WeightedRow]) -> dict[int, WeightedRow]:
+    """What to put in a plan's `FILLER` and `PICTURED` places: the shortest, so that no micro-batch grows much."""
+    shortest = min(rows, key=_length)
+    pictured = min((w for w in rows if w.row.images), key=_length, default=shortest)
+    return {FILLER: _weightless(shortest.row), PICTURED: _weightless(pictured.row)}
+
+
+def _length(weighted: WeightedRow) -> int:
+    return weighted.row.length
+
+
+def _weightless(row: TurnRow) -> WeightedRow:
+    """A copy of a row that trains nothing."""
+    zeros = (0.0,) * len(row.completion_ids)
+    return WeightedRow(row, zeros, zeros)
 
 
 def _shares(order: Sequence[int], size: int, processes: int) -> list[list[int]]:
@@ -199,9 +222,3 @@ def per_token(rows: Sequence[Sequence[float]], width: int) -> Tensor:
     for index, row in enumerate(rows):
         values[index, : len(row)] = torch.tensor(list(row), dtype=torch.float32)
     return values
-
-
-def filler(row: TurnRow) -> WeightedRow:
-    """A copy of a row that weighs nothing."""
-    zeros = (0.0,) * len(row.completion_ids)
-    return WeightedRow(row, zeros, zeros)

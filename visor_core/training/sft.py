@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from visor_core.config import SFTConfig
 from visor_core.errors import DataError
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
-from visor_core.training.batching import collate, per_token, plan, spares
+from visor_core.training.batching import WeightedRow, collate, cut, per_token
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
 from visor_core.training.forward import VisionCache, add_row_head, prepare
 from visor_core.training.loop import (
@@ -80,24 +79,21 @@ class TurnSFTTrainer(SFTTrainer):  # type: ignore[misc]
         model.train()
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         # Planned over the rows of all processes: the number of forward passes must agree, or sharded weights hang.
-        rows = [self.rows[i] for i in gather_object([int(i) for i in inputs["row"]])]
-        tokens = sum(sum(row.mask) for row in rows)
-        limits = self.sft.micro_batch_tokens, self.sft.micro_batch_size
-        empty = {place: replace(row, mask=(False,) * len(row.mask)) for place, row in spares(rows).items()}
-        losses = []
-        for batch in plan(rows, limits[0], processes=processes, max_rows=limits[1]):
-            mine = [empty[i] if i in empty else rows[i] for i in batch[rank]]
-            losses.append(self._micro_batch(model, mine, tokens))
+        rows = [taught(self.rows[i]) for i in gather_object([int(i) for i in inputs["row"]])]
+        tokens = sum(sum(w.weights) for w in rows)
+        batches = cut(
+            rows, self.sft.micro_batch_tokens, processes=processes, rank=rank, max_rows=self.sft.micro_batch_size
+        )
         # The Trainer logs the mean over processes, which is also what DDP and FSDP make of the gradients.
-        return accumulate(self, model, losses)
+        return accumulate(self, model, [self._micro_batch(model, mine, tokens) for mine in batches])
 
-    def _micro_batch(self, model: Any, rows: Sequence[TurnRow], tokens: int) -> Callable[[], Tensor]:
+    def _micro_batch(self, model: Any, rows: Sequence[WeightedRow], tokens: float) -> Callable[[], Tensor]:
         def compute() -> Tensor:
-            batch = collate(rows, self.encoder)
+            batch = collate([w.row for w in rows], self.encoder)
             base = base_of(self.accelerator.unwrap_model(model))
             given = prepare(base, self.encoder, batch, cache=self.cache)
             log_probs, _, hits = model(row_batch=given)
-            mask = per_token([row.mask for row in rows], batch.completion_width).to(log_probs.device)
+            mask = per_token([w.weights for w in rows], batch.completion_width).to(log_probs.device)
             metrics = self._metrics["train"]
             if bool(mask.any()):
                 metrics["token_accuracy"].append(float((hits * mask).sum() / mask.sum()))
@@ -108,6 +104,12 @@ class TurnSFTTrainer(SFTTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Lineage is written by the asset, not by TRL."""
+
+
+def taught(row: TurnRow) -> WeightedRow:
+    """A row whose tokens all weigh 1, but for those that must not be trained."""
+    weights = tuple(float(trained) for trained in row.mask)
+    return WeightedRow(row, weights, weights)
 
 
 def _indices(examples: Sequence[dict[str, int]]) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ from visor_core.config import GRPOConfig
 from visor_core.errors import ConfigError, DataError
 from visor_core.policies.encoding import Encoder
 from visor_core.training.ahead import Ahead
-from visor_core.training.batching import WeightedRow, collate, filler, per_token, plan, spares
+from visor_core.training.batching import WeightedRow, collate, cut, per_token
 from visor_core.training.forward import ModelInputs, VisionCache, add_row_head, prepare
 from visor_core.training.loop import accumulate, base_of, forbidden_ids
 from visor_core.training.rollouts import Collected, Collector, figures, summary, weigh
@@ -171,15 +171,10 @@ class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if not rows:
             return torch.zeros((), device=self.accelerator.device)
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        batches = plan([w.row for w in rows], self.grpo.micro_batch_tokens, processes=processes, sort=self.sort_rows)
         trained = sum(weight != 0.0 for w in rows for weight in w.weights)
         mass = sum(sum(w.weights) for w in rows)
-        empty = {place: filler(row) for place, row in spares([w.row for w in rows]).items()}
-        losses = []
-        for batch in batches:
-            mine = [empty[i] if i in empty else rows[i] for i in batch[rank]]
-            losses.append(self._micro_batch(model, mine, trained, mass, stale))
-        loss = accumulate(self, model, losses)
+        batches = cut(rows, self.grpo.micro_batch_tokens, processes=processes, rank=rank, sort=self.sort_rows)
+        loss = accumulate(self, model, [self._micro_batch(model, mine, trained, mass, stale) for mine in batches])
         return self.accelerator.reduce(loss, reduction="mean")
 
     def _micro_batch(

@@ -18,7 +18,7 @@ from tests.visor_core.training.episodes import shown
 from tests.visor_core.training.hand_rows import row, weighted
 from visor_core.policies.encoding import Encoder
 from visor_core.training import batching, turn_trainer
-from visor_core.training.batching import FILLER, WeightedRow, collate, plan
+from visor_core.training.batching import FILLER, WeightedRow, collate, cut, plan
 from visor_core.training.forward import VisionCache, add_row_head, prepare
 from visor_core.training.rows import TurnRow
 from visor_core.training.turn_trainer import TurnGRPOTrainer
@@ -229,3 +229,18 @@ def test_a_plan_holds_every_row_once_and_is_even(made: list[tuple[int, int]], bu
             assert len(different) <= 1 or len(different) * longest <= budget
     lead = [rows[next(i for i in itertools.chain(*b) if i != FILLER)].length for b in batches]
     assert lead == sorted(lead, reverse=True)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_what_fills_a_micro_batch_weighs_nothing(encoder: Encoder, processes: int) -> None:
+    """Over all processes every row's weights stand once; where one process has a picture, all have."""
+    rows = seven_rows(encoder)
+    shares = [cut(rows, 40, processes=processes, rank=rank) for rank in range(processes)]
+    placed = [w for share in shares for batch in share for w in batch]
+    weighing = [w for w in placed if any(w.weights)]
+    assert sorted(weighing, key=rows.index) == rows
+    for spare in (w for w in placed if not any(w.weights)):
+        assert len(spare.weights) == len(spare.advantages) == len(spare.row.completion_ids)
+    for batches in zip(*shares, strict=True):
+        assert len({len(batch) for batch in batches}) == 1
+        assert len({any(w.row.images for w in batch) for batch in batches}) == 1
