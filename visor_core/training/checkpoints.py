@@ -7,11 +7,12 @@ atomic rename, says that a folder is complete; torn ones are removed before resu
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from accelerate import PartialState
 
 from visor_core.errors import DataError
 from visor_core.files import write_json
@@ -49,12 +50,17 @@ def complete_checkpoints(output: Path) -> list[Path]:
 
 
 def resume_point(output: Path) -> Path | None:
-    """The last complete checkpoint; torn folders are removed, by the first of several processes."""
-    if os.environ.get("RANK", "0") == "0":
-        for folder in output.glob("checkpoint-*"):
-            if folder.is_dir() and not (folder / MARKER).is_file():
-                shutil.rmtree(folder)
-    complete = complete_checkpoints(output)
+    """The last complete checkpoint; torn folders are removed by the main process, for which the others wait.
+
+    Every process must call, once they know of each other (a trainer's construction sees to that).
+    """
+    state = PartialState()
+    with state.main_process_first():
+        if state.is_main_process:
+            for folder in output.glob("checkpoint-*"):
+                if folder.is_dir() and not (folder / MARKER).is_file():
+                    shutil.rmtree(folder)
+        complete = complete_checkpoints(output)
     return complete[-1] if complete else None
 
 

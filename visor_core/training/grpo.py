@@ -63,7 +63,6 @@ def train_grpo(
     if done is not None:
         return done
     output.mkdir(parents=True, exist_ok=True)
-    point = resume_point(output)
     precision = trained_dtype(dtype, config.lora_rank)
     model, processor = load_for_training(model_folder, dtype=precision, freeze=config.freeze_vision)
     callback = RunCallback(on_step, on_checkpoint)
@@ -79,6 +78,7 @@ def train_grpo(
         peft_config=lora(config.lora_rank, freeze=config.freeze_vision),
         callbacks=[callback],
     )
+    point = resume_point(output)
     source: VLLMRollouts | LiveRollouts = (
         VLLMRollouts(trainer, environment, model_folder, seed, dtype, begins=step_of(point) if point else 0)
         if engine == "vllm"

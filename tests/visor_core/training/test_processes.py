@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from visor_core.training.checkpoints import mark_complete
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -76,3 +78,13 @@ def test_two_processes_are_taught_as_one(checkpoint: Path, tmp_path: Path) -> No
         assert one["loss"] > 1.0
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_torn_checkpoints_are_gone_for_every_process(tmp_path: Path) -> None:
+    for name in ("checkpoint-1", "checkpoint-2"):
+        (tmp_path / name).mkdir()
+    mark_complete(tmp_path / "checkpoint-1", 1, {})
+    launch(2, "resume_script", tmp_path)
+    seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    assert seen == [{"point": "checkpoint-1", "folders": ["checkpoint-1"]}] * 2
