@@ -16,14 +16,13 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
+from assets_defs.launching import accelerate_config
 from assets_defs.stage import Figure
 from assets_defs.workspace import Work
 from visor_core import errors
-from visor_core.config import Home, Profile
+from visor_core.config import Home
 from visor_core.files import write_json
 from visor_core.tracking import QUIET
-
-ACCELERATE_CONFIGS = Path(__file__).resolve().parents[1] / "infra" / "accelerate"
 
 
 class Tracking(dg.ConfigurableResource[Any]):
@@ -54,19 +53,6 @@ class Tracking(dg.ConfigurableResource[Any]):
     def close_run(self, run_id: str, *, failed: bool) -> None:
         """Finish the run."""
         self.tracker().close_run(run_id, failed=failed)
-
-
-def accelerate_config(profile: Profile) -> Path:
-    """The file that says on which devices a profile trains.
-
-    Raises:
-        ConfigError: if there is none of that name.
-    """
-    path = ACCELERATE_CONFIGS / Path(profile.accelerate).expanduser()
-    if not path.is_file():
-        known = ", ".join(sorted(p.name for p in ACCELERATE_CONFIGS.glob("*.yaml")))
-        raise errors.ConfigError(f"accelerate: no file {path}; choose one of {known}, or give a path")
-    return path
 
 
 def run_worker(

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from assets_defs.launching import launch_of
 from visor_core.config import Profile
 
 UNIT_COSTS = Path(__file__).with_name("unit_costs.yaml")
@@ -158,7 +159,7 @@ def _pretrained(profile: Profile, cost: dict[str, Any], pages: int) -> list[Stag
 
 
 def training_memory_gib(profile: Profile) -> float:
-    """GPU memory that full-parameter training needs for weights, gradients and optimizer, over all GPUs; GiB."""
+    """Memory of each GPU that training all parameters needs for weights, gradients, optimizer and reference; GiB."""
     cost = unit_costs()["pretrained"]
     parameters = float(cost["parameters"].get(profile.model.name, 0.0))
-    return parameters * cost["memory_bytes_per_parameter"] / 2**30
+    return parameters * cost["memory_bytes_per_parameter"] / 2**30 / launch_of(profile).shards

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from assets_defs.launching import launch_of
 from visor_core.config import Profile
 from visor_core.errors import MissingDependencyError
 
@@ -173,14 +174,26 @@ def lacking(profile: Profile, machine: Machine) -> list[str]:
             faults.append(f"the weights of {weights} for the embedder {embedder} (hf download {weights})")
         if module and module not in modules and not importable(module):
             faults.append(f"the package {module} for the embedder {embedder} ({remedy})")
-    needed = profile.model.min_gpu_gib
-    largest = max((gpu.memory_gib for gpu in machine.gpus), default=0.0)
-    if needed > largest:
-        found = f"the largest here has {largest:.0f} GiB" if machine.gpus else "none was found"
-        faults.append(f"a CUDA GPU with at least {needed:.0f} GiB ({found})")
+    faults += _lacking_gpus(profile, machine)
     if profile.model.name != "nano" and not weights_present(profile.model.name):
         faults.append(f"the weights of {profile.model.name} (hf download {profile.model.name})")
     return faults
+
+
+def _lacking_gpus(profile: Profile, machine: Machine) -> list[str]:
+    """Whether there is a GPU of the size asked for, for each process that trains on one."""
+    needed = profile.model.min_gpu_gib
+    count = launch_of(profile).processes
+    large = sum(gpu.memory_gib >= needed for gpu in machine.gpus)
+    if needed == 0 or large >= count:
+        return []
+    largest = max((gpu.memory_gib for gpu in machine.gpus), default=0.0)
+    found = f"the largest here has {largest:.0f} GiB" if machine.gpus else "none was found"
+    if count == 1:
+        return [f"a CUDA GPU with at least {needed:.0f} GiB ({found})"]
+    if large:
+        found = f"{large} found"
+    return [f"{count} CUDA GPUs with at least {needed:.0f} GiB each ({found})"]
 
 
 def require(profile: Profile, machine: Machine) -> None:

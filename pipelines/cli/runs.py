@@ -84,6 +84,7 @@ def ui(
 
 def _print_plan(profile: Profile, home: Home) -> None:
     """The resolved profile as YAML, then what it would cost and what is missing for it."""
+    from assets_defs.launching import launch_of
     from pipelines import preflight
     from pipelines.estimates import DEFAULT_PAGES, estimate, training_memory_gib, unit_costs
 
@@ -97,7 +98,8 @@ def _print_plan(profile: Profile, home: Home) -> None:
     if not profile.nano:
         console.print(
             f"[dim]For a corpus of {DEFAULT_PAGES:,} pages. Training all parameters needs about"
-            f" {training_memory_gib(profile):.0f} GiB of GPU memory over all GPUs, activations apart.[/dim]",
+            f" {training_memory_gib(profile):.0f} GiB of memory on each of {launch_of(profile).processes} GPUs,"
+            " activations and the engine apart.[/dim]",
             soft_wrap=True,
         )
     disk = sum(stage.disk_gib for stage in stages)

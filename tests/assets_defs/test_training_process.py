@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 
+from assets_defs.launching import ACCELERATE_CONFIGS, Launch, accelerate_config, launch_of
 from assets_defs.stage import Node
-from assets_defs.training_process import accelerate_config, run_worker
+from assets_defs.training_process import run_worker
 from pipelines.resources import PROFILES
 from visor_core.config import Profile, load_profile
 from visor_core.errors import ConfigError
@@ -22,7 +25,31 @@ def test_a_profile_that_needs_a_gpu_trains_on_gpus(path: Path) -> None:
     profile = load_profile(path)
     launching = yaml.safe_load(accelerate_config(profile).read_text(encoding="utf-8"))
     assert launching["use_cpu"] is (profile.model.min_gpu_gib == 0)
-    assert (launching["num_processes"], launching["distributed_type"]) == (1, "NO")
+    several = path.stem == "qwen2.5-vl-7b"
+    assert (launching["num_processes"], launching["distributed_type"]) == ((8, "FSDP") if several else (1, "NO"))
+    assert launch_of(profile) == (Launch(8, 8) if several else Launch(1, 1))
+
+
+@pytest.mark.parametrize("path", sorted(ACCELERATE_CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_launcher_accepts_every_file(path: Path) -> None:
+    arguments = launch_command_parser().parse_args(["--config_file", str(path), "-m", "none"])
+    arguments, given, _ = _validate_launch_command(arguments)
+    assert arguments.num_processes == given.num_processes
+    assert arguments.use_fsdp is (path.stem == "fsdp")
+    if arguments.use_fsdp:
+        handed = prepare_multi_gpu_env(arguments)
+        wanted = {"VERSION": "2", "STATE_DICT_TYPE": "FULL_STATE_DICT", "RESHARD_AFTER_FORWARD": "true"}
+        assert {key: handed[f"FSDP_{key}"] for key in wanted} == wanted
+
+
+def test_a_file_of_several_machines_and_one_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    profile = Profile(name="p", accelerate=str(path))
+    path.write_text("distributed_type: MULTI_GPU\nnum_processes: 8\nnum_machines: 2\n", encoding="utf-8")
+    assert launch_of(profile) == Launch(4, 1)
+    path.write_text("- a list", encoding="utf-8")
+    with pytest.raises(ConfigError, match="is no launch file"):
+        launch_of(profile)
 
 
 def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
@@ -48,5 +75,5 @@ def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_lists_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"tpu\.yaml; choose one of cpu\.yaml, gpu\.yaml"):
+    with pytest.raises(ConfigError, match=r"tpu\.yaml; choose one of cpu\.yaml, fsdp\.yaml, gpu\.yaml"):
         accelerate_config(Profile(name="p", accelerate="tpu.yaml"))

@@ -37,7 +37,16 @@ def test_large_models_cost_gpu_hours_in_proportion() -> None:
 
     small, large = hours("Qwen/Qwen2.5-VL-3B-Instruct"), hours("Qwen/Qwen2.5-VL-7B-Instruct")
     assert 0 < small < large < 10 * small
-    assert training_memory_gib(Profile(name="p", model=ModelConfig(name="Qwen/Qwen2.5-VL-7B-Instruct"))) > 100
+
+
+def test_sharded_weights_are_divided_among_the_gpus() -> None:
+    model = ModelConfig(name="Qwen/Qwen2.5-VL-7B-Instruct")
+    whole, shard = (
+        training_memory_gib(Profile(name="p", model=model, accelerate=name)) for name in ("gpu.yaml", "fsdp.yaml")
+    )
+    # float32 weights, gradients, two moments and the reference of 8.29 thousand million parameters
+    assert whole == pytest.approx(20 * 8.29e9 / 2**30)
+    assert shard == pytest.approx(whole / 8)
 
 
 def test_every_unit_cost_set_names_its_source() -> None:

@@ -1,6 +1,7 @@
 """What a profile lacks is said in one line, from the machine as found."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_gpu_memory_is_compared_with_the_largest() -> None:
     assert lacking(asks, SERVER) == []
     too_much = Profile(name="p", model=ModelConfig(min_gpu_gib=100))
     assert lacking(too_much, SERVER) == ["a CUDA GPU with at least 100 GiB (the largest here has 80 GiB)"]
+
+
+def test_every_process_needs_a_gpu() -> None:
+    def faults(needed: float, machine: Machine) -> list[str]:
+        return lacking(Profile(name="p", accelerate="fsdp.yaml", model=ModelConfig(min_gpu_gib=needed)), machine)
+
+    assert faults(79, SERVER) == ["8 CUDA GPUs with at least 79 GiB each (2 found)"]
+    assert faults(100, SERVER) == ["8 CUDA GPUs with at least 100 GiB each (the largest here has 80 GiB)"]
+    assert faults(79, replace(SERVER, gpus=SERVER.gpus * 4)) == []
 
 
 def test_weights_in_a_folder(tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ def takes_features(model: Any) -> bool:
     return plain and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
 
 
+def sharded(model: Any) -> bool:
+    """Whether weights lie in pieces on several processes (FSDP2; DeepSpeed's stage 3, which numbers them)."""
+    return any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in model.parameters())
+
+
 def _pieces(images: Sequence[EncodedImage]) -> tuple[int, ...]:
     """Tiles (or patch rows) of each picture in the stacked pixel tensor."""
     return tuple(len(image.tensors["pixel_values"]) for image in images)
@@ -113,7 +118,11 @@ def image_features(model: Any, pixels: dict[str, Tensor], pieces: Sequence[int])
 def prepare(
     model: Any, encoder: Encoder, batch: RowBatch, *, cache: VisionCache | None = None, deduplicate: bool = True
 ) -> ModelInputs:
-    """Move a batch to the model's device and choose how its pictures are given (`model` unwrapped)."""
+    """Move a batch to the model's device and choose how its pictures are given (`model` unwrapped).
+
+    Sharded weights are gathered in the model's own call, by all processes at once, so there no cache is read: it calls
+    the vision tower by itself, and each process lacks other pictures.
+    """
     device = model.device
     moved = batch.to(device)
     types_needed = "mm_token_type_ids" in inspect.signature(model.forward).parameters
@@ -126,7 +135,7 @@ def prepare(
         for key in shown[0].tensors
         if key.endswith("grid_thw")
     }
-    if cache is not None and takes_features(model):
+    if cache is not None and takes_features(model) and not sharded(model):
         return ModelInputs(moved, {}, (), cache.features(model, encoder, batch.images), token_types, grids)
     if deduplicate and takes_features(model):
         images: Sequence[EncodedImage] = batch.images

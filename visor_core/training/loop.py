@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import DistributedType
 from torch import Tensor
 from transformers import TrainerCallback
 
@@ -153,9 +154,13 @@ def accumulate(trainer: Any, model: Any, losses: Sequence[Callable[[], Tensor]])
 
 @contextmanager
 def _synchronised(accelerator: Any, model: Any, last: bool) -> Iterator[None]:
-    """Gradients are exchanged only at the last micro-batch (DeepSpeed reads the state, DDP and FSDP the context)."""
+    """Gradients are exchanged only at the last micro-batch (DeepSpeed reads the state, DDP the context).
+
+    Under FSDP they are at every one: a process that puts it off holds the gradient of the whole model.
+    """
     accelerator.gradient_state._set_sync_gradients(last)
-    context: AbstractContextManager[Any] = nullcontext() if last else accelerator.no_sync(model)
+    at_once = last or accelerator.distributed_type == DistributedType.FSDP
+    context: AbstractContextManager[Any] = nullcontext() if at_once else accelerator.no_sync(model)
     try:
         with context:
             yield

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
 
+from assets_defs.launching import ACCELERATE_CONFIGS
 from visor_core.training.checkpoints import mark_complete
 
 ROOT = Path(__file__).parents[3]
@@ -88,3 +91,21 @@ def test_torn_checkpoints_are_gone_for_every_process(tmp_path: Path) -> None:
     launch(2, "resume_script", tmp_path)
     seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
     assert seen == [{"point": "checkpoint-1", "folders": ["checkpoint-1"]}] * 2
+
+
+@pytest.mark.slow
+def test_sharded_training_saves_whole_folders_and_resumes(checkpoint: Path, tmp_path: Path) -> None:
+    """Under FSDP2 as the launch file of the 7B profile sets it up: frozen vision, a reference, two processes."""
+    launch(2, "sharded_script", checkpoint, tmp_path, ACCELERATE_CONFIGS / "fsdp.yaml")
+    start = load_file(checkpoint / "model.safetensors")
+    folders = [tmp_path / name for name in ("checkpoint-1", "kept", "first", "final")]
+    early, second, first, again = (load_file(folder / "model.safetensors") for folder in folders)
+    for weights in (early, second, first, again):
+        assert {k: v.shape for k, v in weights.items()} == {k: v.shape for k, v in start.items()}
+    for name, value in start.items():
+        frozen = "vision_model" in name or "connector" in name
+        assert torch.equal(first[name], value) is (frozen or name.endswith("k_proj.bias")), name
+        assert torch.equal(second[name], first[name]), name
+        assert torch.equal(again[name], first[name]), name
+    for folder in folders:
+        AutoModelForImageTextToText.from_pretrained(folder)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from torch.distributed.tensor import DTensor
@@ -57,7 +57,7 @@ class Share:
 
 
 def shard(accelerator: Accelerator, model: Any) -> Any:
-    """FSDP2 as accelerate sets it up on accelerators; its launcher offers it for none on a CPU."""
+    """FSDP2 as accelerate sets it up on accelerators."""
     layers = ["LlamaDecoderLayer", "Idefics3EncoderLayer"]
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
@@ -65,9 +65,15 @@ def shard(accelerator: Accelerator, model: Any) -> Any:
         transformer_cls_names_to_wrap=layers,
         cpu_ram_efficient_loading=False,
     )
-    state = AcceleratorState._shared_state
-    state["distributed_type"], state["fsdp_plugin"] = DistributedType.FSDP, plugin
+    tell_sharded(plugin)
     return fsdp2_prepare_model(accelerator, model)
+
+
+def tell_sharded(plugin: FullyShardedDataParallelPlugin) -> None:
+    """Put accelerate into the state of FSDP, which its launcher offers for none on a CPU."""
+    AcceleratorState._shared_state["fsdp_plugin"] = plugin
+    for state in (AcceleratorState, PartialState):
+        state._shared_state["distributed_type"] = DistributedType.FSDP
 
 
 def whole(gradient: Any) -> torch.Tensor:

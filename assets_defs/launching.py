@@ -1,0 +1,52 @@
+"""On which devices a profile trains: the files of `accelerate launch` in infra/accelerate/, and what they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from visor_core.config import Profile
+from visor_core.errors import ConfigError
+
+ACCELERATE_CONFIGS = Path(__file__).resolve().parents[1] / "infra" / "accelerate"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Processes of one machine, a GPU each where GPUs are used, and over how many of them the weights are sharded."""
+
+    processes: int
+    shards: int
+
+
+def accelerate_config(profile: Profile) -> Path:
+    """The file that says on which devices a profile trains.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    path = ACCELERATE_CONFIGS / Path(profile.accelerate).expanduser()
+    if not path.is_file():
+        known = ", ".join(sorted(p.name for p in ACCELERATE_CONFIGS.glob("*.yaml")))
+        raise ConfigError(f"accelerate: no file {path}; choose one of {known}, or give a path")
+    return path
+
+
+def launch_of(profile: Profile) -> Launch:
+    """What a profile's file asks for on each machine.
+
+    Raises:
+        ConfigError: if the file is absent or does not say it.
+    """
+    path = accelerate_config(profile)
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        processes = int(given.get("num_processes", 1))
+        here = max(1, processes // int(given.get("num_machines", 1)))
+    except (yaml.YAMLError, AttributeError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(
+            f"accelerate: {path} is no launch file of accelerate: {' '.join(str(error).split())}"
+        ) from error
+    return Launch(here, processes if given.get("distributed_type") == "FSDP" else 1)
