@@ -230,7 +230,8 @@ def _let_score(head: Any, temperature: float, banned: Tensor) -> None:
 
 def _project(head: Any, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(n, H) states → log-probabilities of the targets, entropies and hits, (n,) each, at least float32."""
-    size = max(1, CHUNK_ELEMENTS // head.weight.shape[0])
+    # Not by the weight, which has no rows while DeepSpeed's stage 3 keeps it in pieces.
+    size = max(1, CHUNK_ELEMENTS // head.out_features)
     if len(targets) <= size:
         return head(states, targets)
     parts = [
@@ -244,9 +245,9 @@ def _project(head: Any, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
 def _touch(model: Any) -> Tensor:
     """A zero that depends on every trainable parameter: DDP reduces those that a step without any picture skips.
 
-    FSDP's sharded parameters need none.
+    Sharded parameters need none (FSDP's; DeepSpeed's are empty here).
     """
-    kept = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+    kept = [p for p in model.parameters() if p.requires_grad and p.numel() and not isinstance(p, DTensor)]
     return 0.0 * torch.stack([p.flatten()[0].float() for p in kept]).sum() if kept else torch.zeros(())
 
 
