@@ -18,9 +18,10 @@ START, IMAGE, END = 90, 91, 92
 
 def build_qwen(
     *, width: int = 32, layers: int = 2, heads: int = 4, vocabulary: int = 96, vision: int = 32, depth: int = 2,
-    intermediate: int = 64, key_value_heads: int = 2,
+    intermediate: int = 64, key_value_heads: int = 2, vision_intermediate: int = 64, window: int = 56,
+    whole: Sequence[int] = (), tied: bool = False,
 ) -> Qwen2_5_VLForConditionalGeneration:  # fmt: skip
-    """Randomly initialised; the defaults are a toy."""
+    """Randomly initialised; the defaults are a toy. `whole` names the vision layers that attend beyond a window."""
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": vocabulary,
@@ -41,19 +42,20 @@ def build_qwen(
         vision_config={
             "depth": depth,
             "hidden_size": vision,
-            "intermediate_size": 2 * vision,
+            "intermediate_size": vision_intermediate,
             "num_heads": max(2, vision // 80),
             "out_hidden_size": width,
             "patch_size": 14,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
-            "window_size": 56,
-            "fullatt_block_indexes": [depth - 1],
+            "window_size": window,
+            "fullatt_block_indexes": list(whole) or [depth - 1],
         },
         image_token_id=IMAGE,
         vision_start_token_id=START,
         vision_end_token_id=END,
         video_token_id=93,
+        tie_word_embeddings=tied,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
