@@ -1,7 +1,7 @@
 """Credit assignment: rewards → one advantage and one weight a token. Pure functions on plain numbers.
 
-Maths (DeepSeekMath, arXiv 2402.03300; SCoRE, arXiv 2609.15800; EVisRAG's RS-GRPO, arXiv 2510.09733). With r_i the
-reward of rollout i in a group of G,
+Maths (GRPO: DeepSeekMath, arXiv 2402.03300; leave-one-out: RLOO, arXiv 2402.14740; rows of turns: SCoRE, arXiv
+2609.15800; sections: EVisRAG's RS-GRPO, arXiv 2510.09733). With r_i the reward of rollout i in a group of G,
 
     A_i = (r_i − mean(r)) / (std(r) + 1e-4),   std with ddof 1 (TRL's convention)           baseline `group`
     A_i = r_i − mean(r without i)              divided by the same std if scaled            baseline `leave_one_out`

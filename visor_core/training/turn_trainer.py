@@ -10,13 +10,15 @@ TRL computes, with ρ = π/π_old, A and w per token and num_items = L (all trai
 
     loss = Σ w·( −min(ρA, clip(ρ, 1−ε, 1+ε_high)·A) + β·(π_ref/π − ln(π_ref/π) − 1) ) / L
 
-and with `loss_type: cispo` (MiniMax-M1, arXiv 2506.13585) in place of the minimum −min(ρ, ε_high)·A·ln π, the weight
-detached. `tool_mask` carries w, so that policy and KL term are weighed alike; the sum over micro-batches does not
-depend on how rows are cut. π_old is π itself (detached) when rollouts are fresh, and the recorded sampling
-log-probabilities when they are a step old (`steps_ahead`; ρ then corrects for the engine as well). Fresh rollouts of
-another engine (vLLM) are corrected by the truncated ratio min(π/π_engine, cap), which multiplies A (truncated
-importance sampling, IMPALA, arXiv 1802.01561). Not used of TRL: its generation, its reward functions, its dataset (a
-placeholder).
+(the clipped surrogate of PPO, arXiv 1707.06347, with an upper bound of its own as in DAPO; the k3 estimator of the KL
+divergence, Schulman, "Approximating KL Divergence", 2020), less `entropy_coefficient` times the mean entropy of the
+step's tokens, weighed by w too. With `loss_type: cispo` (MiniMax-M1, arXiv 2506.13585) −min(ρ, ε_high)·A·ln π stands in
+place of the minimum, the weight detached. `tool_mask` carries w, so that policy and KL term are weighed alike; the sum
+over micro-batches does not depend on how rows are cut. π_old is π itself (detached) when rollouts are fresh, and the
+recorded sampling log-probabilities when they are a step old (`steps_ahead`; ρ then corrects for the engine as well).
+Fresh rollouts of another engine (vLLM) are corrected by the truncated ratio min(π/π_engine, cap), which multiplies A
+(truncated importance sampling, IMPALA, arXiv 1802.01561). Not used of TRL: its generation, its reward functions, its
+dataset (a placeholder).
 """
 
 from __future__ import annotations

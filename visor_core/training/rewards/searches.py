@@ -1,7 +1,8 @@
 """Excess-search penalty, after MMSearch-R1: a factor `max(0, 1 − 0.1·excess)` for positive terms only.
 
 Multiplying a negative total would pay for searching, so presets apply the factor to non-negative sums. One search a
-gold page is needed, one more is allowed (the verification search); a repeated query is in excess whatever the count.
+gold page is needed, one more is allowed: the verification search, which may repeat a query. Any further repeat is in
+excess whatever the count.
 """
 
 from __future__ import annotations
