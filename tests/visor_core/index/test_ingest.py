@@ -21,12 +21,15 @@ from tests.visor_core.documents.writing import write_pdf, write_picture
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, ingest
 from visor_core.config import IndexConfig, SecretReference
 from visor_core.documents import sources
+from visor_core.documents.pool import WorkerPool
+from visor_core.documents.worker import Failed, Message, Task
 from visor_core.errors import ConfigError, SearchIndexError
 from visor_core.index import (
     Corpus,
     PageIndex,
     build_index,
     load_embedders,
+    pages,
     register,
     register_documents,
     render_pages,
@@ -219,6 +222,57 @@ def test_passwords_come_from_references(tmp_path: Path) -> None:
     index = PageIndex.open(tmp_path / "corpus", passwords=passwords)
     assert index(ImageRef(index.search("zebras")[0].page_id, 20, 20)).size == (20, 20)
     assert not any(b"sesame" in p.read_bytes() for p in (tmp_path / "corpus").rglob("*") if p.is_file())
+
+
+def test_a_password_that_is_set_right_lifts_the_quarantine(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS, password="sesame")
+    secret = tmp_path / "password"
+    config = DOCUMENTS.model_copy(update={"passwords": {"a.pdf": SecretReference(reference=f"file:{secret}")}})
+    corpus = Corpus(tmp_path / "corpus")
+
+    def reasons() -> list[str]:
+        return [r.reason for r in register_documents(corpus, [source], config).quarantined]
+
+    assert "encrypted: give its password" in register_documents(corpus, [source], DOCUMENTS).quarantined[0].reason
+    assert "create the file" in reasons()[0]
+    secret.write_text("simsalabim")
+    assert "is wrong" in reasons()[0]
+    version = corpus.table("documents").version
+    assert "is wrong" in reasons()[0]
+    assert corpus.table("documents").version == version
+    secret.write_text("sesame")
+    assert reasons() == []
+    # The same for a password that is missing when the pages are rendered.
+    secret.unlink()
+    assert "create the file" in render_pages(corpus, config).quarantined[0].reason
+    secret.write_text("sesame")
+    assert reasons() == []
+    assert render_pages(corpus, config).pages == 3
+
+
+def test_other_limits_lift_the_quarantine_of_a_document_that_could_not_be_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+
+    class ImpatientPool(WorkerPool):
+        """Stops at once what has less than a minute."""
+
+        def run(self, tasks: Sequence[tuple[Task, float]]) -> Iterator[Message]:
+            patient = [(task, seconds) for task, seconds in tasks if seconds >= 60]
+            yield from super().run(patient)
+            yield from (Failed(task.key, "it took too long") for task, seconds in tasks if seconds < 60)
+            self.spent |= {task.key: 0.0 for task, _ in tasks}
+
+    monkeypatch.setattr(pages, "WorkerPool", ImpatientPool)
+    hasty = DOCUMENTS.model_copy(update={"timeout_seconds": 30.0, "page_seconds": 0.0})
+    for _ in range(2):
+        registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=hasty)
+        assert ([r.reason for r in rendered.quarantined], rendered.pages) == (["it took too long"], 0)
+    assert registered.unchanged == 1
+    patient = hasty.model_copy(update={"page_seconds": 20.0})
+    registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=patient)
+    assert (registered.quarantined, rendered.quarantined, rendered.pages) == ((), (), 3)
 
 
 def test_a_document_moves_to_another_partition(tmp_path: Path) -> None:
