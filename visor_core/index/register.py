@@ -19,7 +19,7 @@ from visor_core.config import DocumentsConfig
 from visor_core.documents import ocr
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits
-from visor_core.documents.remote import fetch
+from visor_core.documents.remote import fetch, is_object_store, list_folders
 from visor_core.documents.sources import (
     Refused,
     Source,
@@ -28,6 +28,7 @@ from visor_core.documents.sources import (
     is_remote,
     keep_copy,
     local_path,
+    shown_address,
     stored_path,
     uri_of,
 )
@@ -94,7 +95,7 @@ def register_documents(
 
     Args:
         corpus: where to.
-        sources: files, folders, http(s) and fsspec addresses.
+        sources: files, folders, http(s) addresses, objects and folders of object stores.
         config: renderer, limits, passwords.
         partition_of: names the partition of a local file; none puts all in "".
         prune: also retire documents whose file is gone, or which lie under a given folder and were not found there.
@@ -106,7 +107,9 @@ def register_documents(
         table = corpus.table("documents")
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
-        found, refused = expand(sources, partition_of=partition_of)
+        listed, unlisted = list_folders(sources)
+        found, refused = expand(listed, partition_of=partition_of)
+        refused += unlisted
         unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
         arrived, unreadable = _copies(corpus, found, config)
         refused += unreadable
@@ -292,8 +295,10 @@ def _validate(
 
 
 def _prefixes(sources: Sequence[str | Path]) -> tuple[str, ...]:
-    """What the URIs of files under the given local folders begin with."""
-    return tuple(uri_of(local_path(s)).rstrip("/") + "/" for s in sources if not is_remote(str(s)))
+    """What the URIs of files under the given folders, local ones and of object stores, begin with."""
+    local = [uri_of(local_path(s)) for s in sources if not is_remote(str(s))]
+    stored = [shown_address(str(s)) for s in sources if is_object_store(str(s))]
+    return tuple(f"{uri.rstrip('/')}/" for uri in (*local, *stored))
 
 
 def _prune(
