@@ -62,10 +62,11 @@ class IndexConfig(Section):
     """Words two neighbouring windows share."""
     top_k: int = Field(default=10, ge=1)
     """Pages a search ranks; the agent is shown the best not seen yet."""
-    overfetch: int = Field(default=20, ge=1)
-    """Candidates of an approximate multi-vector search per wanted result, ten at a time, rescored exactly."""
+    overfetch: int = Field(default=0, ge=0)
+    """Candidates of an approximate multi-vector search per wanted result, ten at a time, rescored exactly; 0 chooses
+    by the number of pages."""
     ann_rows: int = Field(default=20_000, ge=1)
-    """Pages above which an approximate vector index is built (25 times as many token vectors for a multi-vector
-    column); below it search is exhaustive."""
+    """Pages above which an approximate vector index (IVF with one bit a dimension) is built, 25 times as many token
+    vectors for a multi-vector column; below it search is exhaustive."""
     embed_pixels: int = Field(default=0, ge=0)
     """Pixels at which an image embedder sees a page, drawn anew from the source; 0 gives it the stored raster."""
