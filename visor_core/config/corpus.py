@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from visor_core.config.base import SecretReference, Section
+
+
+def embedder_parts(spec: str) -> tuple[str, str, str]:
+    """Kind, source and revision of an embedder written `KIND[:SOURCE][@REVISION]`; a folder has no revision."""
+    kind, _, source = spec.partition(":")
+    if kind == "late" or (Path(source).is_dir() and source):
+        return kind, source, ""
+    named, _, revision = spec.partition("@")
+    kind, _, source = named.partition(":")
+    return kind, source, revision
 
 
 class DocumentsConfig(Section):
@@ -53,7 +64,10 @@ class IndexConfig(Section):
 
     embedders: tuple[str, ...] = ("hash",)
     """Vector columns: `hash` (embedded default, no download), `late:PATH` (a late-interaction retriever as a Hugging
-    Face folder), `colqwen2`, `colpali`, `colmodernvbert`, `colqwen2.5`, `colsmol`, `sentence:NAME`."""
+    Face folder), `colqwen2`, `colpali`, `colmodernvbert`, `colqwen2.5`, `colsmol`, `sentence:NAME`. Models of the hub
+    may be pinned to a commit, tag or branch: `colqwen2@REVISION`, `colqwen2:NAME@REVISION`."""
+    device: str = Field(default="cpu", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")
+    """Where embedders run: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, which takes a GPU if there is one."""
     mode: Literal["text", "vector", "hybrid"] = "hybrid"
     """How the agent's searches rank pages."""
     passage_words: int = Field(default=120, ge=20)

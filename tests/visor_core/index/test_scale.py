@@ -23,7 +23,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("count", [400, 2_000])
 def test_an_approximate_multi_vector_search_is_rescored_exactly(tmp_path: Path, count: int) -> None:
     random = np.random.default_rng(0)
-    # As in a real corpus, most pages resemble many others: a fixed 200 candidates find 97 % of 2,000 pages' best ten.
+    # As in a real corpus, most pages resemble many others: a fixed 200 candidates find 98 % of 2,000 pages' best ten.
     kinds = unit(random.normal(size=(6, 8, 32)))
     scale = 0.6 / np.sqrt(32)
     noise = random.normal(0, scale, (count, 8, 32))
