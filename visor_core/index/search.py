@@ -169,10 +169,10 @@ class PageIndex:
             raise SearchIndexError(f"{document.filename} has {document.num_pages} pages, there is no page {page}")
         try:
             return self._crops.picture(document_id, page, ref.width, ref.height, ref.box)
-        except DocumentError:
+        except DocumentError as error:
             if self.page(ref.page_id).problem:  # the page was stored as unreadable: it is shown blank, as indexed
                 return Image.new("RGB", (ref.width, ref.height), "white")
-            raise
+            raise DocumentError(f"{document.filename}: {error}") from error
 
     def search(
         self,
