@@ -23,6 +23,7 @@ def test_killed_ingests_end_as_undisturbed_ones(tmp_path: Path) -> None:
     assert faults_after_kills(tmp_path, tmp_path / "files", kills=3, seed=1) == []
 
 
+@pytest.mark.slow
 def test_an_ingest_killed_at_any_commit_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     for name in ("a", "gone"):
         write_pdf(tmp_path / "files" / f"{name}.pdf", [f"{name} {page}" for page in range(2)])
