@@ -65,7 +65,12 @@ def _synthesise(work: Work) -> None:
 
     corpus = work.profile.corpora.train
     record = work.input("page_index", corpus)
-    index = PageIndex.open(record.folder(work.home), record.index_tag, passwords=work.profile.documents.passwords)
+    index = PageIndex.open(
+        record.folder(work.home),
+        record.index_tag,
+        passwords=work.profile.documents.passwords,
+        device=work.profile.index.device,
+    )
     questions = work.profile.teacher_questions(
         read_questions(work.input_folder("questions", corpus) / "questions.parquet")
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from assets_defs.launching import launch_of
-from visor_core.config import Profile
+from visor_core.config import Profile, embedder_parts
 from visor_core.errors import MissingDependencyError
 
 GIB = 2**30
@@ -139,15 +139,18 @@ def importable(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def weights_present(name: str) -> bool:
-    """Whether a model's configuration and safetensors are in a local folder or in the Hugging Face cache."""
+def weights_present(name: str, revision: str = "") -> bool:
+    """Whether a model's configuration and safetensors are in a local folder or in the Hugging Face cache.
+
+    `revision` is a commit, tag or branch of the hub; none is its main branch.
+    """
     folder = Path(name).expanduser()
     if not folder.is_dir():
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 
         try:
-            found = [try_to_load_from_cache(name, file) for file in CONFIGURATIONS]
+            found = [try_to_load_from_cache(name, file, revision=revision or None) for file in CONFIGURATIONS]
         except HFValidationError:
             return False
         paths = [path for path in found if isinstance(path, str)]
@@ -168,12 +171,16 @@ def lacking(profile: Profile, machine: Machine) -> list[str]:
         if not importable(module):
             faults.append(f"the package {module} ({PACKAGE_REMEDIES.get(module, f'pip install {module}')})")
     for embedder in profile.index.embedders:
-        module, remedy = EMBEDDER_PACKAGES.get(embedder.partition(":")[0], ("", ""))
-        weights = EMBEDDER_WEIGHTS.get(embedder, "")
-        if weights and not weights_present(weights):
-            faults.append(f"the weights of {weights} for the embedder {embedder} (hf download {weights})")
+        kind, source, revision = embedder_parts(embedder)
+        module, remedy = EMBEDDER_PACKAGES.get(kind, ("", ""))
+        weights = source or EMBEDDER_WEIGHTS[kind] if kind in EMBEDDER_WEIGHTS else ""
+        if weights and not weights_present(weights, revision):
+            pinned = f" --revision {revision}" if revision else ""
+            faults.append(f"the weights of {weights} for the embedder {embedder} (hf download {weights}{pinned})")
         if module and module not in modules and not importable(module):
             faults.append(f"the package {module} for the embedder {embedder} ({remedy})")
+    if profile.index.device.startswith("cuda") and not machine.gpus:
+        faults.append(f"a CUDA GPU for index.device = {profile.index.device} (or --set index.device=auto)")
     faults += _lacking_gpus(profile, machine)
     if profile.model.name != "nano" and not weights_present(profile.model.name):
         faults.append(f"the weights of {profile.model.name} (hf download {profile.model.name})")

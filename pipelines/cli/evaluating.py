@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import asking
-from pipelines.cli.session import console, home_of, open_index, progress_bar
+from pipelines.cli.session import console, document_settings, home_of, open_index, progress_bar
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -84,13 +84,16 @@ def evaluate(
 def report(
     context: typer.Context,
     output: Path | None = typer.Option(None, help="HTML file to write.", show_default="VISOR_HOME/reports/report.html"),
+    profile: str = typer.Option("", "--profile", help="Profile with the passwords of encrypted documents."),
+    settings: list[str] = asking.SETTINGS,
 ) -> None:
     """Write one HTML page with every stage, result, curve and some episodes of this VISOR_HOME."""
     from pipelines.reporting import gather_report
     from visor_core.evaluation.report import write_report
 
     home = home_of(context)
-    path = write_report(output or home.reports / "report.html", gather_report(home))
+    passwords = document_settings(profile, settings).documents.passwords
+    path = write_report(output or home.reports / "report.html", gather_report(home, passwords))
     console.print(f"report: {path}", soft_wrap=True)
 
 

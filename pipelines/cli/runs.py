@@ -63,7 +63,7 @@ def run(
         errors.print(f"interrupted; the next run goes on from there {interruption}".rstrip())
         raise typer.Exit(130) from None
     _print_summary(summary)
-    _print_next(_write_report(home), _first_question(resolved, home), resolved.corpora.development)
+    _print_next(_write_report(home, resolved), _first_question(resolved, home), resolved.corpora.development)
 
 
 def ui(
@@ -174,11 +174,11 @@ def _success_table(figures: Mapping[str, int | float | str]) -> Table:
     return table
 
 
-def _write_report(home: Home) -> Path:
+def _write_report(home: Home, profile: Profile) -> Path:
     from pipelines.reporting import gather_report
     from visor_core.evaluation.report import write_report
 
-    return write_report(home.reports / "report.html", gather_report(home))
+    return write_report(home.reports / "report.html", gather_report(home, profile.documents.passwords))
 
 
 def _first_question(profile: Profile, home: Home) -> Question | None:

@@ -102,7 +102,7 @@ def corpus_folder(home: Home, name: str) -> Path:
 
 
 def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None) -> PageIndex:
-    """The read side of a corpus, pinned to a tag; passwords of encrypted documents come from the profile.
+    """The read side of a corpus, pinned to a tag; passwords and the embedders' device come from the profile.
 
     Raises:
         SearchIndexError: if the corpus or the tag does not exist.
@@ -110,7 +110,9 @@ def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None
     folder = corpus_folder(home, corpus)
     from visor_core.index import PageIndex
 
-    return PageIndex.open(folder, tag, passwords=profile.documents.passwords if profile else None)
+    if profile is None:
+        return PageIndex.open(folder, tag)
+    return PageIndex.open(folder, tag, passwords=profile.documents.passwords, device=profile.index.device)
 
 
 def progress_bar() -> Progress:

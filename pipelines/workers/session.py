@@ -55,11 +55,14 @@ class Session:
         return Path(self.inputs[name])
 
     def open_index(self) -> PageIndex:
-        """The input corpus at its tag, with the profile's passwords of encrypted documents."""
+        """The input corpus at its tag, with the profile's passwords of encrypted documents and embedders' device."""
         from visor_core.index import PageIndex
 
         return PageIndex.open(
-            self.input("corpus"), self.inputs["index_tag"], passwords=self.profile.documents.passwords
+            self.input("corpus"),
+            self.inputs["index_tag"],
+            passwords=self.profile.documents.passwords,
+            device=self.profile.index.device,
         )
 
     def on_step(self, values: Mapping[str, Any]) -> None:

@@ -56,6 +56,14 @@ def test_every_process_needs_a_gpu() -> None:
     assert faults(79, replace(SERVER, gpus=SERVER.gpus * 4)) == []
 
 
+def test_an_embedder_needs_its_revision_and_its_device() -> None:
+    embedders = ("colqwen2@abc", "colpali:me/mine", "hash")
+    (first, second, third) = lacking(Profile(name="p", index=IndexConfig(embedders=embedders, device="cuda")), LAPTOP)
+    assert "hf download vidore/colqwen2-v1.0-hf --revision abc" in first
+    assert "hf download me/mine)" in second
+    assert "index.device = cuda" in third
+
+
 def test_weights_in_a_folder(tmp_path: Path) -> None:
     assert weights_present(str(_checkpoint(tmp_path / "model")))
     assert not weights_present(str(tmp_path))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from assets_defs.stage import Record, write_record
+from pipelines.cli.session import document_settings
 from pipelines.reporting import gather_report
-from tests.visor_core.evaluation.episodes import episode
-from visor_core.config import Home
+from tests.pipelines.conftest import Visor
+from tests.visor_core.documents.writing import write_pdf
+from tests.visor_core.evaluation.episodes import episode, turn
+from visor_core.agent.trajectory import Action, Observation
+from visor_core.config import Home, IndexConfig
+from visor_core.documents.sources import document_id_of
 from visor_core.errors import DataError
 from visor_core.evaluation.report import report_html
 from visor_core.evaluation.results import BenchmarkResult, score_episode
+from visor_core.index import Corpus, build_index, register_documents, render_pages
+from visor_core.index.records import page_id_of
+from visor_core.policies.base import ImageRef
+from visor_core.trajectories.store import TrajectoryWriter
 
 
 def _record(stage: str, seconds: float, partition: str = "", **figures: int | float | str) -> Record:
@@ -55,6 +65,36 @@ def test_everything_in_force_is_gathered(home: Home) -> None:
     assert "grpo_checkpoint: loss" in curves
     assert "2026-01-02" in report.subtitle
     assert "documents (nano-train)" in report_html(report)
+
+
+def test_encrypted_pages_are_shown_with_their_password_and_named_without(tmp_path: Path, visor: Visor) -> None:
+    home = Home(tmp_path / "home")
+    source = write_pdf(tmp_path / "acme.pdf", ["acme staff q3 47"], password="sesame")
+    (tmp_path / "secret").write_text("sesame")
+    setting = f"documents.passwords={{acme.pdf: 'file:{tmp_path / 'secret'}'}}"
+    documents = document_settings("", [setting]).documents
+    corpus = Corpus(home.corpus("documents"))
+    register_documents(corpus, [source], documents)
+    render_pages(corpus, documents)
+    tag = build_index(corpus, IndexConfig(embedders=()), []).index_tag
+    page = ImageRef(page_id_of(document_id_of(source), 1), 64, 64)
+    played = replace(
+        episode("47"),
+        index_tag=tag,
+        turns=(turn(0, Action("search", "acme staff"), Observation("page", (page,))),),
+        evidence=(),
+        citations=(),
+    )
+    with TrajectoryWriter(home.asset("asked")) as store:
+        store.append(played)
+    (home.root / "evaluations").mkdir()
+    _result().save(home.root / "evaluations" / "mine.json")
+    output = tmp_path / "report.html"
+    for settings, shown, said in (([], False, True), (["--set", setting], True, False)):
+        assert visor("report", "--output", str(output), *settings).code == 0
+        html = output.read_text(encoding="utf-8")
+        assert ("data:image/webp" in html) == shown
+        assert ("acme.pdf: the PDF is encrypted: give its password under documents.passwords" in html) == said
 
 
 def test_nothing_made_yet_is_said(tmp_path: Path) -> None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from visor_core.config.base import SecretReference, Section
+
+
+def embedder_parts(spec: str) -> tuple[str, str, str]:
+    """Kind, source and revision of an embedder written `KIND[:SOURCE][@REVISION]`; a folder has no revision."""
+    kind, _, source = spec.partition(":")
+    if kind == "late" or (Path(source).is_dir() and source):
+        return kind, source, ""
+    named, _, revision = spec.partition("@")
+    kind, _, source = named.partition(":")
+    return kind, source, revision
 
 
 class DocumentsConfig(Section):
@@ -53,7 +64,10 @@ class IndexConfig(Section):
 
     embedders: tuple[str, ...] = ("hash",)
     """Vector columns: `hash` (embedded default, no download), `late:PATH` (a late-interaction retriever as a Hugging
-    Face folder), `colqwen2`, `colpali`, `colmodernvbert`, `colqwen2.5`, `colsmol`, `sentence:NAME`."""
+    Face folder), `colqwen2`, `colpali`, `colmodernvbert`, `colqwen2.5`, `colsmol`, `sentence:NAME`. Models of the hub
+    may be pinned to a commit, tag or branch: `colqwen2@REVISION`, `colqwen2:NAME@REVISION`."""
+    device: str = Field(default="cpu", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")
+    """Where embedders run: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, which takes a GPU if there is one."""
     mode: Literal["text", "vector", "hybrid"] = "hybrid"
     """How the agent's searches rank pages."""
     passage_words: int = Field(default=120, ge=20)
@@ -62,10 +76,11 @@ class IndexConfig(Section):
     """Words two neighbouring windows share."""
     top_k: int = Field(default=10, ge=1)
     """Pages a search ranks; the agent is shown the best not seen yet."""
-    overfetch: int = Field(default=20, ge=1)
-    """Candidates of an approximate multi-vector search per wanted result, ten at a time, rescored exactly."""
+    overfetch: int = Field(default=0, ge=0)
+    """Candidates of an approximate multi-vector search per wanted result, ten at a time, rescored exactly; 0 chooses
+    by the number of pages."""
     ann_rows: int = Field(default=20_000, ge=1)
-    """Pages above which an approximate vector index is built (25 times as many token vectors for a multi-vector
-    column); below it search is exhaustive."""
+    """Pages above which an approximate vector index (IVF with one bit a dimension) is built, 25 times as many token
+    vectors for a multi-vector column; below it search is exhaustive."""
     embed_pixels: int = Field(default=0, ge=0)
     """Pixels at which an image embedder sees a page, drawn anew from the source; 0 gives it the stored raster."""

@@ -15,13 +15,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from visor_core.documents.reader import OpenDocument, Renderer, open_document
-from visor_core.errors import DocumentError
+from visor_core.documents.reader import OpenDocument, Renderer, one_line, open_document
+from visor_core.errors import DocumentError, VisorError
 from visor_core.files import whole_file
 from visor_core.geometry import FULL_PAGE, Box
 
 _MIN_DISK_PIXELS = 512 * 512
 _MAX_PIXELS = 64_000_000
+_MAX_ACROSS = 2**20
+"""Pixels of the whole page, along a side, of which a crop is a part: far above them renderers count in integers that
+overflow, and draw something else."""
 
 
 class CropRenderer:
@@ -65,6 +68,11 @@ class CropRenderer:
         """
         if not (width > 0 and height > 0 and width * height <= _MAX_PIXELS):
             raise DocumentError(f"a picture of {width} × {height} pixels is not drawn (at most {_MAX_PIXELS:,} pixels)")
+        if max(width / box.width, height / box.height) > _MAX_ACROSS:
+            raise DocumentError(
+                f"{box.width:.2g} × {box.height:.2g} of a page is not drawn at {width} × {height} pixels: the whole "
+                f"page would have more than {_MAX_ACROSS:,} along a side"
+            )
         key = (document_id, page, width, height, box.as_tuple())
         with self._lock:
             held = self._pictures.get(key)
@@ -75,7 +83,7 @@ class CropRenderer:
             path = self._cache_path(key) if on_disk else None
             image = _read(path, (width, height)) if path is not None else None
             if image is None:
-                image = self._document(document_id).render(page, width, height, box)
+                image = self._drawn(document_id, page, width, height, box)
                 if path is not None:
                     _write(path, image)
             self._hold(key, image)
@@ -89,6 +97,22 @@ class CropRenderer:
             self._open.clear()
             self._pictures.clear()
             self._held = 0
+
+    def _drawn(self, document_id: str, page: int, width: int, height: int, box: Box) -> Image.Image:
+        """A picture of foreign bytes, parsed in this process: whatever that raises is the document's fault.
+
+        Raises:
+            DocumentError: if the page cannot be drawn.
+            ConfigError: if the document's password cannot be read.
+        """
+        try:
+            return self._document(document_id).render(page, width, height, box)
+        except VisorError:
+            raise
+        except Exception as error:  # want of memory too
+            raise DocumentError(
+                f"page {page} cannot be drawn at {width} × {height} pixels: {type(error).__name__} {one_line(error)}"
+            ) from error
 
     def _document(self, document_id: str) -> OpenDocument:
         if document_id not in self._open:

@@ -64,17 +64,17 @@ class WorkerPool:
         waiting = deque(tasks)
         self.spent = dict.fromkeys((task.key for task, _ in tasks), 0.0)
         self._limits = {task.key: seconds for task, seconds in tasks}
-        failed: dict[str, str] = {}
+        failed: dict[str, Failed] = {}
         while waiting or any(w.task for w in self._workers):
             for worker in self._idle(len(waiting)):
                 while waiting and waiting[0][0].key in failed:
                     task, _ = waiting.popleft()
-                    yield Failed(task.key, failed[task.key])
+                    yield failed[task.key]
                 if waiting:
                     self._assign(worker, waiting.popleft()[0])
             for message in self._receive():
                 if isinstance(message, Failed):
-                    failed[message.key] = message.reason
+                    failed[message.key] = message
                 yield message
 
     def _idle(self, wanted: int) -> list[_Worker]:

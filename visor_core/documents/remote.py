@@ -7,22 +7,94 @@ refused unless `documents.allow_private_addresses` is set.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
 
 from visor_core.config import DocumentsConfig
-from visor_core.documents.sources import shown_address
+from visor_core.documents.sources import SUFFIXES, Refused, display_name, shown_address
 from visor_core.errors import DocumentError
 
 _OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "memory"})
 _MAX_REDIRECTS = 5
 _CHUNK = 1 << 18
+
+
+def is_object_store(source: str) -> bool:
+    """Whether a source is an address in S3, GCS or Azure."""
+    scheme, separator, _ = source.partition("://")
+    return bool(separator) and scheme.lower() in _OBJECT_STORES
+
+
+def list_folders(sources: Sequence[str | Path]) -> tuple[list[str | Path], list[Refused]]:
+    """The sources, with every bucket or folder of an object store replaced by the addresses of its documents by name.
+
+    An address that ends like a document is one. A folder that cannot be listed, or holds no document, is refused.
+    """
+    found: list[str | Path] = []
+    refused: list[Refused] = []
+    for source in sources:
+        if not isinstance(source, str) or not is_object_store(source) or _is_document(source):
+            found.append(source)
+            continue
+        try:
+            found += _documents_under(source)
+        except DocumentError as error:
+            shown = shown_address(source)
+            refused.append(Refused(shown, display_name(shown.rstrip("/").rpartition("/")[2]), str(error)))
+    return found, refused
+
+
+def _is_document(name: str) -> bool:
+    return not name.endswith("/") and PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _documents_under(address: str) -> list[str]:
+    """The addresses of the documents under a folder of an object store; the address itself if it is none.
+
+    Raises:
+        DocumentError: if the store cannot be asked, or the folder holds no document.
+    """
+    import fsspec
+
+    with _store_faults(address):
+        store, folder = fsspec.url_to_fs(address)
+        store.invalidate_cache()  # a listing of an earlier run in this process is not the folder as it is
+        if not store.isdir(folder):
+            return [address]
+        names = sorted(name for name in store.find(folder) if _is_document(name))
+    if not names:
+        raise DocumentError(f"{_shown(address)} holds no PDF and no picture")
+    # Not put together from the names alone: an address may say more (the account, in Azure) than they do.
+    return [f"{address.rstrip('/')}/{name[len(folder) :].lstrip('/')}" for name in names]
+
+
+@contextmanager
+def _store_faults(address: str) -> Iterator[None]:
+    """Whatever an object store's library raises, of whichever family, as a DocumentError that names the address.
+
+    Raises:
+        DocumentError: in its place.
+        OSError: if this machine's disk is full, which is no fault of the address.
+    """
+    if "::" in address:
+        raise DocumentError(f"{_shown(address)} is a chain of file systems (::), which is not read")
+    try:
+        yield
+    except DocumentError:
+        raise
+    except ImportError as error:
+        raise DocumentError(f"{_shown(address)} needs the extra `remote`: pip install 'visor[remote]'") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise DocumentError(_failure(address, error)) from error
 
 
 @contextmanager
@@ -123,13 +195,8 @@ def _fetch_object(address: str, target: Path, config: DocumentsConfig) -> None:
     import fsspec
 
     deadline = time.monotonic() + config.download_timeout_seconds
-    try:
-        with fsspec.open(address, "rb") as file:
-            _save(iter(lambda: file.read(_CHUNK), b""), target, config, deadline)
-    except ImportError as error:
-        raise DocumentError(f"{_shown(address)} needs the extra `remote`: pip install 'visor[remote]'") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DocumentError(_failure(address, error)) from error
+    with _store_faults(address), fsspec.open(address, "rb") as file:
+        _save(iter(lambda: file.read(_CHUNK), b""), target, config, deadline)
 
 
 def _shown(address: str) -> str:

@@ -23,6 +23,7 @@ from PIL import Image
 
 from visor_core.documents.order import reading_order, text_of
 from visor_core.documents.reader import (
+    EncryptedDocumentError,
     Limits,
     OpenDocument,
     PageSize,
@@ -100,10 +101,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The task cannot be done; `reason` goes to the quarantine."""
+    """The task cannot be done; `reason` goes to the quarantine.
+
+    `by_secret` if a password was at fault: another one may be given without any setting being another.
+    """
 
     key: str
     reason: str
+    by_secret: bool = False
 
 
 _LETTER = PageSize(612.0, 792.0)
@@ -151,7 +156,8 @@ def perform(task: Task, opened: Opened | None = None) -> Iterator[Message]:
     try:
         yield from _messages(task, opened)
     except DocumentError as error:
-        yield Failed(task.key, str(error))
+        by_secret = isinstance(error, EncryptedDocumentError) and bool(task.password)
+        yield Failed(task.key, str(error), by_secret)
     except MemoryError:
         yield Failed(task.key, f"reading it needs more than documents.memory_bytes = {task.memory_bytes:,}")
 

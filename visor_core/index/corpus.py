@@ -89,6 +89,9 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 KEYS = {"documents": "document_id", "pages": "page_id", "images": "page_id", "passages": "passage_id"}
 
+PRIMARY_KEY = "lance-schema:unenforced-primary-key:position"
+"""What Lance writes into the metadata of a key field, and reads."""
+
 _ID_BATCH = 500
 
 
@@ -125,9 +128,7 @@ class Corpus:
         """
         database = self.connect()
         if name not in database.list_tables().tables:
-            table = database.create_table(name, schema=SCHEMAS[name], exist_ok=True)
-            table.set_unenforced_primary_key(KEYS[name])
-            return table
+            return database.create_table(name, schema=_keyed(name), exist_ok=True)
         return self._checked(database.open_table(name))
 
     def table_at(self, name: str, version: int) -> Any:
@@ -206,6 +207,13 @@ class Corpus:
                         "what was stored before is still there"
                     ) from error
                 raise
+
+
+def _keyed(name: str) -> pa.Schema:
+    """A table's schema with its key marked for Lance: set on a table that is there, it would be a second commit."""
+    schema = SCHEMAS[name]
+    position = schema.get_field_index(KEYS[name])
+    return schema.set(position, schema.field(position).with_metadata({PRIMARY_KEY: "1"}))
 
 
 def rows(table: Any, columns: Sequence[str], where: str = "") -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from visor_core.documents.worker import Failed, Finished, RenderedPage, Task
 from visor_core.errors import MissingDependencyError, VisorError
 from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, quoted, rows, upsert
 from visor_core.index.records import page_id_of
-from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for
+from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for, rendering_key
 
 _TASK_PAGES = 8
 """Pages a worker renders before the document's other pages may go to another worker."""
@@ -55,7 +55,7 @@ def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress 
     """
     mode = _ocr_mode(config)
     key = render_key(config, mode)
-    quarantined: dict[str, str] = {}
+    quarantined: dict[str, Failed] = {}
     rendered, slowest = 0, ("", 0.0)
     with corpus.writing():
         documents = {r["document_id"]: r for r in rows(corpus.table("documents"), DOCUMENT_COLUMNS)}
@@ -79,7 +79,7 @@ def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress 
                     pending.result()
                 slowest = max(((documents[i]["filename"], s) for i, s in pool.spent.items()), key=lambda p: p[1])
         if quarantined:
-            _quarantine(corpus, documents, quarantined)
+            _quarantine(corpus, documents, quarantined, config)
         _move_partitions(corpus, documents)
         return _report(corpus, documents, rendered, removed, slowest)
 
@@ -124,13 +124,13 @@ def _remove_orphans(corpus: Corpus, wanted: dict[str, dict[str, Any]]) -> int:
 
 def _tasks(
     corpus: Corpus, wanted: dict[str, dict[str, Any]], config: DocumentsConfig, key: str, mode: str
-) -> tuple[list[tuple[Task, float]], dict[str, str]]:
+) -> tuple[list[tuple[Task, float]], dict[str, Failed]]:
     """Rendering tasks for the pages that are missing or stale, with their time limits."""
     done: dict[str, set[int]] = {}
     for row in rows(corpus.table("pages"), ["document_id", "page"], f"render_key = '{key}'"):
         done.setdefault(row["document_id"], set()).add(row["page"])
     tasks: list[tuple[Task, float]] = []
-    unreadable: dict[str, str] = {}
+    unreadable: dict[str, Failed] = {}
     for document_id, row in sorted(wanted.items(), key=lambda item: (-item[1]["num_pages"], item[0])):
         missing = [p for p in range(1, row["num_pages"] + 1) if p not in done.get(document_id, set())]
         if not missing:
@@ -138,7 +138,7 @@ def _tasks(
         try:
             password = password_for(config, row["filename"])
         except VisorError as error:
-            unreadable[document_id] = str(error)
+            unreadable[document_id] = Failed(document_id, str(error), by_secret=True)
             continue
         each = config.page_seconds + (config.ocr_page_seconds if mode != "never" else 0.0)
         seconds = config.timeout_seconds + each * len(missing)
@@ -164,11 +164,11 @@ def _tasks(
 
 def _batches(
     pool: WorkerPool, tasks: Sequence[tuple[Task, float]], progress: Progress | None
-) -> Iterator[tuple[list[RenderedPage], dict[str, str]]]:
+) -> Iterator[tuple[list[RenderedPage], dict[str, Failed]]]:
     """Rendered pages in commits of bounded size, and the failures met on the way."""
     total = sum(len(task.pages or ()) for task, _ in tasks)
     batch: list[RenderedPage] = []
-    failures: dict[str, str] = {}
+    failures: dict[str, Failed] = {}
     held = done = 0
     for message in pool.run(tasks):
         if isinstance(message, RenderedPage):
@@ -178,7 +178,7 @@ def _batches(
             if progress:
                 progress("pages", done, total)
         elif isinstance(message, Failed):
-            failures.setdefault(message.key, message.reason)
+            failures.setdefault(message.key, message)
         if held >= _COMMIT_BYTES and not isinstance(message, Finished):
             yield [p for p in batch if p.key not in failures], dict(failures)
             batch, held = [], 0
@@ -229,14 +229,18 @@ def _word_lists(batch: Sequence[RenderedPage]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), words, type=pa.list_(WORD))
 
 
-def _quarantine(corpus: Corpus, documents: dict[str, dict[str, Any]], reasons: dict[str, str]) -> None:
+def _quarantine(
+    corpus: Corpus, documents: dict[str, dict[str, Any]], failures: dict[str, Failed], config: DocumentsConfig
+) -> None:
     """Mark documents that could not be rendered, then drop what pages they have."""
-    for document_id, reason in reasons.items():
-        documents[document_id] |= {"status": "quarantined", "reason": reason}
-    changed = pa.Table.from_pylist([documents[i] for i in reasons], schema=SCHEMAS["documents"])
+    for document_id, failed in failures.items():
+        row = documents[document_id]
+        key = "" if failed.by_secret else rendering_key(config, row["filename"])
+        row |= {"status": "quarantined", "reason": failed.reason, "reader_key": key}
+    changed = pa.Table.from_pylist([documents[i] for i in failures], schema=SCHEMAS["documents"])
     upsert(corpus.table("documents"), changed)
     for name in ("pages", "images"):
-        delete_by(corpus.table(name), "document_id", reasons)
+        delete_by(corpus.table(name), "document_id", failures)
 
 
 def _move_partitions(corpus: Corpus, documents: dict[str, dict[str, Any]]) -> None:

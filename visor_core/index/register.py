@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow as pa
 
 from visor_core.config import DocumentsConfig
+from visor_core.documents import ocr
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits
-from visor_core.documents.remote import fetch
+from visor_core.documents.remote import fetch, is_object_store, list_folders
 from visor_core.documents.sources import (
     Refused,
     Source,
@@ -27,6 +28,7 @@ from visor_core.documents.sources import (
     is_remote,
     keep_copy,
     local_path,
+    shown_address,
     stored_path,
     uri_of,
 )
@@ -93,7 +95,7 @@ def register_documents(
 
     Args:
         corpus: where to.
-        sources: files, folders, http(s) and fsspec addresses.
+        sources: files, folders, http(s) addresses, objects and folders of object stores.
         config: renderer, limits, passwords.
         partition_of: names the partition of a local file; none puts all in "".
         prune: also retire documents whose file is gone, or which lie under a given folder and were not found there.
@@ -105,7 +107,9 @@ def register_documents(
         table = corpus.table("documents")
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
-        found, refused = expand(sources, partition_of=partition_of)
+        listed, unlisted = list_folders(sources)
+        found, refused = expand(listed, partition_of=partition_of)
+        refused += unlisted
         unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
         arrived, unreadable = _copies(corpus, found, config)
         refused += unreadable
@@ -205,12 +209,19 @@ def _drop_uri(row: dict[str, Any], uri: str) -> None:
 
 
 def _needing_validation(seen: dict[str, dict[str, Any]], config: DocumentsConfig) -> list[dict[str, Any]]:
-    """Rows that were never opened, or were opened under other limits, renderer or password."""
-    return [row for row in seen.values() if row["reader_key"] != _reader_key(config, row["filename"])]
+    """Rows that were never opened, or were accepted or refused under other settings."""
+    return [
+        row
+        for row in seen.values()
+        if row["reader_key"] not in (reader_key(config, row["filename"]), rendering_key(config, row["filename"]))
+    ]
 
 
-def _reader_key(config: DocumentsConfig, filename: str) -> str:
-    """What decides whether a document is accepted; a change makes it be opened again."""
+def reader_key(config: DocumentsConfig, filename: str) -> str:
+    """What decides whether a document is accepted; a change makes it be opened again.
+
+    Of a password only that there is one: what a wrong one refused is kept under no key and opened again anyway.
+    """
     parts = [
         config.renderer,
         config.max_pages,
@@ -218,7 +229,22 @@ def _reader_key(config: DocumentsConfig, filename: str) -> str:
         config.max_page_pixels,
         config.timeout_seconds,
         config.memory_bytes,
-        config.passwords[filename].reference if filename in config.passwords else "",
+        filename in config.passwords,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def rendering_key(config: DocumentsConfig, filename: str) -> str:
+    """What decides whether an accepted document can be rendered: the key of one that could not be."""
+    parts = [
+        reader_key(config, filename),
+        config.dpi,
+        config.image_format,
+        config.jpeg_quality,
+        config.page_seconds,
+        config.ocr_page_seconds,
+        config.ocr,
+        ocr.available(),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -233,7 +259,7 @@ def _validate(
         try:
             password = password_for(config, row["filename"])
         except VisorError as error:
-            row |= {"status": "quarantined", "reason": str(error)}
+            row |= {"status": "quarantined", "reason": str(error), "reader_key": ""}
             continue
         task = Task(
             row["document_id"],
@@ -249,7 +275,7 @@ def _validate(
     with WorkerPool(min(config.workers, max(1, len(tasks)))) as pool:
         for message in pool.run(tasks):
             row = by_id[message.key]
-            row["reader_key"] = _reader_key(config, row["filename"])
+            row["reader_key"] = reader_key(config, row["filename"])
             if isinstance(message, Validated):
                 row |= {
                     "status": "ok",
@@ -260,6 +286,8 @@ def _validate(
                 }
             elif isinstance(message, Failed):
                 row |= {"status": "quarantined", "reason": message.reason}
+                if message.by_secret:
+                    row["reader_key"] = ""
             if not isinstance(message, Validated):
                 done += 1
                 if progress:
@@ -267,8 +295,10 @@ def _validate(
 
 
 def _prefixes(sources: Sequence[str | Path]) -> tuple[str, ...]:
-    """What the URIs of files under the given local folders begin with."""
-    return tuple(uri_of(local_path(s)).rstrip("/") + "/" for s in sources if not is_remote(str(s)))
+    """What the URIs of files under the given folders, local ones and of object stores, begin with."""
+    local = [uri_of(local_path(s)) for s in sources if not is_remote(str(s))]
+    stored = [shown_address(str(s)) for s in sources if is_object_store(str(s))]
+    return tuple(f"{uri.rstrip('/')}/" for uri in (*local, *stored))
 
 
 def _prune(

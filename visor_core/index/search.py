@@ -69,6 +69,7 @@ class PageIndex:
         manifest: Manifest,
         embedders: Sequence[Embedder] | None = None,
         passwords: Mapping[str, SecretReference] | None = None,
+        device: str = "cpu",
     ) -> None:
         self.corpus, self.manifest, self.tag = corpus, manifest, manifest.tag
         self._tables = {name: corpus.table_at(name, version) for name, version in manifest.tables.items()}
@@ -81,7 +82,7 @@ class PageIndex:
         self._lock = threading.RLock()
         self._pages: OrderedDict[str, Page] = OrderedDict()
         self._searches: OrderedDict[tuple[object, ...], list[Hit]] = OrderedDict()
-        self._passwords = dict(passwords or {})
+        self._passwords, self._device = dict(passwords or {}), device
         self._crops = CropRenderer(
             {i: stored_path(corpus.sources, i) for i in self._documents},
             corpus.crops,
@@ -96,6 +97,7 @@ class PageIndex:
         tag: str = "latest",
         embedders: Sequence[Embedder] | None = None,
         passwords: Mapping[str, SecretReference] | None = None,
+        device: str = "cpu",
     ) -> PageIndex:
         """Open a corpus folder at a tag.
 
@@ -104,12 +106,13 @@ class PageIndex:
             tag: an index tag; `latest` is the last one published.
             embedders: for queries; those not given are loaded from the manifest when first needed.
             passwords: of encrypted documents, by file name; each is read when its document is first drawn.
+            device: where the embedders that are loaded run, as `index.device`.
 
         Raises:
             SearchIndexError: if the corpus, the tag or one of its table versions does not exist.
         """
         corpus = Corpus(Path(root))
-        return cls(corpus, read_manifest(corpus, tag), embedders, passwords)
+        return cls(corpus, read_manifest(corpus, tag), embedders, passwords, device)
 
     @property
     def data_version(self) -> str:
@@ -166,10 +169,10 @@ class PageIndex:
             raise SearchIndexError(f"{document.filename} has {document.num_pages} pages, there is no page {page}")
         try:
             return self._crops.picture(document_id, page, ref.width, ref.height, ref.box)
-        except DocumentError:
+        except DocumentError as error:
             if self.page(ref.page_id).problem:  # the page was stored as unreadable: it is shown blank, as indexed
                 return Image.new("RGB", (ref.width, ref.height), "white")
-            raise
+            raise DocumentError(f"{document.filename}: {error}") from error
 
     def search(
         self,
@@ -325,7 +328,7 @@ class PageIndex:
         with self._lock:
             embedder = self._embedders.get(vector.column)
             if embedder is None:
-                embedder = self._embedders[vector.column] = load_embedder(vector.spec)
+                embedder = self._embedders[vector.column] = load_embedder(vector.spec, device=self._device)
         if embedder.fingerprint != vector.fingerprint:
             raise SearchIndexError(
                 f"index {self.tag!r} was built with another version of the embedder {vector.spec}: build it again"

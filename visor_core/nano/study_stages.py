@@ -219,7 +219,7 @@ class Seed:
             )
             render_pages(corpus, self.profile.documents)
             report = build_index(corpus, config, load_embedders(config))
-            self._indexes[world.split] = PageIndex.open(folder, report.index_tag)
+            self._indexes[world.split] = PageIndex.open(folder, report.index_tag, device=config.device)
         return self._indexes[world.split]
 
     def environment(self, world: World, profile: Profile) -> Environment:

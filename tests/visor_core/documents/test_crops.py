@@ -8,6 +8,7 @@ import pytest
 
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.documents.crops import CropRenderer
+from visor_core.documents.mupdf import MuPDFDocument
 from visor_core.errors import DocumentError
 from visor_core.geometry import Box
 
@@ -50,3 +51,24 @@ def test_what_cannot_be_drawn_says_so(sources: dict[str, Path]) -> None:
         crops.picture("x", 1, 10, 10)
     with pytest.raises(DocumentError, match="not drawn"):
         crops.picture("a", 1, 100_000, 100_000)
+    with pytest.raises(DocumentError, match=r"1e-07 × 0\.3 of a page is not drawn at 100 × 10 pixels"):
+        crops.picture("a", 1, 100, 10, Box(0.5, 0.1, 0.5 + 1e-7, 0.4))
+
+
+@pytest.mark.parametrize("fault", [AttributeError("no attribute\nthis"), MemoryError(), ZeroDivisionError("zero")])
+def test_whatever_a_parser_raises_is_the_documents_fault(
+    sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    crops = CropRenderer(sources, None, "pymupdf")
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(MuPDFDocument, "render", fail)
+    with pytest.raises(
+        DocumentError, match=f"page 1 cannot be drawn at 20 × 10 pixels: {type(fault).__name__}"
+    ) as raised:
+        crops.picture("a", 1, 20, 10)
+    assert "\n" not in str(raised.value)
+    monkeypatch.undo()
+    assert crops.picture("a", 1, 20, 10).size == (20, 10)

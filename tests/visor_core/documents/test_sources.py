@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import http.server
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents import remote
-from visor_core.documents.remote import checked_address, fetch
+from visor_core.documents.remote import checked_address, fetch, list_folders
 from visor_core.documents.sources import display_name, document_id_of, expand, keep_copy
 from visor_core.errors import DocumentError
 
@@ -248,4 +249,37 @@ def test_object_stores_by_fsspec(tmp_path: Path) -> None:
         pytest.raises(DocumentError, match="cannot be fetched"),
         fetch("memory://no/a.pdf", DocumentsConfig(), tmp_path),
     ):
+        pass
+
+
+def test_a_folder_of_an_object_store_is_its_documents(tmp_path: Path) -> None:
+    for name in ("b.pdf", "sub/a.PNG", "sub/notes.txt", "sub/other/c#1.tiff"):
+        with fsspec.open(f"memory://shelf/{name}", "wb") as file:
+            file.write(b"%PDF-1.4")
+    below = ["memory://shelf/sub/a.PNG", "memory://shelf/sub/other/c#1.tiff"]
+    for folder in ("memory://shelf/sub", "memory://shelf/sub/"):
+        assert list_folders([folder, tmp_path]) == ([*below, tmp_path], [])
+    assert list_folders(["memory://shelf"]) == (["memory://shelf/b.pdf", *below], [])
+    # What is no folder is a document, there or not.
+    single = ["memory://shelf/sub/notes.txt", "memory://shelf/none.pdf", "memory://shelf/none", "https://host/a/"]
+    assert list_folders(single) == (single, [])
+    fsspec.filesystem("memory").mkdirs("/shelf/bare", exist_ok=True)
+    found, refused = list_folders(["memory://shelf/bare?token=geheim", "memory://shelf/bare", "s3://a::file:///etc"])
+    assert found == ["memory://shelf/bare?token=geheim"]
+    assert [(r.uri, r.filename) for r in refused] == [("memory://shelf/bare", "bare"), ("s3://a::file:///etc", "etc")]
+    assert refused[0].reason == "memory://shelf/bare holds no PDF and no picture"
+    assert "chain of file systems" in refused[1].reason
+    with fetch(below[1], DocumentsConfig(), tmp_path) as path:
+        assert path.read_bytes() == b"%PDF-1.4"
+
+
+def test_a_full_disk_is_no_fault_of_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fsspec.open("memory://bucket/a.pdf", "wb") as file:
+        file.write(b"%PDF-1.4")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(remote, "_save", full)
+    with pytest.raises(OSError, match="No space left"), fetch("memory://bucket/a.pdf", DocumentsConfig(), tmp_path):
         pass

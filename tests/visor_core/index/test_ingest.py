@@ -10,23 +10,30 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, ClassVar
 
+import fsspec
 import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 from PIL import Image
 
 from tests.visor_core.documents.writing import write_pdf, write_picture
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, ingest
 from visor_core.config import IndexConfig, SecretReference
 from visor_core.documents import sources
+from visor_core.documents.pool import WorkerPool
+from visor_core.documents.worker import Failed, Message, Task
 from visor_core.errors import ConfigError, SearchIndexError
 from visor_core.index import (
     Corpus,
     PageIndex,
     build_index,
     load_embedders,
+    pages,
     register,
     register_documents,
     render_pages,
@@ -219,6 +226,116 @@ def test_passwords_come_from_references(tmp_path: Path) -> None:
     index = PageIndex.open(tmp_path / "corpus", passwords=passwords)
     assert index(ImageRef(index.search("zebras")[0].page_id, 20, 20)).size == (20, 20)
     assert not any(b"sesame" in p.read_bytes() for p in (tmp_path / "corpus").rglob("*") if p.is_file())
+
+
+def test_a_password_that_is_set_right_lifts_the_quarantine(tmp_path: Path) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS, password="sesame")
+    secret = tmp_path / "password"
+    config = DOCUMENTS.model_copy(update={"passwords": {"a.pdf": SecretReference(reference=f"file:{secret}")}})
+    corpus = Corpus(tmp_path / "corpus")
+
+    def reasons() -> list[str]:
+        return [r.reason for r in register_documents(corpus, [source], config).quarantined]
+
+    assert "encrypted: give its password" in register_documents(corpus, [source], DOCUMENTS).quarantined[0].reason
+    assert "create the file" in reasons()[0]
+    secret.write_text("simsalabim")
+    assert "is wrong" in reasons()[0]
+    version = corpus.table("documents").version
+    assert "is wrong" in reasons()[0]
+    assert corpus.table("documents").version == version
+    secret.write_text("sesame")
+    assert reasons() == []
+    # The same for a password that is missing when the pages are rendered.
+    secret.unlink()
+    assert "create the file" in render_pages(corpus, config).quarantined[0].reason
+    secret.write_text("sesame")
+    assert reasons() == []
+    assert render_pages(corpus, config).pages == 3
+
+
+def test_other_limits_lift_the_quarantine_of_a_document_that_could_not_be_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+
+    class ImpatientPool(WorkerPool):
+        """Stops at once what has less than a minute."""
+
+        def run(self, tasks: Sequence[tuple[Task, float]]) -> Iterator[Message]:
+            patient = [(task, seconds) for task, seconds in tasks if seconds >= 60]
+            yield from super().run(patient)
+            yield from (Failed(task.key, "it took too long") for task, seconds in tasks if seconds < 60)
+            self.spent |= {task.key: 0.0 for task, _ in tasks}
+
+    monkeypatch.setattr(pages, "WorkerPool", ImpatientPool)
+    hasty = DOCUMENTS.model_copy(update={"timeout_seconds": 30.0, "page_seconds": 0.0})
+    for _ in range(2):
+        registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=hasty)
+        assert ([r.reason for r in rendered.quarantined], rendered.pages) == (["it took too long"], 0)
+    assert registered.unchanged == 1
+    patient = hasty.model_copy(update={"page_seconds": 20.0})
+    registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=patient)
+    assert (registered.quarantined, rendered.quarantined, rendered.pages) == ((), (), 3)
+
+
+class CloudError(Exception):
+    """What the libraries of object stores raise: no OSError."""
+
+
+class FaultyStore(MemoryFileSystem):
+    """A bucket in memory whose objects fail as their names say."""
+
+    protocol = "gs"
+    store: ClassVar[dict[str, object]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("gs://"))
+
+    def find(self, path: str, *arguments: object, **options: object) -> list[str]:
+        if "hidden" in path:
+            raise CloudError(f"no permission\nto list {path}")
+        return super().find(path, *arguments, **options)
+
+    def _open(self, path: str, mode: str = "rb", **options: object) -> IO[bytes]:
+        if mode == "rb" and "locked" in path:
+            raise CloudError("no credentials were found")
+        file = super()._open(path, mode, **options)
+        if mode == "rb" and "torn" in path:
+            file.read = lambda *_: (_ for _ in ()).throw(CloudError("the connection was reset"))
+        return file
+
+
+def test_faults_of_an_object_store_name_the_address_and_stop_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_registry, "gs", FaultyStore)
+    store = fsspec.filesystem("gs")
+    for name in ("good.pdf", "sub/locked.pdf", "sub/torn.pdf"):
+        store.pipe(f"/shelf/{name}", write_pdf(tmp_path / "a.pdf", [name]).read_bytes())
+    store.pipe("/hidden/a.pdf", b"%PDF-1.4")
+    sources = ["gs://shelf", "gs://hidden/", "gs://shelf/missing.pdf"]
+    corpus = Corpus(tmp_path / "corpus")
+    registered = register_documents(corpus, sources, DOCUMENTS)
+    assert registered.documents == 1
+    faults = {
+        "gs://shelf/sub/locked.pdf": "CloudError no credentials were found",
+        "gs://shelf/sub/torn.pdf": "CloudError the connection was reset",
+        "gs://shelf/missing.pdf": "FileNotFoundError /shelf/missing.pdf",
+        "gs://hidden/": "CloudError no permission to list /hidden",
+    }
+    reasons = {r.uri: r.reason for r in registered.quarantined}
+    assert reasons == {uri: f"{uri} cannot be fetched: {fault}" for uri, fault in faults.items()}
+    # What is gone from a folder is retired on prune; what cannot be looked at stays.
+    store.pipe("/other/b.pdf", write_pdf(tmp_path / "b.pdf", ["other"]).read_bytes())
+    assert register_documents(corpus, ["gs://other"], DOCUMENTS, prune=True).documents == 2
+    store.rm("/shelf/good.pdf")
+    store.mv("/other", "/hidden-other", recursive=True)
+    assert register_documents(corpus, ["gs://shelf"], DOCUMENTS, prune=True).documents == 1
+    monkeypatch.setattr(FaultyStore, "isdir", lambda self, path: (_ for _ in ()).throw(CloudError("who are you")))
+    assert register_documents(corpus, ["gs://other"], DOCUMENTS, prune=True).documents == 1
 
 
 def test_a_document_moves_to_another_partition(tmp_path: Path) -> None:

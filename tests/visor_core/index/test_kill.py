@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,23 @@ def test_killed_ingests_end_as_undisturbed_ones(tmp_path: Path) -> None:
     for number in range(4):
         write_pdf(tmp_path / "files" / f"{number}.pdf", [f"page {page} of document {number}" for page in range(6)])
     assert faults_after_kills(tmp_path, tmp_path / "files", kills=3, seed=1) == []
+
+
+@pytest.mark.slow
+def test_an_ingest_killed_at_any_commit_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    for name in ("a", "gone"):
+        write_pdf(tmp_path / "files" / f"{name}.pdf", [f"{name} {page}" for page in range(2)])
+    write_pdf(tmp_path / "new" / "a.pdf", ["a changed"])
+    write_pdf(tmp_path / "new" / "b.pdf", ["b 0", "b 1"])
+    command = [sys.executable, "-m", "tests.visor_core.index.killing_commits", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["faults"] == []
+    # Every table and every step was there to be interrupted.
+    assert found["first"].count("LanceDBConnection.create_table") == 4
+    steps = {"delete", "add_columns", "drop_columns", "create_index", "execute", "create", "replace"}
+    assert steps <= {name.partition(".")[2] for name in found["second"]}
 
 
 def test_a_build_that_dies_before_its_tag_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from PIL import Image
 
 from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
-from visor_core.index.embedders.late import folder_fingerprint
+from visor_core.index.embedders.late import LOADING_FAULTS, folder_fingerprint, hub_fingerprint
 from visor_core.index.embedders.patches import Patches, patch_tokens
 
 MODELS = {
@@ -32,7 +31,16 @@ class EngineEmbedder:
     multi_vector = True
     embeds_pictures = True
 
-    def __init__(self, name: str, source: str = "", *, device: str = "cpu", batch_size: int = 4) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        spec: str,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        batch_size: int = 4,
+    ) -> None:
         try:
             import colpali_engine.models as models
         except ImportError as error:
@@ -44,21 +52,21 @@ class EngineEmbedder:
 
         model_class, processor_class, hub = MODELS[name]
         source = source or hub
+        options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         try:
-            self.model = getattr(models, model_class).from_pretrained(source, dtype=torch.float32).eval().to(device)
-            self.processor = getattr(models, processor_class).from_pretrained(source)
-        except (OSError, ValueError) as error:
+            self.processor = getattr(models, processor_class).from_pretrained(source, **options)
+            options |= {"dtype": torch.float32, "use_safetensors": True}
+            self.model = getattr(models, model_class).from_pretrained(source, **options).eval().to(device)
+        except LOADING_FAULTS as error:
             raise SearchIndexError(
                 f"the retriever {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
             ) from error
         self.name = name.replace(".", "_")
-        self.spec = name if source == hub else f"{name}:{source}"
+        self.spec = spec
         self.dimension = int(self.model.dim)
         self._batch_size, self._device = batch_size, device
         path = Path(source)
-        self.fingerprint = (
-            folder_fingerprint(path) if path.is_dir() else hashlib.sha256(source.encode()).hexdigest()[:16]
-        )
+        self.fingerprint = folder_fingerprint(path) if path.is_dir() else hub_fingerprint(source, revision)
 
     def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
         """One (T, D) array a page."""

@@ -25,6 +25,8 @@ MODELS = {
     "colqwen2": ("ColQwen2ForRetrieval", "ColQwen2Processor"),
 }
 """Model type → transformers' model and processor class."""
+LOADING_FAULTS = (OSError, ValueError, ImportError, AttributeError, RuntimeError, AssertionError)
+"""What is raised over a model that is not there, is of another kind, or does not get its device."""
 
 
 class LateInteractionEmbedder:
@@ -53,6 +55,7 @@ class LateInteractionEmbedder:
         self._batch_size, self._device = batch_size, device
         local = Path(source).is_dir()
         options: dict[str, Any] = {"local_files_only": True} if local else {"revision": revision}
+        options["trust_remote_code"] = False
         try:
             kind = transformers.AutoConfig.from_pretrained(source, **options).model_type
             if kind not in MODELS:
@@ -61,14 +64,15 @@ class LateInteractionEmbedder:
                 )
             model_class, processor_class = (getattr(transformers, name) for name in MODELS[kind])
             self.processor = processor_class.from_pretrained(source, **options)
-            self.model = model_class.from_pretrained(source, dtype=torch.float32, **options).eval().to(device)
-        except (OSError, ValueError, ImportError, AttributeError) as error:
+            options |= {"dtype": torch.float32, "use_safetensors": True}
+            self.model = model_class.from_pretrained(source, **options).eval().to(device)
+        except LOADING_FAULTS as error:
             raise SearchIndexError(
                 f"the retriever {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
             ) from error
         self.name = kind
         self.dimension = int(self.model.config.embedding_dim)
-        self.fingerprint = folder_fingerprint(Path(source)) if local else _hub_fingerprint(source, self.model.config)
+        self.fingerprint = folder_fingerprint(Path(source)) if local else hub_fingerprint(source, revision)
 
     def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
         """One (T, D) array a page."""
@@ -115,7 +119,10 @@ def folder_fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _hub_fingerprint(source: str, config: Any) -> str:
-    """Hub models are pinned by their commit."""
-    commit = getattr(config, "_commit_hash", None) or ""
-    return hashlib.sha256(json.dumps([source, commit]).encode()).hexdigest()[:16]
+def hub_fingerprint(source: str, revision: str | None) -> str:
+    """A loaded model of the hub is known by the commit that its revision stands for in the local cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = [try_to_load_from_cache(source, name, revision=revision) for name in ("config.json", "adapter_config.json")]
+    commits = [Path(path).parent.name for path in found if isinstance(path, str)]
+    return hashlib.sha256(json.dumps([source, commits[0] if commits else revision]).encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
-from visor_core.index.embedders.late import folder_fingerprint
+from visor_core.index.embedders.late import LOADING_FAULTS, folder_fingerprint, hub_fingerprint
 
 
 class SentenceEmbedder:
@@ -24,7 +23,7 @@ class SentenceEmbedder:
     multi_vector = False
     embeds_pictures = False
 
-    def __init__(self, source: str, *, device: str = "cpu") -> None:
+    def __init__(self, source: str, spec: str, *, revision: str | None = None, device: str = "cpu") -> None:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
@@ -32,17 +31,21 @@ class SentenceEmbedder:
                 f"the embedder sentence:{source} needs the extra `sentence`: pip install 'visor[sentence]'"
             ) from error
         try:
-            self._model = SentenceTransformer(source, device=device)
-        except (OSError, ValueError) as error:
+            self._model = SentenceTransformer(
+                source,
+                device=device,
+                revision=revision,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
+        except LOADING_FAULTS as error:
             raise SearchIndexError(
                 f"the text embedder {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
             ) from error
-        self.name, self.spec = "sentence", f"sentence:{source}"
+        self.name, self.spec = "sentence", spec
         self.dimension = int(self._model.get_embedding_dimension() or 0)
         path = Path(source)
-        self.fingerprint = (
-            folder_fingerprint(path) if path.is_dir() else hashlib.sha256(source.encode()).hexdigest()[:16]
-        )
+        self.fingerprint = folder_fingerprint(path) if path.is_dir() else hub_fingerprint(source, revision)
 
     def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
         """(D,) a page, of unit length; the model cuts long texts at its own length."""
