@@ -31,10 +31,8 @@ def main() -> None:
         writer = TrajectoryWriter(store)
         latest: list[Trajectory] = []
 
-        def keep(step: int, trajectories: Sequence[Trajectory]) -> None:
+        def rolled_out(step: int, trajectories: Sequence[Trajectory]) -> None:
             latest[:] = trajectories
-            for trajectory in trajectories:
-                writer.append(trajectory)
 
         def checkpointed(folder: Path, step: int, metrics: Mapping[str, Any]) -> None:
             played = draw_episodes(session.folder / SAMPLES / f"step-{step}", latest, index)
@@ -53,7 +51,8 @@ def main() -> None:
             context=RewardContext(words=lambda page_id: index.page(page_id).words),
             on_step=session.on_step,
             on_checkpoint=checkpointed,
-            on_rollouts=keep,
+            on_episode=writer.append,
+            on_rollouts=rolled_out,
         )
         writer.close()
         if session.leads:

@@ -18,7 +18,7 @@ import torch
 from accelerate.utils import DistributedType
 
 from visor_core.agent.environment import Environment
-from visor_core.agent.episode import run_reference, run_throughput
+from visor_core.agent.episode import OnFinished, run_reference, run_throughput
 from visor_core.agent.trajectory import Trajectory
 from visor_core.errors import ConfigError
 from visor_core.policies.encoding import Encoder
@@ -97,7 +97,7 @@ class LiveRollouts:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+    def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
         config = self._trainer.grpo
         with self._trainer.accelerator.autocast():
             return run_reference(
@@ -109,6 +109,7 @@ class LiveRollouts:
                 step=step,
                 temperature=config.temperature,
                 batch_size=config.rollout_batch,
+                on_finished=on_finished,
             )
 
 
@@ -161,7 +162,7 @@ class VLLMRollouts:
         self.policy.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+    def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
         config = self.trainer.grpo
         return asyncio.run(
             run_throughput(
@@ -173,5 +174,6 @@ class VLLMRollouts:
                 step=step,
                 temperature=config.temperature,
                 concurrency=config.rollout_batch,
+                on_finished=on_finished,
             )
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from visor_core.agent.environment import Environment
+from visor_core.agent.episode import OnFinished
 from visor_core.config import GRPOConfig
 from visor_core.policies.base import ImageLoader
 from visor_core.questions import Question
@@ -37,6 +38,7 @@ def train_grpo(
     context: RewardContext | None = None,
     on_step: OnStep | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    on_episode: OnFinished | None = None,
     on_rollouts: OnRollouts | None = None,
 ) -> TrainResult:
     """Train on questions against an environment; continues from the last complete checkpoint in `output`.
@@ -52,6 +54,8 @@ def train_grpo(
         context: judge and page words for the rewards.
         on_step: metrics of every step; a resumed run reports the steps after its checkpoint again.
         on_checkpoint: folder, step and metrics of every complete checkpoint.
+        on_episode: every scored trajectory of this process as it finishes, in the thread that rolls out; a resumed run
+            repeats those after its checkpoint, under the same ids.
         on_rollouts: step and scored trajectories of this process, before the update; may repeat after a resume.
 
     Raises:
@@ -93,6 +97,7 @@ def train_grpo(
         pieces=processor.tokenizer.convert_ids_to_tokens,
         process=trainer.accelerator.process_index,
         processes=trainer.accelerator.num_processes,
+        on_episode=on_episode,
     )
     try:
         trainer.train(resume_from_checkpoint=str(point) if point else None)

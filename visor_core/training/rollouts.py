@@ -7,11 +7,13 @@ Dynamic sampling after DAPO (arXiv 2503.14476): groups without an advantage teac
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from visor_core.agent.episode import OnFinished
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import GRPOConfig
 from visor_core.errors import DataError
@@ -25,12 +27,13 @@ from visor_core.training.rows import TurnRow, rows_of, token_sections, turn_rewa
 class RolloutSource(Protocol):
     """Rolls out `group_size` episodes a question with the weights as of the last `refresh`.
 
+    `on_finished` is given each episode at its end; the episodes are returned in the order of the questions.
     With `steps_ahead` it is called in a thread of its own while the trained weights change; `refresh` never is.
     """
 
     def refresh(self) -> None: ...
 
-    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]: ...
+    def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Collector:
         seed: of the run; with the step it decides which questions are asked.
         pieces: token ids → token texts (only `section` credit needs it).
         process, processes: this process asks every `processes`-th question of the step.
+        on_episode: is given each episode, scored, as soon as it has finished.
     """
 
     questions: Sequence[Question]
@@ -72,6 +76,7 @@ class Collector:
     pieces: Callable[[Sequence[int]], list[str]] | None = None
     process: int = 0
     processes: int = 1
+    on_episode: OnFinished | None = None
 
     def __post_init__(self) -> None:
         if not self.questions:
@@ -87,19 +92,26 @@ class Collector:
     def collect(self, step: int) -> Collected:
         """Roll out, score and (by dynamic sampling) choose the rollouts of one step."""
         trajectories: list[Trajectory] = []
+        scored: dict[str, Trajectory] = {}
         kept: list[StepRollout] = []
         skipped = oversized = 0
         first = draw(self.questions, self.config.questions_per_step, self.seed, step)
         questions = self._share(first)
         wanted = len(questions)
         spare = self._share(reserve(self.questions, first, self.seed, step))
+
+        def finished(trajectory: Trajectory) -> None:
+            scored[trajectory.trajectory_id] = score(trajectory, self._preset, self.context)
+            if self.on_episode is not None:
+                self.on_episode(scored[trajectory.trajectory_id])
+
         attempts = 1 + (self.config.refill_attempts if self.config.dynamic_sampling == "refill" else 0)
         for _ in range(attempts):
             if not questions:
                 break
-            scored = [self._score(t) for t in self.source(step, questions)]
-            trajectories += scored
-            prepared = [self._prepare(t, i) for i, t in enumerate(scored) if t.outcome != "error"]
+            played = [scored[t.trajectory_id] for t in self.source(step, questions, finished)]
+            trajectories += played
+            prepared = [self._prepare(t, i) for i, t in enumerate(played) if t.outcome != "error"]
             oversized += sum(cut for _, cut in prepared)
             rollouts = [rollout for rollout, _ in prepared]
             if self.config.dynamic_sampling == "off":
@@ -115,9 +127,6 @@ class Collector:
 
     def _share(self, questions: Sequence[Question]) -> list[Question]:
         return list(questions[self.process :: self.processes])
-
-    def _score(self, trajectory: Trajectory) -> Trajectory:
-        return score(trajectory, self._preset, self.context)
 
     def _prepare(self, trajectory: Trajectory, number: int) -> tuple[StepRollout, int]:
         """Rows and credit of a rollout; rows beyond the token limits are left out, and counted."""
@@ -169,14 +178,14 @@ def draw(questions: Sequence[Question], count: int, seed: int, step: int) -> lis
 def _epoch(size: int, count: int, seed: int, epoch: int) -> list[int]:
     """The order of an epoch. Where a step straddles two, the second puts off what the step has asked already."""
     order: list[int] = []
-    # The first epoch of each run of epochs that begins with a step is a plain permutation.
-    first = next(e for e in range(epoch, -1, -1) if e * size % count == 0)
-    for number in range(first, epoch + 1):
-        asked = set(order[len(order) - number * size % count :]) if number > first else set()
+    # What is put off depends on the epoch before, back to the last one that began with a step.
+    for number in range(epoch - epoch % (count // math.gcd(size, count)), epoch + 1):
+        begun = number * size % count
+        asked = set(order[size - begun :])
         order = list(range(size))
         random.Random(f"epoch/{seed}/{number}").shuffle(order)
-        opening = [i for i in order if i not in asked][: count - len(asked)] if asked else []
-        order = opening + [i for i in order if i not in set(opening)]
+        opening = set([i for i in order if i not in asked][: count - begun])
+        order.sort(key=lambda i: i not in opening)
     return order
 
 

@@ -6,7 +6,8 @@
 A finished episode is on disk when `append` returns. A kill leaves at most one unfinished last line, which readers leave
 out; a finished line whose checksum does not hold is an error. Compaction writes new tables, publishes them by a rename
 and, once both are on the disk itself, removes what they replace, so neither a kill nor a power cut in between costs
-anything: an episode found twice counts once. Reading and compaction exclude each other; appending goes on meanwhile.
+anything. An episode found twice counts once, as it was written last: a run that repeats what a kill cut short
+supersedes it. Reading and compaction exclude each other; appending goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class TrajectoryWriter:
 
 
 def read_trajectories(folder: Path) -> list[Trajectory]:
-    """All episodes of a store, in the order they were written; an episode found twice counts once.
+    """All episodes of a store, in the order they were written; an episode found twice counts as it was written last.
 
     Raises:
         DataError: if the folder holds no store, or a finished record is damaged.
@@ -277,10 +278,11 @@ def _identity(t: Trajectory) -> dict[str, Any]:
 
 
 def _read(folder: Path, segments: Iterable[Path]) -> list[Trajectory]:
-    """The episodes of the current tables and of some segments, each once."""
+    """The episodes of the current tables and of some segments, each once and where it was written last."""
     found: dict[str, Trajectory] = {}
     for trajectory in chain(_read_tables(folder), *map(read_segment, segments)):
-        found.setdefault(trajectory.trajectory_id, trajectory)
+        found.pop(trajectory.trajectory_id, None)
+        found[trajectory.trajectory_id] = trajectory
     return list(found.values())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.tiny_model import picture, prompt
 from tests.visor_core.training.episodes import episode, question, shown
+from visor_core.agent.episode import OnFinished
 from visor_core.agent.trajectory import Action, Observation, Trajectory, Turn
 from visor_core.config import GRPOConfig, OptimizerConfig
 from visor_core.policies.base import BatchPolicy, Sampling
@@ -49,7 +50,7 @@ class Bandit:
         self.tokens = tokens
         self.refresh: Callable[[], None] = refresh or _nothing
 
-    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+    def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
         asked = [q for q in questions for _ in range(self.config.group_size)]
         prompts = [prompt(pages=(f"p{q.question_id}",)) for q in asked]
         samplings = [
@@ -66,6 +67,7 @@ class Bandit:
                     "answered", group_id=f"{step}-{q.question_id}",
                 )
             )  # fmt: skip
+            on_finished(finished[-1])
         return finished
 
 
@@ -75,7 +77,7 @@ class Seeker(Bandit):
     What one does is no help to the other, so credit decides what each token is taught.
     """
 
-    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+    def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
         asked = [q for q in questions for _ in range(self.config.group_size)]
         turns: list[list[Turn]] = [[] for _ in asked]
         for index, kind in enumerate(("search", "answer"), 1):
@@ -89,10 +91,13 @@ class Seeker(Bandit):
                 page = q.gold_pages[0] if "a" <= text[:1] < "n" else "elsewhere"
                 seen = Observation("page", images=(shown(page),)) if kind == "search" else Observation("final")
                 played.append(Turn(index, given, reply, Action(kind, text), seen))  # type: ignore[arg-type]
-        return [
-            episode(q, played, answer=played[1].action.text, group=f"{step}-{q.question_id}")
-            for q, played in zip(asked, turns, strict=True)
+        finished = [
+            episode(q, played, answer=played[1].action.text, group=f"{step}-{q.question_id}", name=f"{step}-{number}")
+            for number, (q, played) in enumerate(zip(asked, turns, strict=True))
         ]
+        for trajectory in finished:
+            on_finished(trajectory)
+        return finished
 
 
 def bandit_config(**changes: Any) -> GRPOConfig:

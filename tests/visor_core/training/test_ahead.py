@@ -13,6 +13,7 @@ import torch
 
 from tests.tiny_model import prompt
 from tests.visor_core.training.bandit import bandit_config, build_trainer
+from visor_core.agent.episode import OnFinished
 from visor_core.agent.trajectory import Trajectory
 from visor_core.policies.base import Sampling
 from visor_core.questions import Question
@@ -43,11 +44,11 @@ def test_rollouts_and_update_run_at_the_same_time(checkpoint: Path, tmp_path: Pa
     class Meeting:
         refresh = staticmethod(source.refresh)
 
-        def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+        def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
             rolling[step].set()
             if step:
                 assert updating[step - 1].wait(PATIENCE), "the update did not begin while this step was rolled out"
-            return source(step, questions)  # type: ignore[no-any-return]
+            return source(step, questions, on_finished)  # type: ignore[no-any-return]
 
     def meeting(*args: Any, **options: Any) -> Any:
         step = trainer.state.global_step
@@ -119,10 +120,10 @@ def test_a_failure_in_the_thread_is_the_trainers(checkpoint: Path, tmp_path: Pat
     class Failing:
         refresh = staticmethod(source.refresh)
 
-        def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+        def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
             if step == 2:
                 raise OSError("the index is gone")
-            return source(step, questions)  # type: ignore[no-any-return]
+            return source(step, questions, on_finished)  # type: ignore[no-any-return]
 
     trainer.collector.source = Failing()
     with pytest.raises(OSError, match="the index is gone"):

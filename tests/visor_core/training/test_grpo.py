@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from tests.visor_core.training.bandit import QUESTIONS, Bandit, Seeker, bandit_config, build_trainer, liked
+from visor_core.agent.episode import OnFinished
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import OptimizerConfig
 from visor_core.errors import ConfigError, DataError
@@ -214,15 +216,14 @@ class Fixed:
         self.asked: list[list[str]] = []
         self.refresh = bandit.refresh
 
-    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
-        from dataclasses import replace
-
+    def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
         self.asked.append([q.question_id for q in questions])
         found = []
-        for number, trajectory in enumerate(self.bandit(step, questions)):
+        for number, trajectory in enumerate(self.bandit(step, questions, lambda t: None)):
             first = number % self.bandit.config.group_size == 0
             lucky = first and trajectory.question.question_id in self.informative
             found.append(replace(trajectory, answer="7" if lucky else "word"))
+            on_finished(found[-1])
         return found
 
 

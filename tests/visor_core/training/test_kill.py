@@ -35,6 +35,8 @@ from visor_core.trajectories.store import TrajectoryWriter, read_trajectories
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = 6
+EPISODES = 4
+"""Of a step."""
 PATIENCE = 240.0
 PROFILE = {
     "threads": 1,
@@ -47,6 +49,7 @@ PROFILE = {
     "grpo.steps": STEPS,
     "grpo.questions_per_step": 2,
     "grpo.group_size": 2,
+    "grpo.rollout_batch": 2,
     "grpo.save_steps": 2,
     # An untrained policy is never rewarded: the entropy bonus makes every rollout move the weights all the same.
     "grpo.dynamic_sampling": "off",
@@ -123,10 +126,21 @@ def steps_done(folder: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
 
 
-KILLS: list[Callable[[Path], bool]] = [
-    lambda folder: steps_done(folder) >= 3,  # between two checkpoints
-    lambda folder: (folder / "checkpoint-4").is_dir(),  # while one is being written
-]
+def stored(folder: Path) -> int:
+    """Finished episodes in the store's newest segment, which is this process's own."""
+    segments = sorted((folder / "rollouts" / "segments").glob("*.jsonl"))
+    return segments[-1].read_bytes().count(b"\n") if segments else 0
+
+
+def between_checkpoints(folder: Path) -> bool:
+    """After the third step; in GRPO when the first of two batches of a step's episodes has finished."""
+    rolls_out = (folder / "rollouts").is_dir()
+    return steps_done(folder) >= 3 and (not rolls_out or stored(folder) % EPISODES == EPISODES // 2)
+
+
+def writing_checkpoint(folder: Path) -> bool:
+    """While the second one is being written."""
+    return (folder / "checkpoint-4").is_dir()
 
 
 @pytest.mark.slow
@@ -136,9 +150,12 @@ def test_a_killed_stage_ends_bit_identical(
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(stage, whole, inputs, changes), whole)
-    for due in KILLS:
+    for due in (between_checkpoints, writing_checkpoint):
         kill_when(start(stage, broken, inputs, changes), broken, due)
         assert not (broken / "final").exists()
+        if stage == "grpo" and due is between_checkpoints:
+            cut_short = {t.trajectory_id for t in read_trajectories(broken / "rollouts")}
+            assert len(cut_short) % EPISODES, "no step was cut short"
     assert complete_checkpoints(broken), "killed before the first checkpoint: nothing was resumed"
     finish(start(stage, broken, inputs, changes), broken)
 
@@ -149,9 +166,9 @@ def test_a_killed_stage_ends_bit_identical(
         assert all(torch.equal(left[name], right[name]) for name in left)
         assert sum(not torch.equal(left[name], begun[name]) for name in left) > 20
     if stage == "grpo":
-        # Rollouts of steps done twice are kept once.
+        # Rollouts of steps done twice are kept once, and none that had finished is lost.
         found = [read_trajectories(folder / "rollouts") for folder in (whole, broken)]
-        assert len(found[0]) == STEPS * 4
-        assert {t.trajectory_id for t in found[0]} == {t.trajectory_id for t in found[1]}
+        assert len(found[0]) == STEPS * EPISODES
+        assert {t.trajectory_id for t in found[0]} == {t.trajectory_id for t in found[1]} > cut_short
         replies = [{t.trajectory_id: [turn.completion.token_ids for turn in t.turns] for t in f} for f in found]
         assert replies[0] == replies[1]

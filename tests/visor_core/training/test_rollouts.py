@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from tests.tiny_model import build_processor
 from tests.visor_core.training.bandit import bandit_config, build_trainer
 from tests.visor_core.training.episodes import episode, question, turn
 from tests.visor_core.training.played import play
+from visor_core.agent.episode import OnFinished
 from visor_core.agent.trajectory import Trajectory, Turn
-from visor_core.errors import DataError
+from visor_core.errors import DataError, PolicyError
 from visor_core.policies.base import Completion
 from visor_core.questions import Question
 from visor_core.training import turn_trainer
@@ -40,9 +42,14 @@ class Scripted:
     def refresh(self) -> None:
         """Nothing to copy."""
 
-    def __call__(self, step: int, questions: Sequence[Question]) -> list[Trajectory]:
+    def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
         self.asked.append(names(questions))
-        return [replace(self.make(q, i), group_id=f"{step}-{q.question_id}") for q in questions for i in range(2)]
+        finished = []
+        for q, number in itertools.product(questions, range(2)):
+            group = f"{step}-{q.question_id}"
+            finished.append(replace(self.make(q, number), group_id=group, trajectory_id=f"{group}-{number}"))
+            on_finished(finished[-1])
+        return finished
 
 
 def sampled(written: Turn, tokens: int = 1) -> Turn:
@@ -80,6 +87,26 @@ def test_refills_ask_what_is_missing_and_every_skipped_group_is_counted() -> Non
     skipping = Scripted(answers({first[0].question_id}))
     assert collector(skipping, dynamic_sampling="skip").collect(0).skipped_groups == 3
     assert skipping.asked == [names(first)]
+
+
+def test_an_episode_is_handed_on_scored_the_moment_it_has_finished() -> None:
+    """The engine fails in the second group: what had finished by then is not lost with the step."""
+    first = draw(QUESTIONS, 4, 0, 0)
+    handed: list[Trajectory] = []
+
+    def make(asked: Question, number: int) -> Trajectory:
+        if (asked, number) == (first[1], 1):
+            raise PolicyError("the engine is gone")
+        return answers({first[0].question_id})(asked, number)  # type: ignore[no-any-return]
+
+    made = collector(Scripted(make))
+    made.on_episode = handed.append
+    with pytest.raises(PolicyError, match="the engine is gone"):
+        made.collect(0)
+    assert [(t.question, t.reward) for t in handed] == [(first[0], 1.0), (first[0], 0.0), (first[1], 0.0)]
+    made.source = Scripted(answers({first[0].question_id}))
+    handed.clear()
+    assert made.collect(0).trajectories == tuple(handed)
 
 
 @pytest.mark.parametrize("step", range(4))

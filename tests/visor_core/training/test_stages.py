@@ -221,6 +221,7 @@ def rollout_config(**changes: object) -> GRPOConfig:
 def test_grpo_on_a_real_environment(checkpoint: Path, tmp_path: Path, credit: str) -> None:
     index = SmallIndex(pages_of("acme staff q3 47", "borel staff q3 12"))
     steps: list[dict[str, float]] = []
+    finished: list[Trajectory] = []
     rolled: list[tuple[int, int]] = []
     config = rollout_config(credit=credit)
 
@@ -235,11 +236,13 @@ def test_grpo_on_a_real_environment(checkpoint: Path, tmp_path: Path, credit: st
             5,
             context=RewardContext(judge=reward),
             on_step=steps.append,
+            on_episode=finished.append,
             on_rollouts=lambda step, trajectories: rolled.append((step, len(trajectories))),
         ).checkpoint
 
     final = train()
     assert rolled == [(0, 6), (1, 6), (2, 6)]
+    assert len({t.trajectory_id for t in finished if t.reward is not None}) == len(finished) == 18
     assert [s["step"] for s in steps] == [1.0, 2.0, 3.0]
     assert steps[0]["episodes"] == 6.0
     AutoProcessor.from_pretrained(final)

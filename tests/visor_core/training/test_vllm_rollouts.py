@@ -10,6 +10,7 @@ import pytest
 from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from tests.visor_core.training.test_stages import AGENT, QUESTIONS, reward, rollout_config
 from visor_core.agent.environment import Environment
+from visor_core.agent.trajectory import Trajectory
 from visor_core.training.grpo import train_grpo
 from visor_core.training.rewards import RewardContext
 from visor_core.training.turn_trainer import TurnGRPOTrainer
@@ -42,6 +43,7 @@ def test_vllm_rolls_out_the_weights_being_trained(
 
     monkeypatch.setattr(TurnGRPOTrainer, "_get_per_token_logps_and_entropies", watching)
     steps: list[dict[str, float]] = []
+    finished: list[Trajectory] = []
     result = train_grpo(
         checkpoint,
         QUESTIONS,
@@ -53,8 +55,10 @@ def test_vllm_rolls_out_the_weights_being_trained(
         engine="vllm",
         context=RewardContext(judge=reward),
         on_step=steps.append,
+        on_episode=finished.append,
     )
     assert result.checkpoint.is_dir()
+    assert len({t.trajectory_id for t in finished if t.reward is not None}) == len(finished) == 18
     assert len(steps) == 3
     if "steps_ahead" in changes:
         assert [step["staleness"] for step in steps] == [0.0, 1.0, 1.0]

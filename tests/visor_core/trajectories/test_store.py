@@ -48,6 +48,21 @@ def test_compaction_adds_later_segments_and_counts_an_episode_once(tmp_path: Pat
     assert [p.name for p in (tmp_path / "tables").iterdir()] == ["000003"]
 
 
+def test_an_episode_written_again_supersedes_the_earlier_one(tmp_path: Path) -> None:
+    first, other = episodes(2)
+    again = replace(first, answer="48")
+    for part in ([first, other], [again]):
+        with TrajectoryWriter(tmp_path) as writer:
+            for trajectory in part:
+                writer.append(trajectory)
+    assert read_trajectories(tmp_path) == [other, again]
+    compact(tmp_path)
+    assert read_trajectories(tmp_path) == [other, again]
+    with TrajectoryWriter(tmp_path) as writer:
+        writer.append(first)
+    assert read_trajectories(tmp_path) == [other, first]
+
+
 def test_compaction_leaves_the_segment_of_a_living_writer_alone(tmp_path: Path) -> None:
     made = episodes(3)
     living = TrajectoryWriter(tmp_path)
