@@ -1,11 +1,15 @@
-"""A small nano world as tests and measurements use it: the compact agent, and PDFs made into an index for real."""
+"""A small nano world as tests and measurements use it: the compact agent, PDFs made into an index, who plays."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from visor_core.config import AgentConfig, CropConfig, DocumentsConfig, ImageConfig, IndexConfig
+from visor_core.config import AgentConfig, CropConfig, DocumentsConfig, ImageConfig, IndexConfig, TeacherConfig
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.nano.teacher import ScriptedTeacher
+from visor_core.nano.world import World
+from visor_core.policies.base import BatchPolicy, ImageLoader
+from visor_core.policies.transformers import TransformersPolicy
 
 DOCUMENTS = DocumentsConfig(dpi=36, workers=1, ocr="never")
 INDEX = IndexConfig(embedders=("hash",))
@@ -29,3 +33,12 @@ def nano_index(
     render_pages(corpus, documents)
     report = build_index(corpus, index, load_embedders(index))
     return PageIndex.open(folder, report.index_tag)
+
+
+def player(
+    checkpoint: Path | None, images: ImageLoader, world: World, mistakes: TeacherConfig, seed: int
+) -> BatchPolicy:
+    """Who plays: a checkpoint or, without one, the world's scripted teacher with its mistakes."""
+    if checkpoint:
+        return TransformersPolicy(checkpoint, images, max_batch=128)
+    return ScriptedTeacher(world, mistakes, AGENT, seed=seed)

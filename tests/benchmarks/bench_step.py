@@ -284,7 +284,7 @@ def projection(width: int, vocabulary: int, positions: int, replies: int) -> flo
 def peak_memory(setting: NanoSetting, folder: Path, side: str, size: int, freeze: bool) -> float:
     """Peak resident memory of one step in a process of its own, MiB."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_step", str(folder), side, str(size), str(int(freeze))]
-    command += [setting.player] if setting.player else []
+    command += [str(setting.warm_start)] if setting.warm_start else []
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
@@ -321,7 +321,7 @@ def main(home: Path) -> dict[str, Any]:
             side: peak_memory(setting, folder, side, found["budget"] if side == "ours" else found["stock_size"], freeze)
             for side in ("ours", "stock")
         }
-        title = f"vision {name}: {found['rows']} rows of {'the warm start' if setting.player else 'the teacher'}"
+        title = f"vision {name}: {found['rows']} rows of the {setting.played_by}"
         table = Table(title=f"{title}, {found['tokens']} real tokens", title_justify="left")
         for column in ("setting", "real tokens/s"):
             table.add_column(column)
@@ -365,8 +365,7 @@ def main(home: Path) -> dict[str, Any]:
     )
     shares = {"nano": projection(160, 512, 2048, 256), "151k vocabulary": projection(512, 151_936, 512, 64)}
     console.print(f"projecting all positions against replies only: {shares}")
-    played_by = "warm start" if setting.player else "teacher"
-    raw = {"projection": shares, "chunk_elements": forward.CHUNK_ELEMENTS, "played_by": played_by}
+    raw = {"projection": shares, "chunk_elements": forward.CHUNK_ELEMENTS, "played_by": setting.played_by}
     return {"results": results, **raw}
 
 

@@ -13,17 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.nano_setting import AGENT, INDEX, nano_index
+from tests.nano_setting import AGENT, INDEX, nano_index, player
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.config import NanoConfig, TeacherConfig
 from visor_core.index import PageIndex
 from visor_core.nano.model import build_model, build_processor, save_checkpoint
 from visor_core.nano.questions import make_questions
-from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import write_world
 from visor_core.policies.base import BatchPolicy, Completion, Prompt, Sampling
-from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
 
 # More mistakes than the default teacher makes: episodes of very different lengths.
@@ -54,12 +52,8 @@ def record(folder: Path, episodes: int, checkpoint: Path | None = None) -> Recor
     world = write_world(folder / "pdf", "train", nano, seed=11)
     environment = Environment(nano_index(folder / "corpus", folder / "pdf"), AGENT, INDEX)
     recording = Recording(environment, make_questions(world, episodes, seed=11))
-    player: BatchPolicy = (
-        TransformersPolicy(checkpoint, environment.index, max_batch=128)
-        if checkpoint
-        else ScriptedTeacher(world, CLUMSY, AGENT, seed=11)
-    )
-    run_reference(environment, _Recorder(player, recording), recording.questions, temperature=1.0)
+    policy = player(checkpoint, environment.index, world, CLUMSY, seed=11)
+    run_reference(environment, _Recorder(policy, recording), recording.questions, temperature=1.0)
     return recording
 
 
