@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
     from visor_core.policies.base import Policy
 
+# What a server is asked is part of what it answers; how fast, how often and at what price is not.
+PACE = {
+    "timeout_seconds",
+    "retries",
+    "backoff_seconds",
+    "max_backoff_seconds",
+    "concurrency",
+    "requests_per_minute",
+    "prompt_price",
+    "completion_price",
+    "max_cost",
+}
+
 STAGE = Stage(
     name="teacher_trajectories",
     code=(
@@ -29,7 +42,7 @@ STAGE = Stage(
     settings=lambda profile, partition: {
         "agent": profile.agent,
         "index": profile.index,
-        "teacher": profile.teacher.model_dump(mode="json", exclude={"trajectories"}),
+        "teacher": profile.teacher.model_dump(mode="json", exclude={"trajectories": True, "server": PACE}),
     },
     inputs=lambda profile, partition: (
         Node("page_index", profile.corpora.train),
@@ -124,7 +137,7 @@ def _teacher(work: Work, index: PageIndex) -> "Policy":
         )
     from visor_core.policies.load import load_policy
 
-    return load_policy(teacher.model, index, base_url=teacher.endpoint, api_key=teacher.api_key)
+    return load_policy(teacher.model, index, base_url=teacher.endpoint, api_key=teacher.api_key, server=teacher.server)
 
 
 def sample_rows(trajectories: Sequence["Trajectory"], count: int = 8) -> list[dict[str, object]]:

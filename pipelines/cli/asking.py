@@ -60,6 +60,7 @@ def ask(
     """Answer a question: prints each turn, the answer and its evidence, and writes an HTML page with the pictures."""
     from visor_core.agent.environment import Environment
     from visor_core.agent.episode import rollouts_of, run_episode
+    from visor_core.config import derived
     from visor_core.questions import Question
     from visor_core.trajectories.store import TrajectoryWriter
     from visor_core.trajectories.viewer import episode_html
@@ -70,7 +71,9 @@ def ask(
     folder = None if endpoint else choose_checkpoint(home, checkpoint)
     settled = agent_profile(profile, settings, strategy, folder)
     index = open_index(home, corpus, tag, settled)
-    policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled, retries=2)
+    if "retries" not in settled.server.model_fields_set:  # somebody waits
+        settled = derived(settled, {"server.retries": 2}, "visor ask")
+    policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled)
     warn_about_nano(folder, corpus)
 
     name = hashlib.sha256(f"{corpus} {partition} {question}".encode()).hexdigest()[:12]
@@ -201,10 +204,8 @@ def choose_policy(
     api_key: str,
     engine: str,
     profile: Profile,
-    *,
-    retries: int = 5,
 ) -> Policy:
-    """The policy of a checkpoint or an endpoint; `retries` is how often an endpoint that fails is asked again.
+    """The policy of a checkpoint, or of an endpoint, which is asked as the profile's `server` says.
 
     Raises:
         ConfigError: if an endpoint has no model name, or the engine is unknown.
@@ -212,7 +213,6 @@ def choose_policy(
     """
     from visor_core.config import SecretReference
     from visor_core.policies.load import load_policy
-    from visor_core.policies.openai_compatible import Limits
 
     if engine not in ("transformers", "vllm"):
         raise ConfigError(f"--engine {engine!r} is not one of transformers, vllm")
@@ -220,7 +220,7 @@ def choose_policy(
         if not model:
             raise ConfigError("--endpoint needs --model NAME: the name the server knows the model by")
         key = SecretReference.parse(api_key, "--api-key") if api_key else None
-        return load_policy(model, index, base_url=endpoint, api_key=key, limits=Limits(retries=retries))
+        return load_policy(model, index, base_url=endpoint, api_key=key, server=profile.server)
     if api_key or model:
         raise ConfigError("--model and --api-key belong to --endpoint URL: a checkpoint needs neither")
     assert checkpoint is not None
@@ -298,6 +298,10 @@ def _print_answer(episode: Trajectory) -> None:
         where = "" if box is None else f", box {box.x0:.2f} {box.y0:.2f} {box.x1:.2f} {box.y1:.2f}"
         console.print(f"  {escape(citation.document)}, page {citation.page}{where}", soft_wrap=True)
     tokens = sum(turn.completion.prompt_tokens for turn in episode.turns)
+    cost = sum(turn.completion.cost for turn in episode.turns)
+    spent = f", cost {cost:.4g}" if cost else ""
     console.print(
-        f"[dim]{len(episode.turns)} turns, {tokens} prompt tokens, {episode.seconds:.1f} s, {episode.outcome}[/dim]"
+        f"[dim]{len(episode.turns)} turns, {tokens} prompt tokens{spent}, {episode.seconds:.1f} s,"
+        f" {episode.outcome}[/dim]",
+        soft_wrap=True,
     )

@@ -78,6 +78,8 @@ def evaluate(
     if found.left_out:
         console.print(f"{len(found.left_out)} questions left out: their document is not in corpus {name}")
     console.print(result_table({label: result}))
+    if cost := result.metrics()["cost"]:
+        console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
     console.print(f"kept as {path}; `visor report` shows all results on one page", soft_wrap=True)
 
 

@@ -104,7 +104,29 @@ def test_a_dead_endpoint_is_one_line(visor: Visor, corpus: Path) -> None:
     outcome = visor("ask", "x?", "--endpoint", url, "--model", "m")
     assert outcome.code == 2
     assert len(outcome.err.strip().splitlines()) == 1
-    assert "does not answer" in outcome.err
+    assert "does not answer after 3 tries" in outcome.err
+    settled = visor("ask", "x?", "--endpoint", url, "--model", "m", "--set", "server.retries=0")
+    assert "does not answer after 1 tries" in settled.err
+
+
+def test_the_profile_says_what_a_server_costs_and_what_it_may_cost(visor: Visor, corpus: Path, tmp_path: Path) -> None:
+    """Each reply is of 100 prompt and 10 completion tokens: at 20 and 200 a million, 0.004."""
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(
+        "name: mine\nserver: {prompt_price: 20, completion_price: 200, requests_per_minute: 6000}\n", encoding="utf-8"
+    )
+    seen: list[dict[str, Any]] = []
+    with serving(scripted_reader, seen) as url:
+        command = ("ask", "Which?", "--endpoint", url, "--model", "scripted", "--profile", str(profile))
+        whole = visor(*command, "--set", "server.extra_body={top_k: 1}")
+        assert seen[0]["body"]["top_k"] == 1
+        seen.clear()
+        cut = visor(*command, "--set", "server.max_cost=0.006")
+    assert whole.code == 0, whole.err
+    assert ", 300 prompt tokens, cost 0.012, " in whole.out
+    assert cut.code == 2
+    assert "scripted has cost 0.008: the limit 0.006 is reached" in cut.err
+    assert len(seen) == 2
 
 
 def test_eval_an_endpoint_resumes_and_reports(visor: Visor, corpus: Path, tmp_path: Path) -> None:
@@ -115,6 +137,7 @@ def test_eval_an_endpoint_resumes_and_reports(visor: Visor, corpus: Path, tmp_pa
         encoding="utf-8",
     )
     command = ["eval", "--benchmark", "mmlongbench", "--questions", str(questions), "--corpus", "documents"]
+    command += ["--set", "server.prompt_price=10"]
     seen: list[dict[str, Any]] = []
     with serving(scripted_reader, seen) as url:
         first = visor(*command, "--endpoint", url, "--model", "scripted", "--label", "toy run")
@@ -123,6 +146,7 @@ def test_eval_an_endpoint_resumes_and_reports(visor: Visor, corpus: Path, tmp_pa
     assert first.code == again.code == 0, first.err + again.err
     assert len(seen) == asked == 3
     assert "1.000" in first.out
+    assert "cost 0.003" in first.out
     assert (corpus / "evaluations" / "toy-run.json").is_file()
     assert visor("report").code == 0
     assert "toy-run" in (corpus / "reports" / "report.html").read_text(encoding="utf-8")

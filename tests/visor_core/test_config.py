@@ -45,6 +45,8 @@ def test_overrides_by_dotted_key(tmp_path: Path) -> None:
         ({"name": "m", "seed": 1}, {"seed.deeper": 3}, ["seed.deeper", "is a value"]),
         ({"name": "m", "grpo": {"group_size": 1}, "seed": -1}, {}, ["grpo.group_size", "seed"]),
         ({"name": "m", "grpo": {"loss_type": "cispo"}}, {}, ["grpo", "cispo needs epsilon_high"]),
+        ({"name": "m"}, {"server.retries": -1}, ["server.retries"]),
+        ({"name": "m"}, {"teacher.server.max_cost": 5.0}, ["teacher.server", "max_cost needs prompt_price"]),
         ([1, 2], {}, ["mapping", "list"]),
         ({}, {}, ["name"]),
     ],

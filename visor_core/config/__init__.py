@@ -10,6 +10,7 @@ from visor_core.config.corpus import DocumentsConfig, IndexConfig, embedder_part
 from visor_core.config.home import Home
 from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
+from visor_core.config.server import ServerConfig
 from visor_core.config.training import (
     EvaluationConfig,
     GRPOConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "SFTConfig",
     "SecretReference",
     "Section",
+    "ServerConfig",
     "StudyConfig",
     "TeacherConfig",
     "apply_overrides",

@@ -13,6 +13,7 @@ from visor_core.config.agent import AgentConfig
 from visor_core.config.base import Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.nano import NanoConfig, StudyConfig
+from visor_core.config.server import ServerConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
 from visor_core.errors import ConfigError
 
@@ -50,6 +51,8 @@ class Profile(Section):
     """Search."""
     model: ModelConfig = ModelConfig()
     """The policy's model."""
+    server: ServerConfig = ServerConfig()
+    """The server that `--endpoint` names instead of the policy's model."""
     agent: AgentConfig = AgentConfig()
     """The episode."""
     teacher: TeacherConfig = TeacherConfig()

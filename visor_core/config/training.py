@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from visor_core.config.base import SecretReference, Section
+from visor_core.config.server import ServerConfig
 
 
 class ModelConfig(Section):
@@ -47,6 +48,8 @@ class TeacherConfig(Section):
     """The teacher's model name at the endpoint."""
     api_key: SecretReference | None = None
     """The endpoint's key, by reference."""
+    server: ServerConfig = ServerConfig()
+    """How the endpoint is asked."""
 
 
 class OptimizerConfig(Section):

@@ -15,13 +15,13 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 
-from visor_core.config import SecretReference
+from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import PolicyError
 from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
 from visor_core.policies.sampling import derive_seed
@@ -32,7 +32,7 @@ _CONTROL = re.compile(r"<\||<(?=/?(?:image|video|fake_token_around_image|end_of_
 
 @dataclass
 class Usage:
-    """Running totals of one policy; `cost` in the currency of the prices given."""
+    """Running totals of one policy; `cost` in the currency of the server's prices."""
 
     requests: int = 0
     retries: int = 0
@@ -41,30 +41,8 @@ class Usage:
     cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How hard the server may be pressed.
-
-    `timeout_seconds` is for one try, from connecting to the reply's last byte; waits between tries double from
-    `backoff_seconds` to `max_backoff_seconds` (a server's Retry-After counts up to the same maximum). Once the cost has
-    reached `max_cost` nothing more is sent; what is in flight then, at most `concurrency` requests, still adds to it.
-    """
-
-    timeout_seconds: float = 120.0
-    retries: int = 5
-    backoff_seconds: float = 0.5
-    max_backoff_seconds: float = 30.0
-    concurrency: int = 16
-    requests_per_minute: float | None = None
-    max_cost: float | None = None
-
-
 class OpenAICompatiblePolicy:
-    """`model` at `base_url` (up to and including `/v1`).
-
-    `prices` are per million prompt and completion tokens. `prefill` says how a forced prefix is sent: `continue` as an
-    assistant message the server goes on from (vLLM's flags), `instruct` as a demand in words, which any server takes.
-    `token_ids` asks a vLLM server for ids and log-probabilities. `seed` sends one derived from the sampling key.
+    """`model` at `base_url` (up to and including `/v1`), asked as `server` says.
 
     Raises:
         PolicyError: if the address is not http(s).
@@ -78,12 +56,7 @@ class OpenAICompatiblePolicy:
         api_key: SecretReference | None = None,
         *,
         name: str = "",
-        limits: Limits | None = None,
-        prices: tuple[float, float] = (0.0, 0.0),
-        prefill: Literal["continue", "instruct"] = "instruct",
-        token_ids: bool = False,
-        seed: bool = True,
-        extra_body: Mapping[str, Any] | None = None,
+        server: ServerConfig | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
@@ -92,15 +65,10 @@ class OpenAICompatiblePolicy:
         self.checkpoint = model
         self.base_url = base_url.rstrip("/")
         self.model = model
-        self.limits = limits or Limits()
+        self.server = server or ServerConfig()
         self.usage = Usage()
         self._images = images
         self._api_key = api_key
-        self._prices = prices
-        self._prefill = prefill
-        self._token_ids = token_ids
-        self._seed = seed
-        self._extra_body = dict(extra_body or {})
         self._transport = transport
         self._pictures: OrderedDict[ImageRef, str] = OrderedDict()
         self._picture_lock = threading.Lock()
@@ -119,9 +87,9 @@ class OpenAICompatiblePolicy:
         payload = await asyncio.to_thread(self._payload, prompt, sampling)
         async with self._in_flight:
             # Not before: calls that wait here are sent after others have added to the cost.
-            if self.limits.max_cost is not None and self.usage.cost >= self.limits.max_cost:
+            if self.server.max_cost is not None and self.usage.cost >= self.server.max_cost:
                 raise PolicyError(
-                    f"{self.name} has cost {self.usage.cost:.4g}: the limit {self.limits.max_cost} is reached"
+                    f"{self.name} has cost {self.usage.cost:.4g}: the limit {self.server.max_cost} is reached"
                 )
             started = time.perf_counter()
             response = await self._post(payload)
@@ -159,24 +127,24 @@ class OpenAICompatiblePolicy:
             {} if self._api_key is None else {"Authorization": f"Bearer {self._api_key.read().get_secret_value()}"}
         )
         self._client = httpx.AsyncClient(
-            headers=headers, timeout=self.limits.timeout_seconds, transport=self._transport, trust_env=False
+            headers=headers, timeout=self.server.timeout_seconds, transport=self._transport, trust_env=False
         )
-        self._in_flight = asyncio.Semaphore(self.limits.concurrency)
+        self._in_flight = asyncio.Semaphore(self.server.concurrency)
         self._rate_lock = asyncio.Lock()
 
     async def _post(self, payload: dict[str, Any]) -> httpx.Response:
         """Send, retrying what may pass; the reply has status 200."""
         url = f"{self.base_url}/chat/completions"
         fault = ""
-        for attempt in range(self.limits.retries + 1):
+        for attempt in range(self.server.retries + 1):
             await self._wait_for_slot()
             asked_wait = 0.0
             try:
                 # httpx's own time-out is for each read: a server that drips bytes would never meet it.
-                async with asyncio.timeout(self.limits.timeout_seconds):
+                async with asyncio.timeout(self.server.timeout_seconds):
                     response = await self._client.post(url, json=payload)
             except (TimeoutError, httpx.TimeoutException):
-                fault = f"no reply within {self.limits.timeout_seconds:g} s"
+                fault = f"no reply within {self.server.timeout_seconds:g} s"
             except (httpx.TransportError, httpx.DecodingError) as error:
                 fault = f"{type(error).__name__}: {error}"
             else:
@@ -186,20 +154,20 @@ class OpenAICompatiblePolicy:
                 if response.status_code not in (408, 429) and response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                     raise PolicyError(f"{url} refuses the request for model {self.model!r}: {fault}")
                 asked_wait = _retry_after(response)
-            if attempt < self.limits.retries:
+            if attempt < self.server.retries:
                 self.usage.retries += 1
-                wait = self.limits.backoff_seconds * 2**attempt * self._jitter.uniform(0.5, 1.0)
-                await asyncio.sleep(min(max(wait, asked_wait), self.limits.max_backoff_seconds))
-        raise PolicyError(f"{url} does not answer after {self.limits.retries + 1} tries: {fault}")
+                wait = self.server.backoff_seconds * 2**attempt * self._jitter.uniform(0.5, 1.0)
+                await asyncio.sleep(min(max(wait, asked_wait), self.server.max_backoff_seconds))
+        raise PolicyError(f"{url} does not answer after {self.server.retries + 1} tries: {fault}")
 
     async def _wait_for_slot(self) -> None:
         """Space requests evenly under the configured rate."""
-        if self.limits.requests_per_minute is None:
+        if self.server.requests_per_minute is None:
             return
         async with self._rate_lock:
             now = time.monotonic()
             slot = max(now, self._next_slot)
-            self._next_slot = slot + 60.0 / self.limits.requests_per_minute
+            self._next_slot = slot + 60.0 / self.server.requests_per_minute
         await asyncio.sleep(slot - now)
 
     def _payload(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
@@ -215,11 +183,11 @@ class OpenAICompatiblePolicy:
         }
         if sampling.stop:
             payload["stop"] = list(sampling.stop)
-        if self._seed:
+        if self.server.seed:
             payload["seed"] = derive_seed(sampling.key) % 2**31
-        if self._token_ids:
+        if self.server.token_ids:
             payload |= {"logprobs": True, "return_token_ids": True}
-        if prompt.forced_prefix and self._prefill == "continue":
+        if prompt.forced_prefix and self.server.prefill == "continue":
             messages.append({"role": "assistant", "content": prompt.forced_prefix})
             payload |= {"continue_final_message": True, "add_generation_prompt": False}
         elif prompt.forced_prefix:
@@ -230,7 +198,7 @@ class OpenAICompatiblePolicy:
                 messages[-1]["content"].append(part)
             else:
                 messages.append({"role": "user", "content": [part]})
-        return payload | self._extra_body
+        return payload | self.server.extra_body
 
     def _part(self, part: str | ImageRef) -> dict[str, Any]:
         if isinstance(part, str):
@@ -254,7 +222,7 @@ class OpenAICompatiblePolicy:
         usage = reply.get("usage") or {}
         prompt_tokens = int(usage.get("prompt_tokens") or 0)
         completion_tokens = int(usage.get("completion_tokens") or 0)
-        cost = (prompt_tokens * self._prices[0] + completion_tokens * self._prices[1]) / 1e6
+        cost = (prompt_tokens * self.server.prompt_price + completion_tokens * self.server.completion_price) / 1e6
         self.usage.requests += 1
         self.usage.prompt_tokens += prompt_tokens
         self.usage.completion_tokens += completion_tokens
@@ -263,7 +231,7 @@ class OpenAICompatiblePolicy:
         message = choice["message"]
         text = _text(message.get("content"))
         if prompt.forced_prefix and not (
-            self._prefill == "instruct" and text.lstrip().startswith(prompt.forced_prefix)
+            self.server.prefill == "instruct" and text.lstrip().startswith(prompt.forced_prefix)
         ):
             text = prompt.forced_prefix + text
         token_ids = tuple(int(t) for t in choice.get("token_ids") or ())

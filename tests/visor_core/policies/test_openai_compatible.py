@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 from tests.tiny_model import picture, prompt
-from visor_core.config import SecretReference
+from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import PolicyError
 from visor_core.policies.base import Message, Prompt, Sampling
-from visor_core.policies.openai_compatible import Limits, OpenAICompatiblePolicy
+from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 
 Reply = tuple[int, dict[str, Any] | str, dict[str, str]]
-QUICK = Limits(timeout_seconds=5, retries=2, backoff_seconds=0.001, max_backoff_seconds=0.01)
+QUICK = ServerConfig(timeout_seconds=5, retries=2, backoff_seconds=0.001, max_backoff_seconds=0.01)
 
 
 def chat(text: str, **extra: Any) -> Reply:
@@ -101,7 +101,7 @@ def test_control_tokens_in_text_are_broken_up(server: ChatServer) -> None:
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_may_pass_is_retried(server: ChatServer, status: int) -> None:
     server.replies = [(status, "busy", {"retry-after": "0.005"}), chat("done")]
-    policy = OpenAICompatiblePolicy(server.url, "big", picture, limits=QUICK)
+    policy = OpenAICompatiblePolicy(server.url, "big", picture, server=QUICK)
     assert complete(policy).text == "done"
     assert (policy.usage.requests, policy.usage.retries) == (1, 1)
 
@@ -109,14 +109,14 @@ def test_what_may_pass_is_retried(server: ChatServer, status: int) -> None:
 def test_a_server_that_stays_down_is_one_clear_line(server: ChatServer) -> None:
     server.replies = [(503, "down\nfor repair", {})]
     with pytest.raises(PolicyError, match=r"does not answer after 3 tries: HTTP 503: down for repair"):
-        complete(OpenAICompatiblePolicy(server.url, "big", picture, limits=QUICK))
+        complete(OpenAICompatiblePolicy(server.url, "big", picture, server=QUICK))
     assert len(server.received) == 3
 
 
 def test_a_refusal_is_not_retried(server: ChatServer) -> None:
     server.replies = [(404, '{"error": "no such model"}', {})]
     with pytest.raises(PolicyError, match="refuses the request for model 'big': HTTP 404"):
-        complete(OpenAICompatiblePolicy(server.url, "big", picture, limits=QUICK))
+        complete(OpenAICompatiblePolicy(server.url, "big", picture, server=QUICK))
     assert len(server.received) == 1
 
 
@@ -126,9 +126,9 @@ def test_a_time_out_is_retried_and_named(server: ChatServer) -> None:
         return chat("late")
 
     server.replies = [slow]
-    limits = Limits(timeout_seconds=0.05, retries=1, backoff_seconds=0.001)
+    limits = ServerConfig(timeout_seconds=0.05, retries=1, backoff_seconds=0.001)
     with pytest.raises(PolicyError, match=r"after 2 tries: no reply within 0.05 s"):
-        complete(OpenAICompatiblePolicy(server.url, "big", picture, limits=limits))
+        complete(OpenAICompatiblePolicy(server.url, "big", picture, server=limits))
 
 
 class Drip(httpx.AsyncBaseTransport, httpx.AsyncByteStream):
@@ -146,9 +146,9 @@ class Drip(httpx.AsyncBaseTransport, httpx.AsyncByteStream):
 
 
 def test_the_time_out_is_for_the_whole_request() -> None:
-    limits = Limits(timeout_seconds=0.1, retries=1, backoff_seconds=0.001)
+    limits = ServerConfig(timeout_seconds=0.1, retries=1, backoff_seconds=0.001)
     with pytest.raises(PolicyError, match=r"after 2 tries: no reply within 0.1 s"):
-        complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, limits=limits, transport=Drip()))
+        complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, server=limits, transport=Drip()))
     patient = OpenAICompatiblePolicy("http://server/v1", "big", picture, transport=Drip())
     assert complete(patient).text == "late"
 
@@ -161,14 +161,14 @@ def test_waits_double_up_to_their_maximum_and_a_server_may_ask_for_more(monkeypa
 
     monkeypatch.setattr("visor_core.policies.openai_compatible.asyncio.sleep", note)
 
-    def waits(asked: str, limits: Limits) -> list[float]:
+    def waits(asked: str, limits: ServerConfig) -> list[float]:
         waited.clear()
         busy = httpx.MockTransport(lambda _: httpx.Response(503, headers={"retry-after": asked} if asked else {}))
         with pytest.raises(PolicyError, match="does not answer"):
-            complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, limits=limits, transport=busy))
+            complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, server=limits, transport=busy))
         return list(waited)
 
-    limits = Limits(retries=6, backoff_seconds=1.0, max_backoff_seconds=6.0)
+    limits = ServerConfig(retries=6, backoff_seconds=1.0, max_backoff_seconds=6.0)
     own = waits("", limits)
     for wait, most in zip(own[:3], (1.0, 2.0, 4.0), strict=True):
         assert most / 2 <= wait <= most
@@ -181,13 +181,13 @@ def test_waits_double_up_to_their_maximum_and_a_server_may_ask_for_more(monkeypa
 
 def test_a_closed_port_is_one_clear_line() -> None:
     with pytest.raises(PolicyError, match=r"does not answer after 3 tries: ConnectError"):
-        complete(OpenAICompatiblePolicy("http://127.0.0.1:9/v1", "big", picture, limits=QUICK))
+        complete(OpenAICompatiblePolicy("http://127.0.0.1:9/v1", "big", picture, server=QUICK))
 
 
 def test_something_else_than_a_chat_completion_is_named(server: ChatServer) -> None:
     server.replies = [(200, "<html>welcome</html>", {})]
     with pytest.raises(PolicyError, match="something else than a chat completion: <html>"):
-        complete(OpenAICompatiblePolicy(server.url, "big", picture, limits=QUICK))
+        complete(OpenAICompatiblePolicy(server.url, "big", picture, server=QUICK))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_something_else_than_a_chat_completion_is_named(server: ChatServer) -> N
 def test_a_reply_of_another_shape_is_named(reply: object) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=reply))
     with pytest.raises(PolicyError, match="something else than a chat completion"):
-        complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, limits=QUICK, transport=transport))
+        complete(OpenAICompatiblePolicy("http://server/v1", "big", picture, server=QUICK, transport=transport))
 
 
 def test_content_may_be_absent_or_come_in_parts(server: ChatServer) -> None:
@@ -227,12 +227,12 @@ def test_content_may_be_absent_or_come_in_parts(server: ChatServer) -> None:
 def test_a_reply_that_cannot_be_decoded_is_one_clear_line(server: ChatServer) -> None:
     server.replies = [(200, "no gzip at all", {"content-encoding": "gzip"})]
     with pytest.raises(PolicyError, match=r"does not answer after 3 tries: DecodingError"):
-        complete(OpenAICompatiblePolicy(server.url, "big", picture, limits=QUICK))
+        complete(OpenAICompatiblePolicy(server.url, "big", picture, server=QUICK))
 
 
 def test_calls_that_wait_for_their_turn_know_what_the_others_cost(server: ChatServer) -> None:
-    limits = Limits(max_cost=0.0005, concurrency=1)
-    policy = OpenAICompatiblePolicy(server.url, "big", picture, limits=limits, prices=(2.0, 10.0))
+    limits = ServerConfig(prompt_price=2.0, completion_price=10.0, max_cost=0.0005, concurrency=1)
+    policy = OpenAICompatiblePolicy(server.url, "big", picture, server=limits)
 
     async def five() -> list[object]:
         try:
@@ -247,8 +247,8 @@ def test_calls_that_wait_for_their_turn_know_what_the_others_cost(server: ChatSe
 
 
 def test_cost_adds_up_and_is_limited(server: ChatServer) -> None:
-    limits = Limits(max_cost=0.0005)
-    policy = OpenAICompatiblePolicy(server.url, "big", picture, limits=limits, prices=(2.0, 10.0))
+    limits = ServerConfig(prompt_price=2.0, completion_price=10.0, max_cost=0.0005)
+    policy = OpenAICompatiblePolicy(server.url, "big", picture, server=limits)
     # 100 prompt tokens at 2 and 20 completion tokens at 10 per million: 0.0004 a call.
     assert complete(policy).cost == pytest.approx(0.0004)
     complete(policy)
@@ -258,7 +258,7 @@ def test_cost_adds_up_and_is_limited(server: ChatServer) -> None:
 
 
 def test_the_rate_limit_spaces_requests(server: ChatServer) -> None:
-    policy = OpenAICompatiblePolicy(server.url, "big", picture, limits=Limits(requests_per_minute=1200))
+    policy = OpenAICompatiblePolicy(server.url, "big", picture, server=ServerConfig(requests_per_minute=1200))
     started = time.monotonic()
     policy.complete_batch([prompt()] * 5, [Sampling()] * 5)
     # Five requests at one every 50 ms: the last starts 200 ms after the first.
@@ -279,7 +279,7 @@ def test_no_more_requests_are_in_flight_than_allowed(server: ChatServer) -> None
         return chat("ok")
 
     server.replies = [count]
-    policy = OpenAICompatiblePolicy(server.url, "big", picture, limits=Limits(concurrency=3))
+    policy = OpenAICompatiblePolicy(server.url, "big", picture, server=ServerConfig(concurrency=3))
     policy.complete_batch([prompt()] * 9, [Sampling()] * 9)
     assert most == 3
 
@@ -302,7 +302,7 @@ def test_a_forced_prefix_in_words_or_as_a_message_to_continue(server: ChatServer
     assert complete(told, shown).text == "<answer>47</answer>"
     assert complete(told, shown).text == "<answer>48</answer>"
     assert server.received[0][0]["messages"][-1]["content"][-1]["text"].endswith("continue it: <answer>")
-    continued = OpenAICompatiblePolicy(server.url, "big", picture, prefill="continue")
+    continued = OpenAICompatiblePolicy(server.url, "big", picture, server=ServerConfig(prefill="continue"))
     assert complete(continued, shown).text == "<answer>49</answer>"
     body = server.received[-1][0]
     assert body["messages"][-1] == {"role": "assistant", "content": "<answer>"}
@@ -312,7 +312,7 @@ def test_a_forced_prefix_in_words_or_as_a_message_to_continue(server: ChatServer
 def test_ids_and_logprobs_are_kept_only_together(server: ChatServer) -> None:
     logprobs = {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.0}]}
     server.replies = [chat("ab", logprobs=logprobs, token_ids=[4, 5]), chat("ab", logprobs=logprobs)]
-    policy = OpenAICompatiblePolicy(server.url, "big", picture, token_ids=True)
+    policy = OpenAICompatiblePolicy(server.url, "big", picture, server=ServerConfig(token_ids=True))
     first, second = complete(policy), complete(policy)
     assert (first.token_ids, first.logprobs) == ((4, 5), (-0.5, -1.0))
     assert (second.token_ids, second.logprobs) == ((), ())

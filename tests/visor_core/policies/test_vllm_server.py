@@ -14,6 +14,7 @@ import pytest
 
 from tests.tiny_model import picture, prompt
 from tests.visor_core.policies.conftest import vllm_obstacle
+from visor_core.config import ServerConfig
 from visor_core.policies.base import Sampling
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 from visor_core.policies.transformers import TransformersPolicy
@@ -64,7 +65,7 @@ def _wait_until_healthy(url: str, server: "subprocess.Popen[bytes]", log: Path) 
 def test_it_completes_with_a_picture_as_the_reference_engine_does(address: str, checkpoint: Path) -> None:
     prompts = [prompt("what is acme staff q3 ?", ("a", "b")), prompt("sum", ("c",), prefix="<think>")]
     sampling = [Sampling(0.0, 10)] * 2
-    remote = OpenAICompatiblePolicy(address, "tiny", picture, prefill="continue", token_ids=True)
+    remote = OpenAICompatiblePolicy(address, "tiny", picture, server=ServerConfig(prefill="continue", token_ids=True))
     for a, b in zip(
         remote.complete_batch(prompts, sampling),
         TransformersPolicy(checkpoint, picture).complete_batch(prompts, sampling),

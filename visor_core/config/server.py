@@ -1,0 +1,48 @@
+"""Section of a model behind an OpenAI-compatible server: how it is asked, how hard it is pressed, what it costs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from visor_core.config.base import Section
+
+
+class ServerConfig(Section):
+    """How an OpenAI-compatible server is asked. Prices are in a currency of your choice, `max_cost` in the same."""
+
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    """Longest wait of one try, from connecting to the reply's last byte."""
+    retries: int = Field(default=5, ge=0)
+    """Further tries after a 429, a 5xx, a time-out or a broken connection (`visor ask`: 2 unless the profile says)."""
+    backoff_seconds: float = Field(default=0.5, ge=0)
+    """Wait before the second try; it doubles with each further one."""
+    max_backoff_seconds: float = Field(default=30.0, ge=0)
+    """Longest wait between tries, a server's own Retry-After included."""
+    concurrency: int = Field(default=16, ge=1)
+    """Most requests in flight."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Most requests begun in a minute, spaced evenly; none sets no limit."""
+    prompt_price: float = Field(default=0.0, ge=0)
+    """Price of a million prompt tokens."""
+    completion_price: float = Field(default=0.0, ge=0)
+    """Price of a million completion tokens."""
+    max_cost: float | None = Field(default=None, gt=0)
+    """Cost at which a command sends nothing more; what is in flight then, at most `concurrency` requests, still adds to
+    it. None sets no limit."""
+    prefill: Literal["instruct", "continue"] = "instruct"
+    """How a forced opening of a reply is sent: as a demand in words, which any server takes, or as an assistant message
+    that the server goes on from (`continue_final_message`, which vLLM has)."""
+    token_ids: bool = False
+    """Ask for token ids and log-probabilities (a vLLM server gives them)."""
+    seed: bool = True
+    """Send a seed with every request, derived from the episode's."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of every request, as `chat_template_kwargs`."""
+
+    @model_validator(mode="after")
+    def _a_limit_has_prices(self) -> Self:
+        if self.max_cost is not None and self.prompt_price == self.completion_price == 0.0:
+            raise ValueError("max_cost needs prompt_price or completion_price: without them nothing costs anything")
+        return self
