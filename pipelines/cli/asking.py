@@ -61,6 +61,7 @@ def ask(
     from visor_core.agent.environment import Environment
     from visor_core.agent.episode import rollouts_of, run_episode
     from visor_core.config import derived
+    from visor_core.policies.base import ConnectedPolicy
     from visor_core.questions import Question
     from visor_core.trajectories.store import TrajectoryWriter
     from visor_core.trajectories.viewer import episode_html
@@ -81,7 +82,15 @@ def ask(
     environment = Environment(index, settled.agent, settled.index)
     (rollout,) = rollouts_of([asked], seed=seed, temperature=temperature)
     console.print(f"[dim]{escape(policy.name)} on corpus {escape(corpus)}, index {index.tag}[/dim]", soft_wrap=True)
-    episode = asyncio.run(run_episode(environment, policy, rollout, on_turn=_print_turn))
+
+    async def play() -> Trajectory:
+        try:
+            return await run_episode(environment, policy, rollout, on_turn=_print_turn)
+        finally:
+            if isinstance(policy, ConnectedPolicy):
+                await policy.disconnect()
+
+    episode = asyncio.run(play())
     if episode.outcome == "error":
         raise PolicyError(episode.error)
     with TrajectoryWriter(home.asset("asked")) as writer:

@@ -17,7 +17,9 @@ def serving(reply: Reply, seen: list[dict[str, Any]] | None = None) -> Iterator[
     """Serve on a free port; gives the address up to `/v1`. `seen` collects request bodies and headers."""
 
     class Handler(BaseHTTPRequestHandler):
-        """One request: the reply to its messages."""
+        """One request: the reply to its messages. The connection stays open for the next, as real servers have it."""
+
+        protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -19,7 +19,7 @@ from visor_core.agent.environment import Environment
 from visor_core.agent.state import EpisodeState, citations
 from visor_core.agent.trajectory import Trajectory
 from visor_core.errors import PolicyError, VisorError
-from visor_core.policies.base import BatchPolicy, Policy, Sampling
+from visor_core.policies.base import BatchPolicy, ConnectedPolicy, Policy, Sampling
 from visor_core.questions import Question
 
 OnFinished = Callable[[Trajectory], None]
@@ -146,6 +146,9 @@ async def run_throughput(
         if isinstance(first, VisorError):  # one line for the user, not a group of the same one
             raise first from failures
         raise
+    finally:
+        if isinstance(policy, ConnectedPolicy):
+            await policy.disconnect()
     finished = [results[i] for i in range(len(planned))]
     if finished and all(t.outcome == "error" for t in finished):
         raise PolicyError(f"all {len(finished)} episodes failed; the first: {finished[0].error}")

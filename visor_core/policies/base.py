@@ -115,6 +115,15 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class ConnectedPolicy(Policy, Protocol):
+    """A policy that holds connections of an event loop: whoever ends the loop has it let go of them first."""
+
+    async def disconnect(self) -> None:
+        """Close the connections of the running event loop; a later call opens new ones."""
+        ...
+
+
+@runtime_checkable
 class BatchPolicy(Policy, Protocol):
     """A policy that can also run a fixed batch: what reference mode needs."""
 

@@ -107,11 +107,11 @@ class OpenAICompatiblePolicy:
             try:
                 return await asyncio.gather(*(self.complete(p, s) for p, s in zip(prompts, samplings, strict=True)))
             finally:
-                await self.close()
+                await self.disconnect()
 
         return asyncio.run(gather())
 
-    async def close(self) -> None:
+    async def disconnect(self) -> None:
         """Close the connections of the running event loop."""
         if self._loop is asyncio.get_running_loop():
             await self._client.aclose()

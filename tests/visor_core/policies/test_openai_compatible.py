@@ -239,7 +239,7 @@ def test_calls_that_wait_for_their_turn_know_what_the_others_cost(server: ChatSe
             calls = (policy.complete(prompt(), Sampling()) for _ in range(5))
             return list(await asyncio.gather(*calls, return_exceptions=True))
         finally:
-            await policy.close()
+            await policy.disconnect()
 
     results = asyncio.run(five())
     assert sum(isinstance(result, PolicyError) for result in results) == 3
@@ -323,7 +323,7 @@ def test_one_policy_serves_several_event_loops(server: ChatServer) -> None:
 
     async def once() -> str:
         text = (await policy.complete(prompt(), Sampling())).text
-        await policy.close()
+        await policy.disconnect()
         return text
 
     assert [asyncio.run(once()), asyncio.run(once())] == ["hello", "hello"]
