@@ -161,6 +161,8 @@ class GRPOConfig(Section):
     """LoRA rank; 0 trains all parameters."""
     importance_cap: float = Field(default=2.0, gt=0)
     """Truncation of the engine-mismatch importance ratio (vLLM rollouts)."""
+    engine_memory: float = Field(default=0.3, gt=0, lt=1)
+    """Share of a GPU's memory that vLLM's engine takes, weights and cache; the rest is training's."""
     steps_ahead: int = Field(default=0, ge=0, le=1)
     """Rollouts may be this many optimizer steps older than the weights they train."""
     save_steps: int = Field(default=10, ge=1)

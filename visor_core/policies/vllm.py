@@ -88,8 +88,9 @@ class VLLMPolicy:
     """A checkpoint folder (or hub id) run by vLLM.
 
     `block_size` is the prefix cache's grain in tokens: a multiple of 32 is fastest on CPU. `max_model_len` none takes
-    the model's own. Close it when done: one engine a process is what vLLM supports. The engine's process is spawned, so
-    a script that makes one needs `if __name__ == "__main__":`.
+    the model's own. `gpu_memory` is the share of a GPU's memory it may take; none takes vLLM's default, nearly all.
+    Close it when done: one engine a process is what vLLM supports. The engine's process is spawned, so a script that
+    makes one needs `if __name__ == "__main__":`.
 
     Raises:
         PolicyError: if the engine cannot start.
@@ -108,6 +109,7 @@ class VLLMPolicy:
         prefix_caching: bool = True,
         max_images: int = 16,
         seed: int = 0,
+        gpu_memory: float | None = None,
         **engine_options: Any,
     ) -> None:
         for variable, value in _ENVIRONMENT.items():
@@ -144,6 +146,7 @@ class VLLMPolicy:
                 "seed": seed,
                 # By its full name: by its short one vLLM would, on CPU, put the model into a further process.
                 **({"distributed_executor_backend": _ONE_PROCESS} if self._on_cpu else {}),
+                **({"gpu_memory_utilization": gpu_memory} if gpu_memory and not self._on_cpu else {}),
             }
             with _threads_of_the_engine() if self._on_cpu else contextlib.nullcontext():
                 self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))

@@ -139,7 +139,9 @@ class VLLMRollouts:
         # The start's weights are replaced before the first rollout. The step enters the engine's seed, so that a
         # resumed run does not draw the noise of the first steps again.
         draws = derive_seed((seed, trainer.accelerator.process_index, begins)) % 2**31
-        self.policy: Any = VLLMPolicy(model_folder, trainer.encoder.loader, dtype=dtype, seed=draws)
+        self.policy: Any = VLLMPolicy(
+            model_folder, trainer.encoder.loader, dtype=dtype, seed=draws, gpu_memory=trainer.grpo.engine_memory
+        )
         self._loaded = -1
 
     def refresh(self) -> None:

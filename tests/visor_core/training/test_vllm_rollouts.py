@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from tests.visor_core.training.test_stages import AGENT, QUESTIONS, reward, rollout_config
 from visor_core.agent.environment import Environment
 from visor_core.agent.trajectory import Trajectory
+from visor_core.training.engines import VLLMRollouts
 from visor_core.training.grpo import train_grpo
 from visor_core.training.rewards import RewardContext
 from visor_core.training.turn_trainer import TurnGRPOTrainer
@@ -70,3 +72,17 @@ def test_vllm_rolls_out_the_weights_being_trained(
     # Both engines run the same weights, so the ratio stays near 1 on every step, the updated ones included.
     assert all(abs(step["importance_ratio"] - 1.0) < 0.05 for step in steps)
     assert not list(tmp_path.glob("rollout-weights*"))
+
+
+def test_the_engine_leaves_the_rest_of_the_gpu_to_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm = pytest.importorskip("visor_core.policies.vllm")
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(vllm, "VLLMPolicy", lambda *args, **options: asked.update(options))
+    trainer = SimpleNamespace(
+        grpo=rollout_config(engine_memory=0.4),
+        args=SimpleNamespace(output_dir=str(tmp_path)),
+        accelerator=SimpleNamespace(process_index=0),
+        encoder=SimpleNamespace(loader=None),
+    )
+    VLLMRollouts(trainer, None, tmp_path, 0, "bfloat16", begins=0)  # type: ignore[arg-type]
+    assert asked["gpu_memory"] == 0.4
