@@ -369,7 +369,8 @@ def test_one_more_useless_search_never_raises_a_reward(
     rollout: Trajectory, weights: dict[str, dict[str, float]], data: st.DataObject
 ) -> None:
     """Wherever it comes, whatever pages it shows again, whatever it writes down, however the preset is weighed."""
-    others = [page for page in ("z1", "z2", *PAGES) if page not in rollout.question.gold_pages]
+    gold = {*rollout.question.gold_pages, *(fact.page_id for fact in rollout.question.gold_facts)}
+    others = [page for page in ("z1", "z2", *PAGES) if page not in gold]
     for _ in range(data.draw(st.integers(1, 4))):
         kind: Useless = data.draw(st.sampled_from(get_args(Useless)))
         pages = data.draw(st.lists(st.sampled_from(others), min_size=2, max_size=3, unique=True))
