@@ -24,6 +24,7 @@ from visor_core.errors import ConfigError
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.sampling import derive_seed
 from visor_core.policies.transformers import TransformersPolicy
+from visor_core.policies.vision import VisionCache
 from visor_core.questions import Question
 from visor_core.training.loop import base_of
 from visor_core.training.weights import whole_state, write_weights
@@ -53,11 +54,14 @@ class LivePolicy:
             model = copied(model)
         batch = trainer.grpo.rollout_batch
         processor, loader = trainer.processing_class, trainer.encoder.loader
-        self.policy = TransformersPolicy.from_model(model, processor, loader, name="grpo", max_batch=batch)
+        # Two threads must share neither an encoder's cache nor that of features.
+        vision = trainer.cache if trainer.cache is None or not snapshot else VisionCache()
+        self.policy = TransformersPolicy.from_model(
+            model, processor, loader, name="grpo", max_batch=batch, vision=vision
+        )
         if not snapshot:
             self.policy.encoder = trainer.encoder
         else:
-            # Two threads must not share an encoder's cache.
             self.policy.encoder = Encoder(processor, loader, cache_images=trainer.encoder.cache_images)
 
     def _live(self) -> Any:

@@ -4,16 +4,13 @@
 through the same wrapper (DDP, FSDP, PEFT, autocast) as any call. It runs each distinct row once, encodes each distinct
 picture once and lays the features out per occurrence, projects only the states that predict sampled tokens through the
 LM head, in chunks that are recomputed in the backward pass, and forbids the same tokens as sampling does. Logits are
-divided by the sampling temperature. Left out: LM heads with soft caps or scales, and families that feed vision features
-into inner layers (Qwen3-VL's deepstack), which get their pictures per occurrence.
+divided by the sampling temperature. Left out: LM heads with soft caps or scales.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import types
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,10 +20,18 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from visor_core.policies.base import ImageRef
 from visor_core.policies.encoding import EncodedImage, Encoder
+from visor_core.policies.vision import (
+    VisionCache,
+    as_encoder_outputs,
+    grids_of,
+    image_features,
+    pieces_of,
+    pixels_of,
+    takes_features,
+    takes_token_types,
+)
 from visor_core.training.batching import RowBatch
 
 FORBIDDEN_LOGIT = -1e9
@@ -50,69 +55,9 @@ class ModelInputs:
     grids: dict[str, Tensor] = field(default_factory=dict)
 
 
-class VisionCache:
-    """Features of pictures under a frozen vision tower and projector, by reference, least recently used out first.
-
-    Args:
-        max_bytes: feature bytes kept (host memory).
-    """
-
-    def __init__(self, max_bytes: int = 2**30) -> None:
-        self._features: OrderedDict[ImageRef, Tensor] = OrderedDict()
-        self._bytes = 0
-        self._max_bytes = max_bytes
-        self.hits = 0
-        self.misses = 0
-
-    def features(self, model: Any, encoder: Encoder, images: Sequence[EncodedImage]) -> tuple[Tensor, ...]:
-        """One tensor (image tokens, hidden) a picture, computed without gradient where it is not kept."""
-        known = {image.ref: self._features[image.ref] for image in images if image.ref in self._features}
-        missing = [image for image in images if image.ref not in known]
-        self.hits += len(known)
-        self.misses += len(missing)
-        if missing:
-            with torch.no_grad():
-                fresh = image_features(model, _pixels(encoder, missing, model.device), _pieces(missing))
-            for image, value in zip(missing, fresh, strict=True):
-                known[image.ref] = value
-                self._keep(image.ref, value.detach().to("cpu"))
-        return tuple(known[image.ref].to(model.device) for image in images)
-
-    def _keep(self, ref: ImageRef, value: Tensor) -> None:
-        self._features[ref] = value
-        self._bytes += value.nbytes
-        while self._bytes > self._max_bytes and len(self._features) > 1:
-            _, dropped = self._features.popitem(last=False)
-            self._bytes -= dropped.nbytes
-
-
-def takes_features(model: Any) -> bool:
-    """Whether a model accepts precomputed vision features whole (no features in inner layers)."""
-    vision = getattr(model.config, "vision_config", None)
-    plain = not getattr(vision, "deepstack_visual_indexes", None)
-    return plain and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
-
-
 def sharded(model: Any) -> bool:
     """Whether weights lie in pieces on several processes (FSDP2; DeepSpeed's stage 3, which numbers them)."""
     return any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in model.parameters())
-
-
-def _pieces(images: Sequence[EncodedImage]) -> tuple[int, ...]:
-    """Tiles (or patch rows) of each picture in the stacked pixel tensor."""
-    return tuple(len(image.tensors["pixel_values"]) for image in images)
-
-
-def _pixels(encoder: Encoder, images: Sequence[EncodedImage], device: torch.device) -> dict[str, Tensor]:
-    return {key: value.to(device) for key, value in encoder.stack(images).items()}
-
-
-def image_features(model: Any, pixels: dict[str, Tensor], pieces: Sequence[int]) -> list[Tensor]:
-    """Projected features of stacked pictures, one tensor a picture, image tokens flat: (tokens, hidden)."""
-    pooled = model.get_image_features(**pixels, return_dict=True).pooler_output
-    if isinstance(pooled, Tensor):
-        return [part.flatten(0, -2) for part in pooled.split(list(pieces))]
-    return list(pooled)
 
 
 def prepare(
@@ -125,23 +70,18 @@ def prepare(
     """
     device = model.device
     moved = batch.to(device)
-    types_needed = "mm_token_type_ids" in inspect.signature(model.forward).parameters
-    token_types = (moved.input_ids == encoder.image_token_id).long() if types_needed else None
+    token_types = (moved.input_ids == encoder.image_token_id).long() if takes_token_types(model) else None
     if not batch.images:
         return ModelInputs(moved, {}, (), None, token_types)
     shown = [batch.images[i] for i in batch.image_order]
-    grids = {
-        key: torch.cat([image.tensors[key] for image in shown]).to(device)
-        for key in shown[0].tensors
-        if key.endswith("grid_thw")
-    }
+    grids = grids_of(shown, device)
     if cache is not None and takes_features(model) and not sharded(model):
         return ModelInputs(moved, {}, (), cache.features(model, encoder, batch.images), token_types, grids)
     if deduplicate and takes_features(model):
         images: Sequence[EncodedImage] = batch.images
     else:
         images = shown
-    return ModelInputs(moved, _pixels(encoder, images, device), _pieces(images), None, token_types, grids)
+    return ModelInputs(moved, pixels_of(encoder, images, device), pieces_of(images), None, token_types, grids)
 
 
 def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) -> None:
@@ -192,18 +132,11 @@ def _backbone(model: Any, inputs: ModelInputs, as_features: bool) -> Tensor:
     if features is not None:
         # A cache or the deduplicated stack holds distinct pictures; a full stack holds one an occurrence.
         order = batch.image_order if len(features) == len(batch.images) else range(len(features))
-        laid_out = tuple(features[i] for i in order)
-        pooled: Any = laid_out if _expects_tuple(model) else torch.cat(laid_out).unsqueeze(0)
-        arguments["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=pooled)}
+        arguments["mm_encoder_outputs"] = as_encoder_outputs(model, [features[i] for i in order])
         arguments |= inputs.grids
     elif inputs.pixels:
         arguments |= inputs.pixels
     return model.base_model(**arguments).last_hidden_state
-
-
-def _expects_tuple(model: Any) -> bool:
-    """Qwen-VL models take one feature tensor a picture, the Idefics family one flat tensor."""
-    return "idefics" not in model.config.model_type and "smolvlm" not in model.config.model_type
 
 
 def _let_score(head: Any, temperature: float, banned: Tensor) -> None:

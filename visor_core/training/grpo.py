@@ -10,10 +10,10 @@ from visor_core.agent.environment import Environment
 from visor_core.agent.episode import OnFinished
 from visor_core.config import GRPOConfig
 from visor_core.policies.base import ImageLoader
+from visor_core.policies.vision import VisionCache
 from visor_core.questions import Question
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, step_of
 from visor_core.training.engines import LiveRollouts, VLLMRollouts
-from visor_core.training.forward import VisionCache
 from visor_core.training.loop import RunCallback, arguments, encoder_for, load_for_training, lora, trained_dtype
 from visor_core.training.rewards import RewardContext
 from visor_core.training.rollouts import Collector

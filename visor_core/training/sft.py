@@ -28,9 +28,10 @@ from visor_core.config import SFTConfig
 from visor_core.errors import DataError
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
+from visor_core.policies.vision import VisionCache
 from visor_core.training.batching import WeightedRow, collate, cut, per_token
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
-from visor_core.training.forward import VisionCache, add_row_head, prepare
+from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.loop import (
     RunCallback,
     accumulate,

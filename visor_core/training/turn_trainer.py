@@ -39,9 +39,10 @@ from visor_core.agent.trajectory import Trajectory
 from visor_core.config import GRPOConfig
 from visor_core.errors import ConfigError, DataError
 from visor_core.policies.encoding import Encoder
+from visor_core.policies.vision import VisionCache
 from visor_core.training.ahead import Ahead
 from visor_core.training.batching import WeightedRow, collate, cut, per_token
-from visor_core.training.forward import ModelInputs, VisionCache, add_row_head, prepare
+from visor_core.training.forward import ModelInputs, add_row_head, prepare
 from visor_core.training.loop import accumulate, base_of, forbidden_ids
 from visor_core.training.rollouts import Collected, Collector, figures, summary, weigh
 from visor_core.training.trl_grpo import GRPOConfig as TRLGRPOConfig

@@ -15,8 +15,8 @@ from trl.models.utils import prepare_fsdp
 
 from tests.visor_core.training.bandit import bandit_config, build_trainer
 from tests.visor_core.training.update_script import Share, rollouts, tell_sharded
+from visor_core.policies.vision import VisionCache
 from visor_core.training.checkpoints import MARKER, resume_point
-from visor_core.training.forward import VisionCache
 from visor_core.training.loop import RunCallback
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 from visor_core.training.weights import end_training

@@ -10,8 +10,9 @@ import torch
 
 from tests.visor_core.training.qwen import QwenEncoder, build_qwen
 from visor_core.policies.base import ImageRef
+from visor_core.policies.vision import VisionCache
 from visor_core.training.batching import collate
-from visor_core.training.forward import VisionCache, add_row_head, freeze_vision, prepare
+from visor_core.training.forward import add_row_head, freeze_vision, prepare
 from visor_core.training.rows import TurnRow
 
 

@@ -17,9 +17,10 @@ from tests.visor_core.training.bandit import bandit_config, build_trainer, gradi
 from tests.visor_core.training.episodes import shown
 from tests.visor_core.training.hand_rows import row, weighted
 from visor_core.policies.encoding import Encoder
+from visor_core.policies.vision import VisionCache
 from visor_core.training import batching, turn_trainer
 from visor_core.training.batching import FILLER, WeightedRow, collate, cut, plan
-from visor_core.training.forward import VisionCache, add_row_head, prepare
+from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.rows import TurnRow
 from visor_core.training.turn_trainer import TurnGRPOTrainer
 
@@ -177,6 +178,14 @@ def test_cached_features_equal_fresh_ones(checkpoint: Path, tmp_path: Path, enco
     assert cached.cache is not None
     assert cached.cache.misses == 3
     assert cached.cache.hits > 0
+
+
+def test_cached_features_do_not_depend_on_their_company(trainer: TurnGRPOTrainer, encoder: Encoder) -> None:
+    images = [encoder.image(shown(f"p{n}")) for n in range(5)]
+    together = VisionCache().features(trainer.model, encoder, images)
+    cache = VisionCache()
+    for image, expected in zip(reversed(images), reversed(together), strict=True):
+        assert torch.equal(cache.features(trainer.model, encoder, [image])[0], expected)
 
 
 def test_a_full_cache_forgets_the_oldest(trainer: TurnGRPOTrainer, encoder: Encoder) -> None:
