@@ -89,6 +89,8 @@ class VLLMPolicy:
 
     `block_size` is the prefix cache's grain in tokens: a multiple of 32 is fastest on CPU. `max_model_len` none takes
     the model's own. `gpu_memory` is the share of a GPU's memory it may take; none takes vLLM's default, nearly all.
+    `gpu` is the GPU it runs on, counted among the visible ones; none takes vLLM's default, the first. Both mean nothing
+    without a GPU.
     Close it when done: one engine a process is what vLLM supports. The engine's process is spawned, so a script that
     makes one needs `if __name__ == "__main__":`.
 
@@ -110,6 +112,7 @@ class VLLMPolicy:
         max_images: int = 16,
         seed: int = 0,
         gpu_memory: float | None = None,
+        gpu: int | None = None,
         **engine_options: Any,
     ) -> None:
         for variable, value in _ENVIRONMENT.items():
@@ -146,7 +149,7 @@ class VLLMPolicy:
                 "seed": seed,
                 # By its full name: by its short one vLLM would, on CPU, put the model into a further process.
                 **({"distributed_executor_backend": _ONE_PROCESS} if self._on_cpu else {}),
-                **({"gpu_memory_utilization": gpu_memory} if gpu_memory and not self._on_cpu else {}),
+                **({} if self._on_cpu else _gpu_options(gpu_memory, gpu)),
             }
             with _threads_of_the_engine() if self._on_cpu else contextlib.nullcontext():
                 self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))
@@ -342,6 +345,16 @@ class VLLMPolicy:
             finish_reason=reason,
             seconds=seconds,
         )
+
+
+def _gpu_options(memory: float | None, index: int | None) -> dict[str, Any]:
+    """Which GPU, counted among the visible ones, and how much of its memory, in vLLM's words."""
+    options: dict[str, Any] = {}
+    if memory is not None:
+        options["gpu_memory_utilization"] = memory
+    if index is not None:
+        options["device_ids"] = [index]
+    return options
 
 
 @contextlib.contextmanager

@@ -144,7 +144,13 @@ class VLLMRollouts:
         # resumed run does not draw the noise of the first steps again.
         draws = derive_seed((seed, trainer.accelerator.process_index, begins)) % 2**31
         self.policy: Any = VLLMPolicy(
-            model_folder, trainer.encoder.loader, dtype=dtype, seed=draws, gpu_memory=trainer.grpo.engine_memory
+            model_folder,
+            trainer.encoder.loader,
+            dtype=dtype,
+            seed=draws,
+            gpu_memory=trainer.grpo.engine_memory,
+            # The engine's process would take the first visible GPU, whichever process of the training started it.
+            gpu=trainer.accelerator.device.index,
         )
         self._loaded = -1
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from tests.visor_core.training.test_stages import AGENT, QUESTIONS, reward, rollout_config
@@ -74,15 +75,30 @@ def test_vllm_rolls_out_the_weights_being_trained(
     assert not list(tmp_path.glob("rollout-weights*"))
 
 
-def test_the_engine_leaves_the_rest_of_the_gpu_to_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:3", "cpu"])
+def test_the_engine_shares_the_gpu_of_its_process(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vllm = pytest.importorskip("visor_core.policies.vllm")
     asked: dict[str, Any] = {}
     monkeypatch.setattr(vllm, "VLLMPolicy", lambda *args, **options: asked.update(options))
     trainer = SimpleNamespace(
         grpo=rollout_config(engine_memory=0.4),
         args=SimpleNamespace(output_dir=str(tmp_path)),
-        accelerator=SimpleNamespace(process_index=0),
+        accelerator=SimpleNamespace(process_index=3, device=torch.device(device)),
         encoder=SimpleNamespace(loader=None),
     )
     VLLMRollouts(trainer, None, tmp_path, 0, "bfloat16", begins=0)  # type: ignore[arg-type]
     assert asked["gpu_memory"] == 0.4
+    assert asked["gpu"] == {"cuda:0": 0, "cuda:3": 3, "cpu": None}[device]
+
+
+def test_vllm_counts_gpus_among_the_visible_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm = pytest.importorskip("visor_core.policies.vllm")
+    from vllm import EngineArgs
+    from vllm.platforms import current_platform
+
+    # What vLLM itself makes of the options: the third GPU that a process sees, where it sees 4 to 7.
+    monkeypatch.setenv(current_platform.device_control_env_var, "4,5,6,7")
+    options = vllm._gpu_options(0.4, 2)
+    assert EngineArgs(**options)._resolve_device_ids() == [6]
+    assert EngineArgs(**options).gpu_memory_utilization == 0.4
+    assert vllm._gpu_options(None, None) == {}
