@@ -34,9 +34,9 @@ from tests.benchmarks.memory import begin_peak, peak_mib
 from tests.tiny_model import build_processor
 from tests.visor_core.training.qwen import END, IMAGE, START, QwenEncoder, build_qwen
 from visor_core.config import GRPOConfig, OptimizerConfig
+from visor_core.policies.attention import use_short_rows
 from visor_core.policies.base import ImageRef
 from visor_core.policies.encoding import EncodedImage
-from visor_core.training.attention import use_short_rows
 from visor_core.training.batching import cut
 from visor_core.training.credit import CreditRollout, CreditTurn
 from visor_core.training.grpo import trl_arguments

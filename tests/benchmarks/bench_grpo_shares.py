@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tests.benchmarks.nano_rows import NanoSetting, build
 from visor_core.config import GRPOConfig, OptimizerConfig
-from visor_core.training import attention
+from visor_core.policies import attention
 from visor_core.training.grpo import train_grpo
 from visor_core.training.rewards import RewardContext
 
@@ -62,7 +62,7 @@ def shares(setting: NanoSetting, engine: str, **changes: Any) -> dict[str, float
 
 @contextmanager
 def fused_attention() -> Iterator[None]:
-    """Without the plain attention of short rows (training/attention.py)."""
+    """Without the plain attention of short rows (policies/attention.py)."""
     kept, attention.SHORT = attention.SHORT, 0
     try:
         yield

@@ -32,10 +32,11 @@ from tests.benchmarks.memory import begin_peak, peak_mib
 from tests.benchmarks.nano_replay import trained_checkpoints
 from tests.benchmarks.nano_rows import NanoSetting, build, rows_for
 from visor_core.config import GRPOConfig
+from visor_core.policies import attention
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.transformers import load_checkpoint
 from visor_core.policies.vision import VisionCache
-from visor_core.training import attention, batching, forward
+from visor_core.training import batching, forward
 from visor_core.training.batching import WeightedRow, plan
 from visor_core.training.forward import add_row_head, freeze_vision
 from visor_core.training.grpo import trl_arguments

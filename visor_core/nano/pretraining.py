@@ -31,8 +31,8 @@ from visor_core.nano.panels import COLUMNS, LABELS
 from visor_core.nano.questions import OPERATIONS
 from visor_core.nano.views import Lesson, View, lessons, load_picture, page_renderer, views
 from visor_core.nano.world import COMPANIES, COVER, TOPICS, World
+from visor_core.policies.attention import use_short_rows
 from visor_core.policies.encoding import Encoder
-from visor_core.training.attention import use_short_rows
 from visor_core.training.batching import collate
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.rows import TurnRow, encode_reply

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from visor_core.errors import PolicyError
+from visor_core.policies.attention import use_short_rows
 from visor_core.policies.base import Completion, ImageLoader, Prompt, Sampling
 from visor_core.policies.decoding import Sampler, decode
 from visor_core.policies.encoding import Encoded, Encoder, TokenBatch, distinct_images, pad_left
@@ -89,6 +90,7 @@ class TransformersPolicy:
         self.name = name
         self.checkpoint = checkpoint
         self.model = model
+        use_short_rows(model)
         self.encoder = Encoder(processor, images)
         self.max_batch = max_batch
         self.forbidden = forbidden_tokens(processor.tokenizer, model.config)

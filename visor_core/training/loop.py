@@ -18,11 +18,11 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from visor_core.config import OptimizerConfig
+from visor_core.policies.attention import use_short_rows
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.sampling import forbidden_tokens
 from visor_core.policies.transformers import load_checkpoint
-from visor_core.training.attention import use_short_rows
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, mark_complete
 from visor_core.training.forward import freeze_vision
 

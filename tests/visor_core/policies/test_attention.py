@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from visor_core.training import attention
-from visor_core.training.attention import attend
+from visor_core.policies import attention
+from visor_core.policies.attention import attend
 from visor_core.training.loop import load_for_training
 
 
@@ -44,6 +44,24 @@ def test_equals_the_fused_kernel(causal: bool, groups: int, masked: bool) -> Non
         torch.testing.assert_close(left, right, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_step_of_decoding_equals_the_fused_kernel(groups: int, masked: bool, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(groups)
+    shapes = [(3, 4, 1, 8), (3, 4 // groups, 9, 8), (3, 4 // groups, 9, 8)]
+    query, key, value = (torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in shapes)
+    mask = torch.ones(3, 1, 1, 9, dtype=torch.bool) if masked else None
+    if mask is not None:
+        mask[1, :, :, :4] = False
+    module = SimpleNamespace(num_key_value_groups=groups, is_causal=True)
+    with torch.no_grad():
+        exact, _ = sdpa_attention_forward(module, query.double(), key.double(), value.double(), mask, scaling=0.3)
+        plain, _ = attend(module, query, key, value, mask, scaling=0.3)
+    assert plain.dtype == dtype
+    torch.testing.assert_close(plain.double(), exact, rtol=0, atol=1e-12 if dtype == torch.float64 else 1e-2)
+
+
 def test_long_rows_keep_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[int] = []
 
@@ -54,10 +72,10 @@ def test_long_rows_keep_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(attention, "sdpa_attention_forward", fused)
     for length in (1, 8, attention.SHORT, attention.SHORT + 1):
         attend(SimpleNamespace(is_causal=True), *(torch.zeros(1, 1, length, 2),) * 3, None)
-    assert called == [1, attention.SHORT + 1]
+    assert called == [attention.SHORT + 1]
 
 
-def test_training_uses_it_and_checkpoints_do_not_name_it(checkpoint: Path, tmp_path: Path) -> None:
+def test_engine_and_training_use_it_and_checkpoints_do_not_name_it(checkpoint: Path, tmp_path: Path) -> None:
     model, _ = load_for_training(checkpoint)
     for part in (model, model.model.text_model, model.model.vision_model):
         assert part.config._attn_implementation == attention.NAME
