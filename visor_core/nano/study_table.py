@@ -194,8 +194,11 @@ def figures_table(results: Sequence[SeedFigures]) -> list[str]:
     for name, keep in {**STRATA, "multi-hop": MULTI_HOP}.items():
         if any(chosen(r, r.strata.answerable, keep) for r in results):
             rows.append((f"{name}, sampled", lambda s, keep=keep: _share(*pooled(results, s, "sampled", keep=keep))))  # type: ignore[misc]
-    rows.append(("answers with missing evidence, sampled", lambda s: _share(*pooled(results, s, "sampled", "hasty"))))
-    rows.append(("of these right (shortcuts)", lambda s: _share(*pooled(results, s, "sampled", "shortcuts"))))
+    for name, run in (("sampled", "sampled"), ("at the best temperature", "best")):
+        rows.append(
+            (f"answers with missing evidence, {name}", lambda s, run=run: _share(*pooled(results, s, run, "hasty")))  # type: ignore[misc]
+        )
+    rows.append(("of the sampled right (shortcuts)", lambda s: _share(*pooled(results, s, "sampled", "shortcuts"))))
     if not all(all(r.strata.answerable) for r in results):
         rows += [
             ("refused where there is no answer, sampled",
