@@ -45,7 +45,6 @@ def ingest(
 ) -> None:
     """Read documents, rasterise their pages and index them. Unchanged documents cost nothing; bad ones are listed."""
     from visor_core.index import Corpus, build_index, load_embedders, register_documents, render_pages
-    from visor_core.index.register import password_for
 
     config = document_settings(profile, settings)
     if Path(corpus).name != corpus:
@@ -68,8 +67,7 @@ def ingest(
                 config.index,
                 load_embedders(config.index),
                 progress=on_progress,
-                renderer=config.documents.renderer,
-                passwords=lambda filename: password_for(config.documents, filename),
+                documents=config.documents,
             )
     refused = {(r.uri, r.reason): r for r in (*documents.quarantined, *pages.quarantined)}
     for item in refused.values():

@@ -1,6 +1,6 @@
-"""The process that parses foreign bytes: reads tasks from a pipe, streams pages back, and dies alone.
+"""The process that parses foreign bytes: reads tasks from a pipe, streams pages or crops back, and dies alone.
 
-Started by `pool`, which passes the number of an inherited socket. Its address space is capped per document and network
+Started by `pool` and `drawer`, which pass the number of an inherited socket. Its address space is capped and network
 calls from Python are refused; time is watched by the parent, which kills it. Knows nothing of the index.
 """
 
@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import psutil
 from PIL import Image
 
+from visor_core.documents.drawings import Drawing, Drawings, drawn
 from visor_core.documents.order import reading_order, text_of
 from visor_core.documents.reader import (
     EncryptedDocumentError,
@@ -280,27 +282,40 @@ def main() -> None:
     sys.addaudithook(_refuse_network)
     # PyMuPDF imports its layout models (onnxruntime, 60 MB, half a second) if it can; nothing here uses them.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
-    opened, limited = Opened(), ""
+    opened, drawings = Opened(), Drawings()
+    limited: str | int = ""
+    begun_with = _mapped()
     while True:
         try:
-            task: Task = connection.recv()
+            task: Task | tuple[Any, ...] = connection.recv()
         except (EOFError, ConnectionError):
             return
-        if task.key != limited:
-            opened.close()
-            _limit_memory(task.memory_bytes)
-            limited = task.key
         try:
+            if isinstance(task, tuple):
+                drawing = Drawing(*task)
+                if drawing.memory_bytes != limited:
+                    _limit_memory(begun_with + drawing.memory_bytes)
+                    limited = drawing.memory_bytes
+                connection.send_bytes(drawn(drawing, drawings, int(sys.argv[2])))
+                continue
+            if task.key != limited:
+                opened.close()
+                _limit_memory(_mapped() + task.memory_bytes)
+                limited = task.key
             for message in perform(task, opened):
                 connection.send(message)
         except BrokenPipeError:
             return
 
 
-def _limit_memory(extra: int) -> None:
-    """Cap the address space at what is mapped now plus `extra` bytes."""
+def _mapped() -> int:
+    """Address space mapped now, in bytes."""
+    return int(psutil.Process().memory_info().vms)
+
+
+def _limit_memory(wanted: int) -> None:
+    """Cap the address space at so many bytes."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = psutil.Process().memory_info().vms + extra
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))

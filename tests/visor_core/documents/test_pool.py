@@ -54,7 +54,6 @@ def perform(task, opened=None):
             return
     yield from real(task, opened)
 worker.perform = perform
-real_limits = worker._limit_memory
 worker.main()
 """
 
@@ -136,8 +135,8 @@ def test_the_pool_leaves_no_process_behind(tmp_path: Path) -> None:
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
-        "from visor_core.documents.pool import _start\n"
-        "worker = _start()\n"
+        "from visor_core.documents.pool import start_worker\n"
+        "worker = start_worker()\n"
         "print(worker.process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )

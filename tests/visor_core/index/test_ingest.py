@@ -223,7 +223,7 @@ def test_passwords_come_from_references(tmp_path: Path) -> None:
     config = DOCUMENTS.model_copy(update={"passwords": passwords})
     registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=config)
     assert (registered.documents, rendered.pages) == (1, 3)
-    index = PageIndex.open(tmp_path / "corpus", passwords=passwords)
+    index = PageIndex.open(tmp_path / "corpus", documents=config)
     assert index(ImageRef(index.search("zebras")[0].page_id, 20, 20)).size == (20, 20)
     assert not any(b"sesame" in p.read_bytes() for p in (tmp_path / "corpus").rglob("*") if p.is_file())
 
@@ -636,18 +636,16 @@ def test_an_unset_secret_of_another_document_is_not_missed(tmp_path: Path) -> No
     ingest(tmp_path / "corpus", files[:1])
     (tmp_path / "password").write_text("x")
     known = {"locked.pdf": SecretReference(reference=f"file:{tmp_path / 'password'}")}
-    ingest(tmp_path / "corpus", files, documents=DOCUMENTS.model_copy(update={"passwords": known}))
+    config = DOCUMENTS.model_copy(update={"passwords": known})
+    ingest(tmp_path / "corpus", files, documents=config)
     (tmp_path / "password").unlink()
-    index = PageIndex.open(tmp_path / "corpus", passwords=known)
+    index = PageIndex.open(tmp_path / "corpus", documents=config)
     pages = {page.filename: page.page_id for page in index.pages()}
     assert index(ImageRef(pages["a.pdf"], 20, 20)).size == (20, 20)
     with pytest.raises(ConfigError, match="is not there: create the file"):
         index(ImageRef(pages["locked.pdf"], 20, 20))
 
-    def read(filename: str) -> str:
-        return known[filename].read().get_secret_value()
-
-    assert build_index(Corpus(tmp_path / "corpus"), INDEX, load_embedders(INDEX), passwords=read).documents == 2
+    assert build_index(Corpus(tmp_path / "corpus"), INDEX, load_embedders(INDEX), documents=config).documents == 2
 
 
 def test_keys_stay_unique(tmp_path: Path) -> None:
