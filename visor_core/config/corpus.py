@@ -58,7 +58,7 @@ class DocumentsConfig(Section):
     allow_private_addresses: bool = False
     """Whether http(s) sources may resolve to private or link-local addresses."""
     download_timeout_seconds: float = Field(default=60.0, gt=0)
-    """Time one remote source may take."""
+    """Time one remote source may take: a download, the listing of a bucket."""
 
 
 class IndexConfig(Section):

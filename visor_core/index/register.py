@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents import ocr
+from visor_core.documents.patience import Patience
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits
 from visor_core.documents.remote import fetch, is_object_store, list_folders
@@ -107,11 +108,12 @@ def register_documents(
         table = corpus.table("documents")
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
-        listed, unlisted = list_folders(sources)
+        patience = Patience()
+        listed, unlisted = list_folders(sources, config, patience)
         found, refused = expand(listed, partition_of=partition_of)
         refused += unlisted
         unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
-        arrived, unreadable = _copies(corpus, found, config)
+        arrived, unreadable = _copies(corpus, found, config, patience)
         refused += unreadable
         seen = _claim(known, arrived)
         fresh = _needing_validation(seen, config)
@@ -149,14 +151,14 @@ def documents_version(current: Sequence[dict[str, Any]]) -> str:
 
 
 def _copies(
-    corpus: Corpus, found: Sequence[Source], config: DocumentsConfig
+    corpus: Corpus, found: Sequence[Source], config: DocumentsConfig, patience: Patience
 ) -> tuple[list[tuple[Source, str, int]], list[Refused]]:
     """Each source copied under its hash: (source, document id, bytes), and those that cannot be read."""
     arrived, refused = [], []
     for source in found:
         try:
             if source.path is None:
-                with fetch(source.address, config, corpus.root) as path:
+                with fetch(source.address, config, corpus.root, patience) as path:
                     document_id, _, size = keep_copy(path, corpus.sources, config.max_bytes)
             else:
                 document_id, _, size = keep_copy(source.path, corpus.sources, config.max_bytes)
