@@ -17,45 +17,13 @@ import time
 from collections import deque
 
 from visor_core.documents.drawings import Drawing
-from visor_core.documents.pool import start_worker
+from visor_core.documents.pool import Worker, start_worker
+from visor_core.documents.worker import KEPT_BYTES
 from visor_core.errors import DocumentError
 
 _SLICE = 1.0
 """Seconds. Time is counted in slices of at most this, so that a process that was stopped and continued does not take
 its worker, stopped as well, for one that hangs."""
-_KEPT_BYTES = 16 * 2**20
-"""Memory for pixels that is kept between pictures."""
-
-
-class _Hand:
-    """A worker and the file in memory that it draws into."""
-
-    def __init__(self) -> None:
-        self.shared = os.memfd_create("visor-picture")
-        self.worker = start_worker(self.shared)
-        self._ready = select.poll()
-        self._ready.register(self.worker.connection.fileno(), select.POLLIN)
-
-    def draw(self, drawing: Drawing, seconds: float) -> bytes | None:
-        """The pixels of a picture; None if it is not ready in time.
-
-        Raises:
-            DocumentError: why it cannot be drawn.
-            EOFError, OSError: if the worker is dead.
-        """
-        self.worker.connection.send_bytes(pickle.dumps(tuple(drawing)))
-        while seconds > 0.0:
-            began = time.monotonic()
-            if self._ready.poll(1e3 * min(_SLICE, seconds)):
-                if reason := self.worker.connection.recv_bytes():
-                    raise DocumentError(reason.decode())
-                size = 3 * drawing.width * drawing.height
-                pixels = os.pread(self.shared, size, 0)
-                if size > _KEPT_BYTES:
-                    os.ftruncate(self.shared, 0)
-                return pixels
-            seconds -= min(_SLICE, time.monotonic() - began)
-        return None
 
 
 class Drawer:
@@ -63,7 +31,7 @@ class Drawer:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._hand: _Hand | None = None
+        self._worker: Worker | None = None
         self._owners = itertools.count()
         self._retired: deque[int] = deque()
 
@@ -84,37 +52,36 @@ class Drawer:
         with self._lock:
             if retired := tuple(self._retired.popleft() for _ in range(len(self._retired))):
                 drawing = drawing._replace(retired=retired)
-            if self._hand is not None:
+            if self._worker is not None:
                 try:
-                    return self._draw(self._hand, drawing, seconds)
+                    return self._draw(self._worker, drawing, seconds)
                 except (EOFError, OSError):
                     # It died while idle, or of what it held before: alone the picture decides for itself.
                     self._buried(drawing)
-            self._hand = _Hand()
+            self._worker = start_worker()
             try:
-                return self._draw(self._hand, drawing, seconds)
+                return self._draw(self._worker, drawing, seconds)
             except (EOFError, OSError):
                 raise drawing.undone(self._buried(drawing)) from None
 
     def close(self) -> None:
         """End the worker; the next picture starts another."""
-        if (hand := self._hand) is not None:
-            hand.worker.process.kill()  # whoever waits for it now waits no longer
+        if (worker := self._worker) is not None:
+            worker.process.kill()  # whoever waits for it now waits no longer
         with self._lock:
             self._stop()
 
     def abandon(self) -> None:
         """Leave the worker to the process this one was forked from; only one thread is alive."""
         self._lock = threading.Lock()
-        if self._hand is not None:
-            self._hand.worker.process.returncode = 0  # it is no child of this process, which must not wait for it
-            self._hand.worker.connection.close()
-            os.close(self._hand.shared)
-            self._hand = None
+        if self._worker is not None:
+            self._worker.process.returncode = 0  # it is no child of this process, which must not wait for it
+            self._worker.close()
+            self._worker = None
 
-    def _draw(self, hand: _Hand, drawing: Drawing, seconds: float) -> bytes:
+    def _draw(self, worker: Worker, drawing: Drawing, seconds: float) -> bytes:
         try:
-            pixels = hand.draw(drawing, seconds)
+            pixels = _answer(worker, drawing, seconds)
         except (DocumentError, EOFError, OSError):
             raise
         except BaseException:
@@ -126,17 +93,39 @@ class Drawer:
         return pixels
 
     def _stop(self) -> None:
-        if self._hand is not None:
-            self._hand.worker.stop()
-            os.close(self._hand.shared)
-            self._hand = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
 
     def _buried(self, drawing: Drawing) -> str:
         """Remove a worker that died, and say of what."""
-        hand, self._hand = self._hand, None
-        assert hand is not None
-        os.close(hand.shared)
-        return hand.worker.cause_of_death(drawing.memory_bytes)
+        worker, self._worker = self._worker, None
+        assert worker is not None
+        return worker.cause_of_death(drawing.memory_bytes)
+
+
+def _answer(worker: Worker, drawing: Drawing, seconds: float) -> bytes | None:
+    """The pixels of a picture; None if it is not ready in time.
+
+    Raises:
+        DocumentError: why it cannot be drawn.
+        EOFError, OSError: if the worker is dead.
+    """
+    worker.connection.send_bytes(pickle.dumps(tuple(drawing)))
+    ready = select.poll()
+    ready.register(worker.connection.fileno(), select.POLLIN)
+    while seconds > 0.0:
+        began = time.monotonic()
+        if ready.poll(1e3 * min(_SLICE, seconds)):
+            if reason := worker.connection.recv_bytes():
+                raise DocumentError(reason.decode())
+            size = 3 * drawing.width * drawing.height
+            pixels = os.pread(worker.shared, size, 0)
+            if size > KEPT_BYTES:
+                os.ftruncate(worker.shared, 0)
+            return pixels
+        seconds -= min(_SLICE, time.monotonic() - began)
+    return None
 
 
 @functools.cache

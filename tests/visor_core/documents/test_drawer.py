@@ -108,9 +108,9 @@ def test_trouble_costs_one_picture(troubled: Drawer, source: Path) -> None:
 def test_what_was_drawn_before_does_not_decide(troubled: Drawer, source: Path) -> None:
     assert troubled.pixels(drawing(source), 30) == here(source)
     assert troubled.pixels(drawing(source, "once"), 30) == here(source)  # its worker died of the document held
-    assert troubled._hand is not None
-    troubled._hand.worker.process.kill()
-    troubled._hand.worker.process.wait()
+    assert troubled._worker is not None
+    troubled._worker.process.kill()
+    troubled._worker.process.wait()
     assert troubled.pixels(drawing(source), 30) == here(source)
 
 
@@ -179,8 +179,8 @@ def test_closing_leaves_neither_process_nor_file(source: Path) -> None:
     drawer.close()
     for _ in range(2):
         drawer.pixels(drawing(source), 30)
-        assert drawer._hand is not None
-        process = drawer._hand.worker.process
+        assert drawer._worker is not None
+        process = drawer._worker.process
         drawer.close()
         assert process.returncode == -signal.SIGKILL
     assert set(Path("/proc/self/fd").iterdir()) == before
@@ -189,8 +189,8 @@ def test_closing_leaves_neither_process_nor_file(source: Path) -> None:
 def test_a_large_picture_does_not_keep_its_memory(drawer: Drawer, source: Path) -> None:
     large = drawing(source)._replace(width=4000, height=3000)
     assert len(drawer.pixels(large, 60)) == 3 * 4000 * 3000
-    assert drawer._hand is not None
-    assert os.fstat(drawer._hand.shared).st_size == 0
+    assert drawer._worker is not None
+    assert os.fstat(drawer._worker.shared).st_size == 0
     assert drawer.pixels(drawing(source), 30) == here(source)
 
 
@@ -201,7 +201,7 @@ def test_a_process_ends_without_its_worker_and_without_a_warning(source: Path) -
         "from visor_core.documents.crops import CropRenderer\n"
         "crops = CropRenderer({'a': Path(sys.argv[1])}, None, 'pymupdf')\n"
         "crops.picture('a', 1, 20, 20)\n"
-        "print(crops._drawer._hand.worker.process.pid)\n"
+        "print(crops._drawer._worker.process.pid)\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", script, str(source)],
