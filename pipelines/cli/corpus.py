@@ -99,6 +99,7 @@ def search(
     k: int = typer.Option(10, "-k", min=1, max=1000, help="Pages to show."),
     mode: str = typer.Option("hybrid", "--mode", help="text, vector or hybrid."),
     document: str = typer.Option("", "--document", help="Only within this document (file name)."),
+    partition: str = typer.Option("", "--partition", help="Only within this part of the corpus."),
     pages: str = typer.Option("", "--pages", help="Only these pages, such as 3-7 or 1,4-6."),
     open_pages: bool = typer.Option(False, "--open", help="Write the page pictures as an HTML page and open it."),
     explain: bool = typer.Option(False, "--explain", help="The same with why each page was found, and where."),
@@ -109,7 +110,7 @@ def search(
     _check_mode(mode)
     home = home_of(context)
     index = open_index(home, corpus, tag, document_settings(profile, settings))
-    hits = index.search(query, k=k, mode=mode, document=document or None, pages=pages or None)
+    hits = index.search(query, k=k, mode=mode, partition=partition, document=document or None, pages=pages or None)
     if not hits:
         console.print("no page found")
         return

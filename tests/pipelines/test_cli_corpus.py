@@ -65,6 +65,7 @@ def test_ingest_again_renders_nothing(visor: Visor, ingested: Path, home: Path) 
 def test_search_within_pages_and_document(visor: Visor, ingested: Path) -> None:
     found = visor("search", "harbour quay lighthouse", "--document", "harbour.pdf", "--pages", "3", home=ingested)
     assert next(line for line in found.out.splitlines() if "harbour.pdf" in line).endswith("page 3")
+    assert "no page found" in visor("search", "harbour quay", "--partition", "other", home=ingested).out
     wrong = visor("search", "x", "--pages", "9-2", home=ingested)
     assert wrong.code == 2
     assert "9-2" in wrong.err

@@ -3,7 +3,7 @@
 Tasks run in the order given, one a worker at a time; the pool yields messages as they come. A document's time is what
 workers spend on all of its tasks together: over its limit they are killed; a worker that dies is replaced, and either
 way the document ends as `Failed` with the reason. Messages are read one at a time, so a slow consumer slows the workers
-down instead of filling memory.
+down instead of filling memory; pictures lie in a file in memory that a worker shares with its parent.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -176,7 +177,7 @@ def start_worker() -> Worker:
     # A page's raster and its copies are megabytes, fresh from the system every time: huge pages spare a tenth of the
     # work, most of it page faults. A C library that does not know the setting ignores it.
     environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    shared = os.memfd_create("visor-pictures")
+    shared = _shared_file()
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-c", _SERVE, str(theirs.fileno()), str(shared)],
@@ -187,3 +188,11 @@ def start_worker() -> Worker:
             stderr=subprocess.DEVNULL,
         )
     return Worker(process, Connection(ours.detach()), shared)
+
+
+def _shared_file() -> int:
+    """A file without a name for pictures on their way, in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("visor-pictures")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

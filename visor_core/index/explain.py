@@ -75,6 +75,8 @@ def similarity_map(
 def page_html(index: PageIndex, query: str, explanations: Sequence[Explanation]) -> str:
     """One self-contained HTML page for a search."""
     shown = "\n".join(_section(index, query, e) for e in explanations) or "<p>No page was found.</p>"
+    mapped = any(e.similarity is not None for e in explanations)
+    legend = "Orange: words of the query" + ("; blue: where the embedder looks." if mapped else ".")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(query)} – VISOR search</title>
 <style>
@@ -86,8 +88,7 @@ code {{ overflow-wrap: anywhere }}
 table {{ border-collapse: collapse }} td, th {{ padding: .1rem .8rem .1rem 0; text-align: left }}
 </style></head><body>
 <h1>{html.escape(query)}</h1>
-<p>Index <code>{html.escape(index.tag)}</code>, {len(explanations)} pages. Orange: words of the query; blue: where the
-embedder looks.</p>
+<p>Index <code>{html.escape(index.tag)}</code>, {len(explanations)} pages. {legend}</p>
 {shown}
 </body></html>
 """

@@ -186,6 +186,17 @@ def test_closing_leaves_neither_process_nor_file(source: Path) -> None:
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 
+def test_a_system_without_files_in_memory_draws_through_one_on_disk(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    monkeypatch.delattr(os, "memfd_create")
+    drawer = Drawer()
+    assert drawer.pixels(drawing(source), 30) == here(source)
+    drawer.close()
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
 def test_a_large_picture_does_not_keep_its_memory(drawer: Drawer, source: Path) -> None:
     large = drawing(source)._replace(width=4000, height=3000)
     assert len(drawer.pixels(large, 60)) == 3 * 4000 * 3000

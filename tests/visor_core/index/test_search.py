@@ -131,6 +131,7 @@ def test_explanations_escape_what_documents_say(index: PageIndex) -> None:
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "data:image/jpeg;base64," in page
+    assert "blue:" not in page
     assert similarity_maps(index, query, [found[0].hit.page_id]) == {}
 
 
