@@ -13,6 +13,8 @@ import pytest
 
 MEMORY_OF_A_PROCESS = 3 * 2**30
 """Bytes, the subprocesses of a test included."""
+MOST_PROCESSES = 6
+"""More would wait for the longest module, which is a sixth of the whole."""
 
 # For torch, here and in what tests start: tiny models gain nothing from a second thread, and threads of several
 # processes on one core wait for each other.
@@ -26,7 +28,8 @@ for _size in ("COLUMNS", "LINES"):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Processes of `-n auto`; 0, which is none beside this one, on a machine with a single core."""
-    processes = min(len(os.sched_getaffinity(0)), psutil.virtual_memory().available // MEMORY_OF_A_PROCESS)
+    room = psutil.virtual_memory().available // MEMORY_OF_A_PROCESS
+    processes = min(len(os.sched_getaffinity(0)), room, MOST_PROCESSES)
     return processes if processes > 1 else 0
 
 
