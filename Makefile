@@ -29,7 +29,7 @@ run: $(VENV)/run.stamp ## install, then the whole asset graph on the nano profil
 	$(VENV)/bin/visor run
 
 test: $(VENV)/test.stamp lint typecheck ## install what tests need, then lint, types and all tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp ## ruff: rules and format
 	$(VENV)/bin/ruff check .

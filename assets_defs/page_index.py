@@ -7,7 +7,6 @@ from assets_defs.stage import Node, Stage, corpora_of
 from assets_defs.workspace import Work, Workspace
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders
-from visor_core.index.register import password_for
 from visor_core.index.upkeep import approximate_recall
 
 NANO_RETRIEVER = "late:retriever"
@@ -59,8 +58,7 @@ def page_index(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
         config,
         load_embedders(config),
         progress=lambda what, done, total: work.progress.show(done, total, what),
-        renderer=work.profile.documents.renderer,
-        passwords=lambda filename: password_for(work.profile.documents, filename),
+        documents=work.profile.documents,
     )
     figures = {
         "index_pages": report.pages,

@@ -81,7 +81,7 @@ def _synthesise(work: Work) -> None:
     index = PageIndex.open(
         record.folder(work.home),
         record.index_tag,
-        passwords=work.profile.documents.passwords,
+        documents=work.profile.documents,
         device=work.profile.index.device,
     )
     questions = work.profile.teacher_questions(

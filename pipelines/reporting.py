@@ -6,13 +6,13 @@ Reads records, metrics and trajectories that the stages left behind; computes no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from assets_defs.progress import read_metrics
 from assets_defs.stage import Record
 from pipelines.graph import ORDER
 from visor_core.agent.trajectory import Trajectory
-from visor_core.config import Home, SecretReference
+from visor_core.config import DocumentsConfig, Home
 from visor_core.errors import DataError, SearchIndexError
 from visor_core.evaluation.charts import Series
 from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage
@@ -20,16 +20,15 @@ from visor_core.evaluation.results import BenchmarkResult, read_result
 from visor_core.scoring.answers import answer_score
 
 CURVES = ("loss", "reward", "supported", "accuracy", "kl", "entropy", "mean_reward", "recall", "completion_tokens")
-Passwords = Mapping[str, SecretReference]
 SAMPLES = 3
 POINTS = 400
 
 
-def gather_report(home: Home, passwords: Passwords | None = None) -> Report:
+def gather_report(home: Home, documents: DocumentsConfig | None = None) -> Report:
     """The report of everything in force.
 
     Args:
-        passwords: of encrypted documents, by file name, for the pictures of the sample episodes.
+        documents: limits, and passwords of encrypted documents, for the pictures of the sample episodes.
 
     Raises:
         DataError: if nothing was made or evaluated yet.
@@ -45,7 +44,7 @@ def gather_report(home: Home, passwords: Passwords | None = None) -> Report:
         stages=[Stage(_name(r), r.seconds, _figures(r)) for r in records],
         results=results,
         curves=[curve for record in records for curve in curves_of(home, record)],
-        episodes=sample_episodes(home, passwords),
+        episodes=sample_episodes(home, documents),
         notes=_notes(records),
     )
 
@@ -87,7 +86,7 @@ def curves_of(home: Home, record: Record) -> list[Curve]:
     return curves
 
 
-def sample_episodes(home: Home, passwords: Passwords | None = None) -> list[SampleEpisode]:
+def sample_episodes(home: Home, documents: DocumentsConfig | None = None) -> list[SampleEpisode]:
     """A few evaluated or asked episodes, as far as their index is still there.
 
     A picture that cannot be drawn, of an encrypted document without its password for one, leaves its reason.
@@ -103,7 +102,7 @@ def sample_episodes(home: Home, passwords: Passwords | None = None) -> list[Samp
     samples: list[SampleEpisode] = []
     for episode in sorted(kept, key=_worth):
         if episode.index_tag not in indexes:
-            indexes[episode.index_tag] = _find_index(home, episode.index_tag, passwords)
+            indexes[episode.index_tag] = _find_index(home, episode.index_tag, documents)
         index = indexes[episode.index_tag]
         shown = {sample.title for sample in samples}
         if index is not None and _title(episode) not in shown:
@@ -124,13 +123,13 @@ def _title(episode: Trajectory) -> str:
     return f"{episode.question.question} → {episode.answer or episode.outcome} ({len(episode.turns)} turns)"
 
 
-def _find_index(home: Home, tag: str, passwords: Passwords | None):  # type: ignore[no-untyped-def]
+def _find_index(home: Home, tag: str, documents: DocumentsConfig | None):  # type: ignore[no-untyped-def]
     """The corpus that holds an index tag, opened; None if no corpus does any more."""
     from visor_core.index import PageIndex
 
     for path in sorted((home.root / "corpora").glob(f"*/tags/{tag}.json")):
         try:
-            return PageIndex.open(path.parents[1], tag, passwords=passwords)
+            return PageIndex.open(path.parents[1], tag, documents=documents)
         except SearchIndexError:
             continue
     return None

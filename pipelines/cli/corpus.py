@@ -44,8 +44,8 @@ def ingest(
     settings: list[str] = SETTINGS,
 ) -> None:
     """Read documents, rasterise their pages and index them. Unchanged documents cost nothing; bad ones are listed."""
+    from visor_core.documents.pool import WorkerPool
     from visor_core.index import Corpus, build_index, load_embedders, register_documents, render_pages
-    from visor_core.index.register import password_for
 
     config = document_settings(profile, settings)
     if Path(corpus).name != corpus:
@@ -60,16 +60,16 @@ def ingest(
                 tasks[what] = task = bar.add_task(what, total=total)
             bar.update(task, completed=done, total=total)
 
-        documents = register_documents(store, paths, config.documents, prune=prune, progress=on_progress)
-        pages = render_pages(store, config.documents, progress=on_progress)
+        with WorkerPool(config.documents.workers) as pool:
+            documents = register_documents(store, paths, config.documents, prune=prune, progress=on_progress, pool=pool)
+            pages = render_pages(store, config.documents, progress=on_progress, pool=pool)
         if pages.pages:
             built = build_index(
                 store,
                 config.index,
                 load_embedders(config.index),
                 progress=on_progress,
-                renderer=config.documents.renderer,
-                passwords=lambda filename: password_for(config.documents, filename),
+                documents=config.documents,
             )
     refused = {(r.uri, r.reason): r for r in (*documents.quarantined, *pages.quarantined)}
     for item in refused.values():

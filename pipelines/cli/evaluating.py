@@ -94,8 +94,8 @@ def report(
     from visor_core.evaluation.report import write_report
 
     home = home_of(context)
-    passwords = document_settings(profile, settings).documents.passwords
-    path = write_report(output or home.reports / "report.html", gather_report(home, passwords))
+    documents = document_settings(profile, settings).documents
+    path = write_report(output or home.reports / "report.html", gather_report(home, documents))
     console.print(f"report: {path}", soft_wrap=True)
 
 

@@ -178,7 +178,7 @@ def _write_report(home: Home, profile: Profile) -> Path:
     from pipelines.reporting import gather_report
     from visor_core.evaluation.report import write_report
 
-    return write_report(home.reports / "report.html", gather_report(home, profile.documents.passwords))
+    return write_report(home.reports / "report.html", gather_report(home, profile.documents))
 
 
 def _first_question(profile: Profile, home: Home) -> Question | None:

@@ -102,7 +102,7 @@ def corpus_folder(home: Home, name: str) -> Path:
 
 
 def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None) -> PageIndex:
-    """The read side of a corpus, pinned to a tag; passwords and the embedders' device come from the profile.
+    """The read side of a corpus, pinned to a tag; limits, passwords and the embedders' device come from the profile.
 
     Raises:
         SearchIndexError: if the corpus or the tag does not exist.
@@ -112,7 +112,7 @@ def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None
 
     if profile is None:
         return PageIndex.open(folder, tag)
-    return PageIndex.open(folder, tag, passwords=profile.documents.passwords, device=profile.index.device)
+    return PageIndex.open(folder, tag, documents=profile.documents, device=profile.index.device)
 
 
 def progress_bar() -> Progress:

@@ -55,13 +55,13 @@ class Session:
         return Path(self.inputs[name])
 
     def open_index(self) -> PageIndex:
-        """The input corpus at its tag, with the profile's passwords of encrypted documents and embedders' device."""
+        """The input corpus at its tag, with the profile's limits, passwords and embedders' device."""
         from visor_core.index import PageIndex
 
         return PageIndex.open(
             self.input("corpus"),
             self.inputs["index_tag"],
-            passwords=self.profile.documents.passwords,
+            documents=self.profile.documents,
             device=self.profile.index.device,
         )
 

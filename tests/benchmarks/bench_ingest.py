@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from visor_core.config import DocumentsConfig, IndexConfig
+from visor_core.documents.pool import WorkerPool
 from visor_core.errors import DataError
 from visor_core.index import Corpus, build_index, register_documents, render_pages
 from visor_core.index.embedders import load_embedders
@@ -82,11 +83,12 @@ def naive(files: list[Path], share: int) -> tuple[float, float]:
 
 
 def ingest(root: Path, sources: list[Path]) -> tuple[float, int]:
-    """Seconds and pages rendered of registering and rendering."""
+    """Seconds and pages rendered of registering and rendering, by one pool of workers as `visor ingest` does."""
     corpus = Corpus(root)
     began = time.perf_counter()
-    register_documents(corpus, sources, CONFIG)
-    rendered = render_pages(corpus, CONFIG).rendered
+    with WorkerPool(CONFIG.workers) as pool:
+        register_documents(corpus, sources, CONFIG, pool=pool)
+        rendered = render_pages(corpus, CONFIG, pool=pool).rendered
     return time.perf_counter() - began, rendered
 
 

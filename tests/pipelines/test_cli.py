@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,14 +19,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_help_is_quick() -> None:
+    """A second of a core; waiting for nothing else. Other processes on the machine make the clock's time longer."""
     code = "import sys; sys.argv = ['visor', '--help']; from pipelines.cli import main; main()"
-    best = float("inf")
+    best = best_clock = float("inf")
     for _ in range(5):
-        began = time.perf_counter()
+        before, began = os.times(), time.perf_counter()
         run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        best = min(best, time.perf_counter() - began)
+        after, took = os.times(), time.perf_counter() - began
+        computed = after.children_user + after.children_system - before.children_user - before.children_system
+        best, best_clock = min(best, computed), min(best_clock, took)
+        if best < 1.0 and best_clock < 3.0:
+            break
     assert "ingest" in run.stdout
     assert best < 1.0
+    assert best_clock < 3.0
 
 
 def test_every_command_has_help(visor: Visor) -> None:

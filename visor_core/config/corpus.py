@@ -49,14 +49,16 @@ class DocumentsConfig(Section):
     """Time added to that for every page that is rendered."""
     ocr_page_seconds: float = Field(default=30.0, ge=0)
     """Time added to that for every page that may need OCR."""
+    picture_seconds: float = Field(default=30.0, gt=0)
+    """Time a worker may take to draw one page or crop that is shown, its document's opening included."""
     memory_bytes: int = Field(default=2 * 2**30, ge=2**28)
-    """Address space one worker may add while it reads one document."""
+    """Address space one worker may add while it reads one document, or while it draws pages and crops."""
     passwords: dict[str, SecretReference] = Field(default_factory=dict)
     """Passwords by file name."""
     allow_private_addresses: bool = False
     """Whether http(s) sources may resolve to private or link-local addresses."""
     download_timeout_seconds: float = Field(default=60.0, gt=0)
-    """Time one remote source may take."""
+    """Time one remote source may take: a download, the listing of a bucket."""
 
 
 class IndexConfig(Section):

@@ -1,22 +1,27 @@
 """Pictures of page regions, re-rasterised from the stored source at exactly the requested size, and cached.
 
 A request is (document, page, box, width, height); the same request gives the same bytes, from memory, from disk or
-rendered anew. Documents stay open between requests. Small pictures are cheaper to draw than to read from disk, so only
-larger ones are kept there.
+rendered anew, in a worker process (`drawer`). Documents stay open between requests. Small pictures are cheaper to draw
+than to read from disk, so only larger ones are kept there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
-from visor_core.documents.reader import OpenDocument, Renderer, one_line, open_document
-from visor_core.errors import DocumentError, VisorError
+from visor_core.config import DocumentsConfig
+from visor_core.documents.drawer import Drawer, shared_drawer
+from visor_core.documents.drawings import Drawing
+from visor_core.documents.reader import Renderer
+from visor_core.errors import DocumentError
 from visor_core.files import whole_file
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -28,15 +33,17 @@ overflow, and draw something else."""
 
 
 class CropRenderer:
-    """Draws and caches page regions. Safe for threads: one draws at a time, cached pictures are shared copies.
+    """Draws and caches page regions. Safe for threads and forks: one draws at a time, cached ones are shared.
 
     Args:
         path_of: document id → the stored source.
         cache: folder of the disk cache; none keeps to memory.
         renderer: library for PDFs.
-        password_of: the password of a document id (empty if none), asked for when it is opened.
+        config: the limits on what is drawn; none takes the defaults.
+        password_of: the password of a document id (empty if none), asked for when it is drawn.
         open_documents: documents kept open.
         memory_bytes: pictures kept in memory, bytes of RGB.
+        drawer: who draws; none takes the one of this process.
     """
 
     def __init__(
@@ -45,19 +52,25 @@ class CropRenderer:
         cache: Path | None,
         renderer: Renderer,
         *,
+        config: DocumentsConfig | None = None,
         password_of: Callable[[str], str] = lambda document_id: "",
         open_documents: int = 256,
         memory_bytes: int = 256 * 2**20,
+        drawer: Drawer | None = None,
     ) -> None:
         self._path_of = path_of
         self._cache = cache
         self._renderer: Renderer = renderer
+        self._config = config or DocumentsConfig()
         self._password_of = password_of
-        self._open: OrderedDict[str, OpenDocument] = OrderedDict()
-        self._open_limit = open_documents
+        self._open_documents = open_documents
+        self._drawer = drawer or shared_drawer()
+        self._owner = self._drawer.owner()
+        self._retire = weakref.finalize(self, self._drawer.retire, self._owner)
         self._pictures: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
         self._held, self._memory_bytes = 0, memory_bytes
-        self._lock = threading.Lock()
+        self._renew_locks()
+        _living.add(self)
 
     def picture(self, document_id: str, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
         """The region `box` of a page at exactly `width` × `height` pixels, RGB. The caller must not draw on it.
@@ -74,10 +87,10 @@ class CropRenderer:
                 f"page would have more than {_MAX_ACROSS:,} along a side"
             )
         key = (document_id, page, width, height, box.as_tuple())
-        with self._lock:
-            held = self._pictures.get(key)
-            if held is not None:
-                self._pictures.move_to_end(key)
+        if (held := self._cached(key)) is not None:
+            return held
+        with self._drawing:
+            if (held := self._cached(key)) is not None:  # drawn while this thread waited
                 return held
             on_disk = self._cache is not None and width * height >= _MIN_DISK_PIXELS
             path = self._cache_path(key) if on_disk else None
@@ -90,54 +103,59 @@ class CropRenderer:
             return image
 
     def close(self) -> None:
-        """Release all open documents."""
+        """Release all pictures and, with the next picture that is drawn, all open documents."""
+        self._drawer.retire(self._owner)
         with self._lock:
-            for document in self._open.values():
-                document.close()
-            self._open.clear()
             self._pictures.clear()
             self._held = 0
 
+    def _renew_locks(self) -> None:
+        self._lock, self._drawing = threading.Lock(), threading.Lock()
+
     def _drawn(self, document_id: str, page: int, width: int, height: int, box: Box) -> Image.Image:
-        """A picture of foreign bytes, parsed in this process: whatever that raises is the document's fault.
+        """A picture, drawn anew.
 
         Raises:
             DocumentError: if the page cannot be drawn.
             ConfigError: if the document's password cannot be read.
         """
-        try:
-            return self._document(document_id).render(page, width, height, box)
-        except VisorError:
-            raise
-        except Exception as error:  # want of memory too
-            raise DocumentError(
-                f"page {page} cannot be drawn at {width} × {height} pixels: {type(error).__name__} {one_line(error)}"
-            ) from error
-
-    def _document(self, document_id: str) -> OpenDocument:
-        if document_id not in self._open:
-            if document_id not in self._path_of:
-                raise DocumentError(f"no document {document_id} in this index")
-            self._open[document_id] = open_document(
-                self._path_of[document_id], renderer=self._renderer, password=self._password_of(document_id)
-            )
-            while len(self._open) > self._open_limit:
-                _, oldest = self._open.popitem(last=False)
-                oldest.close()
-        self._open.move_to_end(document_id)
-        return self._open[document_id]
+        if document_id not in self._path_of:
+            raise DocumentError(f"no document {document_id} in this index")
+        drawing = Drawing(
+            owner=self._owner,
+            key=document_id,
+            path=str(self._path_of[document_id]),
+            renderer=self._renderer,
+            page=page,
+            width=width,
+            height=height,
+            box=box.as_tuple(),
+            memory_bytes=self._config.memory_bytes,
+            max_pixels=8 * self._config.max_page_pixels,
+            most_open=self._open_documents,
+            password=self._password_of(document_id),
+        )
+        return Image.frombytes("RGB", (width, height), self._drawer.pixels(drawing, self._config.picture_seconds))
 
     def _cache_path(self, key: tuple[object, ...]) -> Path:
         assert self._cache is not None
         digest = hashlib.sha256(repr((self._renderer, key)).encode()).hexdigest()
         return self._cache / digest[:2] / f"{digest[:32]}.png"
 
+    def _cached(self, key: tuple[object, ...]) -> Image.Image | None:
+        with self._lock:
+            held = self._pictures.get(key)
+            if held is not None:
+                self._pictures.move_to_end(key)
+            return held
+
     def _hold(self, key: tuple[object, ...], image: Image.Image) -> None:
-        self._pictures[key] = image
-        self._held += image.width * image.height * 3
-        while self._held > self._memory_bytes and len(self._pictures) > 1:
-            _, oldest = self._pictures.popitem(last=False)
-            self._held -= oldest.width * oldest.height * 3
+        with self._lock:
+            self._pictures[key] = image
+            self._held += image.width * image.height * 3
+            while self._held > self._memory_bytes and len(self._pictures) > 1:
+                _, oldest = self._pictures.popitem(last=False)
+                self._held -= oldest.width * oldest.height * 3
 
 
 def _read(path: Path, size: tuple[int, int]) -> Image.Image | None:
@@ -153,3 +171,15 @@ def _read(path: Path, size: tuple[int, int]) -> Image.Image | None:
 def _write(path: Path, image: Image.Image) -> None:
     with whole_file(path, several_writers=True) as partial:
         image.save(partial, "PNG", compress_level=1)
+
+
+_living: weakref.WeakSet[CropRenderer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A lock that another thread held at the fork is never given back in the child."""
+    for renderer in _living:
+        renderer._renew_locks()
+
+
+os.register_at_fork(after_in_child=_after_fork)

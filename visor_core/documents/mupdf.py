@@ -38,6 +38,7 @@ class MuPDFDocument:
             reason = "no reader can open it" if str(path) in told else told
             raise DocumentError(f"the PDF is damaged: {reason}") from error
         self._loaded: tuple[int, pymupdf.Page, pymupdf.DisplayList] | None = None
+        self._sized: tuple[int, pymupdf.Page] | None = None
         self._drawn = 0
 
     def _page(self, page: int) -> tuple[pymupdf.Page, pymupdf.DisplayList]:
@@ -45,18 +46,24 @@ class MuPDFDocument:
             if not 1 <= page <= self.num_pages:
                 raise DocumentError(f"page {page} does not exist: the document has {self.num_pages} pages")
             try:
-                loaded = self._pdf.load_page(page - 1)
+                loaded = self._read(page)
                 self._loaded = (page, loaded, loaded.get_displaylist())
             except _FAULTS as error:
                 raise DocumentError(f"page {page} cannot be read: {one_line(error)}") from error
         return self._loaded[1], self._loaded[2]
+
+    def _read(self, page: int) -> pymupdf.Page:
+        """A page without its contents; the one read last is remembered, as it is measured before it is drawn."""
+        if self._sized is None or self._sized[0] != page:
+            self._sized = (page, self._pdf.load_page(page - 1))
+        return self._sized[1]
 
     def page_size(self, page: int) -> PageSize:
         """Size of a page as displayed (crop box and rotation applied)."""
         if not 1 <= page <= self.num_pages:
             raise DocumentError(f"page {page} does not exist: the document has {self.num_pages} pages")
         try:
-            loaded = self._pdf.load_page(page - 1)
+            loaded = self._read(page)
             rect, rotation = loaded.rect, int(loaded.rotation)
         except _FAULTS as error:
             raise DocumentError(f"page {page} cannot be read: {one_line(error)}") from error
@@ -108,5 +115,5 @@ class MuPDFDocument:
 
     def close(self) -> None:
         """Release the file."""
-        self._loaded = None
+        self._loaded = self._sized = None
         self._pdf.close()

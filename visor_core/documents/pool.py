@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 
-from visor_core.documents.worker import Failed, Finished, Message, Task
+from visor_core.documents.worker import Failed, Finished, Message, Shelved, Task
 
 _SERVE = "from visor_core.documents.worker import main; main()"
 """Imported rather than run as a module, so that messages are pickled under the module's own name."""
@@ -29,11 +29,38 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class _Worker:
+class Worker:
+    """A worker process, our end of its pipe, the file for pictures we share, and what it is doing since when."""
+
     process: subprocess.Popen[bytes]
     connection: Connection
+    shared: int
     task: Task | None = None
     started: float = 0.0
+
+    def stop(self) -> None:
+        """Kill it, whatever it is doing."""
+        self.close()
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        """Close this process's ends."""
+        self.connection.close()
+        os.close(self.shared)
+
+    def cause_of_death(self, memory_bytes: int) -> str:
+        """What a worker that closed its pipe died of, with this much memory allowed."""
+        self.close()
+        code = self.process.wait()
+        if code == -signal.SIGKILL:
+            return "the worker that read it was killed by the system (out of memory?)"
+        if code < 0:
+            return f"the renderer crashed while reading it ({signal.Signals(-code).name})"
+        return (
+            f"the renderer gave up while reading it (exit code {code}); it may need more than "
+            f"documents.memory_bytes = {memory_bytes:,}"
+        )
 
 
 class WorkerPool:
@@ -41,7 +68,7 @@ class WorkerPool:
 
     def __init__(self, workers: int) -> None:
         self._size = workers
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self.spent: dict[str, float] = {}
         """Seconds that workers spent on each document (by key) in the last run."""
         self._limits: dict[str, float] = {}
@@ -61,6 +88,8 @@ class WorkerPool:
         Every task ends with exactly one `Finished` or `Failed`. Once a task of a document (same key) has failed, that
         document's waiting tasks fail with the same reason without being started.
         """
+        for worker in [w for w in self._workers if w.task is not None]:
+            self._stop(worker)  # an earlier run was left before its end
         waiting = deque(tasks)
         self.spent = dict.fromkeys((task.key for task, _ in tasks), 0.0)
         self._limits = {task.key: seconds for task, seconds in tasks}
@@ -77,12 +106,12 @@ class WorkerPool:
                     failed[message.key] = message
                 yield message
 
-    def _idle(self, wanted: int) -> list[_Worker]:
+    def _idle(self, wanted: int) -> list[Worker]:
         while len(self._workers) < self._size and sum(w.task is None for w in self._workers) < wanted:
-            self._workers.append(_start())
+            self._workers.append(start_worker())
         return [w for w in self._workers if w.task is None]
 
-    def _assign(self, worker: _Worker, task: Task) -> None:
+    def _assign(self, worker: Worker, task: Task) -> None:
         worker.task, worker.started = task, time.monotonic()
         try:
             worker.connection.send(task)
@@ -102,11 +131,13 @@ class WorkerPool:
                 continue
             if worker.connection in ready:
                 try:
-                    message: Message = worker.connection.recv()
+                    received: Message | Shelved = worker.connection.recv()
                 except (EOFError, OSError):  # a worker that dies in the middle of a message leaves a plain OSError
                     self._spend(worker, task)
-                    yield Failed(task.key, self._bury(worker, task))
+                    self._workers.remove(worker)
+                    yield Failed(task.key, worker.cause_of_death(task.memory_bytes))
                     continue
+                message = received.taken(worker.shared) if isinstance(received, Shelved) else received
                 if isinstance(message, Finished | Failed):
                     self._spend(worker, task)
                     worker.task = None
@@ -127,31 +158,16 @@ class WorkerPool:
         left = self._limits[key] - self.spent[key] - sum(running)
         return left, left / max(1, len(running))
 
-    def _spend(self, worker: _Worker, task: Task) -> None:
+    def _spend(self, worker: Worker, task: Task) -> None:
         self.spent[task.key] += time.monotonic() - worker.started
 
-    def _bury(self, worker: _Worker, task: Task) -> str:
-        """Remove a worker that died, and say of what."""
+    def _stop(self, worker: Worker) -> None:
         self._workers.remove(worker)
-        worker.connection.close()
-        code = worker.process.wait()
-        if code == -signal.SIGKILL:
-            return "the worker that read it was killed by the system (out of memory?)"
-        if code < 0:
-            return f"the renderer crashed while reading it ({signal.Signals(-code).name})"
-        return (
-            f"the renderer gave up while reading it (exit code {code}); it may need more than "
-            f"documents.memory_bytes = {task.memory_bytes:,}"
-        )
-
-    def _stop(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
-        worker.connection.close()
-        worker.process.kill()
-        worker.process.wait()
+        worker.stop()
 
 
-def _start() -> _Worker:
+def start_worker() -> Worker:
+    """A worker process that waits for its first task."""
     ours, theirs = socket.socketpair()
     environment = dict(os.environ)
     # The package may be importable only through the parent's own path (a source checkout).
@@ -160,13 +176,14 @@ def _start() -> _Worker:
     # A page's raster and its copies are megabytes, fresh from the system every time: huge pages spare a tenth of the
     # work, most of it page faults. A C library that does not know the setting ignores it.
     environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    shared = os.memfd_create("visor-pictures")
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
+            [sys.executable, "-c", _SERVE, str(theirs.fileno()), str(shared)],
+            pass_fds=(theirs.fileno(), shared),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-    return _Worker(process, Connection(ours.detach()))
+    return Worker(process, Connection(ours.detach()), shared)

@@ -14,10 +14,13 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from visor_core.config import DocumentsConfig
+from visor_core.documents.patience import OverdueError, Patience
 from visor_core.documents.sources import SUFFIXES, Refused, display_name, shown_address
 from visor_core.errors import DocumentError
 
@@ -32,10 +35,13 @@ def is_object_store(source: str) -> bool:
     return bool(separator) and scheme.lower() in _OBJECT_STORES
 
 
-def list_folders(sources: Sequence[str | Path]) -> tuple[list[str | Path], list[Refused]]:
+def list_folders(
+    sources: Sequence[str | Path], config: DocumentsConfig, patience: Patience
+) -> tuple[list[str | Path], list[Refused]]:
     """The sources, with every bucket or folder of an object store replaced by the addresses of its documents by name.
 
-    An address that ends like a document is one. A folder that cannot be listed, or holds no document, is refused.
+    An address that ends like a document is one. A folder that cannot be listed in time, or holds no document, is
+    refused.
     """
     found: list[str | Path] = []
     refused: list[Refused] = []
@@ -44,7 +50,7 @@ def list_folders(sources: Sequence[str | Path]) -> tuple[list[str | Path], list[
             found.append(source)
             continue
         try:
-            found += _documents_under(source)
+            found += _documents_under(source, config, patience)
         except DocumentError as error:
             shown = shown_address(source)
             refused.append(Refused(shown, display_name(shown.rstrip("/").rpartition("/")[2]), str(error)))
@@ -55,7 +61,7 @@ def _is_document(name: str) -> bool:
     return not name.endswith("/") and PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _documents_under(address: str) -> list[str]:
+def _documents_under(address: str, config: DocumentsConfig, patience: Patience) -> list[str]:
     """The addresses of the documents under a folder of an object store; the address itself if it is none.
 
     Raises:
@@ -63,12 +69,16 @@ def _documents_under(address: str) -> list[str]:
     """
     import fsspec
 
-    with _store_faults(address):
+    def listed() -> tuple[str, list[str] | None]:
         store, folder = fsspec.url_to_fs(address)
         store.invalidate_cache()  # a listing of an earlier run in this process is not the folder as it is
-        if not store.isdir(folder):
-            return [address]
-        names = sorted(name for name in store.find(folder) if _is_document(name))
+        return folder, (store.find(folder) if store.isdir(folder) else None)
+
+    with _store_faults(address, "the listing", config):
+        folder, found = patience.call(listed, config.download_timeout_seconds)
+    if found is None:
+        return [address]
+    names = sorted(name for name in found if _is_document(name))
     if not names:
         raise DocumentError(f"{_shown(address)} holds no PDF and no picture")
     # Not put together from the names alone: an address may say more (the account, in Azure) than they do.
@@ -76,7 +86,7 @@ def _documents_under(address: str) -> list[str]:
 
 
 @contextmanager
-def _store_faults(address: str) -> Iterator[None]:
+def _store_faults(address: str, what: str, config: DocumentsConfig) -> Iterator[None]:
     """Whatever an object store's library raises, of whichever family, as a DocumentError that names the address.
 
     Raises:
@@ -89,6 +99,8 @@ def _store_faults(address: str) -> Iterator[None]:
         yield
     except DocumentError:
         raise
+    except OverdueError as error:
+        raise _overdue(what, config) from error
     except ImportError as error:
         raise DocumentError(f"{_shown(address)} needs the extra `remote`: pip install 'visor[remote]'") from error
     except Exception as error:
@@ -98,25 +110,25 @@ def _store_faults(address: str) -> Iterator[None]:
 
 
 @contextmanager
-def fetch(address: str, config: DocumentsConfig, folder: Path) -> Iterator[Path]:
+def fetch(address: str, config: DocumentsConfig, folder: Path, patience: Patience) -> Iterator[Path]:
     """Download a remote source to a temporary file under `folder`, removed at the end.
 
     Raises:
         DocumentError: if the address is malformed, refused or unknown, or a limit is exceeded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".fetch.{os.getpid()}.partial"
+    target = folder / f".fetch.{os.getpid()}.partial"
     scheme = address.partition("://")[0].lower()
     try:
         if scheme in ("http", "https"):
-            _fetch_http(address, partial, config)
+            _fetch_http(address, target, config, patience)
         elif scheme in _OBJECT_STORES:
-            _fetch_object(address, partial, config)
+            _fetch_object(address, target, config, patience)
         else:
             raise DocumentError(f"addresses of kind {scheme}:// are not read: use http(s), s3, gs, az or a path")
-        yield partial
+        yield target
     finally:
-        partial.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
 
 
 def checked_address(host: str, port: int, *, allow_private: bool) -> str:
@@ -141,13 +153,13 @@ def checked_address(host: str, port: int, *, allow_private: bool) -> str:
     return addresses[0]
 
 
-def _fetch_http(address: str, target: Path, config: DocumentsConfig) -> None:
+def _fetch_http(address: str, target: Path, config: DocumentsConfig, patience: Patience) -> None:
     import httpx
 
     deadline = time.monotonic() + config.download_timeout_seconds
     for _ in range(_MAX_REDIRECTS + 1):
         try:
-            found = _request(address, target, config, deadline)
+            found = _request(address, target, config, deadline, patience)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             # ValueError: what the standard library says of an address or host that is none.
             raise DocumentError(_failure(address, error)) from error
@@ -157,7 +169,7 @@ def _fetch_http(address: str, target: Path, config: DocumentsConfig) -> None:
     raise DocumentError(f"the address redirects more than {_MAX_REDIRECTS} times")
 
 
-def _request(address: str, target: Path, config: DocumentsConfig, deadline: float) -> str | None:
+def _request(address: str, target: Path, config: DocumentsConfig, deadline: float, patience: Patience) -> str | None:
     """One request; the address it redirects to, or None once the file is saved."""
     import httpx
 
@@ -165,7 +177,11 @@ def _request(address: str, target: Path, config: DocumentsConfig, deadline: floa
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if not parts.hostname:
         raise DocumentError(f"the address {_shown(address)} names no host")
-    checked = checked_address(parts.hostname, port, allow_private=config.allow_private_addresses)
+    resolved = partial(checked_address, parts.hostname, port, allow_private=config.allow_private_addresses)
+    try:
+        checked = patience.call(resolved, deadline - time.monotonic())
+    except OverdueError as error:
+        raise _overdue("looking up the host", config) from error
     literal = f"[{checked}]" if ":" in checked else checked
     pinned = parts._replace(netloc=f"{literal}:{port}").geturl()
     host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
@@ -187,16 +203,23 @@ def _request(address: str, target: Path, config: DocumentsConfig, deadline: floa
         if encoding.lower() != "identity":
             raise DocumentError(f"the server sent {_shown(address)} compressed ({encoding[:40]}), unasked")
         # Without a chunk size: a chunk is what came, so that the deadline is looked at however slowly it comes.
-        _save(reply.iter_raw(), target, config, deadline)
+        with target.open("wb") as file:
+            _save(reply.iter_raw(), file, config, deadline)
     return None
 
 
-def _fetch_object(address: str, target: Path, config: DocumentsConfig) -> None:
+def _fetch_object(address: str, target: Path, config: DocumentsConfig, patience: Patience) -> None:
     import fsspec
 
     deadline = time.monotonic() + config.download_timeout_seconds
-    with _store_faults(address), fsspec.open(address, "rb") as file:
-        _save(iter(lambda: file.read(_CHUNK), b""), target, config, deadline)
+
+    def download(file: BinaryIO) -> None:
+        with fsspec.open(address, "rb") as remote:
+            _save(iter(lambda: remote.read(_CHUNK), b""), file, config, deadline)
+
+    # The file is opened here and closed for a download that is given up: it cannot write into the next one's.
+    with _store_faults(address, "the download", config), target.open("wb") as file:
+        patience.call(lambda: download(file), config.download_timeout_seconds)
 
 
 def _shown(address: str) -> str:
@@ -212,16 +235,17 @@ def _failure(address: str, error: Exception) -> str:
     return f"{_shown(address)} cannot be fetched: {type(error).__name__} {told}".strip()[:300]
 
 
-def _save(chunks: Iterator[bytes], target: Path, config: DocumentsConfig, deadline: float) -> None:
+def _overdue(what: str, config: DocumentsConfig) -> DocumentError:
+    seconds = config.download_timeout_seconds
+    return DocumentError(f"{what} took longer than documents.download_timeout_seconds = {seconds:g}")
+
+
+def _save(chunks: Iterator[bytes], file: BinaryIO, config: DocumentsConfig, deadline: float) -> None:
     size = 0
-    with target.open("wb") as file:
-        for chunk in chunks:
-            size += len(chunk)
-            if size > config.max_bytes:
-                raise DocumentError(f"the file has more bytes than documents.max_bytes = {config.max_bytes:,}")
-            if time.monotonic() > deadline:
-                raise DocumentError(
-                    f"the download took longer than documents.download_timeout_seconds = "
-                    f"{config.download_timeout_seconds:g}"
-                )
-            file.write(chunk)
+    for chunk in chunks:
+        size += len(chunk)
+        if size > config.max_bytes:
+            raise DocumentError(f"the file has more bytes than documents.max_bytes = {config.max_bytes:,}")
+        if time.monotonic() > deadline:
+            raise _overdue("the download", config)
+        file.write(chunk)

@@ -1,6 +1,6 @@
-"""The process that parses foreign bytes: reads tasks from a pipe, streams pages back, and dies alone.
+"""The process that parses foreign bytes: reads tasks from a pipe, streams pages or crops back, and dies alone.
 
-Started by `pool`, which passes the number of an inherited socket. Its address space is capped per document and network
+Started by `pool` and `drawer`, which pass the number of an inherited socket. Its address space is capped and network
 calls from Python are refused; time is watched by the parent, which kills it. Knows nothing of the index.
 """
 
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import resource
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import psutil
 from PIL import Image
 
+from visor_core.documents.drawings import Drawing, Drawings, drawn
 from visor_core.documents.order import reading_order, text_of
 from visor_core.documents.reader import (
     EncryptedDocumentError,
@@ -36,6 +39,8 @@ from visor_core.documents.reader import (
 )
 from visor_core.errors import DocumentError
 
+KEPT_BYTES = 16 * 2**20
+"""Memory for pictures on their way that is kept between tasks."""
 USABLE_CHARACTERS = 32
 """A text layer with fewer visible characters than this may be a scan's page number: such pages are worth OCR."""
 
@@ -115,6 +120,19 @@ _LETTER = PageSize(612.0, 792.0)
 """Size given to a page whose own cannot be read."""
 
 Message = Validated | RenderedPage | Finished | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A page whose picture lies in the file that the worker shares with its parent, until the task's next."""
+
+    page: RenderedPage
+    offset: int
+    size: int
+
+    def taken(self, shared: int) -> RenderedPage:
+        """The page with its picture."""
+        return replace(self.page, image=os.pread(shared, self.size, self.offset))
 
 
 class Opened:
@@ -221,7 +239,9 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
     if not text.strip():
         source = "none"
     words = [word for block in blocks for word in block]
-    word_texts = tuple(_clean(word.text) for word in words)
+    word_texts = tuple(word.text for word in words)
+    if _UNSTORABLE.search(" ".join(word_texts)):
+        word_texts = tuple(map(_clean, word_texts))
     word_boxes = np.array([word[1:] for word in words], dtype=np.float32).reshape(-1, 4).round(5)
     encoded = encode(image, task.image_format, task.jpeg_quality)
     text = _clean(text)
@@ -276,31 +296,61 @@ def _clean(text: str) -> str:
 
 def main() -> None:
     """Serve tasks until the parent closes the pipe."""
-    connection = Connection(int(sys.argv[1]))
+    connection, shared = Connection(int(sys.argv[1])), int(sys.argv[2])
     sys.addaudithook(_refuse_network)
     # PyMuPDF imports its layout models (onnxruntime, 60 MB, half a second) if it can; nothing here uses them.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
-    opened, limited = Opened(), ""
+    opened, drawings = Opened(), Drawings()
+    limited: str | int = ""
+    begun_with = _mapped()
     while True:
         try:
-            task: Task = connection.recv()
+            task: Task | tuple[Any, ...] = connection.recv()
         except (EOFError, ConnectionError):
             return
-        if task.key != limited:
-            opened.close()
-            _limit_memory(task.memory_bytes)
-            limited = task.key
         try:
-            for message in perform(task, opened):
+            if isinstance(task, tuple):
+                drawing = Drawing(*task)
+                if drawing.memory_bytes != limited:
+                    _limit_memory(begun_with + drawing.memory_bytes)
+                    limited = drawing.memory_bytes
+                connection.send_bytes(drawn(drawing, drawings, shared))
+                continue
+            if task.key != limited:
+                opened.close()
+                _limit_memory(_mapped() + task.memory_bytes)
+                limited = task.key
+            for message in _shelving(perform(task, opened), shared):
                 connection.send(message)
         except BrokenPipeError:
             return
 
 
-def _limit_memory(extra: int) -> None:
-    """Cap the address space at what is mapped now plus `extra` bytes."""
+def _shelving(messages: Iterator[Message], shared: int) -> Iterator[Message | Shelved]:
+    """A task's messages, their pictures left in a shared file: a pipe takes longer over them.
+
+    The parent has taken those of one task before it gives the next, which may write over them.
+    """
+    end = 0
+    if os.fstat(shared).st_size > KEPT_BYTES:
+        os.ftruncate(shared, 0)
+    for message in messages:
+        if isinstance(message, RenderedPage):
+            size = os.pwrite(shared, message.image, end)
+            yield Shelved(replace(message, image=b""), end, size)
+            end += size
+        else:
+            yield message
+
+
+def _mapped() -> int:
+    """Address space mapped now, in bytes."""
+    return int(psutil.Process().memory_info().vms)
+
+
+def _limit_memory(wanted: int) -> None:
+    """Cap the address space at so many bytes."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = psutil.Process().memory_info().vms + extra
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))

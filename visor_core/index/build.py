@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 from lancedb.index import FTS, IvfRq
 from PIL import Image
 
-from visor_core.config import IndexConfig
+from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.sources import stored_path
 from visor_core.errors import DocumentError
@@ -29,7 +29,7 @@ from visor_core.index.corpus import KEYS, SCHEMAS, Corpus, delete_by, quoted, ro
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
 from visor_core.index.pages import pages_version
 from visor_core.index.passages import normalised, passage_key, windows
-from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
+from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version, password_for
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
 INDEX_FORMAT = 2
@@ -58,8 +58,7 @@ def build_index(
     *,
     tag: str | None = None,
     progress: Progress | None = None,
-    renderer: str = "pymupdf",
-    passwords: Callable[[str], str] = lambda filename: "",
+    documents: DocumentsConfig | None = None,
 ) -> IndexReport:
     """Bring passages, full text and vectors in line with the table pages, then publish a tag.
 
@@ -69,21 +68,22 @@ def build_index(
         embedders: a vector column each; columns of other fingerprints of the same embedder are dropped.
         tag: name to publish under; none names it after the content (`index-<data version>`). `latest` always follows.
         progress: called as pages are embedded.
-        renderer, passwords: for pages an embedder wants drawn from the source (`index.embed_pixels`).
+        documents: how they were rendered: for pages an embedder wants drawn from the source (`index.embed_pixels`).
     """
+    reading = documents or DocumentsConfig()
     if tag is not None:
         check_tag(tag)
     with corpus.writing():
-        documents = rows(corpus.table("documents"), DOCUMENT_COLUMNS)
-        readable = {r["document_id"]: r for r in documents if r["status"] == "ok"}
+        registered = rows(corpus.table("documents"), DOCUMENT_COLUMNS)
+        readable = {r["document_id"]: r for r in registered if r["status"] == "ok"}
         _drop_unreadable(corpus, readable)
         _update_passages(corpus, readable, config)
-        with closing(_Pictures(corpus, readable, config, renderer, passwords)) as source:
+        with closing(_Pictures(corpus, readable, config, reading)) as source:
             embedded = sum(_fill_column(corpus, e, readable, source, config, progress) for e in embedders)
         _drop_stale_columns(corpus, embedders)
         _index_text(corpus)
         vectors = tuple(_vector_column(corpus, e, config) for e in embedders)
-        manifest = _manifest(corpus, documents, vectors, config, renderer, tag)
+        manifest = _manifest(corpus, registered, vectors, config, reading.renderer, tag)
         changed = not _published(corpus, manifest)
         if changed:
             publish(corpus, manifest)
@@ -114,16 +114,16 @@ class _Pictures:
         corpus: Corpus,
         readable: dict[str, dict[str, Any]],
         config: IndexConfig,
-        renderer: str,
-        passwords: Callable[[str], str],
+        reading: DocumentsConfig,
     ) -> None:
         self._images = corpus.table("images")
         self._pixels = config.embed_pixels
         self._crops = CropRenderer(
             {i: stored_path(corpus.sources, i) for i in readable},
             None,
-            "pdfium" if renderer == "pdfium" else "pymupdf",
-            password_of=lambda document_id: passwords(readable[document_id]["filename"]),
+            reading.renderer,
+            config=reading,
+            password_of=lambda document_id: password_for(reading, readable[document_id]["filename"]),
             memory_bytes=1,
         )
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,16 @@ class PagesReport:
     """The document that workers spent most seconds on in this run, by file name."""
 
 
-def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress | None = None) -> PagesReport:
+def render_pages(
+    corpus: Corpus, config: DocumentsConfig, *, progress: Progress | None = None, pool: WorkerPool | None = None
+) -> PagesReport:
     """Bring the tables pages and images in line with the table documents.
+
+    Args:
+        corpus: where.
+        config: how; limits, passwords.
+        progress: called as pages are rendered.
+        pool: workers that render; none starts some and ends them.
 
     Raises:
         MissingDependencyError: if `documents.ocr` is `always` and the extra `ocr` is not installed.
@@ -67,9 +76,12 @@ def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress 
         tasks, quarantined = _tasks(corpus, wanted, config, key, mode)
         if tasks:
             # Rendering goes on while a batch is written; at most one batch waits, which bounds the memory.
-            with WorkerPool(config.workers) as pool, ThreadPoolExecutor(1, "pages-writer") as writer:
+            with (
+                nullcontext(pool) if pool else WorkerPool(config.workers) as workers,
+                ThreadPoolExecutor(1, "pages-writer") as writer,
+            ):
                 pending: Future[None] | None = None
-                for batch, failures in _batches(pool, tasks, progress):
+                for batch, failures in _batches(workers, tasks, progress):
                     quarantined |= failures
                     rendered += len(batch)
                     if pending is not None:
@@ -77,7 +89,7 @@ def render_pages(corpus: Corpus, config: DocumentsConfig, *, progress: Progress 
                     pending = writer.submit(_write, corpus, batch, wanted, key)
                 if pending is not None:
                     pending.result()
-                slowest = max(((documents[i]["filename"], s) for i, s in pool.spent.items()), key=lambda p: p[1])
+                slowest = max(((documents[i]["filename"], s) for i, s in workers.spent.items()), key=lambda p: p[1])
         if quarantined:
             _quarantine(corpus, documents, quarantined, config)
         _move_partitions(corpus, documents)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents import ocr
+from visor_core.documents.patience import Patience
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits
 from visor_core.documents.remote import fetch, is_object_store, list_folders
@@ -90,6 +92,7 @@ def register_documents(
     prune: bool = False,
     exactly: bool = False,
     progress: Progress | None = None,
+    pool: WorkerPool | None = None,
 ) -> DocumentsReport:
     """Bring the table documents in line with the sources.
 
@@ -101,21 +104,23 @@ def register_documents(
         prune: also retire documents whose file is gone, or which lie under a given folder and were not found there.
         exactly: also retire every document that the sources do not hold, wherever it came from.
         progress: called as documents are validated.
+        pool: workers that open the documents; none starts some and ends them.
     """
     with corpus.writing():
         corpus.remove_partial_files()
         table = corpus.table("documents")
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
-        listed, unlisted = list_folders(sources)
+        patience = Patience()
+        listed, unlisted = list_folders(sources, config, patience)
         found, refused = expand(listed, partition_of=partition_of)
         refused += unlisted
         unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
-        arrived, unreadable = _copies(corpus, found, config)
+        arrived, unreadable = _copies(corpus, found, config, patience)
         refused += unreadable
         seen = _claim(known, arrived)
         fresh = _needing_validation(seen, config)
-        _validate(corpus, fresh, config, progress)
+        _validate(corpus, fresh, config, progress, pool)
         gone = _prune(known, found, unread, "" if exactly else _prefixes(sources)) if exactly or prune else set()
         retired = _retire(known, seen, gone)
         _name_after_source(known, found)
@@ -149,14 +154,14 @@ def documents_version(current: Sequence[dict[str, Any]]) -> str:
 
 
 def _copies(
-    corpus: Corpus, found: Sequence[Source], config: DocumentsConfig
+    corpus: Corpus, found: Sequence[Source], config: DocumentsConfig, patience: Patience
 ) -> tuple[list[tuple[Source, str, int]], list[Refused]]:
     """Each source copied under its hash: (source, document id, bytes), and those that cannot be read."""
     arrived, refused = [], []
     for source in found:
         try:
             if source.path is None:
-                with fetch(source.address, config, corpus.root) as path:
+                with fetch(source.address, config, corpus.root, patience) as path:
                     document_id, _, size = keep_copy(path, corpus.sources, config.max_bytes)
             else:
                 document_id, _, size = keep_copy(source.path, corpus.sources, config.max_bytes)
@@ -250,7 +255,11 @@ def rendering_key(config: DocumentsConfig, filename: str) -> str:
 
 
 def _validate(
-    corpus: Corpus, fresh: Sequence[dict[str, Any]], config: DocumentsConfig, progress: Progress | None
+    corpus: Corpus,
+    fresh: Sequence[dict[str, Any]],
+    config: DocumentsConfig,
+    progress: Progress | None,
+    pool: WorkerPool | None,
 ) -> None:
     """Open each document in a worker and write what came of it into its row."""
     by_id = {row["document_id"]: row for row in fresh}
@@ -272,8 +281,8 @@ def _validate(
         )
         tasks.append((task, config.timeout_seconds))
     done = 0
-    with WorkerPool(min(config.workers, max(1, len(tasks)))) as pool:
-        for message in pool.run(tasks):
+    with nullcontext(pool) if pool else WorkerPool(config.workers) as workers:
+        for message in workers.run(tasks):
             row = by_id[message.key]
             row["reader_key"] = reader_key(config, row["filename"])
             if isinstance(message, Validated):

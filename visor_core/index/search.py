@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from visor_core.config import SecretReference
+from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.reader import Word
 from visor_core.documents.sources import stored_path
@@ -31,7 +31,7 @@ from visor_core.index.fusion import reciprocal_rank_fusion
 from visor_core.index.nearest import nearest
 from visor_core.index.passages import content_words, mentioned_pages, normalised
 from visor_core.index.records import Document, Hit, Page, page_id_of, parse_pages, split_page_id
-from visor_core.index.register import DOCUMENT_COLUMNS
+from visor_core.index.register import DOCUMENT_COLUMNS, password_for
 from visor_core.index.snippets import snippet
 from visor_core.index.tags import Manifest, VectorColumn, read_manifest
 from visor_core.policies.base import ImageRef
@@ -68,7 +68,7 @@ class PageIndex:
         corpus: Corpus,
         manifest: Manifest,
         embedders: Sequence[Embedder] | None = None,
-        passwords: Mapping[str, SecretReference] | None = None,
+        documents: DocumentsConfig | None = None,
         device: str = "cpu",
     ) -> None:
         self.corpus, self.manifest, self.tag = corpus, manifest, manifest.tag
@@ -82,12 +82,13 @@ class PageIndex:
         self._lock = threading.RLock()
         self._pages: OrderedDict[str, Page] = OrderedDict()
         self._searches: OrderedDict[tuple[object, ...], list[Hit]] = OrderedDict()
-        self._passwords, self._device = dict(passwords or {}), device
+        self._reading, self._device = documents or DocumentsConfig(), device
         self._crops = CropRenderer(
             {i: stored_path(corpus.sources, i) for i in self._documents},
             corpus.crops,
             "pdfium" if manifest.settings.get("renderer") == "pdfium" else "pymupdf",
-            password_of=self._password_of,
+            config=self._reading,
+            password_of=lambda document_id: password_for(self._reading, self._documents[document_id].filename),
         )
 
     @classmethod
@@ -96,7 +97,7 @@ class PageIndex:
         root: Path,
         tag: str = "latest",
         embedders: Sequence[Embedder] | None = None,
-        passwords: Mapping[str, SecretReference] | None = None,
+        documents: DocumentsConfig | None = None,
         device: str = "cpu",
     ) -> PageIndex:
         """Open a corpus folder at a tag.
@@ -105,14 +106,15 @@ class PageIndex:
             root: the corpus folder.
             tag: an index tag; `latest` is the last one published.
             embedders: for queries; those not given are loaded from the manifest when first needed.
-            passwords: of encrypted documents, by file name; each is read when its document is first drawn.
+            documents: limits on what is drawn, and passwords of encrypted documents by file name, each of which is
+                read when its document is drawn; none takes the defaults.
             device: where the embedders that are loaded run, as `index.device`.
 
         Raises:
             SearchIndexError: if the corpus, the tag or one of its table versions does not exist.
         """
         corpus = Corpus(Path(root))
-        return cls(corpus, read_manifest(corpus, tag), embedders, passwords, device)
+        return cls(corpus, read_manifest(corpus, tag), embedders, documents, device)
 
     @property
     def data_version(self) -> str:
@@ -231,10 +233,6 @@ class PageIndex:
     def close(self) -> None:
         """Release open documents."""
         self._crops.close()
-
-    def _password_of(self, document_id: str) -> str:
-        reference = self._passwords.get(self._documents[document_id].filename)
-        return reference.read().get_secret_value() if reference else ""
 
     def _named_pages(self, query: str, document: str) -> list[str]:
         """Pages of one document whose numbers the query names."""

@@ -219,7 +219,9 @@ class Seed:
             )
             render_pages(corpus, self.profile.documents)
             report = build_index(corpus, config, load_embedders(config))
-            self._indexes[world.split] = PageIndex.open(folder, report.index_tag, device=config.device)
+            self._indexes[world.split] = PageIndex.open(
+                folder, report.index_tag, documents=self.profile.documents, device=config.device
+            )
         return self._indexes[world.split]
 
     def environment(self, world: World, profile: Profile) -> Environment:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.documents.crops import CropRenderer
-from visor_core.documents.mupdf import MuPDFDocument
+from visor_core.documents.drawer import shared_drawer
 from visor_core.errors import DocumentError
 from visor_core.geometry import Box
 
@@ -38,7 +40,6 @@ def test_small_crops_stay_off_the_disk_and_limits_hold(tmp_path: Path, sources: 
     pictures = [crops.picture(name, page, 128, 128).tobytes() for name in "abc" for page in (1, 2)]
     assert pictures == [crops.picture(name, page, 128, 128).tobytes() for name in "abc" for page in (1, 2)]
     assert not (tmp_path / "crops").exists()
-    assert len(crops._open) == 1
     assert crops._held <= 128 * 128 * 3 * 2
     crops.close()
 
@@ -55,20 +56,39 @@ def test_what_cannot_be_drawn_says_so(sources: dict[str, Path]) -> None:
         crops.picture("a", 1, 100, 10, Box(0.5, 0.1, 0.5 + 1e-7, 0.4))
 
 
-@pytest.mark.parametrize("fault", [AttributeError("no attribute\nthis"), MemoryError(), ZeroDivisionError("zero")])
-def test_whatever_a_parser_raises_is_the_documents_fault(
-    sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch, fault: Exception
-) -> None:
+def test_threads_draw_each_picture_once(tmp_path: Path, sources: dict[str, Path]) -> None:
+    keys = [(name, page, side) for name in sources for page in (1, 2) for side in (20, 700)]
+    alone = CropRenderer(sources, None, "pymupdf")
+    expected = {key: alone.picture(*key, key[2]).tobytes() for key in keys}
+    crops = CropRenderer(sources, tmp_path / "crops", "pymupdf")
+    with ThreadPoolExecutor(12) as threads:
+        drawn = list(threads.map(lambda key: (key, crops.picture(*key, key[2])), keys * 8))
+    assert all(picture.tobytes() == expected[key] for key, picture in drawn)
+    assert len({id(picture) for _, picture in drawn}) == len(keys)
+
+
+def test_a_forked_process_draws_too(sources: dict[str, Path]) -> None:
     crops = CropRenderer(sources, None, "pymupdf")
+    first = crops.picture("a", 1, 30, 20)
+    read, write = os.pipe()
+    with crops._lock, crops._drawing:  # another thread holds them at the fork
+        child = os.fork()
+    if child == 0:
+        answer = crops.picture("a", 1, 30, 20).tobytes() + crops.picture("b", 1, 30, 20).tobytes()
+        os.write(write, answer)
+        shared_drawer().close()
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        answer = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    assert answer == first.tobytes() + crops.picture("b", 1, 30, 20).tobytes()
 
-    def fail(*_: object) -> None:
-        raise fault
 
-    monkeypatch.setattr(MuPDFDocument, "render", fail)
-    with pytest.raises(
-        DocumentError, match=f"page 1 cannot be drawn at 20 × 10 pixels: {type(fault).__name__}"
-    ) as raised:
-        crops.picture("a", 1, 20, 10)
-    assert "\n" not in str(raised.value)
-    monkeypatch.undo()
-    assert crops.picture("a", 1, 20, 10).size == (20, 10)
+def test_a_locked_document_is_drawn_with_its_password(tmp_path: Path) -> None:
+    sources = {name: write_pdf(tmp_path / f"{name}.pdf", ["secret"], password="sesame") for name in "ab"}
+    crops = CropRenderer(sources, None, "pymupdf", password_of=lambda name: "sesame" if name == "a" else "")
+    assert crops.picture("a", 1, 30, 20).size == (30, 20)
+    with pytest.raises(DocumentError, match=r"^the PDF is encrypted: give its password"):
+        crops.picture("b", 1, 30, 20)
+    assert "sesame" not in repr(crops.__dict__)

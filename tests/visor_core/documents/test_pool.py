@@ -54,7 +54,6 @@ def perform(task, opened=None):
             return
     yield from real(task, opened)
 worker.perform = perform
-real_limits = worker._limit_memory
 worker.main()
 """
 
@@ -136,8 +135,8 @@ def test_the_pool_leaves_no_process_behind(tmp_path: Path) -> None:
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
-        "from visor_core.documents.pool import _start\n"
-        "worker = _start()\n"
+        "from visor_core.documents.pool import start_worker\n"
+        "worker = start_worker()\n"
         "print(worker.process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -210,3 +209,25 @@ def test_ocr_takes_the_place_of_an_unusable_layer_however_long(
     page = render_page(_OnePage(layer), replace(task(tmp_path / "a.pdf"), ocr="auto"), 1)
     assert page.text.startswith(expected[0])
     assert page.text_source == expected[1]
+
+
+def test_a_run_that_was_left_before_its_end_leaves_no_message_to_the_next(tmp_path: Path) -> None:
+    paths = {name: write_pdf(tmp_path / f"{name}.pdf", [name] * 6) for name in ("a", "b")}
+    with WorkerPool(2) as pool:
+        run = pool.run([(task(paths["a"], "a", pages=(1, 2, 3, 4, 5, 6)), 60.0)])
+        assert isinstance(next(run), RenderedPage)
+        run.close()
+        found = [m for m in pool.run([(task(paths["b"], "b", pages=(1, 2)), 60.0)]) if isinstance(m, RenderedPage)]
+    assert [(m.key, m.page, m.word_texts) for m in found] == [("b", 1, ("b",)), ("b", 2, ("b",))]
+
+
+def test_pictures_of_one_task_do_not_lie_over_those_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = "import visor_core.documents.worker as worker; worker.KEPT_BYTES = 1000; worker.main()"
+    monkeypatch.setattr(pool_module, "_SERVE", few)
+    path = write_pdf(tmp_path / "a.pdf", [f"page {n} " * n for n in range(1, 9)])
+    tasks = [(replace(task(path, pages=(n, n + 1)), image_format="png"), 60.0) for n in (7, 1, 3, 5)]
+    with WorkerPool(1) as pool:
+        found = {m.page: m for m in pool.run(tasks) if isinstance(m, RenderedPage)}
+    here = {m.page: m for t, _ in tasks for m in perform(t) if isinstance(m, RenderedPage)}
+    assert {n: m.image for n, m in found.items()} == {n: m.image for n, m in here.items()}
+    assert sorted(found) == list(range(1, 9))

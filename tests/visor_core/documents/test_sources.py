@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents import remote
+from visor_core.documents.patience import Patience
 from visor_core.documents.remote import checked_address, fetch, list_folders
 from visor_core.documents.sources import display_name, document_id_of, expand, keep_copy
 from visor_core.errors import DocumentError
@@ -159,7 +160,7 @@ def _serving() -> Iterator[str]:
 def test_http_sources(tmp_path: Path) -> None:
     allowed = DocumentsConfig(allow_private_addresses=True)
     with _serving() as base:
-        with fetch(f"{base}/redirect", allowed, tmp_path) as path:
+        with fetch(f"{base}/redirect", allowed, tmp_path, Patience()) as path:
             assert path.read_bytes().startswith(b"%PDF")
         assert not list(tmp_path.glob("*.partial"))
         assert not list(tmp_path.glob(".*.partial"))
@@ -178,7 +179,7 @@ def test_http_sources(tmp_path: Path) -> None:
             ("http://host.invalid/a.pdf", allowed, "cannot be resolved"),
             ("ftp://host/a.pdf", allowed, "not read"),
         ):
-            with pytest.raises(DocumentError, match=reason), fetch(address, config, tmp_path):
+            with pytest.raises(DocumentError, match=reason), fetch(address, config, tmp_path, Patience()):
                 pass
 
 
@@ -188,7 +189,7 @@ def test_a_dripping_server_meets_the_deadline(tmp_path: Path) -> None:
     with (
         _serving() as base,
         pytest.raises(DocumentError, match=r"longer than documents\.download_timeout_seconds = 0\.5"),
-        fetch(f"{base}/drip", config, tmp_path),
+        fetch(f"{base}/drip", config, tmp_path, Patience()),
     ):
         pass
     assert time.monotonic() - start < 3
@@ -201,11 +202,11 @@ def test_a_redirect_to_a_private_host_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(remote, "checked_address", public_once)
     with _serving() as base:
         public = base.replace("127.0.0.1", "public.test")
-        with fetch(f"{public}/file.pdf", DocumentsConfig(), tmp_path) as path:
+        with fetch(f"{public}/file.pdf", DocumentsConfig(), tmp_path, Patience()) as path:
             assert path.read_bytes().startswith(b"%PDF")
         with (
             pytest.raises(DocumentError, match=r"'127\.0\.0\.1' has the private or local address"),
-            fetch(f"{public}/private", DocumentsConfig(), tmp_path),
+            fetch(f"{public}/private", DocumentsConfig(), tmp_path, Patience()),
         ):
             pass
 
@@ -234,7 +235,7 @@ def test_no_secret_of_an_address_is_stored_or_shown(tmp_path: Path) -> None:
         for address in (f"{base}/none?token=geheim", "memory://none?token=geheim", "http://[?token=geheim"):
             with (
                 pytest.raises(DocumentError) as raised,
-                fetch(address, DocumentsConfig(allow_private_addresses=True), tmp_path),
+                fetch(address, DocumentsConfig(allow_private_addresses=True), tmp_path, Patience()),
             ):
                 pass
             assert "geheim" not in str(raised.value)
@@ -243,11 +244,11 @@ def test_no_secret_of_an_address_is_stored_or_shown(tmp_path: Path) -> None:
 def test_object_stores_by_fsspec(tmp_path: Path) -> None:
     with fsspec.open("memory://bucket/a.pdf", "wb") as file:
         file.write(b"%PDF-1.4")
-    with fetch("memory://bucket/a.pdf", DocumentsConfig(), tmp_path) as path:
+    with fetch("memory://bucket/a.pdf", DocumentsConfig(), tmp_path, Patience()) as path:
         assert path.read_bytes() == b"%PDF-1.4"
     with (
         pytest.raises(DocumentError, match="cannot be fetched"),
-        fetch("memory://no/a.pdf", DocumentsConfig(), tmp_path),
+        fetch("memory://no/a.pdf", DocumentsConfig(), tmp_path, Patience()),
     ):
         pass
 
@@ -258,18 +259,22 @@ def test_a_folder_of_an_object_store_is_its_documents(tmp_path: Path) -> None:
             file.write(b"%PDF-1.4")
     below = ["memory://shelf/sub/a.PNG", "memory://shelf/sub/other/c#1.tiff"]
     for folder in ("memory://shelf/sub", "memory://shelf/sub/"):
-        assert list_folders([folder, tmp_path]) == ([*below, tmp_path], [])
-    assert list_folders(["memory://shelf"]) == (["memory://shelf/b.pdf", *below], [])
+        assert list_folders([folder, tmp_path], DocumentsConfig(), Patience()) == ([*below, tmp_path], [])
+    assert list_folders(["memory://shelf"], DocumentsConfig(), Patience()) == (["memory://shelf/b.pdf", *below], [])
     # What is no folder is a document, there or not.
     single = ["memory://shelf/sub/notes.txt", "memory://shelf/none.pdf", "memory://shelf/none", "https://host/a/"]
-    assert list_folders(single) == (single, [])
+    assert list_folders(single, DocumentsConfig(), Patience()) == (single, [])
     fsspec.filesystem("memory").mkdirs("/shelf/bare", exist_ok=True)
-    found, refused = list_folders(["memory://shelf/bare?token=geheim", "memory://shelf/bare", "s3://a::file:///etc"])
+    found, refused = list_folders(
+        ["memory://shelf/bare?token=geheim", "memory://shelf/bare", "s3://a::file:///etc"],
+        DocumentsConfig(),
+        Patience(),
+    )
     assert found == ["memory://shelf/bare?token=geheim"]
     assert [(r.uri, r.filename) for r in refused] == [("memory://shelf/bare", "bare"), ("s3://a::file:///etc", "etc")]
     assert refused[0].reason == "memory://shelf/bare holds no PDF and no picture"
     assert "chain of file systems" in refused[1].reason
-    with fetch(below[1], DocumentsConfig(), tmp_path) as path:
+    with fetch(below[1], DocumentsConfig(), tmp_path, Patience()) as path:
         assert path.read_bytes() == b"%PDF-1.4"
 
 
@@ -281,5 +286,8 @@ def test_a_full_disk_is_no_fault_of_an_object(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(remote, "_save", full)
-    with pytest.raises(OSError, match="No space left"), fetch("memory://bucket/a.pdf", DocumentsConfig(), tmp_path):
+    with (
+        pytest.raises(OSError, match="No space left"),
+        fetch("memory://bucket/a.pdf", DocumentsConfig(), tmp_path, Patience()),
+    ):
         pass

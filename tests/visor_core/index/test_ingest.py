@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -223,7 +224,7 @@ def test_passwords_come_from_references(tmp_path: Path) -> None:
     config = DOCUMENTS.model_copy(update={"passwords": passwords})
     registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=config)
     assert (registered.documents, rendered.pages) == (1, 3)
-    index = PageIndex.open(tmp_path / "corpus", passwords=passwords)
+    index = PageIndex.open(tmp_path / "corpus", documents=config)
     assert index(ImageRef(index.search("zebras")[0].page_id, 20, 20)).size == (20, 20)
     assert not any(b"sesame" in p.read_bytes() for p in (tmp_path / "corpus").rglob("*") if p.is_file())
 
@@ -336,6 +337,59 @@ def test_faults_of_an_object_store_name_the_address_and_stop_nothing(
     assert register_documents(corpus, ["gs://shelf"], DOCUMENTS, prune=True).documents == 1
     monkeypatch.setattr(FaultyStore, "isdir", lambda self, path: (_ for _ in ()).throw(CloudError("who are you")))
     assert register_documents(corpus, ["gs://other"], DOCUMENTS, prune=True).documents == 1
+
+
+class SlowStore(FaultyStore):
+    """An object store that hangs or drips, as the path says, until it is let go."""
+
+    store: ClassVar[dict[str, object]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    let_go: ClassVar[threading.Event] = threading.Event()
+
+    def isdir(self, path: str) -> bool:
+        if "unlisted" in path:
+            self.let_go.wait()
+        return super().isdir(path)
+
+    def _open(self, path: str, mode: str = "rb", **options: object) -> IO[bytes]:
+        if mode == "rb" and "closed" in path:
+            self.let_go.wait()
+        file = super()._open(path, mode, **options)
+        if mode == "rb" and "hung" in path:
+            file.read = lambda *_: (self.let_go.wait(), b"late")[1]
+        if mode == "rb" and "drip" in path:
+            file.read = lambda *_: b"" if self.let_go.wait(0.02) else b"x"
+        return file
+
+
+def test_an_object_store_that_hangs_or_drips_costs_its_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_registry, "gs", SlowStore)
+    store = fsspec.filesystem("gs")
+    for name in ("closed.pdf", "drip.pdf", "good.pdf", "hung.pdf", "last.pdf"):
+        store.pipe(f"/shelf/{name}", write_pdf(tmp_path / "a.pdf", [name]).read_bytes())
+    config = DOCUMENTS.model_copy(update={"download_timeout_seconds": 0.3})
+    corpus = Corpus(tmp_path / "corpus")
+    try:
+        registered = register_documents(corpus, ["gs://shelf", "gs://unlisted"], config)
+        waiting = [thread for thread in threading.enumerate() if thread.name == "patience"]
+    finally:
+        SlowStore.let_go.set()
+    limit = "took longer than documents.download_timeout_seconds = 0.3"
+    assert {r.filename: r.reason for r in registered.quarantined} == {
+        "closed.pdf": f"the download {limit}",
+        "drip.pdf": f"the download {limit}",
+        "hung.pdf": f"the download {limit}",
+        "unlisted": f"the listing {limit}",
+    }
+    assert registered.documents == 2  # what came late is in neither of the others
+    assert not list(corpus.root.rglob("*.partial"))
+    assert waiting
+    for thread in waiting:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert not list(corpus.root.rglob("*.partial"))
 
 
 def test_a_document_moves_to_another_partition(tmp_path: Path) -> None:
@@ -636,18 +690,16 @@ def test_an_unset_secret_of_another_document_is_not_missed(tmp_path: Path) -> No
     ingest(tmp_path / "corpus", files[:1])
     (tmp_path / "password").write_text("x")
     known = {"locked.pdf": SecretReference(reference=f"file:{tmp_path / 'password'}")}
-    ingest(tmp_path / "corpus", files, documents=DOCUMENTS.model_copy(update={"passwords": known}))
+    config = DOCUMENTS.model_copy(update={"passwords": known})
+    ingest(tmp_path / "corpus", files, documents=config)
     (tmp_path / "password").unlink()
-    index = PageIndex.open(tmp_path / "corpus", passwords=known)
+    index = PageIndex.open(tmp_path / "corpus", documents=config)
     pages = {page.filename: page.page_id for page in index.pages()}
     assert index(ImageRef(pages["a.pdf"], 20, 20)).size == (20, 20)
     with pytest.raises(ConfigError, match="is not there: create the file"):
         index(ImageRef(pages["locked.pdf"], 20, 20))
 
-    def read(filename: str) -> str:
-        return known[filename].read().get_secret_value()
-
-    assert build_index(Corpus(tmp_path / "corpus"), INDEX, load_embedders(INDEX), passwords=read).documents == 2
+    assert build_index(Corpus(tmp_path / "corpus"), INDEX, load_embedders(INDEX), documents=config).documents == 2
 
 
 def test_keys_stay_unique(tmp_path: Path) -> None:

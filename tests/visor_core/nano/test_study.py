@@ -31,7 +31,7 @@ TINY = {
     "nano.test_questions": 8, "nano.vision_steps": 1, "nano.alignment_steps": 1, "nano.batch_size": 4,
     "nano.retriever_steps": 1, "index.embedders": ["hash"], "index.mode": "text", "teacher.trajectories": 12,
     "sft.steps": 1, "sft.batch_size": 4, "grpo.steps": 1, "grpo.questions_per_step": 2, "grpo.group_size": 2,
-    "agent.max_turns": 5,
+    "agent.max_turns": 5, "agent.max_new_tokens": 8,
 }  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def test_a_killed_process_leaves_no_engine_behind(vllm_policy: Any, checkpoint: 
     script.write_text(_ORPHAN, encoding="utf-8")
     out = tmp_path / "out.txt"  # not a pipe: an engine left behind would hold it open
     with out.open("w") as file:
-        ended = subprocess.run([sys.executable, str(script), str(checkpoint)], check=False, stdout=file, timeout=120)
+        ended = subprocess.run([sys.executable, str(script), str(checkpoint)], check=False, stdout=file, timeout=400)
     assert ended.returncode == -signal.SIGKILL
     lines = out.read_text(encoding="utf-8").splitlines()
     engines = [int(pid) for line in lines if line.startswith("engine") for pid in line.split()[1:]]

@@ -1,18 +1,16 @@
 """SIGKILL in the middle of a training stage, then the same order again: the weights are those of an undisturbed run.
 
-The stages run as `make run` starts them: the worker module in a process of its own, on a real index of a small nano
+The stages run as `make run` runs them: the worker module in a process of its own, on a real index of a small nano
 world, in reference mode.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from safetensors.torch import load_file
 
 from pipelines.resources import PROFILES
 from tests.nano_setting import AGENT, nano_index
+from tests.visor_core.training import forking
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.config import NanoConfig, TeacherConfig, load_profile
@@ -33,7 +32,6 @@ from visor_core.questions import write_questions
 from visor_core.training.checkpoints import complete_checkpoints
 from visor_core.trajectories.store import TrajectoryWriter, read_trajectories
 
-ROOT = Path(__file__).resolve().parents[3]
 STEPS = 6
 EPISODES = 4
 """Of a step."""
@@ -85,7 +83,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def start(stage: str, folder: Path, inputs: dict[str, str], changes: dict[str, Any]) -> subprocess.Popen[bytes]:
+def start(stage: str, folder: Path, inputs: dict[str, str], changes: dict[str, Any]) -> ForkServerProcess:
     """The stage's worker on an order in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     order = {
@@ -97,27 +95,25 @@ def start(stage: str, folder: Path, inputs: dict[str, str], changes: dict[str, A
         "experiment": "visor",
     }
     (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
-    command = [sys.executable, "-W", "ignore", "-m", f"pipelines.workers.{stage}", str(folder / "order.json")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environment.pop("VISOR_PARENT_PID", None)
-    with (folder / "worker.log").open("ab") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    return forking.start(f"pipelines.workers.{stage}", [folder / "order.json"], folder / "worker.log")
 
 
-def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
+def finish(process: ForkServerProcess, folder: Path) -> None:
     """Wait for a worker to end well."""
-    assert process.wait(PATIENCE) == 0, (folder / "worker.log").read_text(encoding="utf-8")[-3000:]
+    process.join(PATIENCE)
+    assert process.exitcode == 0, (folder / "worker.log").read_text(encoding="utf-8")[-3000:]
 
 
-def kill_when(process: subprocess.Popen[bytes], folder: Path, due: Callable[[Path], bool]) -> None:
+def kill_when(process: ForkServerProcess, folder: Path, due: Callable[[Path], bool]) -> None:
     """SIGKILL the worker at the moment `due` says so; it must not have ended by itself."""
     deadline = time.monotonic() + PATIENCE
     while not due(folder):
-        assert process.poll() is None, (folder / "worker.log").read_text(encoding="utf-8")[-3000:]
+        assert process.is_alive(), (folder / "worker.log").read_text(encoding="utf-8")[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def steps_done(folder: Path) -> int:
