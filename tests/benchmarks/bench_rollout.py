@@ -31,11 +31,10 @@ from visor_core.policies.vllm import VLLMPolicy
 
 EPISODES = 256
 JUDGED = 8
-ENGINES = (JUDGED, 32)
-"""Sequences an engine runs at once."""
+REPEATS = {JUDGED: 3, 32: 1}
+"""Sequences an engine runs at once, and how often each driver is measured on it."""
 IN_FLIGHT = 1.5
 """Episodes in flight for each of them, in both drivers, so that some may be searching meanwhile."""
-REPEATS = 3
 
 
 def main(home: Path) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def main(home: Path) -> dict[str, Any]:
         warm_start = next(iter(trained_checkpoints(home, "sft_checkpoint")), None)
         recording = record(folder / "world", EPISODES, warm_start)
         checkpoint, kind = nano_checkpoint(home, folder / "checkpoint")
-        measured = {size: _measure(checkpoint, recording, size) for size in ENGINES}
+        measured = {size: _measure(checkpoint, recording, size) for size in REPEATS}
     return _report(recording, measured, kind, "warm start, T=1" if warm_start else "scripted teacher")
 
 
@@ -73,7 +72,7 @@ def _measure(checkpoint: Path, recording: Recording, size: int) -> dict[str, Any
     hits: dict[str, float] = {}
     try:
         at_once(recording.environment)
-        for _ in range(REPEATS):
+        for _ in range(REPEATS[size]):
             for name, drive in drivers.items():
                 engine.reset_caches()
                 environment = recording.unused_environment()

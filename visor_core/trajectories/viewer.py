@@ -273,7 +273,7 @@ def _returned(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, Im
         marks = [Mark(box, style="past") for n, box in _crops(t, crop.page_id) if n < turn.index]
         marks.append(Mark(crop.box, f"turn {turn.index}"))
         seen = f"the crop, shown to the policy at {crop.width} × {crop.height}"
-        drawn = pictures.figure(page, f"{_page_name(page)} with the region drawn", marks, max_width=180)
+        drawn = pictures.figure(page, f"{_page_name(t, page)} with the region drawn", marks, max_width=180)
         return f'{message}<div class="pics">{pictures.figure(crop, seen, max_width=340)}{drawn}</div>'
     figures = [_refused(t, turn, pictures)]
     for n, image in enumerate(o.images, start=1):
@@ -282,7 +282,7 @@ def _returned(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, Im
             marks += [Mark(box, f"turn {k}") for k, box in _crops(t, image.page_id) if k > turn.index]
         name = f"candidate {n}: " if o.kind == "candidates" else ""
         gold = " · gold page" if image.page_id in t.question.gold_pages else ""
-        caption = f"{name}{_page_name(image)}, shown to the policy at {image.width} × {image.height}{gold}"
+        caption = f"{name}{_page_name(t, image)}, shown to the policy at {image.width} × {image.height}{gold}"
         figures.append(pictures.figure(image, caption, marks, max_width=400 if len(o.images) == 1 else 220))
     ranking = ""
     if len(o.ranking) > 1:
@@ -300,13 +300,17 @@ def _refused(t: Trajectory, turn: Turn, pictures: Pictures) -> str:
     if region is None:
         return ""
     marks = [Mark(region, turn.observation.fault, "past")]
-    return pictures.figure(page, f"{_page_name(page)} with the refused box", marks, max_width=230)
+    return pictures.figure(page, f"{_page_name(t, page)} with the refused box", marks, max_width=230)
 
 
-def _page_name(image: ImageRef) -> str:
-    """Page number and a short form of the document's hash."""
+def _page_name(t: Trajectory, image: ImageRef) -> str:
+    """Page number and document: its name where the episode recorded or cited one of its pages, else its short hash."""
     document, _, page = image.page_id.rpartition("/")
-    return f"page {int(page)} of {document[:10]}" if page.isascii() and page.isdigit() else image.page_id
+    if not (page.isascii() and page.isdigit()):
+        return image.page_id
+    names = {e.page_id.rpartition("/")[0]: e.document for e in t.evidence}
+    names |= {c.page_id.rpartition("/")[0]: c.document for c in t.citations}
+    return f"page {int(page)} of {names.get(document, document[:10])}"
 
 
 def _failure(t: Trajectory) -> str:

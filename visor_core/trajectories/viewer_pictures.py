@@ -92,9 +92,10 @@ def _rectangle(mark: Mark, shown: Box) -> str:
         return ""
     x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(100.0, x1), min(100.0, y1)
     style = f"left:{x0:.2f}%;top:{y0:.2f}%;width:{x1 - x0:.2f}%;height:{y1 - y0:.2f}%"
-    low = " low" if y0 < 5 else ""
+    # The label stands above the rectangle; where there is no room below it, and where there is none inside.
+    place = "" if y0 >= 5 else " low" if y1 <= 95 else " inside"
     label = f"<em>{escape(mark.label)}</em>" if mark.label else ""
-    return f'<div class="box {mark.style}{low}" style="{style}">{label}</div>'
+    return f'<div class="box {mark.style}{place}" style="{style}">{label}</div>'
 
 
 def whole_page(ref: ImageRef) -> ImageRef:

@@ -56,6 +56,7 @@ background:rgba(229,0,122,.07)}
 .box em{position:absolute;left:-2.5px;top:-19px;font:600 11px/17px var(--mono);background:#e5007a;color:#fff;
 padding:0 5px;border-radius:3px 3px 3px 0;font-style:normal;white-space:nowrap}
 .box.low em{top:auto;bottom:-19px;border-radius:0 3px 3px 3px}
+.box.inside em{top:0;border-radius:0 0 3px 0}
 .box.gold em{background:var(--gold);left:auto;right:-2px}
 .box.past em{background:#8a8f98}
 .ledger{border-top:1px solid var(--line);margin-top:14px;padding-top:10px}

@@ -145,6 +145,23 @@ def test_a_mark_is_drawn_in_the_frame_of_what_is_shown() -> None:
     assert whole_page(ImageRef("a", 200, 100, Box(0.0, 0.0, 0.5, 0.25))) == ImageRef("a", 141, 141)
 
 
+@pytest.mark.parametrize(
+    ("top", "bottom", "place"), [(0.5, 0.6, ""), (0.0, 0.5, " low"), (0.0, 1.0, " inside"), (0.5, 1.0, "")]
+)
+def test_a_label_stands_where_there_is_room(top: float, bottom: float, place: str) -> None:
+    page = Pictures(INDEX).picture(ImageRef("report/00001", 100, 100), [Mark(Box(0.1, top, 0.5, bottom), "gold")])
+    assert f'class="box {place}"' in page
+
+
+def test_pages_go_by_their_documents_name_where_the_episode_knows_it() -> None:
+    (t,) = episodes(1)
+    named = {e.document for e in t.evidence}
+    assert named == {"report.pdf"}
+    assert "page 1 of report.pdf, shown to the policy" in episode_html(t, INDEX)
+    unread = replace(t, evidence=(), citations=())
+    assert "page 1 of report, shown to the policy" in episode_html(unread, INDEX)
+
+
 def test_the_gallery_links_to_each_episode(tmp_path: Path) -> None:
     made = episodes(2)
     index = write_viewer(tmp_path, made, INDEX, title="Two episodes")
