@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.visor_core.documents.writing import write_pdf
-from tests.visor_core.index.filling import faults_of_a_full_disk
+from tests.visor_core.index.filling import faults_of_full_disks
 from tests.visor_core.index.killing import faults_after_kills
 from visor_core.config import DocumentsConfig
 from visor_core.index import Corpus, register_documents, render_pages
@@ -102,7 +102,7 @@ def main(home: Path, mutated: int = 500, kills: int = 20) -> dict[str, Any]:
         write_pdf(folder / f"{number}.pdf", [f"page {page} of document {number}" for page in range(10)])
     kill_faults = faults_after_kills(work, folder, kills, seed=0)
     raw["kills"] = {"kills": kills, "faults": kill_faults}
-    raw["full disk"] = {size: faults_of_a_full_disk(work / f"full-{size}", size) for size in DISKS}
+    raw["full disk"] = faults_of_full_disks(work / "full", DISKS)
     print(raw["kills"], raw["full disk"])
     disk_faults = [fault for found in raw["full disk"].values() if found for fault in found[1]]
     shutil.rmtree(work)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.visor_core.documents.writing import write_pdf, write_picture
 from visor_core.config import DocumentsConfig, IndexConfig
+from visor_core.documents.pool import WorkerPool
 from visor_core.index import (
     Corpus,
     DocumentsReport,
@@ -23,6 +24,7 @@ from visor_core.index import (
 
 DOCUMENTS = DocumentsConfig(ocr="never", dpi=72, workers=1)
 INDEX = IndexConfig(embedders=("hash:256",), passage_words=20, passage_overlap=5)
+WORKERS = WorkerPool(1)
 
 ANIMALS = [
     "The quick brown fox jumps over the lazy dog.",
@@ -44,8 +46,9 @@ def ingest(
     documents: DocumentsConfig = DOCUMENTS,
     index: IndexConfig = INDEX,
     tag: str | None = None,
+    pool: WorkerPool = WORKERS,
 ) -> tuple[DocumentsReport, PagesReport, IndexReport]:
-    """The three stages, as the command line runs them."""
+    """The three stages, as the command line runs them; by one worker for all tests, as each takes a while to start."""
     corpus = Corpus(root)
     registered = register_documents(
         corpus,
@@ -53,10 +56,17 @@ def ingest(
         documents,
         prune=prune,
         partition_of=lambda p: p.parent.name if "part-" in p.parent.name else "",
+        pool=pool,
     )
-    rendered = render_pages(corpus, documents)
+    rendered = render_pages(corpus, documents, pool=pool)
     built = build_index(corpus, index, load_embedders(index), tag=tag)
     return registered, rendered, built
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers() -> Iterator[None]:
+    with WORKERS:
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from visor_core.config import DocumentsConfig, IndexConfig
+from visor_core.documents.pool import WorkerPool
 from visor_core.index import Corpus, build_index, load_embedders, register_documents, render_pages
 from visor_core.index.corpus import KEYS, rows
 from visor_core.index.upkeep import verify
@@ -31,8 +32,9 @@ INDEX = IndexConfig(embedders=("hash:128",))
 def ingest(root: Path, folder: Path) -> None:
     """All three stages."""
     corpus = Corpus(root)
-    register_documents(corpus, [folder], DOCUMENTS)
-    render_pages(corpus, DOCUMENTS)
+    with WorkerPool(DOCUMENTS.workers) as pool:
+        register_documents(corpus, [folder], DOCUMENTS, pool=pool)
+        render_pages(corpus, DOCUMENTS, pool=pool)
     build_index(corpus, INDEX, load_embedders(INDEX))
 
 

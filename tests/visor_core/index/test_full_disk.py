@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.visor_core.index.filling import faults_of_a_full_disk
+from tests.visor_core.index.filling import faults_of_full_disks
 
 
-@pytest.mark.parametrize("megabytes", [0.03, 0.2, 1.0])
-def test_a_full_disk_says_so_and_loses_nothing(tmp_path: Path, megabytes: float) -> None:
-    found = faults_of_a_full_disk(tmp_path, megabytes)
-    if found is None:
+def test_a_full_disk_says_so_and_loses_nothing(tmp_path: Path) -> None:
+    found = faults_of_full_disks(tmp_path, [0.03, 0.2, 1.0])
+    if None in found.values():
         pytest.skip("this machine may not mount a tmpfs")
-    assert found[1] == []
+    assert [faults for _, faults in filter(None, found.values())] == [[], [], []]

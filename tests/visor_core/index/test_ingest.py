@@ -34,7 +34,6 @@ from visor_core.index import (
     PageIndex,
     build_index,
     load_embedders,
-    pages,
     register,
     register_documents,
     render_pages,
@@ -255,9 +254,7 @@ def test_a_password_that_is_set_right_lifts_the_quarantine(tmp_path: Path) -> No
     assert render_pages(corpus, config).pages == 3
 
 
-def test_other_limits_lift_the_quarantine_of_a_document_that_could_not_be_rendered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_limits_lift_the_quarantine_of_a_document_that_could_not_be_rendered(tmp_path: Path) -> None:
     source = write_pdf(tmp_path / "a.pdf", ANIMALS)
 
     class ImpatientPool(WorkerPool):
@@ -269,14 +266,17 @@ def test_other_limits_lift_the_quarantine_of_a_document_that_could_not_be_render
             yield from (Failed(task.key, "it took too long") for task, seconds in tasks if seconds < 60)
             self.spent |= {task.key: 0.0 for task, _ in tasks}
 
-    monkeypatch.setattr(pages, "WorkerPool", ImpatientPool)
+    corpus = Corpus(tmp_path / "corpus")
     hasty = DOCUMENTS.model_copy(update={"timeout_seconds": 30.0, "page_seconds": 0.0})
-    for _ in range(2):
-        registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=hasty)
-        assert ([r.reason for r in rendered.quarantined], rendered.pages) == (["it took too long"], 0)
-    assert registered.unchanged == 1
-    patient = hasty.model_copy(update={"page_seconds": 20.0})
-    registered, rendered, _ = ingest(tmp_path / "corpus", [source], documents=patient)
+    with ImpatientPool(1) as pool:
+        for _ in range(2):
+            registered = register_documents(corpus, [source], hasty)
+            rendered = render_pages(corpus, hasty, pool=pool)
+            assert ([r.reason for r in rendered.quarantined], rendered.pages) == (["it took too long"], 0)
+        assert registered.unchanged == 1
+        patient = hasty.model_copy(update={"page_seconds": 20.0})
+        registered = register_documents(corpus, [source], patient)
+        rendered = render_pages(corpus, patient, pool=pool)
     assert (registered.quarantined, rendered.quarantined, rendered.pages) == ((), (), 3)
 
 
