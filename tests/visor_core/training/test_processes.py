@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,16 +20,32 @@ from assets_defs.launching import ACCELERATE_CONFIGS
 from tests.visor_core.training import forking
 from visor_core.training.checkpoints import mark_complete
 
+ROOT = Path(__file__).parents[3]
+
+
+def torchrun(processes: int, script: str, *arguments: object) -> None:
+    """Run a script of this package on some processes, as the launcher starts them."""
+    # Not `accelerate launch --cpu`, which starts a single process whatever number it is given.
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone",
+        "-m", f"tests.visor_core.training.{script}", *map(str, arguments),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+
 
 def launch(processes: int, script: str, *arguments: object) -> None:
-    """Run a script of this package on some processes."""
+    """The same without the launcher, whose processes each import everything anew."""
     forking.run(f"tests.visor_core.training.{script}", arguments, processes, seconds=300)
 
 
 def gradients(processes: int, checkpoint: Path, output: Path, kind: str, rank: int) -> dict[str, Any]:
     """Gradients by case."""
     output.mkdir()
-    launch(processes, "update_script", checkpoint, output, kind, rank)
+    # The launcher itself is tried once, on the plainest case.
+    started_by = torchrun if (kind, rank) == ("replicated", 0) else launch
+    started_by(processes, "update_script", checkpoint, output, kind, rank)
     found: dict[str, Any] = torch.load(output / "gradients.pt")
     assert int(found.pop("processes")[""]) == processes
     return found
