@@ -120,9 +120,10 @@ class TransformersPolicy:
         self, rows: Sequence[Encoded], prompts: Sequence[Prompt], samplings: Sequence[Sampling]
     ) -> list[Completion]:
         started = time.perf_counter()
-        places: dict[Any, int] = {}
-        copies = [places.setdefault((row.input_ids, *(i.ref for i in row.images)), len(places)) for row in rows]
-        distinct = [rows[copies.index(place)] for place in range(len(places))]
+        keys = [(row.input_ids, *(image.ref for image in row.images)) for row in rows]
+        by_key = dict(zip(keys, rows, strict=True))
+        places = {key: place for place, key in enumerate(by_key)}
+        copies, distinct = [places[key] for key in keys], list(by_key.values())
         padded = pad_left([row.input_ids for row in distinct], self.encoder.pad_token_id)
         device = self.model.device
         batch = TokenBatch(padded.input_ids.to(device), padded.attention_mask.to(device))

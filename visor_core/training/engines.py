@@ -49,20 +49,19 @@ class LivePolicy:
             raise ConfigError("sharded weights cannot roll out by transformers: set model.engine to vllm")
         self._trainer = trainer
         self._snapshot = snapshot
-        model = self._live()
+        model, encoder, vision = self._live(), trainer.encoder, trainer.cache
         if snapshot:
-            model = copied(model)
+            # Two threads must share neither an encoder's cache nor that of features.
+            model, encoder = (
+                copied(model),
+                Encoder(encoder.processor, encoder.loader, cache_images=encoder.cache_images),
+            )
+            vision = None if vision is None else VisionCache()
         batch = trainer.grpo.rollout_batch
-        processor, loader = trainer.processing_class, trainer.encoder.loader
-        # Two threads must share neither an encoder's cache nor that of features.
-        vision = trainer.cache if trainer.cache is None or not snapshot else VisionCache()
         self.policy = TransformersPolicy.from_model(
-            model, processor, loader, name="grpo", max_batch=batch, vision=vision
+            model, encoder.processor, encoder.loader, name="grpo", max_batch=batch, vision=vision
         )
-        if not snapshot:
-            self.policy.encoder = trainer.encoder
-        else:
-            self.policy.encoder = Encoder(processor, loader, cache_images=trainer.encoder.cache_images)
+        self.policy.encoder = encoder
 
     def _live(self) -> Any:
         return base_of(self._trainer.accelerator.unwrap_model(self._trainer.model))
