@@ -38,7 +38,7 @@ class Profile(Section):
     seed: int = Field(default=0, ge=0, lt=2**31)
     """The seed every other seed derives from."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads of torch; 0 means all cores."""
+    """CPU threads of torch in each process of a stage; 0 means all cores, shared by the processes."""
     accelerate: str = "cpu.yaml"
     """How `accelerate launch` starts training: a file in infra/accelerate/, or the path of another one."""
     nano: NanoConfig | None = None

@@ -68,7 +68,7 @@ class OptimizerConfig(Section):
     beta2: float = Field(default=0.999, gt=0, lt=1)
     """AdamW's second moment decay."""
     bf16: bool = False
-    """Autocast to bfloat16 over float32 weights."""
+    """Autocast to bfloat16 over float32 weights, where the machine has it in hardware."""
     gradient_checkpointing: bool = False
     """Trade compute for memory in the backward pass."""
 

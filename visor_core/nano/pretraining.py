@@ -33,6 +33,7 @@ from visor_core.nano.views import Lesson, View, lessons, load_picture, page_rend
 from visor_core.nano.world import COMPANIES, COVER, TOPICS, World
 from visor_core.policies.attention import use_short_rows
 from visor_core.policies.encoding import Encoder
+from visor_core.policies.precision import fast_bfloat16
 from visor_core.training.batching import collate
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.rows import TurnRow, encode_reply
@@ -242,7 +243,7 @@ class _Trainer:
         for number in range(self._step, steps):
             for group in self._optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * _schedule(number, steps)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bfloat16()):
                 loss, accuracy = step(number)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

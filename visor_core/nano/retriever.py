@@ -25,6 +25,7 @@ from visor_core.errors import DataError
 from visor_core.files import whole_file
 from visor_core.nano.views import load_picture, page_renderer, view_of
 from visor_core.nano.world import World
+from visor_core.policies.precision import fast_bfloat16
 
 EMBEDDING_DIM = 64
 _TEMPERATURE = 0.05
@@ -154,7 +155,7 @@ def train_retriever(
 
 
 def _train_step(model: Any, optimizer: torch.optim.Optimizer, pages: Any, queries: Any) -> tuple[float, float]:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bfloat16()):
         page_vectors = model(**pages).embeddings
         query_vectors = model(**queries).embeddings
     page_vectors, query_vectors = page_vectors.float(), query_vectors.float()

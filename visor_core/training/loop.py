@@ -21,6 +21,7 @@ from visor_core.config import OptimizerConfig
 from visor_core.policies.attention import use_short_rows
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
+from visor_core.policies.precision import fast_bfloat16
 from visor_core.policies.sampling import forbidden_tokens
 from visor_core.policies.transformers import load_checkpoint
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, mark_complete
@@ -96,7 +97,7 @@ def arguments(config: OptimizerConfig, output: Path, *, steps: int, save_steps: 
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "adam_beta2": config.beta2,
-        "bf16": config.bf16,
+        "bf16": config.bf16 and fast_bfloat16(),
         "gradient_checkpointing": config.gradient_checkpointing,
         "remove_unused_columns": False,
         "dataloader_num_workers": 0,
