@@ -15,10 +15,11 @@ ACCELERATE_CONFIGS = Path(__file__).resolve().parents[1] / "infra" / "accelerate
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Processes of one machine, a GPU each where GPUs are used, and over how many of them the weights are sharded."""
+    """Processes of one machine, a GPU each unless `cpu`, and over how many of them the weights are sharded."""
 
     processes: int
     shards: int
+    cpu: bool = False
 
 
 def accelerate_config(profile: Profile) -> Path:
@@ -49,4 +50,16 @@ def launch_of(profile: Profile) -> Launch:
         raise ConfigError(
             f"accelerate: {path} is no launch file of accelerate: {' '.join(str(error).split())}"
         ) from error
-    return Launch(here, processes if given.get("distributed_type") == "FSDP" else 1)
+    return Launch(here, processes if given.get("distributed_type") == "FSDP" else 1, bool(given.get("use_cpu")))
+
+
+def launcher(profile: Profile) -> list[str]:
+    """Arguments of Python that go before a training worker's module and order.
+
+    Raises:
+        ConfigError: as `launch_of`.
+    """
+    launch = launch_of(profile)
+    if launch.cpu and launch.processes > 1:
+        return ["-m", "pipelines.workers.processes", str(launch.processes)]
+    return ["-m", "accelerate.commands.launch", "--config_file", str(accelerate_config(profile)), "-m"]

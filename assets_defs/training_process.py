@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
-from assets_defs.launching import accelerate_config
+from assets_defs.launching import launch_of, launcher
 from assets_defs.stage import Figure
 from assets_defs.workspace import Work
 from visor_core import errors
@@ -68,7 +68,7 @@ def run_worker(
     """Run `pipelines.workers.<module>` and return what it reported: figures by asset key, `data_version` among them.
 
     Raises:
-        ConfigError: as `accelerate_config`.
+        ConfigError: as `launch_of`.
         VisorError: the worker's own, if it ended with one.
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
@@ -88,7 +88,8 @@ def run_worker(
     problem = work.folder / "error.json"
     problem.unlink(missing_ok=True)
     log = work.folder / "worker.log"
-    threads = work.profile.threads or os.cpu_count() or 1
+    processes = launch_of(work.profile).processes if accelerate else 1
+    threads = work.profile.threads or max(1, (os.cpu_count() or 1) // processes)
     environment = {
         **QUIET,
         "MLFLOW_RUN_ID": run_id,
@@ -98,10 +99,8 @@ def run_worker(
         "VISOR_WORKER_LOG": str(log),
         "PYTHONUNBUFFERED": "1",
     }
-    worker = ["-m", f"pipelines.workers.{module}", str(order)]
-    if accelerate:
-        launching = accelerate_config(work.profile)
-        worker = ["-m", "accelerate.commands.launch", "--config_file", str(launching), *worker]
+    starting = launcher(work.profile) if accelerate else ["-m"]
+    worker = [*starting, f"pipelines.workers.{module}", str(order)]
     # The shell only sends the output to the log and is replaced by the worker, which then gets the signals itself.
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
     done = False

@@ -1,4 +1,4 @@
-"""Worker of the assets `grpo_checkpoint` and `grpo_rollouts`, started by `accelerate launch`."""
+"""Worker of the assets `grpo_checkpoint` and `grpo_rollouts`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Train by reinforcement and report checkpoint and rollouts; continues where an interrupted run stopped."""
     with worker_session() as session:
+        from accelerate import PartialState
+
         from visor_core.agent.environment import Environment
         from visor_core.questions import read_questions
         from visor_core.training.grpo import train_grpo
@@ -55,12 +57,13 @@ def main() -> None:
             on_rollouts=rolled_out,
         )
         writer.close()
+        # Compaction leaves a segment alone that another process still holds.
+        PartialState().wait_for_everyone()
         if session.leads:
             compact(store)
             rollouts = read_trajectories(store)
-            samples = log_episodes(
-                session, rollouts[-profile.grpo.questions_per_step * profile.grpo.group_size :], index
-            )
+            last = [t for t in rollouts if t.group_id.startswith(f"{profile.seed}-{result.steps - 1}-")]
+            samples = log_episodes(session, last, index)
             figures = {"steps": result.steps, "rollouts": len(rollouts), **session.last("reward", "loss", "kl")}
             session.log_final(result.checkpoint, figures, samples)
             session.report(folder_version(result.checkpoint, *CHECKPOINT_FILES), figures)

@@ -1,6 +1,6 @@
 """What every worker process shares: its order, Dagster Pipes, progress, MLflow, and dying with the run that started it.
 
-Rank 0 alone talks to Dagster and MLflow; the other ranks of an `accelerate launch` get the same order and stay silent.
+Rank 0 alone talks to Dagster and MLflow; the other ranks of a launch get the same order and stay silent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Worker of the asset `sft_checkpoint`, started by `accelerate launch`."""
+"""Worker of the asset `sft_checkpoint`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import yaml
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
-from assets_defs.launching import ACCELERATE_CONFIGS, Launch, accelerate_config, launch_of
+from assets_defs.launching import ACCELERATE_CONFIGS, Launch, accelerate_config, launch_of, launcher
 from assets_defs.stage import Node
 from assets_defs.training_process import run_worker
 from pipelines.resources import PROFILES
@@ -25,9 +25,8 @@ def test_a_profile_that_needs_a_gpu_trains_on_gpus(path: Path) -> None:
     profile = load_profile(path)
     launching = yaml.safe_load(accelerate_config(profile).read_text(encoding="utf-8"))
     assert launching["use_cpu"] is (profile.model.min_gpu_gib == 0)
-    several = path.stem == "qwen2.5-vl-7b"
-    assert (launching["num_processes"], launching["distributed_type"]) == ((8, "FSDP") if several else (1, "NO"))
-    assert launch_of(profile) == (Launch(8, 8) if several else Launch(1, 1))
+    expected = {"nano": Launch(2, 1, cpu=True), "smolvlm": Launch(1, 1, cpu=True), "qwen2.5-vl-7b": Launch(8, 8)}
+    assert launch_of(profile) == expected.get(path.stem, Launch(1, 1))
 
 
 @pytest.mark.parametrize("path", sorted(ACCELERATE_CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -71,9 +70,18 @@ def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
         run_worker(work, context, SimpleNamespace(run=run), tracking, "sft", {}, accelerate=True)  # type: ignore[arg-type]
         command = commands[-1]
         assert command[command.index("--config_file") + 1].endswith(expected)
+        assert command[-3:] == ["-m", "pipelines.workers.sft", str(tmp_path / "order.json")]
         assert json.loads((tmp_path / "order.json").read_text(encoding="utf-8"))["profile"]["accelerate"] == name
 
 
+def test_several_processes_on_the_processor_are_started_without_accelerate(tmp_path: Path) -> None:
+    """Its launcher would start one."""
+    assert launcher(Profile(name="p", accelerate="cpu-2.yaml")) == ["-m", "pipelines.workers.processes", "2"]
+    alone = tmp_path / "one.yaml"
+    alone.write_text("use_cpu: true\nnum_processes: 1", encoding="utf-8")
+    assert launcher(Profile(name="p", accelerate=str(alone)))[:2] == ["-m", "accelerate.commands.launch"]
+
+
 def test_a_file_that_is_not_there_lists_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"tpu\.yaml; choose one of cpu\.yaml, fsdp\.yaml, gpu\.yaml"):
+    with pytest.raises(ConfigError, match=r"tpu\.yaml; choose one of cpu-2\.yaml, cpu\.yaml, fsdp\.yaml, gpu\.yaml"):
         accelerate_config(Profile(name="p", accelerate="tpu.yaml"))
