@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, 
 INDEX_FORMAT = 2
 NGRAM = 5
 _EMBED_BATCH = 64
+"""Pages given to an embedder at once."""
+_PAGES_A_COMMIT = 4096
+_BYTES_A_COMMIT = 64 * 2**20
+_SECONDS_A_COMMIT = 30.0
+"""A commit takes time in proportion to the table, so one for every batch would make a build quadratic in its pages; a
+kill costs what was embedded since the last one."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +178,8 @@ def _update_passages(corpus: Corpus, readable: dict[str, dict[str, Any]], config
     stale = {page_id for page_id, key in held.items() if wanted.get(page_id) != key}
     delete_by(table, "page_id", stale)
     missing = sorted(set(wanted) - (set(held) - stale))
-    for start in range(0, len(missing), 512):
-        chosen = missing[start : start + 512]
+    for start in range(0, len(missing), _PAGES_A_COMMIT):
+        chosen = missing[start : start + _PAGES_A_COMMIT]
         pages = rows(
             corpus.table("pages"),
             ["page_id", "document_id", "partition", "page", "text"],
@@ -218,21 +225,43 @@ def _fill_column(
         if page[key_column(column)] != key:
             wanted[page["page_id"]] = key
     missing = sorted(wanted)
-    columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text", "problem"]
-    for start in range(0, len(missing), _EMBED_BATCH):
-        chosen = missing[start : start + _EMBED_BATCH]
-        batch = sorted(rows(table, columns, f"page_id IN ({quoted(chosen)})"), key=lambda r: r["page_id"])
+    embedded: dict[str, Vector] = {}
+    committed = time.monotonic()
+
+    def commit() -> None:
+        nonlocal committed
+        keys = pa.array([wanted[page_id] for page_id in embedded])
+        data = pa.table([pa.array(embedded), _vector_array([*embedded.values()], kind), keys], schema=schema)
+        table.merge_insert("page_id").when_matched_update_all().execute(data)
+        embedded.clear()
+        committed = time.monotonic()
+
+    done = 0
+    for batch in _batches(table, missing):
         inputs = [
             PageInput(p["page_id"], p["text"], context_of(readable[p["document_id"]]), lambda p=p: source.picture(p))  # type: ignore[misc]
             for p in batch
         ]
         vectors = embedder.embed_pages(inputs)
-        keys = pa.array([wanted[page_id] for page_id in chosen])
-        data = pa.table([pa.array(chosen), _vector_array(vectors, kind), keys], schema=schema)
-        table.merge_insert("page_id").when_matched_update_all().execute(data)
+        embedded |= {page["page_id"]: vector for page, vector in zip(batch, vectors, strict=True)}
+        done += len(batch)
+        size = sum(vector.nbytes for vector in embedded.values())
+        late = time.monotonic() - committed > _SECONDS_A_COMMIT
+        if done == len(missing) or len(embedded) >= _PAGES_A_COMMIT or size >= _BYTES_A_COMMIT or late:
+            commit()
         if progress:
-            progress(f"embed {embedder.name}", min(start + _EMBED_BATCH, len(missing)), len(missing))
+            progress(f"embed {embedder.name}", done, len(missing))
     return len(missing)
+
+
+def _batches(table: Any, page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of the table pages in batches for an embedder, in the order of `page_ids`, which are sorted."""
+    columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text", "problem"]
+    for start in range(0, len(page_ids), _PAGES_A_COMMIT):
+        chosen = page_ids[start : start + _PAGES_A_COMMIT]
+        found = sorted(rows(table, columns, f"page_id IN ({quoted(chosen)})"), key=lambda r: r["page_id"])
+        for first in range(0, len(found), _EMBED_BATCH):
+            yield found[first : first + _EMBED_BATCH]
 
 
 def key_column(column: str) -> str:

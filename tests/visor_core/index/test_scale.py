@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 
 from tests.benchmarks.synthetic_corpus import StoredVectors, build, position_of, zipf_texts
 from visor_core.config import IndexConfig
-from visor_core.index import PageIndex, load_embedders
-from visor_core.index.embedders.base import column_of
+from visor_core.index import Corpus, PageIndex, build_index, load_embedders
+from visor_core.index.embedders.base import PageInput, Vector, column_of
 from visor_core.index.multivector import max_sim
 from visor_core.index.nearest import candidates
 from visor_core.index.upkeep import approximate_recall, verify
@@ -58,6 +59,50 @@ def test_an_approximate_single_vector_search_finds_the_page(tmp_path: Path) -> N
     assert index.manifest.vectors[0].indexed
     first = [index.rankings(texts[i], 10, "vector")[index.manifest.vectors[0].column][:1] for i in range(0, 600, 60)]
     assert sum(bool(f) and position_of(f[0]) == i for f, i in zip(first, range(0, 600, 60), strict=True)) >= 9
+
+
+@pytest.mark.parametrize(
+    ("limit", "commits", "kept"),
+    [
+        ({}, 0, 0),
+        ({"_PAGES_A_COMMIT": 128}, 2, 256),
+        ({"_BYTES_A_COMMIT": 150 * 8 * 4}, 1, 192),
+        ({"_SECONDS_A_COMMIT": -1.0}, 4, 256),
+    ],
+)
+def test_vectors_are_committed_by_many_pages(
+    limit: dict[str, float], commits: int, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 pages in batches of 64; a build that fails in its last batch keeps what was committed."""
+    vectors = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    embedder, config = _Failing(vectors), IndexConfig(embedders=())
+    for name, value in limit.items():
+        monkeypatch.setattr(f"visor_core.index.build.{name}", value)
+    with pytest.raises(RuntimeError, match="at its end"):
+        build(tmp_path, ["a"] * 300, config, [embedder])
+    corpus = Corpus(tmp_path)
+    column, made_filled_and_given_a_column = column_of(embedder), 3
+    assert corpus.table("pages").version == made_filled_and_given_a_column + commits
+    assert corpus.table("pages").count_rows(f"{column} IS NOT NULL") == kept
+    embedder.fails = False
+    assert build_index(corpus, config, [embedder]).embedded == 300 - kept
+    for row in corpus.table("pages").search().select(["page_id", column]).limit(None).to_list():
+        assert row[column] == vectors[position_of(row["page_id"])].tolist()
+
+
+class _Failing(StoredVectors):
+    """Single vectors by position; fails at the last page until it is told not to."""
+
+    multi_vector = False
+    fails = True
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        super().__init__(lambda position: vectors[position], vectors.shape[1], {})
+
+    def embed_pages(self, pages: Sequence[PageInput]) -> list[Vector]:
+        if self.fails and any(position_of(page.page_id) == 299 for page in pages):
+            raise RuntimeError("at its end")
+        return super().embed_pages(pages)
 
 
 def verify_without_sources(corpus) -> list[str]:  # type: ignore[no-untyped-def]
