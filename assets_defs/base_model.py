@@ -25,7 +25,12 @@ STAGE = Stage(
         "visor_core.nano.pretraining",
         "visor_core.agent.prompts",
     ),
-    settings=lambda profile, partition: {"nano": profile.nano, "model": profile.model, "threads": profile.threads},
+    settings=lambda profile, partition: {
+        "nano": profile.nano,
+        "model": profile.model,
+        "threads": profile.threads,
+        "accelerate": profile.accelerate if profile.nano else "",
+    },
     inputs=lambda profile, partition: (Node("nano_corpus"),) if profile.nano else (),
 )
 
@@ -37,8 +42,10 @@ def base_model(
     """The untrained policy: it crops and reads pictures, also as single turns of an episode, and plays no episode."""
     work = workspace.begin(STAGE, context)
     if not work.complete:
-        inputs = {"nano_corpus": work.input_folder("nano_corpus")} if work.profile.nano else {}
-        finish_training(work, run_worker(work, context, pipes, tracking, "base_model", inputs))
+        trained = work.profile.nano is not None
+        inputs = {"nano_corpus": work.input_folder("nano_corpus")} if trained else {}
+        reported = run_worker(work, context, pipes, tracking, "base_model", inputs, accelerate=trained)
+        finish_training(work, reported)
     rows = read_metrics(work.folder)
     return work.result({"curves": curve(rows, ("loss", "accuracy"), "pretraining")})
 

@@ -16,8 +16,9 @@ def main() -> None:
     with worker_session() as session:
         final = session.folder / "final"
         figures = _pretrain(session, final) if session.profile.nano else _fetch(session, final)
-        session.log_final(final, figures)
-        session.report(folder_version(final, *CHECKPOINT_FILES), figures)
+        if session.leads:
+            session.log_final(final, figures)
+            session.report(folder_version(final, *CHECKPOINT_FILES), figures)
 
 
 def _pretrain(session: Session, final: Path) -> dict[str, int | float | str]:

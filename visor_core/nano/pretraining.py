@@ -5,7 +5,8 @@
 2. *Alignment*: projector, language model and tower learn to answer short questions about a picture (title, reading,
    locating a label) in the chat format of the agent, and the last step of an episode (`nano.closings`).
 
-Both run on the run-time renderer and processor. Seeded; continues after a kill from the last saved state.
+Both run on the run-time renderer and processor. Seeded; continues after a kill from the last saved state. Where
+`torch.distributed` is set up, each process takes a share of every batch and gradients are added up.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,6 +49,20 @@ _STATE = "training_state.pt"
 _SAVE_STEPS = 100
 
 OnStep = Callable[[dict[str, float | str]], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one process makes of its share of a batch.
+
+    `loss` is a sum over `items`, and accuracy `hits` of `tries`: both are divided once all processes' are added up.
+    """
+
+    loss: Tensor
+    items: int
+    hits: float
+    tries: float
 
 
 class WordSpotter(nn.Module):
@@ -66,8 +83,8 @@ class WordSpotter(nn.Module):
         self.shares = torch.tensor([1 / len(ids) for ids in token_ids for _ in ids]).unsqueeze(1)
         self.bias = nn.Parameter(torch.full((len(token_ids),), -3.0))
 
-    def loss(self, features: Tensor, embedding: Tensor, targets: Tensor) -> tuple[Tensor, float]:
-        """Cross-entropy summed over words, mean over image tokens; and the F1 of words spotted.
+    def loss(self, features: Tensor, embedding: Tensor, targets: Tensor) -> Share:
+        """Cross-entropy summed over words and image tokens; and what the F1 of words spotted is made of.
 
         Args:
             features: (N, 16, H) image tokens as the language model receives them.
@@ -77,10 +94,10 @@ class WordSpotter(nn.Module):
         words = embedding.new_zeros(len(self.bias), embedding.shape[1], dtype=torch.float32)
         words = words.index_add(0, self.owners, embedding[self.token_ids].float() * self.shares)
         logits = features.float() @ words.T + self.bias
-        loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / targets[..., 0].numel()
+        loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
         found = logits > 0
-        right = float((found * targets).sum())
-        return loss, 2 * right / max(1.0, float(found.sum() + targets.sum()))
+        right, either = float((found * targets).sum()), float(found.sum() + targets.sum())
+        return Share(loss, targets[..., 0].numel(), 2 * right, either)
 
 
 def words_of(tier: str) -> tuple[str, ...]:
@@ -130,12 +147,29 @@ def train_base_model(
     add_row_head(model, temperature=1.0, forbidden=())
     trainer.run(2, config.alignment_steps, _alignment_step(model, encoder, every, config, seed))
     del model.forward
-    save_checkpoint(model.eval(), processor, output)
-    trainer.finish()
+    if _rank() == 0:
+        save_checkpoint(model.eval(), processor, output)
+        trainer.finish()
     return trainer.figures
 
 
-Step = Callable[[int], tuple[Tensor, float]]
+Step = Callable[[int], Share]
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _own(batch: Sequence[T]) -> Sequence[T]:
+    """This process's share of a batch."""
+    return batch[_rank() :: dist.get_world_size()] if dist.is_initialized() else batch
+
+
+def _added_up(values: Tensor) -> Tensor:
+    """The sum over all processes."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
 
 
 def _vision_step(
@@ -146,10 +180,10 @@ def _vision_step(
     legible = {i for i, view in enumerate(every) if view.page.legible and view.ref.box == FULL_PAGE}
     strata = [s for s in (sorted(legible), sorted(set(range(len(every))) - legible)) if s]
 
-    def step(number: int) -> tuple[Tensor, float]:
+    def step(number: int) -> Share:
         rng = random.Random(f"vision/{seed}/{number}")
         shares = _VIEW_SHARES[: len(strata)]
-        chosen = [rng.choice(stratum) for stratum in rng.choices(strata, shares, k=config.batch_size)]
+        chosen = _own([rng.choice(stratum) for stratum in rng.choices(strata, shares, k=config.batch_size)])
         pixels = encoder.stack([encoder.image(every[i].ref) for i in chosen])
         features = model.get_image_features(**pixels, return_dict=True).pooler_output
         embedding = model.get_input_embeddings().weight
@@ -175,17 +209,17 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
             known[id(lesson)] = lesson_row(lesson, encoder)
         return known[id(lesson)]
 
-    def step(number: int) -> tuple[Tensor, float]:
+    def step(number: int) -> Share:
         rng = random.Random(f"alignment/{seed}/{number}")
         kinds = rng.choices(list(by_kind), [_KIND_SHARES[k] for k in by_kind], k=config.batch_size)
-        rows = [row(rng.choice(by_kind[k])) for k in kinds]
+        rows = [row(lesson) for lesson in _own([rng.choice(by_kind[k]) for k in kinds])]
         closings = [closing_lesson(rng.choice(rng.choice(pictures)), rng) for _ in range(config.closing_lessons)]
         closings += [pair_lesson(rng.choice(rng.choice(pictures)), operations, rng) for _ in range(config.pair_lessons)]
         closings += [reckoning_lesson(operations, rng) for _ in range(config.reckoning_lessons)]
         # Apart, because a closing is twice as long: together, most tokens would be padding.
-        parts = (rows, [lesson_row(lesson, encoder) for lesson in closings])
-        log_probs, hits = zip(*(scored(part) for part in parts if part), strict=True)
-        return -torch.cat(log_probs).mean(), float(torch.cat(hits).float().mean())
+        parts = (rows, [lesson_row(lesson, encoder) for lesson in _own(closings)])
+        log_probs, hits = (torch.cat(found) for found in zip(*(scored(part) for part in parts if part), strict=True))
+        return Share(-log_probs.sum(), len(hits), float(hits.sum()), len(hits))
 
     def scored(part: Sequence[TurnRow]) -> tuple[Tensor, Tensor]:
         batch = collate(part, encoder)
@@ -244,14 +278,24 @@ class _Trainer:
             for group in self._optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * _schedule(number, steps)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bfloat16()):
-                loss, accuracy = step(number)
+                share = step(number)
+            figures = _added_up(torch.tensor([share.loss.item(), share.items, share.hits, share.tries]).double())
+            loss, items, hits, tries = figures.tolist()
             self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (share.loss / items).backward()  # type: ignore[no-untyped-call]
+            self._add_up_gradients()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self._optimizer.step()
-            self._record(stage, number + 1, loss.item(), accuracy)
-            if (number + 1) % _SAVE_STEPS == 0 or number + 1 == steps:
+            self._record(stage, number + 1, loss / items, hits / max(1.0, tries))
+            if _rank() == 0 and ((number + 1) % _SAVE_STEPS == 0 or number + 1 == steps):
                 self._save(stage, number + 1)
+
+    def _add_up_gradients(self) -> None:
+        gradients = [p.grad for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if dist.is_initialized():
+            flat = _added_up(torch.cat([gradient.flatten() for gradient in gradients]))
+            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(part.view_as(gradient))
 
     def _record(self, stage: int, step: int, loss: float, accuracy: float) -> None:
         phase = "vision" if stage == 1 else "alignment"

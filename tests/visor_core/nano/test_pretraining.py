@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -12,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.nano_setting import AGENT, INDEX, nano_index
+from tests.visor_core.training import forking
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.config import NanoConfig, TeacherConfig
 from visor_core.nano.closings import closing_lesson, pair_lesson, reckoning_lesson, wanted
+from visor_core.nano.model import build_model, build_processor
 from visor_core.nano.panels import LABELS
 from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, tokens_of, train_base_model
 from visor_core.nano.probes import probe_reading
@@ -69,7 +72,7 @@ def test_a_digit_is_spelled_by_the_numbers_that_have_it_in_its_place() -> None:
     feature = torch.tensor([[[8.0, 5.0]]])
     expected = torch.tensor([[[8.0 - 3.0, 5.0 * 3.0 - 3.0]]])  # the second word's vector is the mean (0, 3)
     targets = torch.tensor([[[1.0, 0.0]]])
-    loss, _ = spotter.loss(feature, embedding, targets)
+    loss = spotter.loss(feature, embedding, targets).loss
     by_hand = torch.nn.functional.binary_cross_entropy_with_logits(expected, targets, reduction="sum")
     assert loss.item() == pytest.approx(by_hand.item())
 
@@ -82,11 +85,11 @@ def test_a_spotter_that_is_right_has_no_loss() -> None:
     targets[0, 3, 0] = targets[0, 5, 1] = 1.0
     with torch.no_grad():
         spotter.bias.fill_(-20.0)
-        loss, f1 = spotter.loss(40.0 * targets, embedding, targets)
-        assert float(loss) == pytest.approx(0.0, abs=1e-6)
-        assert f1 == 1.0
-        _, nothing = spotter.loss(torch.zeros_like(targets), embedding, targets)
-        assert nothing == 0.0
+        share = spotter.loss(40.0 * targets, embedding, targets)
+        assert float(share.loss) == pytest.approx(0.0, abs=1e-6)
+        assert (share.items, share.hits, share.tries) == (16, 4, 4)
+        nothing = spotter.loss(torch.zeros_like(targets), embedding, targets)
+        assert (nothing.hits, nothing.tries) == (0, 2)
 
 
 def test_every_page_teaches_its_title_and_its_panels(world: World) -> None:
@@ -206,3 +209,28 @@ def test_a_killed_run_ends_where_a_whole_one_does(world: World, primer: World, t
     assert not (tmp_path / "killed" / "training_state.pt").exists()
     probe = probe_reading(tmp_path / "whole", world, number=16)
     assert max(probe.overview, probe.crop, probe.title) <= 0.2
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(world: World, primer: World, tmp_path: Path) -> None:
+    """The same figures at every step, and weights that differ by rounding; killed and continued, the same weights."""
+    seen: list[dict[str, float]] = []
+    train_base_model(world, primer, tmp_path / "one", SHORT, 0, seen.append)  # type: ignore[arg-type]
+    for name, dies_at in (("two", 0), ("killed", 4)):
+        arguments = (world.folder, primer.folder, tmp_path / name, dies_at)
+        if dies_at:
+            with pytest.raises(AssertionError, match="killed"):
+                forking.run("tests.visor_core.nano.pretraining_script", arguments, 2, seconds=300)
+            arguments = (*arguments[:3], 0)
+        forking.run("tests.visor_core.nano.pretraining_script", arguments, 2, seconds=300)
+    both = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
+    assert [step["step"] for step in both] == [1, 2, 3, 4, 5, 6]
+    for one, two in zip(seen, both, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=0.01)
+        assert two["accuracy"] == pytest.approx(one["accuracy"], abs=0.02)
+    alone, together, again = (load_file(tmp_path / n / "model.safetensors") for n in ("one", "two", "killed"))
+    start = build_model(build_processor().tokenizer, 0).state_dict()
+    moved = sum(float((alone[n] - start[n]).norm() ** 2) for n in alone) ** 0.5
+    apart = sum(float((alone[n] - together[n]).norm() ** 2) for n in alone) ** 0.5
+    assert apart < 0.05 * moved
+    assert all(torch.equal(together[name], again[name]) for name in together)
