@@ -24,7 +24,7 @@ def main() -> None:
         from visor_core.questions import read_questions
         from visor_core.training.grpo import train_grpo
         from visor_core.training.rewards import RewardContext
-        from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
+        from visor_core.trajectories.store import TrajectoryWriter, compact, trajectories_version
 
         profile = session.profile
         index = session.open_index()
@@ -60,8 +60,7 @@ def main() -> None:
         # Compaction leaves a segment alone that another process still holds.
         PartialState().wait_for_everyone()
         if session.leads:
-            compact(store)
-            rollouts = read_trajectories(store)
+            rollouts = compact(store)
             last = [t for t in rollouts if t.group_id.startswith(f"{profile.seed}-{result.steps - 1}-")]
             samples = log_episodes(session, last, index)
             figures = {"steps": result.steps, "rollouts": len(rollouts), **session.last("reward", "loss", "kl")}

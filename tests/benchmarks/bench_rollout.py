@@ -29,7 +29,7 @@ from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.policies.vllm import VLLMPolicy
 
-EPISODES = 256
+EPISODES = 512
 JUDGED = 8
 REPEATS = {JUDGED: 3, 32: 1}
 """Sequences an engine runs at once, and how often each driver is measured on it."""

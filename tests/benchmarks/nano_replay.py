@@ -37,6 +37,7 @@ class Recording:
     prompts: dict[tuple[int, ...], Prompt] = field(default_factory=dict)
     texts: dict[tuple[int, ...], str] = field(default_factory=dict)
     lengths: dict[tuple[int, ...], int] = field(default_factory=dict)
+    ends: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
     def unused_environment(self) -> Environment:
         """The same environment with nothing searched yet, as questions find it that were never asked before."""
@@ -73,6 +74,7 @@ class _Recorder:
         for prompt, sampling, completion in zip(prompts, samplings, completions, strict=True):
             self._recording.prompts[sampling.key] = prompt
             self._recording.texts[sampling.key] = completion.text
+            self._recording.ends[sampling.key] = completion.finish_reason
             # One more for the end token that a model would have written.
             spoken = len(self._tokenizer(completion.text, add_special_tokens=False)["input_ids"]) + 1
             self._recording.lengths[sampling.key] = len(completion.token_ids) or spoken
@@ -100,7 +102,9 @@ class Replay:
 
     def _replayed(self, prompt: Prompt, sampling: Sampling, written: Completion) -> Completion:
         self.differing += prompt != self._recording.prompts[sampling.key]
-        return replace(written, text=self._recording.texts[sampling.key])
+        # Every replayed reply ends at its length; what follows a reply that was cut off is another context.
+        recorded = {"text": self._recording.texts[sampling.key], "finish_reason": self._recording.ends[sampling.key]}
+        return replace(written, **recorded)
 
 
 def trained_checkpoints(home: Path, *stages: str) -> list[Path]:

@@ -157,18 +157,18 @@ def read_segment(path: Path) -> Iterator[Trajectory]:
             yield decode_trajectory(json.loads(body))
 
 
-def compact(folder: Path) -> Path:
+def compact(folder: Path) -> list[Trajectory]:
     """Take finished segments and older tables into new Parquet tables; segments a writer still holds are left alone.
 
     Returns:
-        The folder of the current tables (`episodes.parquet`, `turns.parquet`).
+        What the tables hold, in the order it was written.
     """
     with _locked(folder):
         taken = [s for s in _segments(folder) if not _is_held(s)]
         old = _table_folders(folder)
-        if not taken and old:
-            return old[-1]
         trajectories = _read(folder, taken)
+        if not taken and old:
+            return trajectories
         number = int(old[-1].name) + 1 if old else 1
         target = folder / "tables" / f"{number:06d}"
         partial = target.with_suffix(".partial")
@@ -183,7 +183,19 @@ def compact(folder: Path) -> Path:
             segment.unlink()
         for folder_ in old:
             shutil.rmtree(folder_)
-        return target
+        return trajectories
+
+
+def current_tables(folder: Path) -> Path:
+    """The folder of the current tables (`episodes.parquet`, `turns.parquet`).
+
+    Raises:
+        DataError: if the store was never compacted.
+    """
+    tables = _table_folders(folder)
+    if not tables:
+        raise DataError(f"{folder} holds no tables: compact the store first")
+    return tables[-1]
 
 
 def write_tables(folder: Path, trajectories: Sequence[Trajectory]) -> None:

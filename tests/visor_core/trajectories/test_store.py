@@ -17,7 +17,13 @@ from tests.visor_core.trajectories.episodes import episodes
 from visor_core.agent.trajectory import Trajectory, Turn
 from visor_core.errors import DataError
 from visor_core.trajectories import store
-from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
+from visor_core.trajectories.store import (
+    TrajectoryWriter,
+    compact,
+    current_tables,
+    read_trajectories,
+    trajectories_version,
+)
 
 
 def test_what_goes_in_comes_out_before_and_after_compaction(tmp_path: Path) -> None:
@@ -26,7 +32,11 @@ def test_what_goes_in_comes_out_before_and_after_compaction(tmp_path: Path) -> N
         for trajectory in made:
             writer.append(trajectory)
     assert read_trajectories(tmp_path) == made
-    tables = compact(tmp_path)
+    with pytest.raises(DataError, match="holds no tables: compact the store first"):
+        current_tables(tmp_path)
+    assert compact(tmp_path) == made
+    assert compact(tmp_path) == made
+    tables = current_tables(tmp_path)
     assert read_trajectories(tmp_path) == made
     assert not list((tmp_path / "segments").iterdir())
     turns = pl.read_parquet(tables / "turns.parquet")
@@ -123,7 +133,8 @@ def test_compactions_of_the_ledger_are_counted(tmp_path: Path) -> None:
     with TrajectoryWriter(tmp_path) as writer:
         for trajectory in made:
             writer.append(trajectory)
-    counted = pl.read_parquet(compact(tmp_path) / "episodes.parquet")["evidence_compactions"].to_list()
+    compact(tmp_path)
+    counted = pl.read_parquet(current_tables(tmp_path) / "episodes.parquet")["evidence_compactions"].to_list()
     assert counted == [0, 1]  # the three lines cost 25, 36 and 15 tokens: the third passes the budget
 
 
