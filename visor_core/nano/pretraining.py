@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -160,9 +161,31 @@ def _rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def _own(batch: Sequence[T]) -> Sequence[T]:
-    """This process's share of a batch."""
-    return batch[_rank() :: dist.get_world_size()] if dist.is_initialized() else batch
+def _own(batch: Sequence[T], pages: Sequence[str]) -> list[T]:
+    """This process's share of a batch, equal to the others'.
+
+    As far as that allows, all pictures of a page go to the same process, which then draws and keeps them alone.
+    `pages` names each item's page.
+    """
+    if not dist.is_initialized():
+        return list(batch)
+    processes = dist.get_world_size()
+    room = [len(range(process, len(batch), processes)) for process in range(processes)]
+    own = []
+    for item, page in zip(batch, pages, strict=True):
+        process = zlib.crc32(page.encode()) % processes
+        if room[process] == 0:
+            process = max(range(processes), key=room.__getitem__)
+        room[process] -= 1
+        if process == _rank():
+            own.append(item)
+    return own
+
+
+def _page_of(lesson: Lesson) -> str:
+    """The page a lesson shows; for one in words alone, its words."""
+    images = lesson.prompt.images
+    return images[0].page_id if images else str(lesson.prompt.messages[0].content[0])
 
 
 def _added_up(values: Tensor) -> Tensor:
@@ -183,7 +206,8 @@ def _vision_step(
     def step(number: int) -> Share:
         rng = random.Random(f"vision/{seed}/{number}")
         shares = _VIEW_SHARES[: len(strata)]
-        chosen = _own([rng.choice(stratum) for stratum in rng.choices(strata, shares, k=config.batch_size)])
+        drawn = [rng.choice(stratum) for stratum in rng.choices(strata, shares, k=config.batch_size)]
+        chosen = _own(drawn, [every[i].page.page_id for i in drawn])
         pixels = encoder.stack([encoder.image(every[i].ref) for i in chosen])
         features = model.get_image_features(**pixels, return_dict=True).pooler_output
         embedding = model.get_input_embeddings().weight
@@ -212,14 +236,17 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
     def step(number: int) -> Share:
         rng = random.Random(f"alignment/{seed}/{number}")
         kinds = rng.choices(list(by_kind), [_KIND_SHARES[k] for k in by_kind], k=config.batch_size)
-        rows = [row(lesson) for lesson in _own([rng.choice(by_kind[k]) for k in kinds])]
+        rows = [row(lesson) for lesson in share([rng.choice(by_kind[k]) for k in kinds])]
         closings = [closing_lesson(rng.choice(rng.choice(pictures)), rng) for _ in range(config.closing_lessons)]
         closings += [pair_lesson(rng.choice(rng.choice(pictures)), operations, rng) for _ in range(config.pair_lessons)]
         closings += [reckoning_lesson(operations, rng) for _ in range(config.reckoning_lessons)]
         # Apart, because a closing is twice as long: together, most tokens would be padding.
-        parts = (rows, [lesson_row(lesson, encoder) for lesson in _own(closings)])
+        parts = (rows, [lesson_row(lesson, encoder) for lesson in share(closings)])
         log_probs, hits = (torch.cat(found) for found in zip(*(scored(part) for part in parts if part), strict=True))
         return Share(-log_probs.sum(), len(hits), float(hits.sum()), len(hits))
+
+    def share(lessons: Sequence[Lesson]) -> list[Lesson]:
+        return _own(lessons, [_page_of(lesson) for lesson in lessons])
 
     def scored(part: Sequence[TurnRow]) -> tuple[Tensor, Tensor]:
         batch = collate(part, encoder)

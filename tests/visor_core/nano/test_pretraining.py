@@ -17,6 +17,7 @@ from tests.visor_core.training import forking
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.config import NanoConfig, TeacherConfig
+from visor_core.nano import pretraining
 from visor_core.nano.closings import closing_lesson, pair_lesson, reckoning_lesson, wanted
 from visor_core.nano.model import build_model, build_processor
 from visor_core.nano.panels import LABELS
@@ -209,6 +210,23 @@ def test_a_killed_run_ends_where_a_whole_one_does(world: World, primer: World, t
     assert not (tmp_path / "killed" / "training_state.pt").exists()
     probe = probe_reading(tmp_path / "whole", world, number=16)
     assert max(probe.overview, probe.crop, probe.title) <= 0.2
+
+
+def test_a_batch_is_shared_evenly_and_most_pages_stay_with_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, seen = random.Random(0), Counter[tuple[str, int]]()
+    monkeypatch.setattr(pretraining.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(pretraining.dist, "get_world_size", lambda: 3)
+    for _ in range(50):
+        pages = [f"page-{rng.randrange(40)}" for _ in range(32)]
+        shares = []
+        for rank in range(3):
+            monkeypatch.setattr(pretraining.dist, "get_rank", lambda rank=rank: rank)
+            shares.append(pretraining._own(range(32), pages))
+        assert [len(share) for share in shares] == [11, 11, 10]
+        assert sorted(item for share in shares for item in share) == list(range(32))
+        seen.update((pages[item], rank) for rank, share in enumerate(shares) for item in share)
+    at_home = sum(max(seen[f"page-{page}", rank] for rank in range(3)) for page in range(40))
+    assert at_home > 0.8 * seen.total()
 
 
 @pytest.mark.slow
