@@ -21,6 +21,7 @@ def main() -> None:
         from accelerate import PartialState
 
         from visor_core.agent.environment import Environment
+        from visor_core.agent.episode import step_prefix
         from visor_core.questions import read_questions
         from visor_core.training.grpo import train_grpo
         from visor_core.training.rewards import RewardContext
@@ -61,7 +62,7 @@ def main() -> None:
         PartialState().wait_for_everyone()
         if session.leads:
             rollouts = compact(store)
-            last = [t for t in rollouts if t.group_id.startswith(f"{profile.seed}-{result.steps - 1}-")]
+            last = [t for t in rollouts if t.group_id.startswith(step_prefix(profile.seed, result.steps - 1))]
             samples = log_episodes(session, last, index)
             figures = {"steps": result.steps, "rollouts": len(rollouts), **session.last("reward", "loss", "kl")}
             session.log_final(result.checkpoint, figures, samples)

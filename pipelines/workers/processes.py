@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipelines.workers.session import die_with
+from pipelines.workers.session import die_with, die_with_order
 
 
 def main() -> None:
@@ -24,8 +24,7 @@ def main() -> None:
     count, module, order = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     # Stopping must not wait for the processes: they wait for each other, and end when this one is gone.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if parent := os.environ.get("VISOR_PARENT_PID"):
-        die_with(int(parent))
+    die_with_order()
     with tempfile.TemporaryDirectory() as folder:
         arguments = (count, module, order, str(Path(folder) / "meeting"), os.getpid())
         start_processes(_process, arguments, nprocs=count, start_method="spawn")

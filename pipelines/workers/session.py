@@ -173,6 +173,12 @@ def die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def die_with_order() -> None:
+    """The same for the process that ordered this one, where it has left its number."""
+    if parent := os.environ.get("VISOR_PARENT_PID"):
+        die_with(int(parent))
+
+
 @contextmanager
 def worker_session() -> Iterator[Session]:
     """Read the order named on the command line and open a session.
@@ -180,8 +186,7 @@ def worker_session() -> Iterator[Session]:
     A `VisorError` is written to `error.json` for the ordering process and ends the worker with status 1.
     """
     order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    if parent := os.environ.get("VISOR_PARENT_PID"):
-        die_with(int(parent))
+    die_with_order()
     main_rank = os.environ.get("RANK", "0") == "0"
     try:
         if main_rank and DAGSTER_PIPES_CONTEXT_ENV_VAR in os.environ:

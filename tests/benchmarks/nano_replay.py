@@ -21,7 +21,7 @@ from visor_core.index import PageIndex
 from visor_core.nano.model import build_model, build_processor, save_checkpoint
 from visor_core.nano.questions import make_questions
 from visor_core.nano.world import write_world
-from visor_core.policies.base import BatchPolicy, Completion, Prompt, Sampling
+from visor_core.policies.base import BatchPolicy, Completion, FinishReason, Prompt, Sampling
 from visor_core.questions import Question
 
 # More mistakes than the default teacher makes: episodes of very different lengths.
@@ -37,7 +37,7 @@ class Recording:
     prompts: dict[tuple[int, ...], Prompt] = field(default_factory=dict)
     texts: dict[tuple[int, ...], str] = field(default_factory=dict)
     lengths: dict[tuple[int, ...], int] = field(default_factory=dict)
-    ends: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    ends: dict[tuple[int, ...], FinishReason] = field(default_factory=dict)
 
     def unused_environment(self) -> Environment:
         """The same environment with nothing searched yet, as questions find it that were never asked before."""
@@ -103,8 +103,8 @@ class Replay:
     def _replayed(self, prompt: Prompt, sampling: Sampling, written: Completion) -> Completion:
         self.differing += prompt != self._recording.prompts[sampling.key]
         # Every replayed reply ends at its length; what follows a reply that was cut off is another context.
-        recorded = {"text": self._recording.texts[sampling.key], "finish_reason": self._recording.ends[sampling.key]}
-        return replace(written, **recorded)
+        text, end = self._recording.texts[sampling.key], self._recording.ends[sampling.key]
+        return replace(written, text=text, finish_reason=end)
 
 
 def trained_checkpoints(home: Path, *stages: str) -> list[Path]:

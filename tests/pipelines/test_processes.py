@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import runs
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -27,14 +29,6 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)
     return condition()
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is not yet waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.slow
@@ -60,4 +54,4 @@ def test_all_end_with_the_launcher(how: signal.Signals, tmp_path: Path) -> None:
     assert until(lambda: all(pid.is_file() and pid.read_text(encoding="utf-8") for pid in pids), 120)
     process.send_signal(how)
     process.wait(10)
-    assert until(lambda: not any(lives(int(pid.read_text(encoding="utf-8"))) for pid in pids), 10)
+    assert until(lambda: not any(runs(int(pid.read_text(encoding="utf-8"))) for pid in pids), 10)

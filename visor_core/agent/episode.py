@@ -45,12 +45,17 @@ class Rollout:
     def group_id(self) -> str:
         """Shared by the rollouts of one question in one step."""
         again = f"#{self.occurrence}" if self.occurrence else ""
-        return f"{self.seed}-{self.step}-{self.question.question_id}{again}"
+        return f"{step_prefix(self.seed, self.step)}{self.question.question_id}{again}"
 
     def sampling(self, turn: int, max_tokens: int) -> Sampling:
         """How to sample turn `turn` (1-based)."""
         key = (self.seed, self.step, self.group, self.number, turn)
         return Sampling(temperature=self.temperature, max_tokens=max_tokens, key=key)
+
+
+def step_prefix(seed: int, step: int) -> str:
+    """What the group ids of one step of a run begin with."""
+    return f"{seed}-{step}-"
 
 
 def rollouts_of(

@@ -178,15 +178,9 @@ def _update_passages(corpus: Corpus, readable: dict[str, dict[str, Any]], config
     stale = {page_id for page_id, key in held.items() if wanted.get(page_id) != key}
     delete_by(table, "page_id", stale)
     missing = sorted(set(wanted) - (set(held) - stale))
-    for start in range(0, len(missing), _PAGES_A_COMMIT):
-        chosen = missing[start : start + _PAGES_A_COMMIT]
-        pages = rows(
-            corpus.table("pages"),
-            ["page_id", "document_id", "partition", "page", "text"],
-            f"page_id IN ({quoted(chosen)})",
-        )
+    for pages in _by_commit(corpus.table("pages"), ["page_id", "document_id", "partition", "page", "text"], missing):
         records = []
-        for page in sorted(pages, key=lambda p: p["page_id"]):
+        for page in pages:
             context = context_of(readable[page["document_id"]])
             cut = windows(page["text"].split(), config.passage_words, config.passage_overlap)
             whole = normalised(f"{context} {page['text']}" if page["text"].strip() else "")
@@ -257,11 +251,16 @@ def _fill_column(
 def _batches(table: Any, page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """Rows of the table pages in batches for an embedder, in the order of `page_ids`, which are sorted."""
     columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text", "problem"]
-    for start in range(0, len(page_ids), _PAGES_A_COMMIT):
-        chosen = page_ids[start : start + _PAGES_A_COMMIT]
-        found = sorted(rows(table, columns, f"page_id IN ({quoted(chosen)})"), key=lambda r: r["page_id"])
+    for found in _by_commit(table, columns, page_ids):
         for first in range(0, len(found), _EMBED_BATCH):
             yield found[first : first + _EMBED_BATCH]
+
+
+def _by_commit(table: Any, columns: Sequence[str], page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of the table pages, as many at once as a commit takes, in the order of `page_ids`, which are sorted."""
+    for start in range(0, len(page_ids), _PAGES_A_COMMIT):
+        chosen = page_ids[start : start + _PAGES_A_COMMIT]
+        yield sorted(rows(table, columns, f"page_id IN ({quoted(chosen)})"), key=lambda row: row["page_id"])
 
 
 def key_column(column: str) -> str:

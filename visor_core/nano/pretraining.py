@@ -318,11 +318,12 @@ class _Trainer:
                 self._save(stage, number + 1)
 
     def _add_up_gradients(self) -> None:
+        if not dist.is_initialized():
+            return
         gradients = [p.grad for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if dist.is_initialized():
-            flat = _added_up(torch.cat([gradient.flatten() for gradient in gradients]))
-            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-                gradient.copy_(part.view_as(gradient))
+        flat = _added_up(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def _record(self, stage: int, step: int, loss: float, accuracy: float) -> None:
         phase = "vision" if stage == 1 else "alignment"

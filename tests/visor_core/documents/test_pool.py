@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.processes import runs
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.documents import pool as pool_module
 from visor_core.documents import worker
@@ -147,8 +148,7 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     for _ in range(100):
-        status = Path(f"/proc/{pid}/stat")
-        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+        if not runs(pid):
             break
         time.sleep(0.1)
     else:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import runs
 from tests.tiny_model import picture, prompt, replayed_logprobs
 from visor_core.errors import PolicyError
 from visor_core.policies.base import BatchPolicy, Completion, Sampling
@@ -149,12 +150,6 @@ def test_a_killed_process_leaves_no_engine_behind(vllm_policy: Any, checkpoint: 
     engines = [int(pid) for line in lines if line.startswith("engine") for pid in line.split()[1:]]
     assert engines
     deadline = time.monotonic() + 20
-    while (left := [pid for pid in engines if _runs(pid)]) and time.monotonic() < deadline:
+    while (left := [pid for pid in engines if runs(pid)]) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    status = Path(f"/proc/{pid}/stat")
-    return status.is_file() and status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
