@@ -10,7 +10,7 @@ from visor_core.config.base import Section
 
 BASE_TRAINING = (
     "vision_steps", "alignment_steps", "batch_size", "learning_rate",
-    "closing_lessons", "pair_lessons", "reckoning_lessons",
+    "closing_lessons", "pair_lessons", "reckoning_lessons", "arithmetic_lessons",
 )  # fmt: skip
 """Settings of how the base model is trained."""
 
@@ -54,6 +54,8 @@ class NanoConfig(Section):
     """Lessons in the steps of a two-page question at a picture that each alignment step adds."""
     reckoning_lessons: int = Field(default=32, ge=0)
     """Lessons in putting two values together, in words alone, that each alignment step adds."""
+    arithmetic_lessons: int = Field(default=96, ge=0)
+    """Lessons in sums and differences of bare numbers that each alignment step adds, where questions ask for them."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of pretraining."""
     retriever_steps: int = Field(default=60, ge=1)

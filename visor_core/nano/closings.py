@@ -3,9 +3,9 @@
 Reading and locating are one thing, doing so in the agent's context another: which box holds the label asked for, which
 of two numbers belongs to it, and which of two values is the higher, is learnt far slower from the few turns an episode
 set holds, so the base model practises them here. Two-page questions come as often at their first value, where the
-search goes on, as at their last: the last alone made the policy answer after the first page. Comparisons are practised
-in words alone too, on a drawn ledger. Left out: the first search, wrong pages, verdicts and corrections, which only
-trajectories teach.
+search goes on, as at their last: the last alone made the policy answer after the first page. Putting two values
+together is practised in words alone too: on a drawn ledger and, since sums and differences take many examples, without
+any context. Left out: the first search, wrong pages, verdicts and corrections, which only trajectories teach.
 """
 
 from __future__ import annotations
@@ -101,3 +101,11 @@ def reckoning_lesson(operations: Sequence[str], rng: random.Random) -> Lesson:
     )
     reply = f"<think> {second} {topic} {label} {read}</think><answer> {combine(operation, [known, read])}</answer>"
     return Lesson(Prompt((Message("user", (prompt,)),)), reply, "reckoning")
+
+
+def arithmetic_lesson(operations: Sequence[str], rng: random.Random) -> Lesson:
+    """The same without a context, a third as long: `question sum 63 , 57`."""
+    operation, first = rng.choice(list(operations)), rng.randint(10, 99)
+    second = _pair_of(first, rng)
+    prompt = Prompt((Message("user", (f"question {operation} {first} , {second}",)),))
+    return Lesson(prompt, f"<answer> {combine(operation, [first, second])}</answer>", "reckoning")

@@ -1,13 +1,14 @@
 """The embedded default's model: a from-scratch Idefics3 of about two million parameters, its tokenizer and processor.
 
 Saved as a plain Hugging Face folder (`AutoModelForImageTextToText`, `AutoProcessor`, safetensors, no remote code), so
-every engine treats it as it treats a 7B model. Words of the nano world and of the compact protocol and numbers below a
-hundred are one token each; anything else falls back to bytes, so any text can be encoded. Protocol tags are ordinary
-tokens: text from a page that spells one is neutralised by the agent, not by the tokenizer.
+every engine treats it as it treats a 7B model. Words of the nano world and of the compact protocol and numbers below
+three hundred are one token each; anything else falls back to bytes, so any text can be encoded. Protocol tags are
+ordinary tokens: text from a page that spells one is neutralised by the agent, not by the tokenizer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,11 @@ IMAGE_SIDE = 128
 IMAGE_TOKENS = 16
 EMBEDDING_STD = 0.1
 """Small: as output layer the same weights then start near the uniform distribution."""
-NUMBERS = tuple(str(n) for n in range(100))
-"""One token each: digit by digit, which of two numbers is the higher is decided twice and the halves get mixed."""
+NUMBERS = tuple(str(n) for n in range(300))
+"""Every value, sum of three and difference, one token each: digit by digit, which of two numbers is the higher is
+decided twice and the halves get mixed."""
+PERIODS = (2, 5, 10, 20, 50, 100, 200, 400)
+"""Of the waves a number's vector starts from."""
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 # Idefics3's processor looks the first three up by these names; `<end_of_utterance>` is its end of turn, unused here.
 _IMAGE_SPECIAL = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
@@ -68,7 +72,7 @@ def build_tokenizer(tier: str = "core") -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.Unigram(entries, unk_id=None, byte_fallback=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r" ?</?[a-z]+>| ?[a-z]+[0-9]?| ?[0-9]{1,2}| ?[^\sa-z0-9]|\s"), "isolated"),
+            pre_tokenizers.Split(Regex(r" ?</?[a-z]+>| ?[a-z]+[0-9]?| ?[0-9]{1,3}| ?[^\sa-z0-9]|\s"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -133,7 +137,7 @@ def build_model(tokenizer: Any, seed: int) -> Any:
         tie_word_embeddings=True,
     )
     model = Idefics3ForConditionalGeneration(config)
-    initialise(model, token([f"Ġ{n}" for n in NUMBERS[10:]]), seed)
+    initialise(model, token([f"Ġ{n}" for n in NUMBERS]), seed)
     return model
 
 
@@ -141,10 +145,10 @@ def initialise(model: Any, numbers: Sequence[int], seed: int) -> None:
     """Fan-in weights; attention starts out copying: what a head reads, it writes back unchanged.
 
     With embeddings tied to the output layer, a word attended to is then at once a word made more likely, so that only
-    *where* to look has to be learned. A number starts as the sum of its digits' vectors, since a picture shows digits.
+    *where* to look has to be learned. Numbers start as points on waves (`number_vectors`).
 
     Args:
-        numbers: token ids of 10 to 99.
+        numbers: token ids of 0, 1, 2 …
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -154,13 +158,24 @@ def initialise(model: Any, numbers: Sequence[int], seed: int) -> None:
             elif isinstance(module, nn.Embedding):
                 module.weight.normal_(0.0, EMBEDDING_STD, generator=generator)
         table = model.get_input_embeddings().weight
-        digits = torch.empty(2, 10, table.shape[1]).normal_(0.0, EMBEDDING_STD, generator=generator)
-        tens_ones = torch.tensor([divmod(n, 10) for n in range(10, 100)])
-        table[list(numbers)] = (digits[0, tens_ones[:, 0]] + digits[1, tens_ones[:, 1]]) / 2**0.5
+        table[list(numbers)] = number_vectors(len(numbers), table.shape[1], generator)
         for layer in model.model.text_model.layers:
             value, output = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
             nn.init.orthogonal_(value, generator=generator)
             output.copy_(value.T)
+
+
+def number_vectors(count: int, width: int, generator: torch.Generator) -> torch.Tensor:
+    """(count, width) of 0, 1, 2 …: cosine and sine of every wave of `PERIODS`, in random directions at right angles.
+
+    Adding turns each wave by an angle, and the short waves hold the ones, the long ones the tens and the size, so sums,
+    differences and comparisons are easy to learn, and the mean of all numbers with a digit still spells the digit.
+    Pretrained language models add by such waves (Zhou et al. 2024, arXiv 2406.03445).
+    """
+    angles = 2 * math.pi * torch.arange(count).unsqueeze(1) / torch.tensor(PERIODS)
+    waves = torch.cat([angles.cos(), angles.sin()], dim=1)
+    directions = torch.linalg.qr(torch.empty(width, waves.shape[1]).normal_(generator=generator))[0]
+    return waves @ directions.T * EMBEDDING_STD * (width / len(PERIODS)) ** 0.5
 
 
 def save_checkpoint(model: Any, processor: Any, folder: Path) -> None:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from visor_core.config import NanoConfig
 from visor_core.files import whole_file
 from visor_core.geometry import FULL_PAGE
-from visor_core.nano.closings import closing_lesson, pair_lesson, reckoning_lesson, wanted
+from visor_core.nano.closings import arithmetic_lesson, closing_lesson, pair_lesson, reckoning_lesson, wanted
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
 from visor_core.nano.panels import COLUMNS, LABELS
 from visor_core.nano.questions import OPERATIONS
@@ -226,6 +226,8 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
     crops = [view for view in every if view.ref.box != FULL_PAGE and wanted(view)]
     pictures = [p for p in (to_read, to_crop, crops) if p]
     operations = OPERATIONS if config.tier == "rich" else config.operations
+    # Which of two values is the higher is learnt in the agent's context alone.
+    arithmetic = [operation for operation in operations if operation != "higher"]
     known: dict[int, TurnRow] = {}
 
     def row(lesson: Lesson) -> TurnRow:
@@ -240,8 +242,9 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
         closings = [closing_lesson(rng.choice(rng.choice(pictures)), rng) for _ in range(config.closing_lessons)]
         closings += [pair_lesson(rng.choice(rng.choice(pictures)), operations, rng) for _ in range(config.pair_lessons)]
         closings += [reckoning_lesson(operations, rng) for _ in range(config.reckoning_lessons)]
-        # Apart, because a closing is twice as long: together, most tokens would be padding.
-        parts = (rows, [lesson_row(lesson, encoder) for lesson in share(closings)])
+        sums = [arithmetic_lesson(arithmetic, rng) for _ in range(config.arithmetic_lessons if arithmetic else 0)]
+        # Apart, because a closing is twice as long as a reading, and a sum half: together, most tokens were padding.
+        parts = (rows, *([lesson_row(lesson, encoder) for lesson in share(part)] for part in (closings, sums)))
         log_probs, hits = (torch.cat(found) for found in zip(*(scored(part) for part in parts if part), strict=True))
         return Share(-log_probs.sum(), len(hits), float(hits.sum()), len(hits))
 

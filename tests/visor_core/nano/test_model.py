@@ -15,6 +15,7 @@ from visor_core.agent.prompts import COMPACT_VOCABULARY
 from visor_core.nano.model import (
     IMAGE_SIDE,
     IMAGE_TOKENS,
+    NUMBERS,
     build_model,
     build_processor,
     build_tokenizer,
@@ -48,24 +49,27 @@ def test_every_word_is_one_token_with_and_without_a_space(tokenizer: Any) -> Non
     assert set(COMPACT_VOCABULARY) <= set(vocabulary())
 
 
-def test_a_number_below_a_hundred_is_one_token_and_replies_are_short(tokenizer: Any) -> None:
+def test_a_number_below_three_hundred_is_one_token_and_replies_are_short(tokenizer: Any) -> None:
     pieces = tokenizer.tokenize("<think> acme staff q3 47</think><bbox>[0,3,10,6]</bbox><answer> 186</answer>")
     assert pieces == [
         "<think>", "Ġacme", "Ġstaff", "Ġq3", "Ġ47", "</think>",
         "<bbox>", "[", "0", ",", "3", ",", "10", ",", "6", "]", "</bbox>",
-        "<answer>", "Ġ18", "6", "</answer>",
+        "<answer>", "Ġ186", "</answer>",
     ]  # fmt: skip
 
 
-def test_a_number_starts_as_the_sum_of_its_digits(folder: Path) -> None:
+def test_numbers_start_on_waves_so_that_adding_is_turning(folder: Path) -> None:
     model, processor = load_checkpoint(folder)
-    table = model.get_input_embeddings().weight
-
-    def vector(number: int) -> torch.Tensor:
-        return table[processor.tokenizer.convert_tokens_to_ids(f"Ġ{number}")]
-
-    assert torch.allclose(vector(74) - vector(71), vector(34) - vector(31), atol=1e-6)
-    assert not torch.allclose(vector(74), vector(47), atol=1e-2)
+    ids = processor.tokenizer.convert_tokens_to_ids([f"Ġ{n}" for n in NUMBERS])
+    vectors = model.get_input_embeddings().weight[ids].detach().double()
+    squares = vectors.square().sum(dim=1)
+    assert torch.allclose(squares, squares.mean().expand(len(NUMBERS)), rtol=1e-5)
+    products = vectors @ vectors.T
+    for shift in (1, 7, 93):  # how near two numbers are depends on their difference alone
+        along = products.diagonal(shift)
+        assert torch.allclose(along, along[0].expand_as(along), atol=1e-5)
+        assert along[0] < 0.9 * squares[0]
+    assert products[20, 30] > products[20, 33]  # the same ones are nearer than others as far away
 
 
 @given(st.text(max_size=60))

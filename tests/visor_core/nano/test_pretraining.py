@@ -18,7 +18,7 @@ from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.config import NanoConfig, TeacherConfig
 from visor_core.nano import pretraining
-from visor_core.nano.closings import closing_lesson, pair_lesson, reckoning_lesson, wanted
+from visor_core.nano.closings import arithmetic_lesson, closing_lesson, pair_lesson, reckoning_lesson, wanted
 from visor_core.nano.model import build_model, build_processor
 from visor_core.nano.panels import LABELS
 from visor_core.nano.pretraining import WORDS, WordSpotter, spelled, tokens_of, train_base_model
@@ -120,6 +120,21 @@ def test_lessons_in_words_put_the_recorded_and_the_read_value_together() -> None
         assert known.split()[1] == question.split()[2]
         assert first != second
         seen[operation] += 1
+    assert len(seen) == 3
+
+
+def test_bare_arithmetic_is_asked_of_two_different_values() -> None:
+    rng = random.Random(0)
+    seen: Counter[str] = Counter()
+    for _ in range(200):
+        lesson = arithmetic_lesson(("higher", "sum", "difference"), rng)
+        found = re.fullmatch(r"question (\w+) (\d\d) , (\d\d)", str(lesson.prompt.messages[0].content[0]))
+        assert found is not None
+        first, second = int(found[2]), int(found[3])
+        right = {"higher": max(first, second), "sum": first + second, "difference": abs(first - second)}[found[1]]
+        assert lesson.reply == f"<answer> {right}</answer>"
+        assert first != second
+        seen[found[1]] += 1
     assert len(seen) == 3
 
 
