@@ -137,6 +137,11 @@ def budgets_of(profile: Profile, folder: Path) -> Budgets:
     """
     names = rivals_of(profile)
     known = {name: (b.sft_steps, b.grpo_steps) for name, b in profile.study.budgets.items()}
+    if known.get("visor", reference(profile)) != reference(profile):
+        raise ConfigError(
+            "study.budgets are of other steps of visor than study.sft_steps and study.grpo_steps: run "
+            "`visor nano study --calibrate`, and compare with --set 'study.budgets={}'"
+        )
     if not known:
         kept = _kept(folder)
         if kept and kept["settings"] != _settings(profile):

@@ -128,8 +128,11 @@ def test_steps_come_from_the_profile_or_the_calibration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no training steps are recorded for visor, react"):
         budgets_of(profile, tmp_path)
     recorded = {name: RivalBudget(sft_steps=3, grpo_steps=2) for name in ("visor", "react")}
-    study = profile.study.model_copy(update={"budgets": recorded})
+    study = profile.study.model_copy(update={"budgets": recorded, "sft_steps": 3, "grpo_steps": 2})
     assert budgets_of(profile.model_copy(update={"study": study}), tmp_path)["react"] == (3, 2)
+    study = study.model_copy(update={"sft_steps": 4})
+    with pytest.raises(ConfigError, match=r"study\.budgets are of other steps of visor"):
+        budgets_of(profile.model_copy(update={"study": study}), tmp_path)
     kept = {"settings": "other", "budgets": {}}
     (tmp_path / "calibration.json").write_text(json.dumps(kept), encoding="utf-8")
     with pytest.raises(ConfigError, match="measured with other settings"):

@@ -32,6 +32,7 @@ TINY = {
     "nano.retriever_steps": 1, "index.embedders": ["hash"], "index.mode": "text", "teacher.trajectories": 12,
     "sft.steps": 1, "sft.batch_size": 4, "grpo.steps": 1, "grpo.questions_per_step": 2, "grpo.group_size": 2,
     "agent.max_turns": 5, "agent.max_new_tokens": 8,
+    "study.sft_steps": None, "study.grpo_steps": None, "study.budgets": {},
 }  # fmt: skip
 
 
