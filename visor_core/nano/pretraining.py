@@ -226,7 +226,7 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
     crops = [view for view in every if view.ref.box != FULL_PAGE and wanted(view)]
     pictures = [p for p in (to_read, to_crop, crops) if p]
     operations = OPERATIONS if config.tier == "rich" else config.operations
-    # Which of two values is the higher is learnt in the agent's context alone.
+    # The higher of two values is one of them, and learnt from few examples: the other lessons are enough for it.
     arithmetic = [operation for operation in operations if operation != "higher"]
     known: dict[int, TurnRow] = {}
 
@@ -243,7 +243,7 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
         closings += [pair_lesson(rng.choice(rng.choice(pictures)), operations, rng) for _ in range(config.pair_lessons)]
         closings += [reckoning_lesson(operations, rng) for _ in range(config.reckoning_lessons)]
         sums = [arithmetic_lesson(arithmetic, rng) for _ in range(config.arithmetic_lessons if arithmetic else 0)]
-        # Apart, because a closing is twice as long as a reading, and a sum half: together, most tokens were padding.
+        # Apart, because a closing is twice as long as a reading, and a sum half: together, most tokens would be pads.
         parts = (rows, *([lesson_row(lesson, encoder) for lesson in share(part)] for part in (closings, sums)))
         log_probs, hits = (torch.cat(found) for found in zip(*(scored(part) for part in parts if part), strict=True))
         return Share(-log_probs.sum(), len(hits), float(hits.sum()), len(hits))
