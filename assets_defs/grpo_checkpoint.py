@@ -42,6 +42,7 @@ STAGE = Stage(
         Node("questions", profile.corpora.train),
     ),
 )
+_ROLLOUTS_VERSION = "rollouts_version"
 _DEPS = [dg.AssetDep(name) for name in ("sft_checkpoint", "page_index", "questions")]
 
 
@@ -69,8 +70,6 @@ def grpo_training(
     context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
 ) -> Iterator[dg.MaterializeResult[None]]:
     """GRPO on training questions."""
-    from visor_core.trajectories.store import read_trajectories, trajectories_version
-
     work = workspace.begin(STAGE, context)
     corpus = work.profile.corpora.train
     index = work.input("page_index", corpus)
@@ -82,20 +81,16 @@ def grpo_training(
             "index_tag": index.index_tag,
         }
         reported = run_worker(work, context, pipes, tracking, "grpo", inputs, accelerate=True)
-        finish_training(work, reported, index_tag=index.index_tag)
+        figures = reported[STAGE.name] | {_ROLLOUTS_VERSION: reported["grpo_rollouts"]["data_version"]}
+        finish_training(work, {STAGE.name: figures}, index_tag=index.index_tag)
     rows = read_metrics(work.folder)
     names = ("reward", "loss", "kl", "entropy")
     yield work.result({"curves": curve(rows, names, "GRPO"), **episodes(work.folder)}, asset_key="grpo_checkpoint")
     store = work.folder / "rollouts"
-    rollouts = read_trajectories(store)
     yield work.result(
-        {
-            "rollouts": len(rollouts),
-            "rollouts_folder": dg.MetadataValue.path(str(store)),
-            "sample": table(sample_rows(rollouts)),
-        },
+        {"rollouts_folder": dg.MetadataValue.path(str(store)), "sample": table(sample_rows(store))},
         asset_key="grpo_rollouts",
-        data_version=trajectories_version(rollouts),
+        data_version=str(workspace.record(STAGE.name).figures[_ROLLOUTS_VERSION]),
     )
 
 
@@ -128,13 +123,14 @@ def _weights(workspace: Workspace, stage: str) -> dict[str, object]:
 @dg.asset_check(asset="grpo_rollouts", blocking=True)
 def rewards_differ_within_groups(workspace: Workspace) -> dg.AssetCheckResult:
     """In at least one group in twenty the rollouts earned different rewards: otherwise nothing can be learned."""
-    from visor_core.trajectories.store import read_trajectories
+    import polars as pl
 
-    rewards: dict[str, set[float]] = {}
-    for trajectory in read_trajectories(workspace.build_folder("grpo_checkpoint") / "rollouts"):
-        if trajectory.reward is not None:
-            rewards.setdefault(trajectory.group_id, set()).add(round(trajectory.reward, 6))
-    useful = sum(len(found) > 1 for found in rewards.values())
+    from visor_core.trajectories.store import current_tables
+
+    tables = current_tables(workspace.build_folder("grpo_checkpoint") / "rollouts")
+    rollouts = pl.read_parquet(tables / "episodes.parquet", columns=["group_id", "reward"]).drop_nulls("reward")
+    rewards = rollouts.group_by("group_id").agg(pl.col("reward").round(6).n_unique())["reward"]
+    groups, useful = len(rewards), int((rewards > 1).sum())
     return dg.AssetCheckResult(
-        passed=useful >= max(1, len(rewards) // 20), metadata={"groups": len(rewards), "useful_groups": useful}
+        passed=useful >= max(1, groups // 20), metadata={"groups": groups, "useful_groups": useful}
     )

@@ -53,13 +53,8 @@ def launch_of(profile: Profile) -> Launch:
     return Launch(here, processes if given.get("distributed_type") == "FSDP" else 1, bool(given.get("use_cpu")))
 
 
-def launcher(profile: Profile) -> list[str]:
-    """Arguments of Python that go before a training worker's module and order.
-
-    Raises:
-        ConfigError: as `launch_of`.
-    """
-    launch = launch_of(profile)
+def launcher(profile: Profile, launch: Launch) -> list[str]:
+    """Arguments of Python that go before a training worker's module and order."""
     if launch.cpu and launch.processes > 1:
         return ["-m", "pipelines.workers.processes", str(launch.processes)]
     return ["-m", "accelerate.commands.launch", "--config_file", str(accelerate_config(profile)), "-m"]

@@ -45,12 +45,11 @@ def sft_dataset(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
 def contexts_replay_exactly(workspace: Workspace) -> dg.AssetCheckResult:
     """Stored references rebuild the very contexts the teacher saw, for a sample of 32 episodes."""
     from visor_core.trajectories.replay import rebuild
-    from visor_core.trajectories.store import read_trajectories
+    from visor_core.trajectories.store import read_sample
 
-    episodes = read_trajectories(workspace.folder("sft_dataset"))
-    sample = episodes[:: max(1, len(episodes) // 32)][:32]
+    sample = read_sample(workspace.folder("sft_dataset"), 32)
     different = [t.trajectory_id for t in sample if rebuild(t) != [turn.prompt for turn in t.turns]]
     return dg.AssetCheckResult(
         passed=bool(sample) and not different,
-        metadata={"episodes": len(episodes), "compared": len(sample), "different": len(different)},
+        metadata={"compared": len(sample), "different": len(different)},
     )

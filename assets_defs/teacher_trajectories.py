@@ -1,6 +1,6 @@
 """Asset `teacher_trajectories`: episodes of a teacher in the very environment the policy will act in, the good ones."""
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -60,13 +60,10 @@ STAGE = Stage(
 )
 def teacher_trajectories(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
     """Correct, well-formed teacher episodes on training questions."""
-    from visor_core.trajectories.store import read_trajectories
-
     work = workspace.begin(STAGE, context)
-    store = work.folder / "trajectories"
     if not work.complete:
         _synthesise(work)
-    return work.result({"sample": table(sample_rows(read_trajectories(store)))})
+    return work.result({"sample": table(sample_rows(work.folder / "trajectories"))})
 
 
 def _synthesise(work: Work) -> None:
@@ -140,9 +137,10 @@ def _teacher(work: Work, index: PageIndex) -> "Policy":
     return load_policy(teacher.model, index, base_url=teacher.endpoint, api_key=teacher.api_key, server=teacher.server)
 
 
-def sample_rows(trajectories: Sequence["Trajectory"], count: int = 8) -> list[dict[str, object]]:
-    """A few episodes as rows: the question, each action, the answer."""
-    step = max(1, len(trajectories) // count)
+def sample_rows(store: Path, count: int = 8) -> list[dict[str, object]]:
+    """A few episodes of a store as rows: the question, each action, the answer."""
+    from visor_core.trajectories.store import read_sample
+
     return [
         {
             "question": t.question.question,
@@ -151,7 +149,7 @@ def sample_rows(trajectories: Sequence["Trajectory"], count: int = 8) -> list[di
             "answer": t.answer,
             "expected": ", ".join(t.question.answers),
         }
-        for t in trajectories[::step][:count]
+        for t in read_sample(store, count)
     ]
 
 

@@ -88,8 +88,8 @@ def run_worker(
     problem = work.folder / "error.json"
     problem.unlink(missing_ok=True)
     log = work.folder / "worker.log"
-    processes = launch_of(work.profile).processes if accelerate else 1
-    threads = work.profile.threads or max(1, (os.cpu_count() or 1) // processes)
+    launch = launch_of(work.profile) if accelerate else None
+    threads = work.profile.threads or max(1, (os.cpu_count() or 1) // (launch.processes if launch else 1))
     environment = {
         **QUIET,
         "MLFLOW_RUN_ID": run_id,
@@ -99,7 +99,7 @@ def run_worker(
         "VISOR_WORKER_LOG": str(log),
         "PYTHONUNBUFFERED": "1",
     }
-    starting = launcher(work.profile) if accelerate else ["-m"]
+    starting = launcher(work.profile, launch) if launch else ["-m"]
     worker = [*starting, f"pipelines.workers.{module}", str(order)]
     # The shell only sends the output to the log and is replaced by the worker, which then gets the signals itself.
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]

@@ -76,10 +76,12 @@ def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
 
 def test_several_processes_on_the_processor_are_started_without_accelerate(tmp_path: Path) -> None:
     """Its launcher would start one."""
-    assert launcher(Profile(name="p", accelerate="cpu-2.yaml")) == ["-m", "pipelines.workers.processes", "2"]
+    two = Profile(name="p", accelerate="cpu-2.yaml")
+    assert launcher(two, launch_of(two)) == ["-m", "pipelines.workers.processes", "2"]
     alone = tmp_path / "one.yaml"
     alone.write_text("use_cpu: true\nnum_processes: 1", encoding="utf-8")
-    assert launcher(Profile(name="p", accelerate=str(alone)))[:2] == ["-m", "accelerate.commands.launch"]
+    one = Profile(name="p", accelerate=str(alone))
+    assert launcher(one, launch_of(one))[:2] == ["-m", "accelerate.commands.launch"]
 
 
 def test_a_file_that_is_not_there_lists_those_that_are() -> None:

@@ -29,7 +29,7 @@ def main(home: Path) -> dict[str, Any]:
         folder = Path(temporary)
         recording = record(folder / "world", EPISODES)
         checkpoint, kind = nano_checkpoint(home, folder / "checkpoint")
-        images, prompts = recording.environment.index, list(recording.prompts.values())
+        images, prompts = recording.environment.index, [exchange.prompt for exchange in recording.exchanges.values()]
         greedy = [Sampling(0.0, AGENT.max_new_tokens)] * len(prompts)
         reference = TransformersPolicy(checkpoint, images).complete_batch(prompts, greedy)
         engine = VLLMPolicy(checkpoint, images)

@@ -52,10 +52,10 @@ def _measure(checkpoint: Path, recording: Recording, size: int) -> dict[str, Any
     """Seconds of every repeat and the last prefix-cache hit rate, by driver; contexts that were not as recorded."""
     engine = VLLMPolicy(checkpoint, recording.environment.index, max_num_seqs=size)
     engine.ends = ()  # replies end where the recording says, never earlier
-    replay, keys, in_flight = Replay(engine, recording), list(recording.prompts), int(IN_FLIGHT * size)
+    replay, keys, in_flight = Replay(engine, recording), list(recording.exchanges), int(IN_FLIGHT * size)
 
     def at_once(environment: Environment) -> None:
-        engine.complete_batch([recording.prompts[k] for k in keys], [replay.sampling(k) for k in keys])
+        engine.complete_batch([recording.exchanges[k].prompt for k in keys], [replay.sampling(k) for k in keys])
 
     def coroutines(environment: Environment) -> None:
         asyncio.run(run_throughput(environment, replay, recording.questions, concurrency=in_flight))
@@ -92,8 +92,8 @@ def _measure(checkpoint: Path, recording: Recording, size: int) -> dict[str, Any
 
 
 def _report(recording: Recording, measured: dict[int, dict[str, Any]], kind: str, played_by: str) -> dict[str, Any]:
-    requests = len(recording.prompts)
-    turns = Counter(Counter(key[2] for key in recording.prompts).values())
+    requests = len(recording.exchanges)
+    turns = Counter(Counter(key[2] for key in recording.exchanges).values())
     table = Table(title=f"{EPISODES} episodes of {played_by}, {requests} requests, checkpoint {kind}")
     for column in ("engine", "driver", "requests/s", "of the engine", "prefix cache hits"):
         table.add_column(column)
@@ -115,7 +115,7 @@ def _report(recording: Recording, measured: dict[int, dict[str, Any]], kind: str
             "engines": {str(size): figures for size, figures in measured.items()},
             "judged_on": JUDGED,
             "episodes_by_turns": dict(sorted(turns.items())),
-            "tokens": sum(recording.lengths.values()),
+            "tokens": sum(exchange.tokens for exchange in recording.exchanges.values()),
             "checkpoint": kind,
             "played_by": played_by,
         },

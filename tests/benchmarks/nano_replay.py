@@ -28,16 +28,23 @@ from visor_core.questions import Question
 CLUMSY = TeacherConfig(wrong_page=0.3, loose_crop=0.3, wrong_label=0.3)
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A prompt and its reply; `tokens` are those of the reply, its end included."""
+
+    prompt: Prompt
+    reply: str
+    tokens: int
+    end: FinishReason
+
+
 @dataclass
 class Recording:
     """What was asked and written, by sampling key; `environment` remembers its searches, `unused_environment` none."""
 
     environment: Environment
     questions: list[Question]
-    prompts: dict[tuple[int, ...], Prompt] = field(default_factory=dict)
-    texts: dict[tuple[int, ...], str] = field(default_factory=dict)
-    lengths: dict[tuple[int, ...], int] = field(default_factory=dict)
-    ends: dict[tuple[int, ...], FinishReason] = field(default_factory=dict)
+    exchanges: dict[tuple[int, ...], Exchange] = field(default_factory=dict)
 
     def unused_environment(self) -> Environment:
         """The same environment with nothing searched yet, as questions find it that were never asked before."""
@@ -72,12 +79,12 @@ class _Recorder:
     def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
         completions = self._policy.complete_batch(prompts, samplings)
         for prompt, sampling, completion in zip(prompts, samplings, completions, strict=True):
-            self._recording.prompts[sampling.key] = prompt
-            self._recording.texts[sampling.key] = completion.text
-            self._recording.ends[sampling.key] = completion.finish_reason
             # One more for the end token that a model would have written.
             spoken = len(self._tokenizer(completion.text, add_special_tokens=False)["input_ids"]) + 1
-            self._recording.lengths[sampling.key] = len(completion.token_ids) or spoken
+            tokens = len(completion.token_ids) or spoken
+            self._recording.exchanges[sampling.key] = Exchange(
+                prompt, completion.text, tokens, completion.finish_reason
+            )
         return completions
 
 
@@ -91,7 +98,7 @@ class Replay:
 
     def sampling(self, key: tuple[int, ...]) -> Sampling:
         """As many tokens as the recorded reply has."""
-        return Sampling(1.0, self._recording.lengths[key], key=key)
+        return Sampling(1.0, self._recording.exchanges[key].tokens, key=key)
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return self._replayed(prompt, sampling, await self._engine.complete(prompt, self.sampling(sampling.key)))
@@ -101,10 +108,10 @@ class Replay:
         return [self._replayed(p, s, c) for p, s, c in zip(prompts, samplings, written, strict=True)]
 
     def _replayed(self, prompt: Prompt, sampling: Sampling, written: Completion) -> Completion:
-        self.differing += prompt != self._recording.prompts[sampling.key]
+        recorded = self._recording.exchanges[sampling.key]
+        self.differing += prompt != recorded.prompt
         # Every replayed reply ends at its length; what follows a reply that was cut off is another context.
-        text, end = self._recording.texts[sampling.key], self._recording.ends[sampling.key]
-        return replace(written, text=text, finish_reason=end)
+        return replace(written, text=recorded.reply, finish_reason=recorded.end)
 
 
 def trained_checkpoints(home: Path, *stages: str) -> list[Path]:

@@ -141,6 +141,17 @@ def read_trajectories(folder: Path) -> list[Trajectory]:
         return _read(folder, _segments(folder))
 
 
+def read_sample(folder: Path, count: int) -> list[Trajectory]:
+    """At most `count` episodes of the current tables, evenly spaced in their order, without decoding the others.
+
+    Raises:
+        DataError: if the store was never compacted, or a table is damaged.
+    """
+    current_tables(folder)
+    with _locked(folder, shared=True):
+        return list(_read_tables(folder, count))
+
+
 def read_segment(path: Path) -> Iterator[Trajectory]:
     """The finished episodes of one segment; an unfinished last line (a kill) is left out.
 
@@ -298,18 +309,22 @@ def _read(folder: Path, segments: Iterable[Path]) -> list[Trajectory]:
     return list(found.values())
 
 
-def _read_tables(folder: Path) -> Iterator[Trajectory]:
-    """Episodes of the current tables."""
+def _read_tables(folder: Path, sample: int | None = None) -> Iterator[Trajectory]:
+    """Episodes of the current tables, or so many of them evenly spaced."""
     tables = _table_folders(folder)
     if not tables:
         return
     try:
-        episodes = pl.read_parquet(tables[-1] / "episodes.parquet", columns=["record"])
-        turns = pl.read_parquet(tables[-1] / "turns.parquet")
+        episodes = pl.read_parquet(tables[-1] / "episodes.parquet", columns=["trajectory_id", "record"])
+        turns = pl.scan_parquet(tables[-1] / "turns.parquet")
+        if sample is not None:
+            episodes = episodes.gather_every(max(1, episodes.height // sample)).head(sample)
+            turns = turns.filter(pl.col("trajectory_id").is_in(episodes["trajectory_id"].to_list()))
+        rows = turns.collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{tables[-1]} cannot be read ({error}): restore it or make the trajectories again") from error
     by_episode: dict[str, list[dict[str, Any]]] = {}
-    for row in turns.iter_rows(named=True):
+    for row in rows.iter_rows(named=True):
         turn = json.loads(row["record"])
         turn["prompt"] = json.loads(row["context"])
         turn["completion"]["text"] = row["response"]

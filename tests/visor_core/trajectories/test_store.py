@@ -21,6 +21,7 @@ from visor_core.trajectories.store import (
     TrajectoryWriter,
     compact,
     current_tables,
+    read_sample,
     read_trajectories,
     trajectories_version,
 )
@@ -45,6 +46,18 @@ def test_what_goes_in_comes_out_before_and_after_compaction(tmp_path: Path) -> N
     assert turns["logprobs"][0].to_list() == list(made[0].turns[0].completion.logprobs)
     row = pl.read_parquet(tables / "episodes.parquet").row(0, named=True)
     assert (row["outcome"], row["answer"], row["num_turns"], row["prompt_tokens"]) == ("answered", "47", 4, 12)
+
+
+def test_a_sample_is_evenly_spaced_and_whole(tmp_path: Path) -> None:
+    made = episodes(7)
+    with TrajectoryWriter(tmp_path) as writer:
+        for trajectory in made:
+            writer.append(trajectory)
+    with pytest.raises(DataError, match="holds no tables: compact the store first"):
+        read_sample(tmp_path, 3)
+    compact(tmp_path)
+    assert read_sample(tmp_path, 3) == [made[0], made[2], made[4]]
+    assert read_sample(tmp_path, 50) == made
 
 
 def test_compaction_adds_later_segments_and_counts_an_episode_once(tmp_path: Path) -> None:
