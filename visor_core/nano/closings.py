@@ -99,13 +99,16 @@ def reckoning_lesson(operations: Sequence[str], rng: random.Random) -> Lesson:
         f"evidence\n1 {first} {topic} {label} {known}\ncrop {label} {read}\n"
         f"question {operation} {first} , {second} {topic} {label}"
     )
-    reply = f"<think> {second} {topic} {label} {read}</think><answer> {combine(operation, [known, read])}</answer>"
-    return Lesson(Prompt((Message("user", (prompt,)),)), reply, "reckoning")
+    return _in_words(prompt, f"<think> {second} {topic} {label} {read}</think>", operation, [known, read])
 
 
 def arithmetic_lesson(operations: Sequence[str], rng: random.Random) -> Lesson:
     """The same without a context, a third as long: `question sum 63 , 57`."""
     operation, first = rng.choice(list(operations)), rng.randint(10, 99)
     second = _pair_of(first, rng)
-    prompt = Prompt((Message("user", (f"question {operation} {first} , {second}",)),))
-    return Lesson(prompt, f"<answer> {combine(operation, [first, second])}</answer>", "reckoning")
+    return _in_words(f"question {operation} {first} , {second}", "", operation, [first, second])
+
+
+def _in_words(prompt: str, thought: str, operation: str, values: Sequence[int]) -> Lesson:
+    reply = f"{thought}<answer> {combine(operation, values)}</answer>"
+    return Lesson(Prompt((Message("user", (prompt,)),)), reply, "reckoning")

@@ -115,8 +115,7 @@ def test_lessons_in_words_put_the_recorded_and_the_read_value_together() -> None
         _, known, read, question = str(lesson.prompt.messages[0].content[0]).splitlines()
         first, second = int(known.split()[-1]), int(read.split()[-1])
         operation = question.split()[1]
-        right = {"higher": max(first, second), "sum": first + second, "difference": abs(first - second)}[operation]
-        assert lesson.reply.endswith(f"{second}</think><answer> {right}</answer>")
+        assert lesson.reply.endswith(f"{second}</think><answer> {_right(operation, first, second)}</answer>")
         assert known.split()[1] == question.split()[2]
         assert first != second
         seen[operation] += 1
@@ -131,11 +130,14 @@ def test_bare_arithmetic_is_asked_of_two_different_values() -> None:
         found = re.fullmatch(r"question (\w+) (\d\d) , (\d\d)", str(lesson.prompt.messages[0].content[0]))
         assert found is not None
         first, second = int(found[2]), int(found[3])
-        right = {"higher": max(first, second), "sum": first + second, "difference": abs(first - second)}[found[1]]
-        assert lesson.reply == f"<answer> {right}</answer>"
+        assert lesson.reply == f"<answer> {_right(found[1], first, second)}</answer>"
         assert first != second
         seen[found[1]] += 1
     assert len(seen) == 3
+
+
+def _right(operation: str, first: int, second: int) -> int:
+    return {"higher": max(first, second), "sum": first + second, "difference": abs(first - second)}[operation]
 
 
 def _form(prompt: Prompt, reply: str) -> tuple[str, ...]:
