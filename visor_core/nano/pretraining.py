@@ -228,7 +228,6 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
     operations = OPERATIONS if config.tier == "rich" else config.operations
     # The higher of two values is one of them, and learnt from few examples: the other lessons are enough for it.
     arithmetic = [operation for operation in operations if operation != "higher"]
-    shares = _KIND_SHARES[config.tier]
     known: dict[int, TurnRow] = {}
 
     def row(lesson: Lesson) -> TurnRow:
@@ -238,7 +237,7 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
 
     def step(number: int) -> Share:
         rng = random.Random(f"alignment/{seed}/{number}")
-        kinds = rng.choices(list(by_kind), [shares[k] for k in by_kind], k=config.batch_size)
+        kinds = rng.choices(list(by_kind), [_KIND_SHARES[k] for k in by_kind], k=config.batch_size)
         rows = [row(lesson) for lesson in share([rng.choice(by_kind[k]) for k in kinds])]
         closings = [closing_lesson(rng.choice(rng.choice(pictures)), rng) for _ in range(config.closing_lessons)]
         closings += [pair_lesson(rng.choice(rng.choice(pictures)), operations, rng) for _ in range(config.pair_lessons)]
@@ -261,13 +260,8 @@ def _alignment_step(model: Any, encoder: Encoder, every: Sequence[View], config:
 
 
 _VIEW_SHARES = (0.35, 0.65)
-# Which of several things in one picture belongs to a label is what takes longest to learn; titles are known early. Core
-# pages have a label always at the same place and many legible numbers to ask for; on rich ones it must be found by its
-# name, while the few legible pages are soon known by heart.
-_KIND_SHARES = {
-    "core": {"title": 0.1, "reading": 0.2, "legible": 0.5, "locate": 0.2},
-    "rich": {"title": 0.1, "reading": 0.25, "legible": 0.1, "locate": 0.45, "absent": 0.1},
-}
+# Which of several numbers in one picture belongs to a label is what takes longest to learn; titles are known early.
+_KIND_SHARES = {"title": 0.1, "reading": 0.2, "legible": 0.5, "locate": 0.2, "absent": 0.1}
 
 
 def lesson_row(lesson: Lesson, encoder: Encoder) -> TurnRow:
