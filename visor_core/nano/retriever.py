@@ -86,7 +86,10 @@ def build_retriever(base_model: Path) -> tuple[Any, Any]:
     if base.config.model_type != "idefics3":
         raise DataError(f"{base_model} holds a {base.config.model_type}, not an idefics3: the nano retriever needs one")
     processor = AutoProcessor.from_pretrained(base_model)
-    config = ColModernVBertConfig(vlm_config=base.config.to_dict(), embedding_dim=EMBEDDING_DIM)
+    vlm_config = base.config.to_dict()
+    # The folder the base was loaded from would make fingerprint and index tag those of one place on one machine.
+    vlm_config.pop("_name_or_path", None)
+    config = ColModernVBertConfig(vlm_config=vlm_config, embedding_dim=EMBEDDING_DIM)
     model = ColModernVBertForRetrieval(config)
     model.vlm.load_state_dict(base.model.state_dict())
     retriever_processor = ColModernVBertProcessor(

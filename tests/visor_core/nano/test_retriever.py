@@ -47,7 +47,9 @@ def test_training_resumes_and_the_folder_loads_in_the_index(tmp_path: Path) -> N
 
     with pytest.raises(KilledError):
         train_retriever(tmp_path / "base", pages, tmp_path / "killed", save_steps=2, on_step=kill, **options)  # type: ignore[arg-type]
-    resumed = train_retriever(tmp_path / "base", pages, tmp_path / "killed", save_steps=2, **options)  # type: ignore[arg-type]
+    (tmp_path / "base").rename(tmp_path / "moved")
+    resumed = train_retriever(tmp_path / "moved", pages, tmp_path / "killed", save_steps=2, **options)  # type: ignore[arg-type]
+    assert str(tmp_path) not in (resumed / "config.json").read_text(encoding="utf-8")
     first, second = LateInteractionEmbedder(str(whole), "late"), LateInteractionEmbedder(str(resumed), "late")
     assert first.fingerprint == second.fingerprint
     vectors = first.embed_query("acme staff")
