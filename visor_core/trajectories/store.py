@@ -147,8 +147,8 @@ def read_sample(folder: Path, count: int) -> list[Trajectory]:
     Raises:
         DataError: if the store was never compacted, or a table is damaged.
     """
-    current_tables(folder)
     with _locked(folder, shared=True):
+        current_tables(folder)
         return list(_read_tables(folder, count))
 
 
