@@ -40,10 +40,13 @@ def test_the_processes_meet(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_that_fails_ends_the_others(tmp_path: Path) -> None:
-    process = start(tmp_path / "fail")
-    assert process.wait(120) != 0
-    assert "ValueError: this one fails" in (tmp_path / "log").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("order", "last"), [("fail", "ValueError: this one fails"), ("die", "process 1 was ended by SIGKILL")]
+)
+def test_one_that_fails_ends_the_others_and_the_log_ends_with_the_cause(order: str, last: str, tmp_path: Path) -> None:
+    process = start(tmp_path / order)
+    assert process.wait(120) == 1
+    assert (tmp_path / "log").read_text(encoding="utf-8").rstrip().splitlines()[-1] == last
 
 
 @pytest.mark.slow
