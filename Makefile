@@ -1,4 +1,4 @@
-# The project's commands. Needs Python 3.11, make and git; everything else is installed into .venv.
+# The project's commands. Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -18,9 +18,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Another busy process on a core makes OpenMP's spinning barriers many times slower.
 export GOMP_SPINCOUNT ?= 1000
 
-# The first interpreter found that is Python 3.11; PYTHON=/path/to/python3.11 overrides the search.
-PYTHON ?= $(shell for p in python3.11 python3 python; do \
-	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+# The first interpreter found that is Python 3.11 or newer; PYTHON=/path/to/python3 overrides the search.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,9 +53,10 @@ clean: ## remove the environment; VISOR_HOME stays
 
 $(VENV)/bin/python:
 	@if [ -z "$(PYTHON)" ]; then \
-		echo "visor needs Python 3.11 and found none: install it, or give make PYTHON=/path/to/python3.11" >&2; exit 1; fi
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-		echo "$(PYTHON) is not Python 3.11: give make PYTHON=/path/to/python3.11" >&2; exit 1; }
+		echo "visor needs Python 3.11 or newer and found none: install it, or give make PYTHON=/path/to/python3" >&2; \
+		exit 1; fi
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { \
+		echo "$(PYTHON) is older than Python 3.11: give make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # Each stamp is an installation that need not be repeated while its lists stay as they are.
