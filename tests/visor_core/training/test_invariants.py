@@ -145,6 +145,28 @@ def test_seven_rows_lose_none(trainer: TurnGRPOTrainer, encoder: Encoder, expect
     same(whole, total)
 
 
+@pytest.mark.parametrize("coefficient", [1.0, -1.0])
+def test_entropy_bonus_raises_entropy_and_penalty_lowers_it(
+    coefficient: float, trainer: TurnGRPOTrainer, encoder: Encoder
+) -> None:
+    """A small step on rows without advantages."""
+    trainer.grpo = trainer.grpo.model_copy(update={"entropy_coefficient": coefficient})
+    model, rows = trainer.model, [w.row for w in seven_rows(encoder)]
+
+    def entropy() -> float:
+        with torch.no_grad():
+            _, entropies, _ = model(row_batch=prepare(model, encoder, collate(rows, encoder)))
+        return float(sum(entropies[i, : len(r.completion_ids)].sum() for i, r in enumerate(rows)))
+
+    before = entropy()
+    slopes = gradients(trainer, [w for r in rows for w in weighted([r], advantage=0.0)])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in slopes:
+                parameter -= 1e-3 * slopes[name]
+    assert (entropy() - before) * coefficient > 1e-4
+
+
 def test_rows_keep_their_own_pictures(trainer: TurnGRPOTrainer, encoder: Encoder) -> None:
     """A row's log-probabilities are the same alone and among rows with other pictures."""
     rows = [w.row for w in seven_rows(encoder)]
