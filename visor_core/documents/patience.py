@@ -44,10 +44,18 @@ _Calls = SimpleQueue[_Call | None]
 
 
 class Patience:
-    """Makes calls, one at a time. Its thread ends when it is no longer referred to."""
+    """Makes calls, one at a time. Its thread ends with the `with` block, or when it is no longer referred to."""
 
     def __init__(self) -> None:
         self._calls: _Calls | None = None
+
+    def __enter__(self) -> Patience:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._calls is not None:
+            self._calls.put(None)
+            self._calls = None
 
     def call(self, function: Callable[[], _T], seconds: float) -> _T:
         """What a function returns or raises.

@@ -111,13 +111,13 @@ def register_documents(
         table = corpus.table("documents")
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
-        patience = Patience()
-        listed, unlisted = list_folders(sources, config, patience)
-        found, refused = expand(listed, partition_of=partition_of)
-        refused += unlisted
-        unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
-        arrived, unreadable = _copies(corpus, found, config, patience)
-        refused += unreadable
+        with Patience() as patience:
+            listed, unlisted = list_folders(sources, config, patience)
+            found, refused = expand(listed, partition_of=partition_of)
+            refused += unlisted
+            unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
+            arrived, unreadable = _copies(corpus, found, config, patience)
+            refused += unreadable
         seen = _claim(known, arrived)
         fresh = _needing_validation(seen, config)
         _validate(corpus, fresh, config, progress, pool)
