@@ -145,6 +145,8 @@ class GRPOConfig(Section):
     """What happens to groups with equal rewards."""
     refill_attempts: int = Field(default=2, ge=1)
     """Further rounds of questions a step may draw when refilling."""
+    imitation: float = Field(default=0.0, ge=0)
+    """Added to the advantages of rollouts that earn all their preset can give; groups of such alone are then kept."""
     entropy_coefficient: float = 0.0
     """Weight of the entropy bonus; below 0 a penalty, which sharpens (entropy minimisation, arXiv 2505.15134)."""
     rollout_batch: int = Field(default=128, ge=1)

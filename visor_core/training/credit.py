@@ -9,6 +9,8 @@ Maths (GRPO: DeepSeekMath, arXiv 2402.03300; leave-one-out: RLOO, arXiv 2402.147
 `trajectory`: every token of rollout i gets A_i. `turn`: turn t adds λ·Â_it, its own dense reward normalised in the same
 way over the group's turns with the same action (never raw: an action that always pays would otherwise always be
 reinforced). `section`: a token inside a section gets the advantage of that section's reward, any other token A_i.
+`imitation` μ adds μ to every token of a perfect rollout, one that earned all its preset can give: with ρ = 1 that adds
+the gradient of μ times its weighted negative log-likelihood (VAPO's loss on positive examples, arXiv 2504.05118).
 
 Every token has one weight that multiplies its policy *and* its KL term. The loss is Σ_tokens w·ℓ / L, with L the
 completion tokens of the step and N its rollouts:
@@ -59,12 +61,14 @@ class CreditRollout:
     """One rollout of a step: its group, total reward, components by name, and turns.
 
     A malformed rollout has no components and no turn rewards: the format gates dense rewards as it gates the total.
+    `perfect`: it earned all that its preset can give.
     """
 
     group: str
     reward: float
     turns: tuple[CreditTurn, ...]
     rewards: Mapping[str, float] = field(default_factory=dict)
+    perfect: bool = False
 
     @property
     def tokens(self) -> int:
@@ -156,13 +160,19 @@ def assign(
     baseline: Baseline = "group",
     scale: bool = True,
     turn_weight: float = 0.5,
+    imitation: float = 0.0,
 ) -> TokenAdvantages:
-    """Token advantages under a credit mode."""
+    """Token advantages under a credit mode, with `imitation` added to those of perfect rollouts."""
     if mode == "trajectory":
-        return trajectory_credit(rollouts, baseline, scale)
-    if mode == "turn":
-        return turn_credit(rollouts, baseline, scale, turn_weight)
-    return section_credit(rollouts, baseline, scale)
+        credited = trajectory_credit(rollouts, baseline, scale)
+    elif mode == "turn":
+        credited = turn_credit(rollouts, baseline, scale, turn_weight)
+    else:
+        credited = section_credit(rollouts, baseline, scale)
+    return [
+        [[advantage + imitation for advantage in tokens] for tokens in turns] if rollout.perfect else turns
+        for rollout, turns in zip(rollouts, credited, strict=True)
+    ]
 
 
 def informative_groups(
@@ -170,14 +180,16 @@ def informative_groups(
     mode: CreditMode = "trajectory",
     *,
     turn_weight: float = 0.5,
+    imitation: float = 0.0,
     tolerance: float = 1e-9,
 ) -> set[str]:
     """Groups in which some token has an advantage: the others teach nothing (DAPO's dynamic sampling).
 
-    Under `turn` and `section` credit a group of equal totals may teach by its dense rewards.
+    Under `turn` and `section` credit a group of equal totals may teach by its dense rewards, with `imitation` by being
+    perfect.
     """
     # Not divided by a standard deviation, which would blow rounding up.
-    credited = assign(rollouts, mode, scale=False, turn_weight=turn_weight)
+    credited = assign(rollouts, mode, scale=False, turn_weight=turn_weight, imitation=imitation)
     return {
         rollout.group
         for rollout, turns in zip(rollouts, credited, strict=True)

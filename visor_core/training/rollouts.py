@@ -20,7 +20,7 @@ from visor_core.errors import DataError
 from visor_core.questions import Question
 from visor_core.training.batching import WeightedRow
 from visor_core.training.credit import CreditRollout, CreditTurn, assign, informative_groups, token_weights
-from visor_core.training.rewards import RewardContext, resolve, score
+from visor_core.training.rewards import RewardContext, highest, resolve, score
 from visor_core.training.rows import TurnRow, rows_of, token_sections, turn_rewards
 
 
@@ -88,6 +88,7 @@ class Collector:
                 f"{len(self.questions)} questions: lower it"
             )
         self._preset = resolve(self.config.reward, self.config.reward_weights)
+        self._highest = highest(self._preset) - 1e-9
 
     def collect(self, step: int) -> Collected:
         """Roll out, score and (by dynamic sampling) choose the rollouts of one step."""
@@ -118,7 +119,9 @@ class Collector:
                 kept += rollouts
                 continue
             credits = [r.credit for r in rollouts]
-            informative = informative_groups(credits, self.config.credit, turn_weight=self.config.turn_weight)
+            informative = informative_groups(
+                credits, self.config.credit, turn_weight=self.config.turn_weight, imitation=self.config.imitation
+            )
             skipped += len({r.credit.group for r in rollouts} - informative)
             kept += [r for r in rollouts if r.credit.group in informative]
             missing = wanted - len({r.credit.group for r in kept})
@@ -152,7 +155,9 @@ class Collector:
         )
         reward = 0.0 if trajectory.reward is None else trajectory.reward
         group = trajectory.group_id or trajectory.question.question_id
-        credit = CreditRollout(group, reward, turns, trajectory.rewards if earns else {})
+        credit = CreditRollout(
+            group, reward, turns, trajectory.rewards if earns else {}, perfect=earns and reward >= self._highest
+        )
         return StepRollout(fitting, credit), len(rows) - len(fitting)
 
     def _sections(self, row: TurnRow, prefix: str) -> tuple[str, ...]:
@@ -209,6 +214,7 @@ def weigh(rollouts: Sequence[StepRollout], config: GRPOConfig) -> list[WeightedR
         baseline=config.baseline,
         scale=config.scale_by_std,
         turn_weight=config.turn_weight,
+        imitation=config.imitation,
     )
     weights = token_weights(credits, config.normalisation, config.max_completion_tokens)
     weighted = []

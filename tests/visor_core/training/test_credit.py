@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from visor_core.training.credit import (
+    CreditMode,
     CreditRollout,
     CreditTurn,
     advantages,
@@ -62,6 +64,22 @@ def test_equal_totals_teach_by_their_dense_rewards() -> None:
     assert informative_groups(rollouts, "turn") == {"turns"}
     assert informative_groups(rollouts, "turn", turn_weight=0.0) == set()
     assert informative_groups(rollouts, "section") == {"sections"}
+
+
+@pytest.mark.parametrize("mode", ["trajectory", "turn", "section"])
+def test_imitation_adds_to_every_token_of_perfect_rollouts_and_keeps_their_groups(mode: CreditMode) -> None:
+    searched, answered = CreditTurn(2, "search", 1.0, ("search",) * 2), CreditTurn(1, "answer", 1.0, ("answer",))
+    mixed = [rollout(1.0, searched, answered, group="mixed"), rollout(0.0, searched, answered, group="mixed")]
+    alike = [rollout(reward, answered, group=group) for group, reward in (("best", 1.0), ("worst", 0.0)) for _ in "ab"]
+    rollouts = [replace(r, perfect=r.reward == 1.0) for r in (*mixed, *alike)]
+    without, added = (
+        [[a for tokens in turns for a in tokens] for turns in assign(rollouts, mode, imitation=weight)]
+        for weight in (0.0, 0.7)
+    )
+    more = [[b - a for a, b in zip(*pair, strict=True)] for pair in zip(without, added, strict=True)]
+    assert more == [pytest.approx([0.7] * 3), [0.0] * 3, *[pytest.approx([0.7])] * 2, [0.0], [0.0]]
+    assert informative_groups(rollouts, mode, imitation=0.7) == {"mixed", "best"}
+    assert "best" not in informative_groups(rollouts, mode)
 
 
 def test_groups_do_not_mix() -> None:

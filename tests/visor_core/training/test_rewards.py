@@ -15,7 +15,7 @@ from visor_core.agent.trajectory import Trajectory, Turn
 from visor_core.errors import ConfigError
 from visor_core.geometry import Box
 from visor_core.questions import Fact
-from visor_core.training.rewards import PRESETS, RewardContext, components, resolve, score
+from visor_core.training.rewards import COMPONENTS, PRESETS, RewardContext, combine, components, highest, resolve, score
 from visor_core.training.rewards.retrieval import candidate_ndcg
 from visor_core.training.rewards.searches import excess_searches, search_economy
 from visor_core.training.rows import token_sections, turn_rewards
@@ -267,6 +267,12 @@ def test_judge_replaces_the_rule() -> None:
     wrong = two_hop(["p1"], "sixty", [])
     judged = score(wrong, "answer_only", RewardContext(judge=lambda asked, given: 0.75))
     assert judged.reward == 0.75
+
+
+@given(st.fixed_dictionaries({name: st.floats(0, 1) for name in COMPONENTS}), st.sampled_from(sorted(PRESETS)))
+def test_no_rollout_earns_more_than_the_highest(values: dict[str, float], name: str) -> None:
+    preset = resolve(name, {"perception": 0.5})
+    assert combine(preset, {**values, "format": 1.0}) <= highest(preset) + 1e-9
 
 
 def test_unknown_names_are_refused() -> None:

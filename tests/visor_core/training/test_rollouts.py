@@ -22,7 +22,7 @@ from visor_core.questions import Question
 from visor_core.training import turn_trainer
 from visor_core.training.credit import CreditMode
 from visor_core.training.rewards import RewardContext
-from visor_core.training.rollouts import Collected, Collector, draw, figures, reserve, summary
+from visor_core.training.rollouts import Collected, Collector, draw, figures, reserve, summary, weigh
 from visor_core.training.rows import rows_of
 
 QUESTIONS = [question(question_id=f"q{i}") for i in range(8)]
@@ -87,6 +87,24 @@ def test_refills_ask_what_is_missing_and_every_skipped_group_is_counted() -> Non
     skipping = Scripted(answers({first[0].question_id}))
     assert collector(skipping, dynamic_sampling="skip").collect(0).skipped_groups == 3
     assert skipping.asked == [names(first)]
+
+
+def test_imitation_keeps_and_marks_the_groups_that_earned_everything() -> None:
+    first = draw(QUESTIONS, 4, 0, 0)
+    best, mixed = first[1].question_id, first[2].question_id
+
+    def make(asked: Question, number: int) -> Trajectory:
+        right = asked.question_id == best or (asked.question_id == mixed and number == 0)
+        return answers({asked.question_id} if right else set())(asked, 0)  # type: ignore[no-any-return]
+
+    found = collector(Scripted(make), imitation=1.0).collect(0)
+    assert [(r.credit.group, r.credit.perfect) for r in found.rollouts] == [
+        (f"0-{best}", True), (f"0-{best}", True), (f"0-{mixed}", True), (f"0-{mixed}", False)
+    ]  # fmt: skip
+    assert found.skipped_groups == 2
+    trained = weigh(found.rollouts, bandit_config(imitation=1.0))
+    assert [w.advantages for w in trained[:2]] == [(1.0,), (1.0,)]
+    assert [r.credit.group for r in collector(Scripted(make)).collect(0).rollouts] == [f"0-{mixed}"] * 2
 
 
 def test_an_episode_is_handed_on_scored_the_moment_it_has_finished() -> None:

@@ -1,7 +1,7 @@
 """Rewards: one module a component (a pure function of a trajectory), combined by presets."""
 
 from visor_core.training.rewards.base import Judge, Reward, RewardContext
-from visor_core.training.rewards.presets import COMPONENTS, PRESETS, combine, components, resolve, score
+from visor_core.training.rewards.presets import COMPONENTS, PRESETS, combine, components, highest, resolve, score
 
 __all__ = [
     "COMPONENTS",
@@ -11,6 +11,7 @@ __all__ = [
     "RewardContext",
     "combine",
     "components",
+    "highest",
     "resolve",
     "score",
 ]

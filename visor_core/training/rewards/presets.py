@@ -151,6 +151,11 @@ def combine(preset: Preset, values: Components) -> float:
     return preset.combine(values, preset.weights) + sum(preset.weights.get(n, 0.0) * values[n] for n in _ADDED)
 
 
+def highest(preset: Preset) -> float:
+    """The most that a preset gives: every component at its best."""
+    return combine(preset, dict.fromkeys(COMPONENTS, 1.0))
+
+
 def score(
     trajectory: Trajectory, preset: Preset | str, context: RewardContext | None = None, overrides: Weights | None = None
 ) -> Trajectory:
