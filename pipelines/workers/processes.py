@@ -19,6 +19,9 @@ from pathlib import Path
 
 from pipelines.workers.session import die_with, die_with_order
 
+CAUSE = "cause"
+"""The file in which the process that fails first says why."""
+
 
 def main() -> None:
     """Start the processes and wait for them; if one fails the others end, and this one with status 1 and the cause."""
@@ -29,8 +32,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_order()
     with tempfile.TemporaryDirectory() as folder:
-        cause = Path(folder) / "cause"
-        arguments = (count, module, order, str(Path(folder) / "meeting"), str(cause), os.getpid())
+        cause = Path(folder) / CAUSE
+        arguments = (count, module, order, Path(folder), os.getpid())
         processes = start_processes(_process, arguments, nprocs=count, join=False, start_method="spawn")
         try:
             while not processes.join():
@@ -46,7 +49,7 @@ def main() -> None:
             sys.exit("\n".join(told) or str(error))
 
 
-def _process(rank: int, count: int, module: str, order: str, meeting: str, cause: str, launcher: int) -> None:
+def _process(rank: int, count: int, module: str, order: str, folder: Path, launcher: int) -> None:
     """One of the processes, known to accelerate by the variables that a launcher sets."""
     die_with(launcher)
     os.environ.update(
@@ -60,7 +63,8 @@ def _process(rank: int, count: int, module: str, order: str, meeting: str, cause
     from accelerate import PartialState
 
     try:
-        dist.init_process_group("gloo", store=dist.FileStore(meeting, count), rank=rank, world_size=count)
+        meeting = dist.FileStore(str(folder / "meeting"), count)
+        dist.init_process_group("gloo", store=meeting, rank=rank, world_size=count)
         PartialState(cpu=True)
         sys.argv = [module, order]
         importlib.import_module(module).main()
@@ -68,7 +72,7 @@ def _process(rank: int, count: int, module: str, order: str, meeting: str, cause
         dist.barrier()
     except BaseException:
         # Before this process lets go of the others: so the one that failed first is the one that writes.
-        with suppress(FileExistsError), Path(cause).open("x", encoding="utf-8") as file:
+        with suppress(FileExistsError), (folder / CAUSE).open("x", encoding="utf-8") as file:
             file.write(traceback.format_exc())
         raise
     finally:

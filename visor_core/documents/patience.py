@@ -53,6 +53,10 @@ class Patience:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Let the thread end after its call; the next call gets another."""
         if self._calls is not None:
             self._calls.put(None)
             self._calls = None
@@ -74,8 +78,7 @@ class Patience:
             in_time = call.done.wait(max(0.0, seconds))
         finally:
             if not in_time:
-                self._calls.put(None)
-                self._calls = None
+                self._dismiss()
         if not in_time:
             raise OverdueError
         if call.error is None:
