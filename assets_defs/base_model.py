@@ -5,7 +5,7 @@ For `nano` it is trained from nothing on the perception of training pages; other
 
 import dagster as dg
 
-from assets_defs.nano_corpus import WORLD_CODE
+from assets_defs.launching import launch_settings
 from assets_defs.pictures import curve
 from assets_defs.progress import read_metrics
 from assets_defs.stage import Node, Stage
@@ -14,22 +14,12 @@ from assets_defs.workspace import Workspace
 
 STAGE = Stage(
     name="base_model",
-    code=(
-        "assets_defs.base_model",
-        "pipelines.workers.base_model",
-        *WORLD_CODE,
-        "visor_core.nano.questions",
-        "visor_core.nano.closings",
-        "visor_core.nano.views",
-        "visor_core.nano.model",
-        "visor_core.nano.pretraining",
-        "visor_core.agent.prompts",
-    ),
+    begins=("assets_defs.base_model", "pipelines.workers.base_model"),
     settings=lambda profile, partition: {
         "nano": profile.nano,
         "model": profile.model,
         "threads": profile.threads,
-        "accelerate": profile.accelerate if profile.nano else "",
+        "launch": launch_settings(profile) if profile.nano else None,
     },
     inputs=lambda profile, partition: (Node("nano_corpus"),) if profile.nano else (),
 )

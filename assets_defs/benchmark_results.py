@@ -10,16 +10,7 @@ from assets_defs.workspace import Workspace
 POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
 STAGE = Stage(
     name="benchmark_results",
-    code=(
-        "assets_defs.benchmark_results",
-        "pipelines.workers.benchmark",
-        "visor_core.agent",
-        "visor_core.policies",
-        "visor_core.scoring",
-        "visor_core.evaluation.results",
-        "visor_core.evaluation.runner",
-        "visor_core.evaluation.statistics",
-    ),
+    begins=("assets_defs.benchmark_results", "pipelines.workers.benchmark"),
     settings=lambda profile, partition: {
         "evaluation": profile.evaluation,
         "agent": profile.agent,

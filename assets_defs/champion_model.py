@@ -15,7 +15,7 @@ from visor_core.tracking import RUN_FILE
 CANDIDATES = {"sft_checkpoint": "sft_supported", "grpo_checkpoint": "grpo_supported"}
 STAGE = Stage(
     name="champion_model",
-    code=("assets_defs.champion_model", "visor_core.tracking"),
+    begins=("assets_defs.champion_model", "visor_core.tracking"),
     settings=lambda profile, partition: {"name": profile.name},
     inputs=lambda profile, partition: (*(Node(name) for name in CANDIDATES), Node("benchmark_results")),
 )

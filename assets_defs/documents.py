@@ -19,7 +19,7 @@ def _is_nano(profile: Profile, corpus: str) -> bool:
 
 STAGE = Stage(
     name="documents",
-    code=("assets_defs.documents", "visor_core.documents", "visor_core.index.register", "visor_core.index.corpus"),
+    begins=("assets_defs.documents",),
     settings=lambda profile, corpus: {"documents": profile.documents},
     inputs=lambda profile, corpus: (Node("nano_corpus"),) if _is_nano(profile, corpus) else (),
     watching=lambda profile, corpus: not _is_nano(profile, corpus),

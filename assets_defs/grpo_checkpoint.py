@@ -4,37 +4,25 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets_defs.pictures import curve, episodes, table
+from assets_defs.launching import launch_settings
+from assets_defs.pictures import curve, episodes, sample_rows, table
 from assets_defs.progress import read_metrics
-from assets_defs.sft_checkpoint import TRAINING_CODE
 from assets_defs.stage import Node, Stage
-from assets_defs.teacher_trajectories import sample_rows
 from assets_defs.training_process import Tracking, finish_training, run_worker
 from assets_defs.workspace import Workspace
 from visor_core.errors import DataError
 
 STAGE = Stage(
     name="grpo_checkpoint",
-    code=(
-        "assets_defs.grpo_checkpoint",
-        "pipelines.workers.grpo",
-        "pipelines.workers.samples",
-        "visor_core.agent",
-        "visor_core.policies",
-        "visor_core.scoring",
-        "visor_core.training.credit",
-        "visor_core.training.grpo",
-        "visor_core.training.rewards",
-        "visor_core.training.rollouts",
-        *TRAINING_CODE,
-    ),
+    # The worker opens the index that rollouts search by way of the session.
+    begins=("assets_defs.grpo_checkpoint", "pipelines.workers.grpo", "visor_core.index.search"),
     settings=lambda profile, partition: {
         "grpo": profile.grpo,
         "agent": profile.agent,
         "index": profile.index,
         "model": profile.model,
         "threads": profile.threads,
-        "accelerate": profile.accelerate,
+        "launch": launch_settings(profile),
     },
     inputs=lambda profile, partition: (
         Node("sft_checkpoint"),

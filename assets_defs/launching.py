@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,20 +36,37 @@ def accelerate_config(profile: Profile) -> Path:
     return path
 
 
+def launch_settings(profile: Profile) -> dict[str, Any]:
+    """What a profile's launch file says: its content decides what is trained, not its name.
+
+    Raises:
+        ConfigError: if the file is absent or no mapping.
+    """
+    path = accelerate_config(profile)
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"accelerate: {path} is no launch file of accelerate: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(given, dict):
+        raise ConfigError(f"accelerate: {path} is no launch file of accelerate: it holds no settings")
+    return given
+
+
 def launch_of(profile: Profile) -> Launch:
     """What a profile's file asks for on each machine.
 
     Raises:
         ConfigError: if the file is absent or does not say it.
     """
-    path = accelerate_config(profile)
+    given = launch_settings(profile)
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
         processes = int(given.get("num_processes", 1))
         here = max(1, processes // int(given.get("num_machines", 1)))
-    except (yaml.YAMLError, AttributeError, ValueError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(
-            f"accelerate: {path} is no launch file of accelerate: {' '.join(str(error).split())}"
+            f"accelerate: {accelerate_config(profile)} is no launch file of accelerate: {error}"
         ) from error
     return Launch(here, processes if given.get("distributed_type") == "FSDP" else 1, bool(given.get("use_cpu")))
 

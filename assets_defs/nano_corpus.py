@@ -9,10 +9,9 @@ from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
 from visor_core.questions import write_questions
 
-WORLD_CODE = tuple(f"visor_core.nano.{name}" for name in ("drawing", "panels", "rich_pages", "world"))
 STAGE = Stage(
     name="nano_corpus",
-    code=("assets_defs.nano_corpus", *WORLD_CODE, "visor_core.nano.questions", "visor_core.questions"),
+    begins=("assets_defs.nano_corpus",),
     settings=lambda profile, partition: {"world": profile.nano.world() if profile.nano else {}},
     applies=lambda profile: profile.nano is not None,
 )

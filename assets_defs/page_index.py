@@ -21,7 +21,7 @@ def embedder_specs(profile: Profile, corpus: str) -> tuple[str, ...]:
 
 STAGE = Stage(
     name="page_index",
-    code=("assets_defs.page_index", "visor_core.index"),
+    begins=("assets_defs.page_index",),
     settings=lambda profile, corpus: {"index": profile.index, "embedders": list(embedder_specs(profile, corpus))},
     inputs=lambda profile, corpus: (
         Node("pages", corpus),

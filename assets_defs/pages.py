@@ -13,7 +13,7 @@ from visor_core.index.corpus import rows
 
 STAGE = Stage(
     name="pages",
-    code=("assets_defs.pages", "visor_core.documents", "visor_core.index.pages", "visor_core.index.corpus"),
+    begins=("assets_defs.pages",),
     settings=lambda profile, corpus: {"documents": profile.documents},
     inputs=lambda profile, corpus: (Node("documents", corpus),),
     partitioned=True,

@@ -84,3 +84,19 @@ def _cell(value: object) -> str:
     for sign in "\\`*_{}[]<>|!":
         text = text.replace(sign, f"&#{ord(sign)};")
     return text
+
+
+def sample_rows(store: Path, count: int = 8) -> list[dict[str, object]]:
+    """A few episodes of a store as rows: the question, each action, the answer."""
+    from visor_core.trajectories.store import read_sample
+
+    return [
+        {
+            "question": t.question.question,
+            "actions": " → ".join(turn.action.kind for turn in t.turns),
+            "evidence": "; ".join(entry.observation for entry in t.standing_evidence),
+            "answer": t.answer,
+            "expected": ", ".join(t.question.answers),
+        }
+        for t in read_sample(store, count)
+    ]

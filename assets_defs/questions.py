@@ -17,7 +17,7 @@ def _is_nano(profile: Profile, corpus: str) -> bool:
 
 STAGE = Stage(
     name="questions",
-    code=("assets_defs.questions", "visor_core.questions"),
+    begins=("assets_defs.questions",),
     settings=lambda profile, corpus: {},
     inputs=lambda profile, corpus: (
         Node("page_index", corpus),

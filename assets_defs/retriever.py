@@ -10,7 +10,7 @@ from assets_defs.workspace import Workspace
 
 STAGE = Stage(
     name="retriever",
-    code=("assets_defs.retriever", "pipelines.workers.retriever", "visor_core.nano.retriever", "visor_core.nano.views"),
+    begins=("assets_defs.retriever", "pipelines.workers.retriever"),
     settings=lambda profile, partition: {
         "steps": profile.nano.retriever_steps if profile.nano else 0,
         "threads": profile.threads,

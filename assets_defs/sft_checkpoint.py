@@ -2,36 +2,22 @@
 
 import dagster as dg
 
+from assets_defs.launching import launch_settings
 from assets_defs.pictures import curve, episodes
 from assets_defs.progress import read_metrics
 from assets_defs.stage import Node, Stage
 from assets_defs.training_process import Tracking, fell, finish_training, run_worker
 from assets_defs.workspace import Workspace
 
-TRAINING_CODE = (
-    "visor_core.training.batching",
-    "visor_core.training.checkpoints",
-    "visor_core.training.forward",
-    "visor_core.training.loop",
-    "visor_core.training.rows",
-    "visor_core.training.turn_trainer",
-    "visor_core.policies.encoding",
-    "visor_core.policies.sampling",
-)
 STAGE = Stage(
     name="sft_checkpoint",
-    code=(
-        "assets_defs.sft_checkpoint",
-        "pipelines.workers.sft",
-        "pipelines.workers.samples",
-        "visor_core.training.sft",
-        *TRAINING_CODE,
-    ),
+    # The worker opens the index for its pictures alone, and so by way of the session.
+    begins=("assets_defs.sft_checkpoint", "pipelines.workers.sft", "visor_core.documents.crops"),
     settings=lambda profile, partition: {
         "sft": profile.sft,
         "dtype": profile.model.dtype,
         "threads": profile.threads,
-        "accelerate": profile.accelerate,
+        "launch": launch_settings(profile),
     },
     inputs=lambda profile, partition: (Node("base_model"), Node("sft_dataset")),
 )

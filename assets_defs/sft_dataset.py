@@ -9,7 +9,7 @@ from assets_defs.workspace import Workspace
 
 STAGE = Stage(
     name="sft_dataset",
-    code=("assets_defs.sft_dataset", "visor_core.trajectories.filters"),
+    begins=("assets_defs.sft_dataset",),
     settings=lambda profile, partition: {"trajectories": profile.teacher.trajectories},
     inputs=lambda profile, partition: (Node("teacher_trajectories"),),
 )

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from visor_core.code_version import code_version
+from visor_core.code_version import code_behind, code_version
 from visor_core.config import Home, Profile, Section
 from visor_core.errors import DataError
 from visor_core.files import write_json
@@ -23,6 +23,20 @@ from visor_core.files import write_json
 Figure = int | float | str
 CORPUS_SPLITS = ("train", "development")
 """The splits of the synthetic world that a run may read; the third is for the final study alone."""
+PROJECT = ("visor_core", "assets_defs", "pipelines.workers")
+"""Where a stage's code is looked for."""
+DECIDES_NOTHING = (
+    # How a stage is started, followed and recorded.
+    "assets_defs.launching", "assets_defs.partitions", "assets_defs.progress", "assets_defs.stage",
+    "assets_defs.training_process", "assets_defs.workspace", "pipelines.workers.processes", "pipelines.workers.session",
+    "visor_core.code_version", "visor_core.files", "visor_core.tracking", "visor_core.trajectories.traces",
+    # What only a person looks at.
+    "assets_defs.pictures", "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
+    "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
+    # The settings themselves, which count by their values.
+    "visor_core.config",
+)  # fmt: skip
+"""Modules and packages that stages import and that do not decide what comes out."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,13 +92,14 @@ def _never(profile: Profile, partition: str) -> bool:
 class Stage:
     """What decides the output of one asset.
 
-    `settings` picks the sections of the profile that matter; `inputs` names the upstream nodes; a `partitioned` stage
-    has one node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so
-    a finished folder is no reason to skip it. A `watching` node also depends on files outside the graph.
+    `begins` names the modules its work begins in; what they import counts with them. `settings` picks the sections of
+    the profile that matter; `inputs` names the upstream nodes; a `partitioned` stage has one node a corpus. An
+    `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder is no reason to
+    skip it. A `watching` node also depends on files outside the graph.
     """
 
     name: str
-    code: tuple[str, ...]
+    begins: tuple[str, ...]
     settings: Callable[[Profile, str], dict[str, Any]]
     inputs: Callable[[Profile, str], tuple[Node, ...]] = _nothing
     applies: Callable[[Profile], bool] = _always
@@ -94,8 +109,13 @@ class Stage:
 
     @cached_property
     def version(self) -> str:
-        """The code version."""
-        return code_version("visor_core.errors", "visor_core.geometry", *self.code)
+        """The code version: a hash over all code that the work runs through."""
+        return code_version(*self.code)
+
+    @property
+    def code(self) -> frozenset[str]:
+        """The modules that decide the output, by dotted name."""
+        return code_behind(*self.begins, within=PROJECT, without=DECIDES_NOTHING)
 
     def nodes(self, profile: Profile) -> list[Node]:
         """The nodes a run of this profile needs."""

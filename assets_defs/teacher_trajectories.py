@@ -1,17 +1,16 @@
 """Asset `teacher_trajectories`: episodes of a teacher in the very environment the policy will act in, the good ones."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets_defs.pictures import table
+from assets_defs.pictures import sample_rows, table
 from assets_defs.stage import Node, Stage, find_record
 from assets_defs.workspace import Work, Workspace
 from visor_core.config import EvaluationConfig
 from visor_core.errors import ConfigError
 from visor_core.index import PageIndex
-from visor_core.questions import read_questions
+from visor_core.questions import read_questions, teacher_questions
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
@@ -32,13 +31,7 @@ PACE = {
 
 STAGE = Stage(
     name="teacher_trajectories",
-    code=(
-        "assets_defs.teacher_trajectories",
-        "visor_core.agent",
-        "visor_core.nano.teacher",
-        "visor_core.trajectories.filters",
-        "visor_core.scoring.answers",
-    ),
+    begins=("assets_defs.teacher_trajectories",),
     settings=lambda profile, partition: {
         "agent": profile.agent,
         "index": profile.index,
@@ -81,8 +74,8 @@ def _synthesise(work: Work) -> None:
         documents=work.profile.documents,
         device=work.profile.index.device,
     )
-    questions = work.profile.teacher_questions(
-        read_questions(work.input_folder("questions", corpus) / "questions.parquet")
+    questions = teacher_questions(
+        read_questions(work.input_folder("questions", corpus) / "questions.parquet"), work.profile
     )
     episodes: list[Trajectory] = []
     result = evaluate(
@@ -135,22 +128,6 @@ def _teacher(work: Work, index: PageIndex) -> "Policy":
     from visor_core.policies.load import load_policy
 
     return load_policy(teacher.model, index, base_url=teacher.endpoint, api_key=teacher.api_key, server=teacher.server)
-
-
-def sample_rows(store: Path, count: int = 8) -> list[dict[str, object]]:
-    """A few episodes of a store as rows: the question, each action, the answer."""
-    from visor_core.trajectories.store import read_sample
-
-    return [
-        {
-            "question": t.question.question,
-            "actions": " → ".join(turn.action.kind for turn in t.turns),
-            "evidence": "; ".join(entry.observation for entry in t.standing_evidence),
-            "answer": t.answer,
-            "expected": ", ".join(t.question.answers),
-        }
-        for t in read_sample(store, count)
-    ]
 
 
 @dg.asset_check(asset=teacher_trajectories, blocking=True)

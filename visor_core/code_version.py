@@ -1,7 +1,7 @@
 """The code version of a stage: a hash of what its Python does, taken from the syntax tree.
 
 Comments, docstrings and layout do not count, so that explaining a trainer better never retrains a model. A stage names
-its modules, or the one it begins with: `code_behind` then follows the imports.
+the modules it begins with; `code_behind` follows their imports, so that no list can fall behind the code.
 """
 
 from __future__ import annotations
@@ -26,8 +26,21 @@ class _WithoutProse(ast.NodeTransformer):
 
 
 def meaning_of(source: str) -> str:
-    """The syntax tree of a module without prose, as text."""
-    return ast.dump(_WithoutProse().visit(ast.parse(source)))
+    """The syntax tree of a module without prose, as text; the same under every supported Python.
+
+    `ast.dump` is not: 3.12 gave functions and classes `type_params`, 3.13 leaves empty fields out. Here nothing that
+    is empty is written, and fields stand in the order of their names.
+    """
+    return _plain(_WithoutProse().visit(ast.parse(source)))
+
+
+def _plain(node: object) -> str:
+    if isinstance(node, ast.AST):
+        fields = sorted((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        return f"{type(node).__name__}({','.join(f'{name}={_plain(value)}' for name, value in fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_plain, node))}]"
+    return repr(node)
 
 
 @cache
@@ -46,10 +59,13 @@ def code_version(*names: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def code_behind(*names: str, within: Sequence[str]) -> frozenset[str]:
+def code_behind(*names: str, within: Sequence[str], without: Sequence[str] = ()) -> frozenset[str]:
     """Modules by dotted name, and what they import of `within` (modules or packages), directly or through each other.
 
-    Imports inside functions count like any other.
+    Imports inside functions count like any other; those for the type checker alone do not.
+
+    Args:
+        without: modules or packages that are left out, unless they are among `names`.
 
     Raises:
         ConfigError: if a name is neither a module nor a package of this project.
@@ -61,8 +77,12 @@ def code_behind(*names: str, within: Sequence[str]) -> frozenset[str]:
         if name not in found:
             found.add(name)
             imported = {module for path in _files(name) for module in _imports(path)}
-            waiting += [m for m in imported if any(f"{m}.".startswith(f"{package}.") for package in within)]
+            waiting += [m for m in imported if _is_in(m, within) and not _is_in(m, without)]
     return frozenset(found)
+
+
+def _is_in(module: str, packages: Sequence[str]) -> bool:
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
 
 
 def _files(name: str) -> list[Path]:
@@ -78,10 +98,16 @@ def _files(name: str) -> list[Path]:
 def _imports(path: Path) -> frozenset[str]:
     """The modules of this project that a file imports; of a package, its `__init__`."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
     candidates = (module for name in found for module in (name, f"{name}.__init__"))
     return frozenset(name for name in candidates if _ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file())

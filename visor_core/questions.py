@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from visor_core.errors import DataError
+from visor_core.errors import ConfigError, DataError
 from visor_core.files import whole_file
 from visor_core.geometry import Box
+
+if TYPE_CHECKING:
+    from visor_core.config import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +144,24 @@ def questions_version(questions: Iterable[Question]) -> str:
     for row in to_frame(questions).sort("question_id").iter_rows(named=True):
         digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()[:16]
+
+
+def teacher_questions(asked: Sequence[Question], profile: Profile) -> list[Question]:
+    """The training questions the teacher plays."""
+    return list(asked[: profile.teacher.questions])
+
+
+def grpo_questions(asked: Sequence[Question], profile: Profile) -> list[Question]:
+    """The training questions GRPO draws from.
+
+    Raises:
+        ConfigError: if none is left.
+    """
+    unplayed = asked[len(teacher_questions(asked, profile)) :]
+    given = unplayed if profile.grpo.questions == "unplayed" and unplayed else asked
+    found = [question for question in given if question.hops >= profile.grpo.min_hops]
+    if not found:
+        raise ConfigError(
+            f"none of {len(given)} training questions is over {profile.grpo.min_hops} pages: lower grpo.min_hops"
+        )
+    return found

@@ -22,7 +22,7 @@ def main() -> None:
 
         from visor_core.agent.environment import Environment
         from visor_core.agent.episode import step_prefix
-        from visor_core.questions import read_questions
+        from visor_core.questions import grpo_questions, read_questions
         from visor_core.training.grpo import train_grpo
         from visor_core.training.rewards import RewardContext
         from visor_core.trajectories.store import TrajectoryWriter, compact, trajectories_version
@@ -43,7 +43,7 @@ def main() -> None:
 
         result = train_grpo(
             session.input("sft_checkpoint"),
-            profile.grpo_questions(read_questions(session.input("questions"))),
+            grpo_questions(read_questions(session.input("questions")), profile),
             Environment(index, profile.agent, profile.index),
             index,
             profile.grpo,

@@ -23,7 +23,7 @@ from visor_core.errors import DataError
 
 STAGE = Stage(
     name="sample",
-    code=("visor_core.questions",),
+    begins=("visor_core.questions",),
     settings=lambda profile, partition: {"sft": profile.sft},
     inputs=lambda profile, partition: (Node("before"),),
 )
@@ -39,7 +39,7 @@ def test_everything_that_decides_the_output_is_in_the_fingerprint() -> None:
         STAGE.fingerprint(PROFILE, "", {"before": "2"}),
         STAGE.fingerprint(PROFILE.model_copy(update={"seed": 1}), "", {"before": "1"}),
         STAGE.fingerprint(PROFILE.model_copy(update={"sft": SFTConfig(steps=7)}), "", {"before": "1"}),
-        replace(STAGE, code=("visor_core.geometry",)).fingerprint(PROFILE, "", {"before": "1"}),
+        replace(STAGE, begins=("visor_core.geometry",)).fingerprint(PROFILE, "", {"before": "1"}),
     ]
     assert len({usual, *others}) == 6
 

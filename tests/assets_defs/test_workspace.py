@@ -13,7 +13,7 @@ from assets_defs.workspace import Work
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
 
-STAGE = Stage(name="sample", code=("visor_core.questions",), settings=lambda profile, partition: {"sft": profile.sft})
+STAGE = Stage(name="sample", begins=("visor_core.questions",), settings=lambda profile, partition: {"sft": profile.sft})
 PROFILE = Profile(name="test", seed=3)
 
 

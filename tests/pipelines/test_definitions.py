@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,7 @@ from assets_defs.stage import Node
 from pipelines import graph, sensors
 from pipelines.definitions import definitions, defs
 from pipelines.resources import PROFILES, resources_for, resources_from_environment
+from visor_core import code_version
 from visor_core.config import Home, load_profile
 from visor_core.errors import ConfigError
 
@@ -68,6 +70,50 @@ def test_stages_and_assets_agree() -> None:
         for partition in ("", profile.corpora.train):
             assert {node.stage for node in stage.inputs(profile, partition)} <= above
         assert found.get(dg.AssetKey(name)).code_version == stage.version
+
+
+@pytest.mark.parametrize(
+    ("module", "stale"),
+    [
+        ("index/search", {"teacher_trajectories", "grpo_checkpoint", "benchmark_results", "page_index"}),
+        ("training/weights", {"sft_checkpoint", "grpo_checkpoint"}),
+        ("training/credit", {"grpo_checkpoint"}),
+        ("nano/teacher", {"teacher_trajectories"}),
+        ("evaluation/report", set()),
+        ("trajectories/viewer", set()),
+    ],
+)
+def test_a_change_of_code_makes_stale_what_runs_through_it(
+    module: str, stale: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How search ranks decides what the teacher saw; what only a person looks at decides nothing."""
+    plain = code_version._digest
+
+    def versions(mark: str) -> dict[str, str]:
+        monkeypatch.setattr(code_version, "_digest", lambda p: plain(p) + mark * p.as_posix().endswith(f"{module}.py"))
+        return {name: replace(stage).version for name, stage in graph.stages().items()}
+
+    unchanged, other = versions(""), versions("changed")
+    changed = {name for name in unchanged if unchanged[name] != other[name]}
+    # Stages that read pages by way of the index may follow it too; those named must.
+    assert stale <= changed
+    assert not changed & {"nano_corpus", "champion_model", "sft_dataset"}
+    if not stale:
+        assert not changed
+
+
+def test_a_launch_file_counts_by_what_it_says(tmp_path: Path) -> None:
+    stage = graph.stages()["sft_checkpoint"]
+    path = tmp_path / "mine.yaml"
+    profile = load_profile(PROFILES / "nano.yaml", {"accelerate": str(path)})
+
+    def fingerprint(text: str) -> str:
+        path.write_text(text, encoding="utf-8")
+        return stage.fingerprint(profile, "", {})
+
+    one = fingerprint("num_processes: 1\n")
+    assert fingerprint("# a comment\nnum_processes: 1\n") == one
+    assert fingerprint("num_processes: 2\n") != one
 
 
 def test_jobs_schedule_and_sensor_exist() -> None:

@@ -21,6 +21,22 @@ def test_code_counts(changed: str) -> None:
     assert meaning_of("def f(x: int) -> int:\n    return x + 1\n") != meaning_of(changed)
 
 
+def test_an_imported_module_for_the_type_checker_alone_is_no_code_behind() -> None:
+    found = code_behind("visor_core.agent.environment", within=("visor_core",), without=("visor_core.config",))
+    assert "visor_core.agent.context" in found
+    assert not {name for name in found if name.startswith("visor_core.config")}
+    assert "visor_core.policies.load" not in code_behind("visor_core.evaluation.results", within=("visor_core",))
+
+
+def test_the_meaning_is_the_same_text_under_every_python() -> None:
+    """Neither `type_params` (3.12) nor empty fields, which 3.13 leaves out: else a newer Python retrains everything."""
+    source = "class C:\n    def f(self): return None\n"
+    assert meaning_of(source) == (
+        "Module(body=[ClassDef(body=[FunctionDef(args=arguments(args=[arg(arg='self')]),"
+        "body=[Return(value=Constant())],name='f')],name='C')])"
+    )
+
+
 def test_a_text_that_is_used_counts() -> None:
     assert meaning_of("x = 'a'") != meaning_of("x = 'b'")
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from visor_core import config
 from visor_core.config import GRPOConfig, Home, Profile, SecretReference, Section, load_profile
 from visor_core.errors import ConfigError
-from visor_core.questions import Question
+from visor_core.questions import Question, grpo_questions, teacher_questions
 
 CANARY = "canary-7f3a9b-never-written"
 
@@ -144,7 +144,7 @@ def test_the_teacher_plays_the_first_questions_and_grpo_those_it_was_not_asked(t
 
     def shared_out(**settings: object) -> tuple[list[str], list[str]]:
         profile = load_profile(_profile(tmp_path, {"name": "m", **settings}))
-        found = profile.teacher_questions(asked), profile.grpo_questions(asked)
+        found = teacher_questions(asked, profile), grpo_questions(asked, profile)
         return tuple([q.question_id for q in questions] for questions in found)  # type: ignore[return-value]
 
     every = ["q0", "q1", "q2", "q3", "q4", "q5"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
@@ -16,9 +16,6 @@ from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
 from visor_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from visor_core.questions import Question
 
 
 class CorporaConfig(Section):
@@ -65,25 +62,6 @@ class Profile(Section):
     """Benchmarks."""
     study: StudyConfig = StudyConfig()
     """The embedded default's study."""
-
-    def teacher_questions(self, asked: Sequence[Question]) -> list[Question]:
-        """The training questions the teacher plays."""
-        return list(asked[: self.teacher.questions])
-
-    def grpo_questions(self, asked: Sequence[Question]) -> list[Question]:
-        """The training questions GRPO draws from.
-
-        Raises:
-            ConfigError: if none is left.
-        """
-        unplayed = asked[len(self.teacher_questions(asked)) :]
-        given = unplayed if self.grpo.questions == "unplayed" and unplayed else asked
-        found = [question for question in given if question.hops >= self.grpo.min_hops]
-        if not found:
-            raise ConfigError(
-                f"none of {len(given)} training questions is over {self.grpo.min_hops} pages: lower grpo.min_hops"
-            )
-        return found
 
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""

@@ -24,6 +24,7 @@ from visor_core.files import write_json
 from visor_core.nano.study_figures import Outcomes, Strata
 from visor_core.nano.study_stages import Seed, tag_of
 from visor_core.nano.tiles import PAGE_SIDE, is_tiled
+from visor_core.questions import grpo_questions
 
 CALIBRATION = "calibration.json"
 LONGEST = 4096
@@ -248,7 +249,7 @@ def _time_grpo(seed: Seed, profile: Profile, folder: Path) -> float:
     start, world = seed.sft(profile), seed.world("train")
     config = profile.grpo.model_copy(update={"steps": GRPO_TRIAL, "save_steps": 10 * GRPO_TRIAL})
     clock = _Clock()
-    environment, asked = seed.environment(world, profile), profile.grpo_questions(seed.questions(world))
+    environment, asked = seed.environment(world, profile), grpo_questions(seed.questions(world), profile)
     shutil.rmtree(folder, ignore_errors=True)
     train_grpo(start, asked, environment, seed.index(world), config, folder / "grpo", seed.seed, on_step=clock)
     shutil.rmtree(folder)

@@ -34,7 +34,7 @@ from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.tiles import is_tiled, with_tiles
 from visor_core.nano.world import World, write_world
 from visor_core.policies.transformers import TransformersPolicy
-from visor_core.questions import Question
+from visor_core.questions import Question, grpo_questions, teacher_questions
 from visor_core.tracking import Tracker
 from visor_core.trajectories.filters import balance, keep_good
 
@@ -260,7 +260,7 @@ class Seed:
         folder = self.grpo_folder(profile)
         if not stage_record(folder).done:
             start, world = self.sft(profile), self.world("train")
-            questions, environment = profile.grpo_questions(self.questions(world)), self.environment(world, profile)
+            questions, environment = grpo_questions(self.questions(world), profile), self.environment(world, profile)
             self.progress(f"seed {self.seed}: GRPO, {profile.agent.strategy}")
             index = self.index(world)
             with self.training(folder, agent=profile.agent, grpo=profile.grpo) as on_step:
@@ -274,7 +274,7 @@ class Seed:
         evaluate(
             ScriptedTeacher(world, wanted, profile.agent, seed=self.seed),
             self.environment(world, profile),
-            profile.teacher_questions(self.questions(world)),
+            teacher_questions(self.questions(world), profile),
             profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
             seed=self.seed,
             # Of a policy the store knows the name alone, and this one's is always the same.
