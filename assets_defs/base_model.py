@@ -5,10 +5,11 @@ For `nano` it is trained from nothing on the perception of training pages; other
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.launching import launch_settings
 from assets_defs.pictures import curve
 from assets_defs.progress import read_metrics
-from assets_defs.stage import Node, Stage
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.training_process import Tracking, fell, finish_training, run_worker
 from assets_defs.workspace import Workspace
 
@@ -21,11 +22,11 @@ STAGE = Stage(
         "threads": profile.threads,
         "launch": launch_settings(profile) if profile.nano else None,
     },
-    inputs=lambda profile, partition: (Node("nano_corpus"),) if profile.nano else (),
+    needs=(Need("nano_corpus", when=lambda profile, partition: profile.nano is not None),),
 )
 
 
-@dg.asset(deps=["nano_corpus"], code_version=STAGE.version, group_name="nano", kinds={"torch", "huggingface"})
+@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="nano", kinds={"torch", "huggingface"})
 def base_model(
     context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
 ) -> dg.MaterializeResult[None]:
@@ -40,10 +41,10 @@ def base_model(
     return work.result({"curves": curve(rows, ("loss", "accuracy"), "pretraining")})
 
 
-@dg.asset_check(asset=base_model, blocking=True)
+@check(STAGE, blocking=True)
 def pretraining_lowered_the_loss(workspace: Workspace) -> dg.AssetCheckResult:
     """In its last phase of training the mean loss of the last tenth of steps is below that of the first tenth."""
-    rows = [r for r in read_metrics(workspace.build_folder("base_model")) if "loss" in r]
+    rows = [r for r in read_metrics(workspace.build_folder(Node("base_model"))) if "loss" in r]
     if not rows:
         return dg.AssetCheckResult(passed=True, metadata={"steps": 0}, description="nothing was trained here")
     return fell([r["loss"] for r in rows if r.get("phase") == rows[-1].get("phase")])

@@ -2,8 +2,9 @@
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.pictures import table
-from assets_defs.stage import Node, Stage
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.training_process import Tracking, finish_training, run_worker
 from assets_defs.workspace import Workspace
 
@@ -19,16 +20,16 @@ STAGE = Stage(
         "temperature": profile.grpo.temperature,
         "threads": profile.threads,
     },
-    inputs=lambda profile, partition: (
-        *(Node(name) for name in POLICIES),
-        Node("page_index", profile.corpora.development),
-        Node("questions", profile.corpora.development),
+    needs=(
+        *(Need(name) for name in POLICIES),
+        Need("page_index", "development"),
+        Need("questions", "development"),
     ),
 )
 
 
 @dg.asset(
-    deps=[*POLICIES, "page_index", "questions"],
+    deps=STAGE.deps,
     code_version=STAGE.version,
     group_name="evaluation",
     kinds={"torch"},
@@ -67,15 +68,15 @@ def benchmark_results(
     return work.result({"results": table(rows)})
 
 
-@dg.asset_check(asset=benchmark_results)
+@check(STAGE)
 def sft_beats_the_untrained_policy(workspace: Workspace) -> dg.AssetCheckResult:
     """Supported success after the warm start is above that of the untrained model by at least 0.05."""
-    figures = workspace.record("benchmark_results").figures
+    figures = workspace.record(Node("benchmark_results")).figures
     base, sft = float(figures["base_supported"]), float(figures["sft_supported"])
     return dg.AssetCheckResult(passed=sft >= base + 0.05, metadata={"base": base, "sft": sft})
 
 
-@dg.asset_check(asset=benchmark_results, blocking=True)
+@check(STAGE, blocking=True)
 def development_questions_were_not_trained_on(workspace: Workspace) -> dg.AssetCheckResult:
     """No question that was evaluated is among the training questions, and no document is in both corpora."""
     from visor_core.index import PageIndex
@@ -84,9 +85,9 @@ def development_questions_were_not_trained_on(workspace: Workspace) -> dg.AssetC
     corpora = workspace.settings.corpora
     ids, documents = {}, {}
     for corpus in (corpora.train, corpora.development):
-        path = workspace.folder("questions", corpus) / "questions.parquet"
+        path = workspace.folder(Node("questions", corpus)) / "questions.parquet"
         ids[corpus] = {question.question_id for question in read_questions(path)}
-        record = workspace.record("page_index", corpus)
+        record = workspace.record(Node("page_index", corpus))
         index = PageIndex.open(record.folder(workspace.place), record.index_tag)
         documents[corpus] = {document.document_id for document in index.documents()}
         index.close()

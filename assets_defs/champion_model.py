@@ -7,7 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets_defs.stage import Node, Stage
+from assets_defs.judging import check
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.training_process import Tracking
 from assets_defs.workspace import Work, Workspace
 from visor_core.tracking import RUN_FILE
@@ -17,7 +18,7 @@ STAGE = Stage(
     name="champion_model",
     begins=("assets_defs.champion_model", "visor_core.tracking"),
     settings=lambda profile, partition: {"name": profile.name},
-    inputs=lambda profile, partition: (*(Node(name) for name in CANDIDATES), Node("benchmark_results")),
+    needs=(*(Need(name) for name in CANDIDATES), Need("benchmark_results")),
 )
 
 
@@ -26,9 +27,7 @@ def registered_name(profile: str) -> str:
     return f"visor-{profile}"
 
 
-@dg.asset(
-    deps=[*CANDIDATES, "benchmark_results"], code_version=STAGE.version, group_name="evaluation", kinds={"mlflow"}
-)
+@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="evaluation", kinds={"mlflow"})
 def champion_model(
     context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking
 ) -> dg.MaterializeResult[None]:
@@ -71,13 +70,13 @@ def _crown(work: Work, tracking: Tracking) -> None:
     work.finish(digest, figures, path=folder, index_tag=benchmark.index_tag)
 
 
-@dg.asset_check(asset=champion_model, blocking=True)
+@check(STAGE, blocking=True)
 def the_alias_names_a_usable_checkpoint(workspace: Workspace, tracking: Tracking) -> dg.AssetCheckResult:
     """The registry's alias points at a folder with a model, the one this asset put in force."""
     from visor_core.policies.load import require_checkpoint
 
     found = tracking.tracker().champion(registered_name(workspace.settings.name))
-    folder = workspace.folder("champion_model")
+    folder = workspace.folder(Node("champion_model"))
     require_checkpoint(folder)
     agrees = found is not None and Path(found["folder"]) == folder
     return dg.AssetCheckResult(

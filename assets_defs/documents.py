@@ -5,26 +5,26 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from assets_defs.judging import check
 from assets_defs.partitions import corpora
 from assets_defs.pictures import table
-from assets_defs.stage import Node, Stage, corpora_of
+from assets_defs.stage import Need, Node, Stage, is_nano_corpus
 from assets_defs.workspace import Work, Workspace
-from visor_core.config import Profile
 from visor_core.index import Corpus, register_documents
-
-
-def _is_nano(profile: Profile, corpus: str) -> bool:
-    return profile.nano is not None and corpus in corpora_of(profile)
-
+from visor_core.index.corpus import rows
+from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
 
 STAGE = Stage(
     name="documents",
     begins=("assets_defs.documents",),
     settings=lambda profile, corpus: {"documents": profile.documents},
-    inputs=lambda profile, corpus: (Node("nano_corpus"),) if _is_nano(profile, corpus) else (),
-    watching=lambda profile, corpus: not _is_nano(profile, corpus),
+    needs=(Need("nano_corpus", when=is_nano_corpus),),
+    watching=lambda profile, corpus: not is_nano_corpus(profile, corpus),
     partitioned=True,
     incremental=True,
+    holds=lambda folder, version: (
+        documents_version(rows(Corpus(folder).table("documents"), DOCUMENT_COLUMNS)) == version
+    ),
 )
 
 
@@ -37,7 +37,7 @@ class Sources(dg.Config):
 
 @dg.asset(
     partitions_def=corpora,
-    deps=["nano_corpus"],
+    deps=STAGE.deps,
     code_version=STAGE.version,
     group_name="corpus",
     kinds={"lancedb", "pdf"},
@@ -46,7 +46,7 @@ def documents(context: dg.AssetExecutionContext, workspace: Workspace, config: S
     """The documents of a corpus, validated and copied under their content hash."""
     work = workspace.begin(STAGE, context)
     corpus = Corpus(work.home.corpus(work.node.partition))
-    nano = _is_nano(work.profile, work.node.partition)
+    nano = is_nano_corpus(work.profile, work.node.partition)
     report = register_documents(
         corpus,
         _sources(work, config, nano=nano),
@@ -77,10 +77,10 @@ def _sources(work: Work, config: Sources, *, nano: bool) -> list[str | Path]:
     return list(config.paths) or ([inbox] if inbox.is_dir() else [])
 
 
-@dg.asset_check(asset=documents, blocking=True)
+@check(STAGE, blocking=True)
 def most_documents_are_readable(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
     """At most a tenth of the sources is quarantined, and at least one document is readable."""
-    figures = workspace.record("documents", context.partition_key).figures
+    figures = workspace.record(Node("documents", context.partition_key)).figures
     readable, quarantined = int(figures["documents"]), int(figures["quarantined"])
     share = quarantined / max(1, readable + quarantined)
     return dg.AssetCheckResult(

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.launching import launch_settings
 from assets_defs.pictures import curve, episodes, sample_rows, table
 from assets_defs.progress import read_metrics
-from assets_defs.stage import Node, Stage
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.training_process import Tracking, finish_training, run_worker
 from assets_defs.workspace import Workspace
 from visor_core.errors import DataError
@@ -24,14 +25,10 @@ STAGE = Stage(
         "threads": profile.threads,
         "launch": launch_settings(profile),
     },
-    inputs=lambda profile, partition: (
-        Node("sft_checkpoint"),
-        Node("page_index", profile.corpora.train),
-        Node("questions", profile.corpora.train),
-    ),
+    needs=(Need("sft_checkpoint"), Need("page_index", "train"), Need("questions", "train")),
 )
 _ROLLOUTS_VERSION = "rollouts_version"
-_DEPS = [dg.AssetDep(name) for name in ("sft_checkpoint", "page_index", "questions")]
+_DEPS = [dg.AssetDep(name) for name in STAGE.deps]
 
 
 @dg.multi_asset(
@@ -78,11 +75,11 @@ def grpo_training(
     yield work.result(
         {"rollouts_folder": dg.MetadataValue.path(str(store)), "sample": table(sample_rows(store))},
         asset_key="grpo_rollouts",
-        data_version=str(workspace.record(STAGE.name).figures[_ROLLOUTS_VERSION]),
+        data_version=str(workspace.record(Node(STAGE.name)).figures[_ROLLOUTS_VERSION]),
     )
 
 
-@dg.asset_check(asset="grpo_checkpoint", blocking=True)
+@check(STAGE, blocking=True)
 def grpo_moved_the_policy(workspace: Workspace) -> dg.AssetCheckResult:
     """The weights differ from those of the warm start, and all of them are finite numbers."""
     before = _weights(workspace, "sft_checkpoint")
@@ -98,7 +95,7 @@ def _weights(workspace: Workspace, stage: str) -> dict[str, object]:
     """Tensors by name, as numpy arrays where numpy knows their type."""
     from safetensors import safe_open
 
-    folder = workspace.folder(stage)
+    folder = workspace.folder(Node(stage))
     found: dict[str, object] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
@@ -108,14 +105,14 @@ def _weights(workspace: Workspace, stage: str) -> dict[str, object]:
     return found
 
 
-@dg.asset_check(asset="grpo_rollouts", blocking=True)
+@check(STAGE, blocking=True, asset="grpo_rollouts")
 def rewards_differ_within_groups(workspace: Workspace) -> dg.AssetCheckResult:
     """In at least one group in twenty the rollouts earned different rewards: otherwise nothing can be learned."""
     import polars as pl
 
     from visor_core.trajectories.store import current_tables
 
-    tables = current_tables(workspace.build_folder("grpo_checkpoint") / "rollouts")
+    tables = current_tables(workspace.build_folder(Node("grpo_checkpoint")) / "rollouts")
     rollouts = pl.read_parquet(tables / "episodes.parquet", columns=["group_id", "reward"]).drop_nulls("reward")
     rewards = rollouts.group_by("group_id").agg(pl.col("reward").round(6).n_unique())["reward"]
     groups, useful = len(rewards), int((rewards > 1).sum())

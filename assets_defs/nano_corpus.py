@@ -2,8 +2,9 @@
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.pictures import page_with_words
-from assets_defs.stage import CORPUS_SPLITS, Stage, corpora_of, folder_version
+from assets_defs.stage import CORPUS_SPLITS, Node, Stage, corpora_of, folder_version
 from assets_defs.workspace import Work, Workspace
 from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
@@ -50,7 +51,6 @@ def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
                 f"{split}_questions": len(questions),
             }
         work.finish(folder_version(work.folder, "*.pdf", "*.parquet"), figures)
-    work.discard_other_builds()  # another world is made again in seconds
     context.instance.add_dynamic_partitions("corpus", list(corpora_of(work.profile)))
     return work.result({"sample_page": _sample(worlds["train"])})
 
@@ -71,12 +71,12 @@ def _sample(world: object) -> dg.MarkdownMetadataValue:
     return page_with_words(image, [], boxes, caption=f"{page.path}, page {page.page}, regions to be read")
 
 
-@dg.asset_check(asset=nano_corpus, blocking=True)
+@check(STAGE, blocking=True)
 def splits_share_no_document(workspace: Workspace) -> dg.AssetCheckResult:
     """No document of the training split is, byte for byte, one of the development split."""
     from visor_core.documents.sources import document_id_of
 
-    folder = workspace.folder("nano_corpus")
+    folder = workspace.folder(Node("nano_corpus"))
     ids = {split: {document_id_of(p) for p in (folder / split).rglob("*.pdf")} for split in CORPUS_SPLITS}
     shared = ids["train"] & ids["development"]
     return dg.AssetCheckResult(

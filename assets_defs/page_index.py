@@ -2,11 +2,13 @@
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.partitions import corpora
-from assets_defs.stage import Node, Stage, corpora_of
+from assets_defs.stage import Need, Node, Stage, corpora_of
 from assets_defs.workspace import Work, Workspace
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders
+from visor_core.index.tags import latest_version
 from visor_core.index.upkeep import approximate_recall
 
 NANO_RETRIEVER = "late:retriever"
@@ -23,12 +25,13 @@ STAGE = Stage(
     name="page_index",
     begins=("assets_defs.page_index",),
     settings=lambda profile, corpus: {"index": profile.index, "embedders": list(embedder_specs(profile, corpus))},
-    inputs=lambda profile, corpus: (
-        Node("pages", corpus),
-        *((Node("retriever"),) if NANO_RETRIEVER in embedder_specs(profile, corpus) else ()),
+    needs=(
+        Need("pages", "same"),
+        Need("retriever", when=lambda profile, corpus: NANO_RETRIEVER in embedder_specs(profile, corpus)),
     ),
     partitioned=True,
     incremental=True,
+    holds=lambda folder, version: latest_version(Corpus(folder)) == version,
 )
 
 
@@ -43,7 +46,7 @@ def resolved_index_config(work: Work) -> IndexConfig:
 
 @dg.asset(
     partitions_def=corpora,
-    deps=["pages", "retriever"],
+    deps=STAGE.deps,
     code_version=STAGE.version,
     group_name="corpus",
     kinds={"lancedb"},
@@ -70,10 +73,10 @@ def page_index(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
     return work.result({"vectors": dg.MetadataValue.json(report.vectors)})
 
 
-@dg.asset_check(asset=page_index, blocking=True)
+@check(STAGE, blocking=True)
 def every_readable_page_is_found(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
     """A page searched by its own first words is among the first ten, for at least 80 % of a sample of 40."""
-    record = workspace.record("page_index", context.partition_key)
+    record = workspace.record(Node("page_index", context.partition_key))
     index = PageIndex.open(record.folder(workspace.place), record.index_tag)
     texts = [(page.page_id, " ".join(page.text.split()[:12])) for page in index.pages() if page.text.strip()]
     sample = texts[:: max(1, len(texts) // 40)][:40]
@@ -85,12 +88,12 @@ def every_readable_page_is_found(context: dg.AssetCheckExecutionContext, workspa
     )
 
 
-@dg.asset_check(asset=page_index, blocking=True)
+@check(STAGE, blocking=True)
 def approximate_search_agrees_with_exhaustive(
     context: dg.AssetCheckExecutionContext, workspace: Workspace
 ) -> dg.AssetCheckResult:
     """Recall@10 of approximate vector search against exhaustive search is at least 0.95."""
-    record = workspace.record("page_index", context.partition_key)
+    record = workspace.record(Node("page_index", context.partition_key))
     index = PageIndex.open(record.folder(workspace.place), record.index_tag)
     recall = approximate_recall(index)
     indexed = sum(vector.indexed for vector in index.manifest.vectors)

@@ -2,28 +2,31 @@
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.partitions import corpora
 from assets_defs.pictures import page_with_words, table
-from assets_defs.stage import Node, Stage
+from assets_defs.stage import Need, Stage
 from assets_defs.workspace import Workspace
 from visor_core.geometry import Box
 from visor_core.index import Corpus, render_pages
 from visor_core.index.build import stored_picture
 from visor_core.index.corpus import rows
+from visor_core.index.pages import held_version
 
 STAGE = Stage(
     name="pages",
     begins=("assets_defs.pages",),
     settings=lambda profile, corpus: {"documents": profile.documents},
-    inputs=lambda profile, corpus: (Node("documents", corpus),),
+    needs=(Need("documents", "same"),),
     partitioned=True,
     incremental=True,
+    holds=lambda folder, version: held_version(Corpus(folder)) == version,
 )
 
 
 @dg.asset(
     partitions_def=corpora,
-    deps=["documents"],
+    deps=STAGE.deps,
     code_version=STAGE.version,
     group_name="corpus",
     kinds={"lancedb"},
@@ -61,7 +64,7 @@ def _sample(corpus: Corpus) -> dg.MarkdownMetadataValue:
     )
 
 
-@dg.asset_check(asset=pages, blocking=True)
+@check(STAGE, blocking=True)
 def every_page_has_a_size_and_a_picture(
     context: dg.AssetCheckExecutionContext, workspace: Workspace
 ) -> dg.AssetCheckResult:

@@ -2,35 +2,27 @@
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.partitions import corpora
 from assets_defs.pictures import table
-from assets_defs.stage import Node, Stage, corpora_of
+from assets_defs.stage import Need, Node, Stage, is_nano_corpus
 from assets_defs.workspace import Work, Workspace
-from visor_core.config import Profile
 from visor_core.index import PageIndex
 from visor_core.questions import Question, questions_version, read_questions, write_questions
-
-
-def _is_nano(profile: Profile, corpus: str) -> bool:
-    return profile.nano is not None and corpus in corpora_of(profile)
-
 
 STAGE = Stage(
     name="questions",
     begins=("assets_defs.questions",),
     settings=lambda profile, corpus: {},
-    inputs=lambda profile, corpus: (
-        Node("page_index", corpus),
-        *((Node("nano_corpus"),) if _is_nano(profile, corpus) else ()),
-    ),
-    watching=lambda profile, corpus: not _is_nano(profile, corpus),
+    needs=(Need("page_index", "same"), Need("nano_corpus", when=is_nano_corpus)),
+    watching=lambda profile, corpus: not is_nano_corpus(profile, corpus),
     partitioned=True,
 )
 
 
 @dg.asset(
     partitions_def=corpora,
-    deps=["page_index", "nano_corpus"],
+    deps=STAGE.deps,
     code_version=STAGE.version,
     group_name="corpus",
     kinds={"parquet"},
@@ -56,21 +48,21 @@ def questions(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mat
 
 def _found(work: Work) -> list[Question]:
     corpus = work.node.partition
-    if _is_nano(work.profile, corpus):
+    if is_nano_corpus(work.profile, corpus):
         split = "train" if corpus == work.profile.corpora.train else "development"
         return read_questions(work.input_folder("nano_corpus") / f"{split}.parquet")
     given = work.home.root / "inbox" / f"{corpus}.questions.parquet"
     return read_questions(given) if given.is_file() else []
 
 
-@dg.asset_check(asset=questions, blocking=True)
+@check(STAGE, blocking=True)
 def gold_pages_are_indexed(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
     """Every gold page of every question is a page of the index that the questions are asked of."""
-    record = workspace.record("page_index", context.partition_key)
+    record = workspace.record(Node("page_index", context.partition_key))
     index = PageIndex.open(record.folder(workspace.place), record.index_tag)
     known = {page.page_id for page in index.pages()}
     index.close()
-    asked = read_questions(workspace.folder("questions", context.partition_key) / "questions.parquet")
+    asked = read_questions(workspace.folder(Node("questions", context.partition_key)) / "questions.parquet")
     missing = sorted({page for question in asked for page in question.gold_pages} - known)
     return dg.AssetCheckResult(
         passed=not missing, metadata={"questions": len(asked), "missing_pages": len(missing), "pages": len(known)}

@@ -2,9 +2,10 @@
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.pictures import curve
 from assets_defs.progress import read_metrics
-from assets_defs.stage import Node, Stage
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.training_process import Tracking, fell, finish_training, run_worker
 from assets_defs.workspace import Workspace
 
@@ -15,14 +16,12 @@ STAGE = Stage(
         "steps": profile.nano.retriever_steps if profile.nano else 0,
         "threads": profile.threads,
     },
-    inputs=lambda profile, partition: (Node("nano_corpus"), Node("base_model")),
+    needs=(Need("nano_corpus"), Need("base_model")),
     applies=lambda profile: profile.nano is not None,
 )
 
 
-@dg.asset(
-    deps=["nano_corpus", "base_model"], code_version=STAGE.version, group_name="nano", kinds={"torch", "huggingface"}
-)
+@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="nano", kinds={"torch", "huggingface"})
 def retriever(
     context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
 ) -> dg.MaterializeResult[None]:
@@ -34,16 +33,16 @@ def retriever(
     return work.result({"curves": curve(read_metrics(work.folder), ("loss", "accuracy"), "contrastive training")})
 
 
-@dg.asset_check(asset=retriever, blocking=True)
+@check(STAGE, blocking=True)
 def contrastive_loss_fell(workspace: Workspace) -> dg.AssetCheckResult:
     """The mean loss of the last quarter of the steps is below that of the first quarter."""
-    rows = read_metrics(workspace.build_folder("retriever"))
+    rows = read_metrics(workspace.build_folder(Node("retriever")))
     return fell([row["loss"] for row in rows if "loss" in row], share=0.25)
 
 
-@dg.asset_check(asset=retriever)
+@check(STAGE)
 def retriever_finds_training_titles(workspace: Workspace) -> dg.AssetCheckResult:
     """Over the last ten steps at least half of the queries rank their own page first in the batch."""
-    rows = [r for r in read_metrics(workspace.build_folder("retriever")) if "accuracy" in r][-10:]
+    rows = [r for r in read_metrics(workspace.build_folder(Node("retriever"))) if "accuracy" in r][-10:]
     accuracy = sum(r["accuracy"] for r in rows) / len(rows) if rows else 0.0
     return dg.AssetCheckResult(passed=accuracy >= 0.5, metadata={"accuracy": accuracy})

@@ -2,10 +2,11 @@
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.launching import launch_settings
 from assets_defs.pictures import curve, episodes
 from assets_defs.progress import read_metrics
-from assets_defs.stage import Node, Stage
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.training_process import Tracking, fell, finish_training, run_worker
 from assets_defs.workspace import Workspace
 
@@ -19,11 +20,11 @@ STAGE = Stage(
         "threads": profile.threads,
         "launch": launch_settings(profile),
     },
-    inputs=lambda profile, partition: (Node("base_model"), Node("sft_dataset")),
+    needs=(Need("base_model"), Need("sft_dataset")),
 )
 
 
-@dg.asset(deps=["base_model", "sft_dataset"], code_version=STAGE.version, group_name="training", kinds={"torch"})
+@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="training", kinds={"torch"})
 def sft_checkpoint(
     context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
 ) -> dg.MaterializeResult[None]:
@@ -45,8 +46,8 @@ def sft_checkpoint(
     return work.result({"curves": curves, **episodes(work.folder)})
 
 
-@dg.asset_check(asset=sft_checkpoint, blocking=True)
+@check(STAGE, blocking=True)
 def sft_lowered_the_loss(workspace: Workspace) -> dg.AssetCheckResult:
     """The mean loss of the last tenth of the steps is below that of the first tenth."""
-    rows = read_metrics(workspace.build_folder("sft_checkpoint"))
+    rows = read_metrics(workspace.build_folder(Node("sft_checkpoint")))
     return fell([row["loss"] for row in rows if "loss" in row])

@@ -4,18 +4,19 @@ from collections import Counter
 
 import dagster as dg
 
-from assets_defs.stage import Node, Stage
+from assets_defs.judging import check
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.workspace import Workspace
 
 STAGE = Stage(
     name="sft_dataset",
     begins=("assets_defs.sft_dataset",),
     settings=lambda profile, partition: {"trajectories": profile.teacher.trajectories},
-    inputs=lambda profile, partition: (Node("teacher_trajectories"),),
+    needs=(Need("teacher_trajectories"),),
 )
 
 
-@dg.asset(deps=["teacher_trajectories"], code_version=STAGE.version, group_name="training", kinds={"parquet"})
+@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="training", kinds={"parquet"})
 def sft_dataset(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
     """The episodes the warm start is trained on, in Parquet."""
     from visor_core.trajectories.filters import balance
@@ -41,13 +42,13 @@ def sft_dataset(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
     return work.result()
 
 
-@dg.asset_check(asset=sft_dataset, blocking=True)
+@check(STAGE, blocking=True)
 def contexts_replay_exactly(workspace: Workspace) -> dg.AssetCheckResult:
     """Stored references rebuild the very contexts the teacher saw, for a sample of 32 episodes."""
     from visor_core.trajectories.replay import rebuild
     from visor_core.trajectories.store import read_sample
 
-    sample = read_sample(workspace.folder("sft_dataset"), 32)
+    sample = read_sample(workspace.folder(Node("sft_dataset")), 32)
     different = [t.trajectory_id for t in sample if rebuild(t) != [turn.prompt for turn in t.turns]]
     return dg.AssetCheckResult(
         passed=bool(sample) and not different,

@@ -1,8 +1,7 @@
-"""A stage of the graph: which code, configuration and upstream data decide its output, and the record it leaves.
+"""A stage of the graph: which code, configuration and upstream data decide its output.
 
-A stage's *fingerprint* is the hash of all that. Its files live in `assets/<stage>[/<partition>]/<fingerprint>/`, so an
-interrupted build finds its own half-done work again, and a finished one is reused. `current.json` beside those folders
-names the one in force; `lineage.json` inside each says where it came from.
+A stage's *fingerprint* is the hash of all that. Its files live under the fingerprint's name, so an interrupted build
+finds its own half-done work again, and a finished one is reused (`builds`).
 """
 
 from __future__ import annotations
@@ -10,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from visor_core.code_version import code_behind, code_version
-from visor_core.config import Home, Profile, Section
+from visor_core.config import Profile, Section
 from visor_core.errors import DataError
-from visor_core.files import write_json
 
 Figure = int | float | str
 CORPUS_SPLITS = ("train", "development")
@@ -27,9 +25,10 @@ PROJECT = ("visor_core", "assets_defs", "pipelines.workers")
 """Where a stage's code is looked for."""
 DECIDES_NOTHING = (
     # How a stage is started, followed and recorded.
-    "assets_defs.launching", "assets_defs.partitions", "assets_defs.progress", "assets_defs.stage",
-    "assets_defs.training_process", "assets_defs.workspace", "pipelines.workers.processes", "pipelines.workers.session",
-    "visor_core.code_version", "visor_core.files", "visor_core.tracking", "visor_core.trajectories.traces",
+    "assets_defs.builds", "assets_defs.graph", "assets_defs.judging", "assets_defs.launching", "assets_defs.partitions",
+    "assets_defs.progress", "assets_defs.stage", "assets_defs.training_process", "assets_defs.workspace",
+    "pipelines.workers.processes", "pipelines.workers.session", "visor_core.code_version", "visor_core.files",
+    "visor_core.tracking", "visor_core.trajectories.traces",
     # What only a person looks at.
     "assets_defs.pictures", "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
     "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
@@ -50,34 +49,25 @@ class Node:
         return f"{self.stage}[{self.partition}]" if self.partition else self.stage
 
 
-@dataclass(frozen=True)
-class Record:
-    """What was materialized last for a node. `path` is relative to VISOR_HOME."""
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An upstream stage, and which of its nodes: its only one, or that of the same, the training or the development
+    corpus. `when` says for which profiles and partitions the need is there.
+    """
 
     stage: str
-    partition: str
-    fingerprint: str
-    code_version: str
-    data_version: str
-    path: str
-    upstream: dict[str, str]
-    seed: int
-    index_tag: str
-    seconds: float
-    figures: dict[str, Figure] = field(default_factory=dict)
-    created: str = ""
+    of: Literal["", "same", "train", "development"] = ""
+    when: Callable[[Profile, str], bool] = lambda profile, partition: True
 
-    def folder(self, home: Home) -> Path:
-        """The absolute folder of the output: a checkpoint, a dataset, a corpus."""
-        return home.root / self.path
-
-    def build_folder(self, home: Home) -> Path:
-        """The folder of the build, with its lineage, its progress and its log."""
-        return stage_folder(home, Node(self.stage, self.partition)) / self.fingerprint
+    def node(self, profile: Profile, partition: str) -> Node:
+        """The node that a partition needs under a profile."""
+        if not self.of:
+            return Node(self.stage)
+        return Node(self.stage, partition if self.of == "same" else str(getattr(profile.corpora, self.of)))
 
 
-def _nothing(profile: Profile, partition: str) -> tuple[Node, ...]:
-    return ()
+def _any_content(folder: Path, data_version: str) -> bool:
+    return True
 
 
 def _always(profile: Profile) -> bool:
@@ -93,19 +83,30 @@ class Stage:
     """What decides the output of one asset.
 
     `begins` names the modules its work begins in; what they import counts with them. `settings` picks the sections of
-    the profile that matter; `inputs` names the upstream nodes; a `partitioned` stage has one node a corpus. An
-    `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder is no reason to
-    skip it. A `watching` node also depends on files outside the graph.
+    the profile that matter; `needs` are the upstream stages, for Dagster as well; a `partitioned` stage has one node a
+    corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder is no
+    reason to skip it; `holds` says whether the output folder still has the content of a data version. A `watching` node
+    also depends on files outside the graph.
     """
 
     name: str
     begins: tuple[str, ...]
     settings: Callable[[Profile, str], dict[str, Any]]
-    inputs: Callable[[Profile, str], tuple[Node, ...]] = _nothing
+    needs: tuple[Need, ...] = ()
     applies: Callable[[Profile], bool] = _always
     partitioned: bool = False
     incremental: bool = False
     watching: Callable[[Profile, str], bool] = _never
+    holds: Callable[[Path, str], bool] = _any_content
+
+    @property
+    def deps(self) -> tuple[str, ...]:
+        """Names of the upstream stages under any profile."""
+        return tuple(dict.fromkeys(need.stage for need in self.needs))
+
+    def inputs(self, profile: Profile, partition: str) -> tuple[Node, ...]:
+        """The upstream nodes of one node."""
+        return tuple(need.node(profile, partition) for need in self.needs if need.when(profile, partition))
 
     @cached_property
     def version(self) -> str:
@@ -145,55 +146,9 @@ def corpora_of(profile: Profile) -> tuple[str, ...]:
     return tuple(dict.fromkeys((profile.corpora.train, profile.corpora.development)))
 
 
-def stage_folder(home: Home, node: Node) -> Path:
-    """Where a node keeps its builds."""
-    return home.asset(node.stage, node.partition) if node.partition else home.asset(node.stage)
-
-
-def find_record(home: Home, node: Node) -> Record | None:
-    """The record in force, or None if the node was never materialized here.
-
-    Raises:
-        DataError: if the record cannot be read.
-    """
-    path = stage_folder(home, node) / "current.json"
-    if not path.is_file():
-        return None
-    try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged: delete it and materialize {node} again") from error
-
-
-def read_record(home: Home, node: Node) -> Record:
-    """The record in force.
-
-    Raises:
-        DataError: if the node was never materialized here.
-    """
-    record = find_record(home, node)
-    if record is None:
-        raise DataError(f"{node} has not been materialized under {home.root} yet: `visor run --select {node.stage}`")
-    return record
-
-
-def write_record(home: Home, record: Record) -> None:
-    """Put a record in force."""
-    write_json(stage_folder(home, Node(record.stage, record.partition)) / "current.json", asdict(record))
-
-
-def withdraw(home: Home, node: Node) -> None:
-    """Take the record in force away: what was built did not pass its checks. Its files stay to be looked at."""
-    (stage_folder(home, node) / "current.json").unlink(missing_ok=True)
-
-
-def upstream_versions(home: Home, nodes: tuple[Node, ...]) -> dict[str, str]:
-    """Data versions of upstream nodes, by their printed name.
-
-    Raises:
-        DataError: if one of them was never materialized.
-    """
-    return {str(node): read_record(home, node).data_version for node in nodes}
+def is_nano_corpus(profile: Profile, corpus: str) -> bool:
+    """Whether a corpus is one of the synthetic world's."""
+    return profile.nano is not None and corpus in corpora_of(profile)
 
 
 def folder_version(folder: Path, *patterns: str) -> str:

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets_defs.judging import check
 from assets_defs.pictures import sample_rows, table
-from assets_defs.stage import Node, Stage, find_record
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.workspace import Work, Workspace
 from visor_core.config import EvaluationConfig
 from visor_core.errors import ConfigError
@@ -37,16 +38,16 @@ STAGE = Stage(
         "index": profile.index,
         "teacher": profile.teacher.model_dump(mode="json", exclude={"trajectories": True, "server": PACE}),
     },
-    inputs=lambda profile, partition: (
-        Node("page_index", profile.corpora.train),
-        Node("questions", profile.corpora.train),
-        *((Node("nano_corpus"),) if profile.nano else ()),
+    needs=(
+        Need("page_index", "train"),
+        Need("questions", "train"),
+        Need("nano_corpus", when=lambda profile, partition: profile.nano is not None),
     ),
 )
 
 
 @dg.asset(
-    deps=["page_index", "questions"],
+    deps=STAGE.deps,
     code_version=STAGE.version,
     group_name="training",
     kinds={"parquet"},
@@ -130,25 +131,25 @@ def _teacher(work: Work, index: PageIndex) -> "Policy":
     return load_policy(teacher.model, index, base_url=teacher.endpoint, api_key=teacher.api_key, server=teacher.server)
 
 
-@dg.asset_check(asset=teacher_trajectories, blocking=True)
+@check(STAGE, blocking=True)
 def most_episodes_are_kept(workspace: Workspace) -> dg.AssetCheckResult:
     """At least half of the teacher's episodes pass the filters."""
-    figures = workspace.record("teacher_trajectories").figures
+    figures = workspace.record(Node("teacher_trajectories")).figures
     share = float(figures["kept"]) / max(1.0, float(figures["episodes"]))
     return dg.AssetCheckResult(passed=share >= 0.5, metadata={"kept_share": share})
 
 
-@dg.asset_check(asset=teacher_trajectories, blocking=True)
+@check(STAGE, blocking=True)
 def no_page_is_from_development(workspace: Workspace) -> dg.AssetCheckResult:
     """No page a training episode saw lies in a document of the development corpus, where that is indexed already."""
     from visor_core.trajectories.store import read_trajectories
 
-    record = find_record(workspace.place, Node("page_index", workspace.settings.corpora.development))
+    record = workspace.find(Node("page_index", workspace.settings.corpora.development))
     if record is None:
         return dg.AssetCheckResult(passed=True, description="the development corpus is not indexed yet")
     index = PageIndex.open(record.folder(workspace.place), record.index_tag)
     forbidden = {document.document_id for document in index.documents()}
     index.close()
-    episodes = read_trajectories(workspace.folder("teacher_trajectories"))
+    episodes = read_trajectories(workspace.folder(Node("teacher_trajectories")))
     leaked = sorted({page for t in episodes for page in t.pages_seen if page.rpartition("/")[0] in forbidden})
     return dg.AssetCheckResult(passed=not leaked, metadata={"leaked_pages": len(leaked)})

@@ -7,7 +7,6 @@ progress, writes the lineage and makes Dagster's result. It holds no science.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import time
@@ -20,21 +19,12 @@ from typing import Any
 import dagster as dg
 from pydantic import PrivateAttr
 
+from assets_defs.builds import Builds, Record, read_build, stage_folder, write_build
+from assets_defs.judging import blocking_checks
 from assets_defs.progress import StageProgress
-from assets_defs.stage import (
-    Figure,
-    Node,
-    Record,
-    Stage,
-    find_record,
-    read_record,
-    stage_folder,
-    upstream_versions,
-    write_record,
-)
+from assets_defs.stage import Figure, Node, Stage
 from visor_core.config import Home, Profile
-from visor_core.errors import ConfigError
-from visor_core.files import write_json
+from visor_core.errors import ConfigError, DataError
 
 PACKAGES = (
     "torch",
@@ -62,7 +52,10 @@ class Work:
     def __init__(self, stage: Stage, node: Node, profile: Profile, home: Home, *, rebuild: bool) -> None:
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
         self.inputs = stage.inputs(profile, node.partition)
-        self.upstream = upstream_versions(home, self.inputs)
+        self._builds = Builds(home, profile)
+        self.upstream = self._builds.versions(self.inputs)
+        if stage.incremental:
+            self._require_held_inputs()
         self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream)
         self.folder = stage_folder(home, node) / self.fingerprint
         self._lock = self._acquire()
@@ -73,6 +66,22 @@ class Work:
         self.progress = StageProgress(self.folder)
         self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()
         self.started = time.monotonic()
+
+    def _require_held_inputs(self) -> None:
+        """A stage that works on a corpus in place reads what it holds now: that must be what these settings asked for.
+
+        Raises:
+            DataError: naming the input that other settings have replaced since.
+        """
+        from assets_defs.graph import stages
+
+        for need in self.inputs:
+            record = self._builds.read(need)
+            if not stages()[need.stage].holds(record.folder(self.home), record.data_version):
+                raise DataError(
+                    f"{need} holds other data than these settings asked for: "
+                    f"`visor run --profile {self.profile.name} --select {need.stage}` first"
+                )
 
     def _acquire(self) -> int:
         """Lock the build folder until `close`, or for as long as this process lives; returns the file descriptor.
@@ -96,18 +105,12 @@ class Work:
             self._lock = -1
 
     def input(self, stage: str, partition: str = "") -> Record:
-        """The record of an upstream node."""
-        return read_record(self.home, Node(stage, partition))
+        """The record of an upstream node, as these settings ask for it."""
+        return self._builds.read(Node(stage, partition))
 
     def input_folder(self, stage: str, partition: str = "") -> Path:
         """The output folder of an upstream node."""
         return self.input(stage, partition).folder(self.home)
-
-    def discard_other_builds(self) -> None:
-        """Delete every other build of this node; for outputs that are cheap to make again."""
-        for folder in self.folder.parent.iterdir():
-            if folder.is_dir() and folder != self.folder:
-                shutil.rmtree(folder)
 
     def finish(
         self,
@@ -117,43 +120,31 @@ class Work:
         path: Path | None = None,
         index_tag: str = "",
     ) -> None:
-        """Write the lineage, and put this build in force. `path` is the output if it is not the build folder itself."""
-        settings = self.profile.model_dump(mode="json")
-        seconds = round(time.monotonic() - self.started, 2)
-        output = path or self.folder
+        """Write the lineage. `path` is the output if it is not the build folder itself.
+
+        The build is in force once its blocking checks have passed.
+        """
         record = Record(
             stage=self.node.stage,
             partition=self.node.partition,
             fingerprint=self.fingerprint,
             code_version=self.stage.version,
             data_version=data_version,
-            path=str(output.relative_to(self.home.root)),
+            path=(path or self.folder).relative_to(self.home.root).as_posix(),
             upstream=self.upstream,
             seed=self.profile.seed,
             index_tag=index_tag,
-            seconds=seconds,
+            seconds=round(time.monotonic() - self.started, 2),
             figures=dict(figures),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            checks=blocking_checks(self.node.stage),
         )
-        lineage = {
-            "asset": self.node.stage,
-            "partition": self.node.partition,
-            "fingerprint": self.fingerprint,
-            "code_version": self.stage.version,
-            "data_version": data_version,
-            "upstream": self.upstream,
-            "index_tag": index_tag,
-            "seed": self.profile.seed,
+        more = {
             "profile": self.profile.name,
-            "configuration": settings,
+            "configuration": self.profile.model_dump(mode="json"),
             "packages": _installed(),
-            "path": record.path,
-            "seconds": seconds,
-            "figures": dict(figures),
-            "created": record.created,
         }
-        write_json(self.folder / "lineage.json", lineage)
-        write_record(self.home, record)
+        write_build(self.home, record, more)
 
     def result(
         self,
@@ -161,10 +152,10 @@ class Work:
         asset_key: str | None = None,
         data_version: str | None = None,
     ) -> dg.MaterializeResult[None]:
-        """Dagster's view of the finished build; one found complete is put in force again first."""
-        record = find_record(self.home, self.node)
-        if record is None or record.fingerprint != self.fingerprint:
-            record = self._reinstate()
+        """Dagster's view of the finished build."""
+        record = read_build(self.home, self.node, self.fingerprint)
+        if record is None:
+            raise DataError(f"{self.node}: {self.folder} holds no finished build")
         everything: dict[str, Any] = {
             **record.figures,
             **(metadata or {}),
@@ -182,25 +173,6 @@ class Work:
             metadata=everything,
             data_version=dg.DataVersion(data_version or record.data_version),
         )
-
-    def _reinstate(self) -> Record:
-        lineage = json.loads((self.folder / "lineage.json").read_text(encoding="utf-8"))
-        record = Record(
-            stage=self.node.stage,
-            partition=self.node.partition,
-            fingerprint=self.fingerprint,
-            code_version=lineage["code_version"],
-            data_version=lineage["data_version"],
-            path=lineage["path"],
-            upstream=lineage["upstream"],
-            seed=lineage["seed"],
-            index_tag=lineage["index_tag"],
-            seconds=lineage["seconds"],
-            figures=lineage["figures"],
-            created=lineage["created"],
-        )
-        write_record(self.home, record)
-        return record
 
 
 class Workspace(dg.ConfigurableResource[Any]):
@@ -241,14 +213,25 @@ class Workspace(dg.ConfigurableResource[Any]):
         while self._begun:
             self._begun.pop().close()
 
-    def record(self, stage: str, partition: str = "") -> Record:
-        """The record in force of a node; for asset checks."""
-        return read_record(self.place, Node(stage, partition))
+    def record(self, node: Node) -> Record:
+        """The build of a node that these settings ask for, checked or not; for asset checks.
 
-    def folder(self, stage: str, partition: str = "") -> Path:
+        Raises:
+            DataError: if it was not built.
+        """
+        record = self.find(node)
+        if record is None:
+            raise DataError(f"{node} has not been materialized with these settings: there is nothing to check")
+        return record
+
+    def find(self, node: Node) -> Record | None:
+        """As `record`; None if it was not built."""
+        return Builds(self.place, self.settings).built(node)
+
+    def folder(self, node: Node) -> Path:
         """The output folder of a node; for asset checks."""
-        return self.record(stage, partition).folder(self.place)
+        return self.record(node).folder(self.place)
 
-    def build_folder(self, stage: str, partition: str = "") -> Path:
+    def build_folder(self, node: Node) -> Path:
         """The build folder of a node; for asset checks."""
-        return self.record(stage, partition).build_folder(self.place)
+        return self.record(node).build_folder(self.place)

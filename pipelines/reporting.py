@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from assets_defs.builds import Record, records_in_force
+from assets_defs.graph import stages
 from assets_defs.progress import read_metrics
-from assets_defs.stage import Record
-from pipelines.graph import ORDER
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import DocumentsConfig, Home
 from visor_core.errors import DataError, SearchIndexError
@@ -51,12 +51,8 @@ def gather_report(home: Home, documents: DocumentsConfig | None = None) -> Repor
 
 def find_records(home: Home) -> list[Record]:
     """The records in force, stages in graph order, partitions by name."""
-    found = []
-    for path in (home.root / "assets").glob("**/current.json"):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        found.append(Record(**data))
-    order = {name: number for number, name in enumerate(ORDER)}
-    return sorted(found, key=lambda r: (order.get(r.stage, len(order)), r.partition))
+    order = {name: number for number, name in enumerate(stages())}
+    return sorted(records_in_force(home), key=lambda r: (order.get(r.stage, len(order)), r.partition))
 
 
 def find_results(home: Home, records: Iterable[Record]) -> dict[str, BenchmarkResult]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from assets_defs.stage import Figure, Node, find_record, stage_folder, withdraw
+from assets_defs.builds import Builds, stage_folder
+from assets_defs.graph import is_current, plan
+from assets_defs.stage import Figure, Node
 from pipelines.display import RunDisplay
-from pipelines.graph import fingerprint_of, is_current, plan
 from pipelines.instance import open_instance, prepare_process
 from visor_core.config import Home, Profile
 from visor_core.errors import DataError, VisorError
@@ -89,17 +90,16 @@ def run_graph(
                 state, seconds, warnings = "unchanged", 0.0, []
             else:
                 runner = runner or _Runner(profile, home)
-                folder = stage_folder(home, node) / (fingerprint_of(node, profile, home) or "")
+                folder = stage_folder(home, node) / (Builds(home, profile).fingerprint(node) or "")
                 display.begin(node, folder)
                 started = time.monotonic()
                 try:
                     state, warnings = runner.materialize(node, rebuild=forced)
                 except BaseException:
                     display.end(node, "failed", time.monotonic() - started, {})
-                    _withdraw_build(home, node, folder.name)
                     raise
                 seconds = time.monotonic() - started
-            record = find_record(home, node)
+            record = Builds(home, profile).find(node)
             figures = dict(record.figures) if record else {}
             summary.results.append(NodeResult(node, state, seconds, figures, tuple(warnings)))
             display.end(node, state, seconds, figures)
@@ -107,13 +107,6 @@ def run_graph(
         runner.close()
     summary.seconds = time.monotonic() - began
     return summary
-
-
-def _withdraw_build(home: Home, node: Node, fingerprint: str) -> None:
-    """What did not pass its checks, or was not checked to the end, is not in force; the next run checks it again."""
-    record = find_record(home, node)
-    if record is not None and record.fingerprint == fingerprint:
-        withdraw(home, node)
 
 
 class _Runner:

@@ -183,7 +183,8 @@ def _write_report(home: Home, profile: Profile) -> Path:
 
 def _first_question(profile: Profile, home: Home) -> Question | None:
     """A development question to try, if there is one."""
-    from assets_defs.stage import Node, find_record
+    from assets_defs.builds import find_record
+    from assets_defs.stage import Node
     from visor_core.questions import read_questions
 
     record = find_record(home, Node("questions", profile.corpora.development))

@@ -1,4 +1,4 @@
-"""Fingerprints, records and folders of stages."""
+"""Fingerprints of stages, and the states of their builds."""
 
 from __future__ import annotations
 
@@ -7,28 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from assets_defs.stage import (
-    Node,
-    Record,
-    Stage,
-    find_record,
-    folder_version,
-    read_record,
-    upstream_versions,
-    withdraw,
-    write_record,
-)
-from visor_core.config import Home, Profile, SFTConfig
+from assets_defs.builds import Builds, Record, failing, find_record, is_checked, judge, read_record, write_build
+from assets_defs.stage import Need, Node, Stage, folder_version
+from visor_core.config import Home, Profile, SFTConfig, derived
 from visor_core.errors import DataError
 
 STAGE = Stage(
     name="sample",
     begins=("visor_core.questions",),
     settings=lambda profile, partition: {"sft": profile.sft},
-    inputs=lambda profile, partition: (Node("before"),),
+    needs=(
+        Need("before"),
+        Need("page_index", "train"),
+        Need("pages", "same"),
+        Need("other", when=lambda p, c: c == "x"),
+    ),
 )
 PROFILE = Profile(name="test")
-RECORD = Record("before", "", "f" * 16, "c" * 12, "d" * 16, "assets/before", {}, 0, "", 1.5, {"rows": 3})
+CHECKS = ("a", "b")
+RECORD = Record("before", "", "f" * 16, "c" * 12, "d" * 16, "assets/before", {}, 0, "", 1.5, {"rows": 3}, checks=CHECKS)
 
 
 def test_everything_that_decides_the_output_is_in_the_fingerprint() -> None:
@@ -49,32 +46,75 @@ def test_settings_of_other_stages_do_not_count() -> None:
     assert STAGE.fingerprint(PROFILE, "", {}) == STAGE.fingerprint(changed, "", {})
 
 
-def test_a_record_is_found_again_until_it_is_withdrawn(tmp_path: Path) -> None:
+def test_needs_name_nodes_for_a_run_and_stages_for_dagster() -> None:
+    profile = derived(PROFILE, {"corpora.train": "mine"}, "test")
+    expected = (Node("before"), Node("page_index", "mine"), Node("pages", "c"))
+    assert STAGE.inputs(profile, "c") == expected
+    assert STAGE.inputs(profile, "x") == (*expected[:2], Node("pages", "x"), Node("other"))
+    assert STAGE.deps == ("before", "page_index", "pages", "other")
+
+
+def test_a_build_is_in_force_when_all_its_blocking_checks_passed(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    write_record(home, RECORD)
-    assert read_record(home, Node("before")) == RECORD
-    assert upstream_versions(home, (Node("before"),)) == {"before": "d" * 16}
-    withdraw(home, Node("before"))
+    write_build(home, RECORD, {})
+    assert find_record(home, Node("before")) is None
+    judge(home, RECORD, "a", passed=True)
+    judge(home, RECORD, "soft", passed=False)
+    assert failing(home, RECORD) == ("b",)
+    assert find_record(home, Node("before")) is None
+    judge(home, RECORD, "b", passed=True)
+    assert find_record(home, Node("before")) == read_record(home, Node("before")) == RECORD
+    judge(home, RECORD, "a", passed=False)
     assert find_record(home, Node("before")) is None
 
 
-def test_a_missing_upstream_says_what_to_run(tmp_path: Path) -> None:
+def test_a_failed_build_leaves_the_one_in_force_where_it_is(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    newer = replace(RECORD, fingerprint="e" * 16, data_version="other")
+    for record, passed in ((RECORD, True), (newer, False)):
+        write_build(home, record, {})
+        for name in record.checks:
+            judge(home, record, name, passed=passed)
+    assert find_record(home, Node("before")) == RECORD
+
+
+def test_checks_of_older_content_do_not_count(tmp_path: Path) -> None:
+    """An incremental build keeps its fingerprint while its content changes."""
+    home = Home(tmp_path)
+    write_build(home, RECORD, {})
+    for name in RECORD.checks:
+        judge(home, RECORD, name, passed=True)
+    changed = replace(RECORD, data_version="e" * 16)
+    write_build(home, changed, {})
+    assert not is_checked(home, changed)
+    assert find_record(home, Node("before")) is None
+
+
+def test_a_missing_build_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"before .*visor run --select before"):
-        upstream_versions(Home(tmp_path), (Node("before"),))
+        read_record(Home(tmp_path), Node("before"))
+    with pytest.raises(DataError, match=r"nano_corpus .*visor run --profile test --select nano_corpus"):
+        Builds(Home(tmp_path), PROFILE).versions([Node("nano_corpus")])
 
 
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+def _looked_at(home: Home) -> None:
+    failing(home, replace(RECORD, checks=("a",)))
+    find_record(home, Node("before"))
+
+
+@pytest.mark.parametrize("name", ["current.json", f"{'f' * 16}/lineage.json", f"{'f' * 16}/checks.json"])
+def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
     home = Home(tmp_path)
-    write_record(home, RECORD)
-    path = home.asset("before") / "current.json"
+    write_build(home, replace(RECORD, checks=()), {})
+    path = home.asset("before") / name
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match=r"current\.json is damaged"):
-        find_record(home, Node("before"))
+    with pytest.raises(DataError, match=rf"{Path(name).name} is damaged: delete"):
+        _looked_at(home)
 
 
-def test_partitions_of_a_stage_have_records_of_their_own(tmp_path: Path) -> None:
+def test_partitions_of_a_stage_have_builds_of_their_own(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    write_record(home, replace(RECORD, partition="a"))
+    write_build(home, replace(RECORD, partition="a", checks=()), {})
     assert find_record(home, Node("before", "a")) is not None
     assert find_record(home, Node("before", "b")) is None
     assert str(Node("before", "a")) == "before[a]"

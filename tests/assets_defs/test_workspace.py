@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from assets_defs.builds import find_record
 from assets_defs.progress import StageProgress, read_metrics, read_progress
-from assets_defs.stage import Node, Stage, find_record
+from assets_defs.stage import Node, Stage
 from assets_defs.workspace import Work
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
@@ -39,12 +40,11 @@ def test_the_lineage_says_where_an_output_comes_from(tmp_path: Path) -> None:
     work.close()
 
 
-def test_a_finished_build_is_found_again_and_put_in_force(tmp_path: Path) -> None:
+def test_a_finished_build_is_found_again(tmp_path: Path) -> None:
     first = _work(tmp_path)
     first.finish("abc", {"rows": 4})
     first.result()
     first.close()
-    (tmp_path / "assets" / "sample" / "current.json").unlink()
     second = _work(tmp_path)
     assert second.complete
     second.result()
@@ -73,16 +73,6 @@ def test_two_processes_do_not_build_the_same_thing(tmp_path: Path) -> None:
     work.finish("abc", {})
     work.close()
     _work(tmp_path).close()
-
-
-def test_other_builds_can_be_discarded(tmp_path: Path) -> None:
-    old = tmp_path / "assets" / "sample" / "0123456789abcdef"
-    old.mkdir(parents=True)
-    work = _work(tmp_path)
-    work.discard_other_builds()
-    assert work.folder.is_dir()
-    assert not old.exists()
-    work.close()
 
 
 def test_a_resumed_stage_reports_its_steps_once(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets_defs import graph
 from assets_defs.stage import Node
-from pipelines import graph, sensors
+from pipelines import sensors
 from pipelines.definitions import definitions, defs
 from pipelines.resources import PROFILES, resources_for, resources_from_environment
 from visor_core import code_version
@@ -26,7 +27,7 @@ ASSETS = {
     "pages": {"documents"},
     "page_index": {"pages", "retriever"},
     "questions": {"page_index", "nano_corpus"},
-    "teacher_trajectories": {"page_index", "questions"},
+    "teacher_trajectories": {"page_index", "questions", "nano_corpus"},
     "sft_dataset": {"teacher_trajectories"},
     "sft_checkpoint": {"base_model", "sft_dataset"},
     "grpo_checkpoint": {"sft_checkpoint", "page_index", "questions"},
@@ -203,7 +204,7 @@ def test_a_users_corpus_needs_neither_world_nor_its_retriever() -> None:
 
 def test_a_profile_without_a_world_plans_no_world() -> None:
     stages = {node.stage for node in graph.plan(load_profile(PROFILES / "qwen2.5-vl-3b.yaml"))}
-    assert stages == set(graph.ORDER) - {"nano_corpus", "retriever"}
+    assert stages == set(graph.stages()) - {"nano_corpus", "retriever"}
 
 
 def test_an_unknown_asset_is_refused() -> None:

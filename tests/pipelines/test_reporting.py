@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assets_defs.stage import Record, write_record
+from assets_defs.builds import Record, write_build
 from pipelines.cli.session import document_settings
 from pipelines.reporting import gather_report
 from tests.pipelines.conftest import Visor
@@ -42,12 +42,12 @@ def _result() -> BenchmarkResult:
 def home(tmp_path: Path) -> Home:
     """A home with three stages in force, curves, and two results."""
     home = Home(tmp_path)
-    write_record(home, _record("grpo_checkpoint", 12.5, steps=2, final_reward=0.512345))
-    write_record(home, _record("documents", 1.5, "nano-train", documents=8))
-    write_record(home, _record("benchmark_results", 3.0))
+    write_build(home, _record("grpo_checkpoint", 12.5, steps=2, final_reward=0.512345), {})
+    write_build(home, _record("documents", 1.5, "nano-train", documents=8), {})
+    write_build(home, _record("benchmark_results", 3.0), {})
     lines = [{"step": step, "reward": 0.1 * step, "loss": 1.0 - 0.1 * step} for step in range(3)]
     build = home.asset("grpo_checkpoint", "f00d")
-    build.mkdir(parents=True)
+    build.mkdir(parents=True, exist_ok=True)
     (build / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     _result().save(home.asset("benchmark_results", "f00d", "sft.json"))
     _result().save(home.root / "evaluations" / "mine.json")

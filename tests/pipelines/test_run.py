@@ -6,15 +6,21 @@ import io
 import shutil
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from rich.console import Console
 
-from assets_defs.stage import Node, find_record, read_record
-from pipelines.resources import PROFILES
+from assets_defs.builds import Builds, find_record, read_record
+from assets_defs.graph import is_current
+from assets_defs.stage import Node
+from pipelines.definitions import definitions
+from pipelines.instance import open_instance
+from pipelines.resources import PROFILES, resources_for
 from pipelines.run import RunSummary, run_graph
 from visor_core.config import Home, Profile, load_profile
 from visor_core.errors import ConfigError, DataError
 from visor_core.index import PageIndex
+from visor_core.questions import read_questions
 
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.slow]
@@ -72,8 +78,6 @@ def test_a_removed_dagster_history_is_written_again(home: Home) -> None:
 
 
 def test_gold_pages_are_pages_of_the_index(made: Path) -> None:
-    from visor_core.questions import read_questions
-
     home = Home(made)
     record = read_record(home, Node("page_index", "nano-train"))
     index = PageIndex.open(record.folder(home), record.index_tag)
@@ -98,10 +102,44 @@ def test_an_unchanged_result_stops_the_rebuilding(home: Home) -> None:
     }
 
 
-def test_another_world_replaces_the_old_one(home: Home) -> None:
-    summary = _run(_profile(seed=1), home, ["pages"])
+def test_another_world_replaces_the_old_one_in_its_corpus_and_nowhere_else(home: Home) -> None:
+    """Two seeds in one home: each finds its own world, its own questions and its own index again."""
+
+    def world_of(seed: int) -> tuple[str, str, str]:
+        builds = Builds(home, _profile(seed=seed))
+        asked = read_questions(builds.read(Node("questions", "nano-train")).folder(home) / "questions.parquet")
+        index = builds.read(Node("page_index", "nano-train"))
+        return builds.read(Node("nano_corpus")).data_version, asked[0].question_id, index.index_tag
+
+    first = world_of(0)
+    with pytest.raises(DataError, match="with these settings"):
+        world_of(1)
+    summary = _run(_profile(seed=1), home, ["questions"])
     assert summary.figures("pages", "nano-train")["pages"] == summary.figures("nano_corpus")["train_pages"]
     assert summary.figures("documents", "nano-train")["retired"] == 3
+    second = world_of(1)
+    assert world_of(0) == first
+    assert not set(first) & set(second)
+    # What the corpus holds now is the other world's: the index of the first is made again from the first's documents.
+    again = _run(_profile(), home, ["questions"])
+    assert world_of(0) == first
+    assert "nano_corpus" not in _built(again)
+    assert {"documents[nano-train]", "pages[nano-train]", "page_index[nano-train]"} <= _built(again)
+
+
+def test_a_stage_refuses_a_corpus_that_other_settings_have_changed(home: Home) -> None:
+    _run(_profile(seed=1), home, ["documents"])
+    job = definitions(resources_for(home, _profile())).resolve_implicit_global_asset_job_def()
+    with open_instance(home) as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("pages")],
+            partition_key="nano-train",
+            raise_on_error=False,
+        )
+    assert not result.success
+    said = str(result.get_step_failure_events()[0].event_specific_data)
+    assert "holds other data than these settings asked for" in said
 
 
 def test_force_builds_the_selected_asset_again(home: Home) -> None:
@@ -113,6 +151,17 @@ def test_a_failed_check_stops_the_run_and_is_not_forgotten(home: Home) -> None:
     world = read_record(home, Node("nano_corpus")).folder(home)
     shutil.copyfile(world / "train.parquet", world / "development.parquet")
     shutil.rmtree(home.asset("questions", "nano-development"))
+    # The same from the page first: Dagster's own run builds the asset, and its check fails.
+    job = definitions(resources_for(home, _profile())).resolve_implicit_global_asset_job_def()
+    with open_instance(home) as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("questions")],
+            partition_key="nano-development",
+            raise_on_error=False,
+        )
+    assert not result.success
+    assert not is_current(Node("questions", "nano-development"), _profile(), home)
     for _ in range(2):
         with pytest.raises(DataError, match="gold_pages_are_indexed"):
             _run(_profile(), home, ["questions"])

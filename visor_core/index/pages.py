@@ -117,6 +117,11 @@ def pages_version(pages: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+def held_version(corpus: Corpus) -> str:
+    """The content hash of the pages that a corpus holds now."""
+    return pages_version(rows(corpus.table("pages"), ["page_id", "partition", "content_hash", "render_key"]))
+
+
 def _ocr_mode(config: DocumentsConfig) -> str:
     if config.ocr == "always" and not ocr.available():
         raise MissingDependencyError("documents.ocr is `always` but the extra is missing: pip install 'visor[ocr]'")

@@ -97,3 +97,8 @@ def read_manifest(corpus: Corpus, tag: str) -> Manifest:
 def list_tags(corpus: Corpus) -> list[str]:
     """All tags, by name."""
     return sorted(path.stem for path in corpus.tags.glob("*.json"))
+
+
+def latest_version(corpus: Corpus) -> str:
+    """The data version of the index published last; empty where there is none."""
+    return read_manifest(corpus, "latest").data_version if "latest" in list_tags(corpus) else ""

@@ -1,0 +1,230 @@
+"""Builds of a stage and their states: built, checked, in force.
+
+A build lies in `assets/<stage>[/<partition>]/<fingerprint>/`. It is *built* once its `lineage.json` is written, and
+*checked* once `checks.json` says that every blocking check passed on what it holds now: whoever ran the checks, nothing
+builds on it before. Which build a profile means is worked out from what the profile asks for (`Builds`), never from
+what was made last, so that two sets of settings in one home do not mix. `current.json` beside the builds names the one
+that was *put in force* last, for those who ask without a profile: `visor ask`, the report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from assets_defs.stage import Figure, Node
+from visor_core.config import Home, Profile
+from visor_core.errors import DataError
+from visor_core.files import write_json
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a build made. `path` is relative to VISOR_HOME; `checks` names the blocking checks it has to pass."""
+
+    stage: str
+    partition: str
+    fingerprint: str
+    code_version: str
+    data_version: str
+    path: str
+    upstream: dict[str, str]
+    seed: int
+    index_tag: str
+    seconds: float
+    figures: dict[str, Figure] = field(default_factory=dict)
+    created: str = ""
+    checks: tuple[str, ...] = ()
+
+    @property
+    def node(self) -> Node:
+        """The node it was built for."""
+        return Node(self.stage, self.partition)
+
+    def folder(self, home: Home) -> Path:
+        """The absolute folder of the output: a checkpoint, a dataset, a corpus."""
+        return home.root / self.path
+
+    def build_folder(self, home: Home) -> Path:
+        """The folder of the build, with its lineage, its progress and its log."""
+        return stage_folder(home, self.node) / self.fingerprint
+
+
+def stage_folder(home: Home, node: Node) -> Path:
+    """Where a node keeps its builds."""
+    return home.asset(node.stage, node.partition) if node.partition else home.asset(node.stage)
+
+
+def read_build(home: Home, node: Node, fingerprint: str) -> Record | None:
+    """The record of a build, whatever its checks say; None if it was not finished.
+
+    Raises:
+        DataError: if its lineage cannot be read.
+    """
+    path = stage_folder(home, node) / fingerprint / "lineage.json"
+    if not path.is_file():
+        return None
+    try:
+        lineage = json.loads(path.read_text(encoding="utf-8"))
+        known = {f.name: lineage[f.name] for f in fields(Record) if f.name != "stage"}
+        return Record(stage=lineage["asset"], **known | {"checks": tuple(known["checks"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path} is damaged: delete its folder and materialize {node} again") from error
+
+
+def write_build(home: Home, record: Record, more: dict[str, Any]) -> None:
+    """Write a build's lineage: its record, and `more` of where it came from."""
+    written = {f.name: getattr(record, f.name) for f in fields(Record) if f.name != "stage"}
+    write_json(record.build_folder(home) / "lineage.json", {"asset": record.stage, **written, **more})
+    _follow(home, record)
+
+
+def judge(home: Home, record: Record, check: str, *, passed: bool) -> None:
+    """Keep the outcome of a check, and put the build in force or take it out of it, as its blocking checks say."""
+    outcomes = _outcomes(home, record) | {check: {"passed": passed, "data_version": record.data_version}}
+    write_json(record.build_folder(home) / "checks.json", outcomes)
+    _follow(home, record)
+
+
+def is_checked(home: Home, record: Record) -> bool:
+    """Whether all blocking checks passed on what the build holds now."""
+    return not failing(home, record)
+
+
+def failing(home: Home, record: Record) -> tuple[str, ...]:
+    """The blocking checks that failed on a build, or were not made yet on what it holds now."""
+    outcomes = _outcomes(home, record)
+    return tuple(
+        name
+        for name in record.checks
+        if outcomes.get(name, {}) != {"passed": True, "data_version": record.data_version}
+    )
+
+
+def _outcomes(home: Home, record: Record) -> dict[str, dict[str, Any]]:
+    path = record.build_folder(home) / "checks.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: delete it and materialize {record.node} again") from error
+    return dict(found)
+
+
+def _follow(home: Home, record: Record) -> None:
+    """Point `current.json` at a build that is checked; take it away from one that no longer is."""
+    pointer = stage_folder(home, record.node) / "current.json"
+    if is_checked(home, record):
+        write_json(pointer, {"fingerprint": record.fingerprint})
+    elif _pointed(pointer) == record.fingerprint:
+        pointer.unlink()
+
+
+def _pointed(pointer: Path) -> str:
+    """The fingerprint in a pointer, empty if there is none.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    if not pointer.is_file():
+        return ""
+    try:
+        return str(json.loads(pointer.read_text(encoding="utf-8"))["fingerprint"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{pointer} is damaged: delete it and materialize {pointer.parent.name} again") from error
+
+
+def find_record(home: Home, node: Node) -> Record | None:
+    """The build put in force last under any settings; None where there is none, or it no longer passes.
+
+    Raises:
+        DataError: if a record cannot be read.
+    """
+    fingerprint = _pointed(stage_folder(home, node) / "current.json")
+    record = read_build(home, node, fingerprint) if fingerprint else None
+    return record if record and is_checked(home, record) else None
+
+
+def read_record(home: Home, node: Node) -> Record:
+    """The build put in force last.
+
+    Raises:
+        DataError: if there is none.
+    """
+    record = find_record(home, node)
+    if record is None:
+        raise DataError(f"{node} has not been materialized under {home.root} yet: `visor run --select {node.stage}`")
+    return record
+
+
+def records_in_force(home: Home) -> list[Record]:
+    """The builds put in force last, one a node."""
+    root = home.root / "assets"
+    nodes = [
+        Node(*pointer.parent.relative_to(root).parts)
+        for pointer in sorted(root.glob("**/current.json"))
+        if len(pointer.parent.relative_to(root).parts) <= 2
+    ]
+    return [record for node in nodes if (record := find_record(home, node)) is not None]
+
+
+class Builds:
+    """The builds that one profile asks for. Answers are remembered: make a new one after something was built."""
+
+    def __init__(self, home: Home, profile: Profile) -> None:
+        self.home, self.profile = home, profile
+        self._found: dict[Node, tuple[str | None, Record | None]] = {}
+
+    def fingerprint(self, node: Node) -> str | None:
+        """The fingerprint that the profile asks for; None while something upstream is not in force."""
+        return self._look_up(node)[0]
+
+    def built(self, node: Node) -> Record | None:
+        """The build that the profile asks for, whatever its checks say."""
+        return self._look_up(node)[1]
+
+    def find(self, node: Node) -> Record | None:
+        """The build that the profile asks for, if its blocking checks passed."""
+        record = self.built(node)
+        return record if record and is_checked(self.home, record) else None
+
+    def read(self, node: Node) -> Record:
+        """The build that the profile asks for.
+
+        Raises:
+            DataError: if there is none, or naming the checks it does not pass.
+        """
+        record = self.built(node)
+        again = f"`visor run --profile {self.profile.name} --select {node.stage}`"
+        if record is None:
+            raise DataError(f"{node} has not been materialized under {self.home.root} with these settings yet: {again}")
+        if failed := failing(self.home, record):
+            raise DataError(f"{node} is not in force: {', '.join(failed)} failed or was not run; try {again}")
+        return record
+
+    def versions(self, nodes: Sequence[Node]) -> dict[str, str]:
+        """Data versions of upstream nodes, by their printed name.
+
+        Raises:
+            DataError: as `read`.
+        """
+        return {str(node): self.read(node).data_version for node in nodes}
+
+    def _look_up(self, node: Node) -> tuple[str | None, Record | None]:
+        from assets_defs.graph import stages
+
+        if node not in self._found:
+            stage, upstream = stages()[node.stage], {}
+            self._found[node] = (None, None)
+            for need in stage.inputs(self.profile, node.partition):
+                record = self.find(need)
+                if record is None:
+                    return self._found[node]
+                upstream[str(need)] = record.data_version
+            fingerprint = stage.fingerprint(self.profile, node.partition, upstream)
+            self._found[node] = (fingerprint, read_build(self.home, node, fingerprint))
+        return self._found[node]
