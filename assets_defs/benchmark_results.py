@@ -31,6 +31,7 @@ STAGE = Stage(
 @dg.asset(
     deps=STAGE.deps,
     code_version=STAGE.version,
+    pool="accelerator",
     group_name="evaluation",
     kinds={"torch"},
 )

@@ -39,6 +39,7 @@ class Sources(dg.Config):
     partitions_def=corpora,
     deps=STAGE.deps,
     code_version=STAGE.version,
+    pool="corpora",
     group_name="corpus",
     kinds={"lancedb", "pdf"},
 )

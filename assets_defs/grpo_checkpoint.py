@@ -50,6 +50,7 @@ _DEPS = [dg.AssetDep(name) for name in STAGE.deps]
             description="Every rollout of that training, scored, with its group.",
         ),
     ],
+    pool="accelerator",
 )
 def grpo_training(
     context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking

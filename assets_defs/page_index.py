@@ -48,6 +48,7 @@ def resolved_index_config(work: Work) -> IndexConfig:
     partitions_def=corpora,
     deps=STAGE.deps,
     code_version=STAGE.version,
+    pool="corpora",
     group_name="corpus",
     kinds={"lancedb"},
 )

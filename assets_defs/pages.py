@@ -28,6 +28,7 @@ STAGE = Stage(
     partitions_def=corpora,
     deps=STAGE.deps,
     code_version=STAGE.version,
+    pool="corpora",
     group_name="corpus",
     kinds={"lancedb"},
 )

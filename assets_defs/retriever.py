@@ -21,7 +21,9 @@ STAGE = Stage(
 )
 
 
-@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="nano", kinds={"torch", "huggingface"})
+@dg.asset(
+    deps=STAGE.deps, code_version=STAGE.version, pool="accelerator", group_name="nano", kinds={"torch", "huggingface"}
+)
 def retriever(
     context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
 ) -> dg.MaterializeResult[None]:

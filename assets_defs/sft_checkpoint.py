@@ -24,7 +24,7 @@ STAGE = Stage(
 )
 
 
-@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="training", kinds={"torch"})
+@dg.asset(deps=STAGE.deps, code_version=STAGE.version, pool="accelerator", group_name="training", kinds={"torch"})
 def sft_checkpoint(
     context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
 ) -> dg.MaterializeResult[None]:

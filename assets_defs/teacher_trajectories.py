@@ -49,6 +49,7 @@ STAGE = Stage(
 @dg.asset(
     deps=STAGE.deps,
     code_version=STAGE.version,
+    pool="accelerator",
     group_name="training",
     kinds={"parquet"},
 )

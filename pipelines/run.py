@@ -115,10 +115,12 @@ class _Runner:
     def __init__(self, profile: Profile, home: Home) -> None:
         # Definitions are loaded here and not at the top: a run that finds nothing stale never imports Dagster.
         from pipelines.definitions import definitions
+        from pipelines.launcher import reconcile
         from pipelines.resources import resources_for
 
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
         self.instance = open_instance(home)
+        reconcile(self.instance)
         self._jobs = {
             rebuild: definitions(resources_for(home, profile, rebuild=rebuild)).resolve_implicit_global_asset_job_def()
             for rebuild in (False, True)

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from pipelines.instance import place_instance, prepare_process
+from pipelines.instance import open_instance, place_instance, prepare_process
+from pipelines.launcher import reconcile, stop_runs
 from visor_core.config import Home
 from visor_core.errors import ConfigError
 from visor_core.tracking import Tracker, tracking_uri
@@ -55,6 +56,9 @@ def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: in
             raise ConfigError(f"{name} {port} is taken on {ADDRESS}: stop what listens there or choose another port")
     prepare_process()
     folder = place_instance(home)
+    with open_instance(home) as instance:
+        for run_id in reconcile(instance):
+            print(f"run {run_id[:8]} had ended without a word: marked as failed", flush=True)
     Tracker(home, "visor")  # makes the database, so that the page does not show a migration error
     environment = {
         **os.environ,
@@ -81,6 +85,10 @@ def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: in
         ended = next(name for name, process in running.items() if process.poll() is not None)
         raise ConfigError(f"{ended} has ended, see {logs / f'{ended}.log'}")
     finally:
+        if "dagster" in running and running["dagster"].poll() is None:
+            # Before the pages: a run is asked to end through the code server that started it.
+            with open_instance(home) as instance:
+                stop_runs(instance)
         for process in running.values():
             process.terminate()
         for process in running.values():

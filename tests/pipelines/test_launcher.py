@@ -1,0 +1,69 @@
+"""Runs that were killed: noticed by their process, and given up so that they hold nothing up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+from dagster._core.launcher import WorkerStatus
+
+from pipelines import launcher
+from pipelines.instance import open_instance
+from visor_core.config import Home
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Dagster's SQLite storage
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[dg.DagsterInstance, subprocess.Popen[str], str]]:
+    """An instance, a process in the middle of a run of it, and the run's id."""
+    home = Home(tmp_path / "home")
+    with open_instance(home) as instance:
+        command = [sys.executable, "-m", "tests.pipelines.waiting_run", str(home.root)]
+        root = Path(__file__).parents[2]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=root
+        ) as process:
+            assert process.stdout is not None
+            yield instance, process, process.stdout.readline().strip()
+            process.kill()
+
+
+def test_a_killed_run_is_given_up_and_a_living_one_is_not(
+    running: tuple[dg.DagsterInstance, subprocess.Popen[str], str],
+) -> None:
+    instance, process, run_id = running
+
+    def state() -> tuple[WorkerStatus, dg.DagsterRunStatus]:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        assert isinstance(instance.run_launcher, launcher.LocalRunLauncher)
+        return instance.run_launcher.check_run_worker_health(run).status, run.status
+
+    assert launcher.reconcile(instance) == []
+    assert state() == (WorkerStatus.RUNNING, dg.DagsterRunStatus.STARTED)
+    process.kill()  # not yet collected by its parent: a zombie is no living run
+    deadline = time.monotonic() + 10
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert state() == (WorkerStatus.NOT_FOUND, dg.DagsterRunStatus.STARTED)
+    process.wait()
+    assert launcher.reconcile(instance) == [run_id]
+    assert state()[1] == dg.DagsterRunStatus.FAILURE
+    assert launcher.reconcile(instance) == []
+
+
+def test_a_pid_that_was_given_out_again_is_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = psutil.Process().create_time()
+    assert launcher._living(os.getpid(), time.time()) is not None
+    assert launcher._living(os.getpid(), began - 60) is None
+    stated = time.time()
+    monkeypatch.setattr(psutil, "boot_time", lambda: stated + 60)
+    assert launcher._living(os.getpid(), stated) is None
