@@ -16,8 +16,6 @@ from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
 
 _TAG = re.compile(rf"<\s{{0,3}}(/?)\s{{0,3}}({'|'.join(PROTOCOL_TAGS)})\s{{0,3}}>", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][-+]?\d{1,3})?")
-_CITATION = re.compile(r"\[\s{0,3}(\d{1,4})\s{0,3}\]")
-_CITED_LIST = re.compile(r"\[\s{0,3}\d{1,4}(?:\s{0,3},\s{0,3}\d{1,4}){1,19}\s{0,3}\]\s{0,3}\.?\Z")
 _FENCE_TAG = re.compile(r"`{3,9}(?:[A-Za-z]{1,12}[ \t]{0,3}\r?\n|(?:json|xml)\s)", re.IGNORECASE)
 _KINDS: dict[str, ActionKind] = {"search": "search", "select": "select", "bbox": "crop", "answer": "answer"}
 
@@ -43,7 +41,8 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
         search, crop, select: whether these actions exist under the strategy.
 
     Returns:
-        The first valid action, or an `invalid` one whose `text` names the fault (a key of `prompts.FAULTS`).
+        The first valid action, or an `invalid` one whose `text` names the fault (a key of `prompts.FAULTS`). An answer
+        is given as written: which of its brackets are citations, the ledger decides (`citations.split_citations`).
     """
     elements, clean = _elements(text)
     thoughts = [e for e in elements if e.name == "think"]
@@ -71,7 +70,6 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
         choice=chosen.choice,
         thought=thought,
         verdict=verdict,
-        citations=chosen.citations,
         well_formed=well_formed,
     )
 
@@ -147,7 +145,8 @@ def _read(element: _Element, *, search: bool, crop: bool, select: bool) -> Actio
         query = neutralise(body.strip("\"'"))[:MAX_QUERY_CHARS].strip()
         return Action("search", query) if query else Action("invalid", "empty query")
     if kind == "answer":
-        return _read_answer(body)
+        answer = neutralise(body)
+        return Action("answer", answer) if answer else Action("invalid", "empty answer")
     if kind == "crop":
         if not crop:
             return Action("invalid", "no crop")
@@ -178,21 +177,3 @@ def _read_box(body: str) -> tuple[float, float, float, float] | None:
     if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
         return None
     return (numbers[0], numbers[1], numbers[2], numbers[3])
-
-
-def _read_answer(body: str) -> Action:
-    """The answer and the evidence entries it cites, as `[1][2]` or, at the end, `[1, 2]`.
-
-    A bare `[5]` or `[3, 7]` is an answer, not a citation.
-    """
-    numbers = _CITATION.findall(body)
-    rest = _CITATION.sub("", body).rstrip()
-    listed = _CITED_LIST.search(rest)
-    if listed:
-        numbers += re.findall(r"\d+", listed[0])
-        rest = rest[: listed.start()]
-    citations = tuple(dict.fromkeys(int(n) for n in numbers))
-    answer = neutralise(re.sub(r"\s{1,20}([.,;])", r"\1", rest))
-    if not answer.strip(" .,;"):
-        answer, citations = neutralise(body), ()
-    return Action("answer", answer, citations=citations) if answer else Action("invalid", "empty answer")

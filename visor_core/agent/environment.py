@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from visor_core.agent.actions import parse
+from visor_core.agent.citations import split_citations
 from visor_core.agent.context import build_prompt
 from visor_core.agent.correction import crop_reference, frame_of, page_reference, page_region
 from visor_core.agent.evidence import EvidenceSpace
@@ -149,6 +150,10 @@ class Environment:
         if must_force(state, self.config):
             action, forced = _forced_reading(action), True
         evidence = record(state, action, self.config, self.facts)
+        if action.kind == "answer":
+            # The reply may cite the entry that its own thought makes.
+            answer, cited = split_citations(action.text, range(1, len(evidence.entries) + 1))
+            action = replace(action, text=answer, citations=cited)
         note = standing_note(state, action, evidence, self.config)
         began = time.perf_counter()
         observation = self._observe(state, action, evidence, note)
@@ -254,5 +259,5 @@ def _caption(page: PageFacts) -> str:
 def _forced_reading(action: Action) -> Action:
     """A forced reply is an answer or nothing; its form is not the policy's doing."""
     if action.kind == "answer":
-        return Action("answer", action.text, citations=action.citations, well_formed=True)
+        return Action("answer", action.text, well_formed=True)
     return Action("invalid", "not an answer")

@@ -19,20 +19,10 @@ from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
         ("<think> a </think>\n<bbox>[1, 2.5,3,4]</bbox>\n", Action("crop", box=(1, 2.5, 3, 4), thought="a")),
         (
             "<think>a</think><verdict>reject</verdict><answer>47 [1][12]</answer>",
-            Action("answer", "47", thought="a", verdict="reject", citations=(1, 12)),
+            Action("answer", "47 [1][12]", thought="a", verdict="reject"),
         ),
-        ("<think>a</think><answer>[5]</answer>", Action("answer", "(5)", thought="a")),
-        ("<think>a</think><answer>[3, 7]</answer>", Action("answer", "[3, 7]", thought="a")),
-        ("<think>a</think><answer>47 [1, 2]</answer>", Action("answer", "47", thought="a", citations=(1, 2))),
-        (
-            "<think>a</think><answer>rose [4] [1,2].</answer>",
-            Action("answer", "rose", thought="a", citations=(4, 1, 2)),
-        ),
-        ("<think>a</think><answer>[3, 7] of 9</answer>", Action("answer", "[3, 7] of 9", thought="a")),
-        (
-            "<think>a</think><answer>rose [1], then fell [2].</answer>",
-            Action("answer", "rose, then fell.", thought="a", citations=(1, 2)),
-        ),
+        ("<think>a</think><answer>[8, 9] [1]</answer>", Action("answer", "[8, 9] [1]", thought="a")),
+        ("<think>a</think><answer>[5]</answer>", Action("answer", "[5]", thought="a")),
     ],
 )
 def test_well_formed_replies(text: str, expected: Action) -> None:
