@@ -2,8 +2,10 @@
 
 `C_t = [system ; question ; Evidence Space ; last W raw turns ; intent with the question again]`. The order keeps the
 longest possible prefix unchanged from turn to turn (system, question, append-only ledger, then the window), for the
-engine's prefix cache. `build_prompt` is pure: same state and configuration, same prompt. A compact prompt leaves the
-question out of the header (small models use it only at the end).
+engine's prefix cache. The page that a box would refer to is always in it: where no turn of the window shows it (after
+crops, or searches that found nothing new) it is pinned between ledger and window. `build_prompt` is pure: same state
+and configuration, same prompt. A compact prompt leaves the question out of the header (small models use it only at the
+end).
 """
 
 from __future__ import annotations
@@ -22,24 +24,39 @@ FORCED_PREFIX = "<answer>"
 
 
 def build_prompt(state: EpisodeState, config: AgentConfig) -> Prompt:
-    """The context C_t of the next turn."""
+    """The context C_t of the next turn.
+
+    Pictures over a budget go in this order: the oldest of the window, whole turns, and only where even the newest
+    observation leaves no room the page that boxes refer to (a box is then refused, see `environment`).
+    """
     words = wording(config)
     window = window_turns(state.turns, config)
-    images = sum(len(t.observation.images) for t in window)
-    keep = images if config.max_images is None else min(images, config.max_images)
-    prompt = _assemble(state, config, words, window, keep)
+    page = box_page(state, config)
+    keep = len(_pictures(window, page))
+    if config.max_images is not None:
+        keep = min(keep, config.max_images)
+    prompt = _assemble(state, config, words, window, page, keep)
     if config.context_tokens is None:
         return prompt
-    newest = len(window[-1].observation.images) if window else 0
+    last = window[-1].observation.images if window else ()
+    newest = max(1, len(last))
+    least = max(1, len(last) + (page is not None and page not in last))
     while estimate_tokens(prompt, config.image) > config.context_tokens:
-        if keep > max(newest, 1):
+        if keep > least:
             keep -= 1
         elif len(window) > 1:
             window = window[1:]
+        elif keep > newest:
+            keep -= 1
         else:
             break
-        prompt = _assemble(state, config, words, window, keep)
+        prompt = _assemble(state, config, words, window, page, keep)
     return prompt
+
+
+def box_page(state: EpisodeState, config: AgentConfig) -> ImageRef | None:
+    """The page that a box in the next reply would refer to; none where no box can be given."""
+    return state.current_page if config.crop_enabled and not must_force(state, config) else None
 
 
 def window_turns(turns: Sequence[Turn], config: AgentConfig) -> tuple[Turn, ...]:
@@ -81,17 +98,41 @@ def image_tokens(images: Sequence[ImageRef], image: ImageConfig) -> int:
     return sum(math.ceil(i.width * i.height / image.pixels_per_token) for i in images)
 
 
+_PINNED = -1
+"""Stands for the pinned page among the positions of the window's pictures."""
+
+
+def _pictures(window: Sequence[Turn], page: ImageRef | None) -> list[int]:
+    """Positions of the pictures of a context in the order in which they are kept: those of the newest observation, the
+    page that boxes refer to (in its turn, else pinned), then the others, newest first."""
+    images = [image for turn in window for image in turn.observation.images]
+    ranked = list(reversed(range(len(images))))
+    if page is not None:
+        newest = len(window[-1].observation.images)
+        ranked.insert(newest, max((i for i, image in enumerate(images) if image == page), default=_PINNED))
+    return list(dict.fromkeys(ranked))
+
+
 def _assemble(
-    state: EpisodeState, config: AgentConfig, words: Wording, window: Sequence[Turn], keep_images: int
+    state: EpisodeState,
+    config: AgentConfig,
+    words: Wording,
+    window: Sequence[Turn],
+    page: ImageRef | None,
+    keep_images: int,
 ) -> Prompt:
-    """Messages in order; only the newest `keep_images` pictures of the window are shown."""
+    """Messages in order; of the pictures only the first `keep_images` by `_pictures` are shown."""
     question = state.question.question
     lines: tuple[str, ...] = ()
     if config.evidence.enabled:
         lines = state.evidence.render(words.entry, config.evidence.max_tokens).lines
     messages = [Message("system", (words.system(config),))]
     user: list[Part] = [words.header(question, lines, config)]
-    hidden = sum(len(t.observation.images) for t in window) - keep_images
+    shown = _pictures(window, page)[:keep_images]
+    view = state.page_view
+    if page is not None and view is not None and _PINNED in shown:
+        user += [words.pinned(view.names[-1], page), page]
+    position = 0
     for turn in window:
         if config.window != 0:
             messages.append(Message("user", tuple(user)))
@@ -100,8 +141,8 @@ def _assemble(
             user = []
         user.append(turn.observation.message)
         for image in turn.observation.images:
-            user.append(words.missing_image() if hidden > 0 else image)
-            hidden -= 1
+            user.append(image if position in shown else words.missing_image())
+            position += 1
     forced = must_force(state, config)
     tail = words.intent(
         state.last,

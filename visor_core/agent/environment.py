@@ -156,15 +156,17 @@ class Environment:
             action = replace(action, text=answer, citations=cited)
         note = standing_note(state, action, evidence, self.config)
         began = time.perf_counter()
-        observation = self._observe(state, action, evidence, note)
+        observation = self._observe(state, prompt, action, evidence, note)
         observation = replace(observation, seconds=time.perf_counter() - began)
         added = evidence.entries[len(state.evidence.entries) :]
         return state.with_turn(
             Turn(len(state.turns) + 1, prompt, completion, action, observation, tuple(added), forced=forced)
         )
 
-    def _observe(self, state: EpisodeState, action: Action, evidence: EvidenceSpace, note: str) -> Observation:
-        """What comes back for an action."""
+    def _observe(
+        self, state: EpisodeState, prompt: Prompt, action: Action, evidence: EvidenceSpace, note: str
+    ) -> Observation:
+        """What comes back for an action, given the context it was chosen in."""
         if action.kind == "answer":
             return Observation("final")
         if action.kind == "search":
@@ -172,7 +174,7 @@ class Environment:
         if action.kind == "select":
             return self._select(state, action.choice or 0, note)
         if action.kind == "crop" and action.box is not None:
-            return self._crop(state, action.box, evidence, note)
+            return self._crop(state, prompt, action.box, evidence, note)
         return self._retry(action.text, note)
 
     def _retry(self, fault: str, note: str) -> Observation:
@@ -205,10 +207,17 @@ class Environment:
         images = tuple(page_reference(p, self.facts(p).size, self.config.image) for p in pages)
         names = [_caption(self.facts(p)) for p in pages]
         message = self._wording.label(kind, names, images, "", note)
-        return Observation("candidates" if kind == "candidates" else "page", images, message, ranking)
+        return Observation(
+            "candidates" if kind == "candidates" else "page", images, message, ranking, names=tuple(names)
+        )
 
     def _crop(
-        self, state: EpisodeState, box: tuple[float, float, float, float], evidence: EvidenceSpace, note: str
+        self,
+        state: EpisodeState,
+        prompt: Prompt,
+        box: tuple[float, float, float, float],
+        evidence: EvidenceSpace,
+        note: str,
     ) -> Observation:
         """The region asked for, or the fault that the model-free checks found in it."""
         if state.candidates:
@@ -216,6 +225,8 @@ class Environment:
         page = state.current_page
         if page is None:
             return self._retry("no page", note)
+        if page not in prompt.images:  # an image budget left no room for it: the box is a guess
+            return self._retry("page gone", note)
         facts = self.facts(page.page_id)
         region = page_region(
             box,
@@ -230,8 +241,9 @@ class Environment:
         shown = crop_reference(page.page_id, region.box, facts.size, self.config.image)
         if self.config.correction and self.config.crop.blank_std > 0 and self._is_blank(shown):
             return self._retry("blank", note or self._reading_before(evidence, page.page_id))
-        message = self._wording.label("crop", [_caption(facts)], (shown,), "", note)
-        return Observation("crop", (shown,), message)
+        name = _caption(facts)
+        message = self._wording.label("crop", [name], (shown,), "", note)
+        return Observation("crop", (shown,), message, names=(name,))
 
     def _reading_before(self, evidence: EvidenceSpace, page_id: str) -> str:
         """After a refused crop: which reading of the page stands."""

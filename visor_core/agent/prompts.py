@@ -24,6 +24,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "no crop": ("cropping is not available here", "action"),
     "no select": ("selecting is not available here", "action"),
     "no page": ("no page has been shown yet to crop", "page"),
+    "page gone": ("the page that a box refers to was not in view, so the box could not be read", "page"),
     "no candidates": ("there are no candidates to select from", "page"),
     "choose first": ("select one of the candidates before cropping", "page"),
     "degenerate": ("the box has no area", "box"),
@@ -68,6 +69,10 @@ class Wording(Protocol):
 
     def label(self, kind: str, names: Sequence[str], images: Sequence[ImageRef], fault: str, note: str) -> str:
         """What an observation is, fixed when it is made. `note` is `stand N` or empty."""
+        ...
+
+    def pinned(self, name: str, page: ImageRef) -> str:
+        """What the page is called that boxes refer to, where no turn in the context shows it."""
         ...
 
     def intent(self, last: Observation | None, question: str, config: AgentConfig, *, verify: bool, final: bool) -> str:
@@ -163,6 +168,10 @@ class FullWording:
         sizes = ", ".join(f"{name} ({i.width} × {i.height} pixels)" for name, i in zip(names, images, strict=True))
         return f"{stands}{'Crop of' if kind == 'crop' else 'Page shown:'} {sizes}"
 
+    def pinned(self, name: str, page: ImageRef) -> str:
+        """The page by its name and size, and what it is shown for."""
+        return f"The page a box refers to: {name} ({page.width} × {page.height} pixels)"
+
     def intent(self, last: Observation | None, question: str, config: AgentConfig, *, verify: bool, final: bool) -> str:
         """Worded for the action (VISOR's intent injection), question last."""
         again = f"Question: {neutralise(question)}"
@@ -211,6 +220,10 @@ class CompactWording:
         if kind == "candidates":
             words = "candidate"
         return f"{note} {words}".strip()
+
+    def pinned(self, name: str, page: ImageRef) -> str:
+        """One word, the one that a page is shown with."""
+        return "page"
 
     def intent(self, last: Observation | None, question: str, config: AgentConfig, *, verify: bool, final: bool) -> str:
         """`question …`, preceded by `verify` or `last` where they apply."""

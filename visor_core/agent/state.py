@@ -49,14 +49,20 @@ class EpisodeState:
         return frozenset(image.page_id for turn in self.turns for image in turn.observation.images)
 
     @property
-    def current_page(self) -> ImageRef | None:
-        """The page a crop refers to: the one shown last in full. None while candidates wait for a choice."""
+    def page_view(self) -> Observation | None:
+        """The observation that showed a page in full last. None while candidates wait for a choice."""
         for turn in reversed(self.turns):
             if turn.observation.kind == "candidates":
                 return None
             if turn.observation.kind == "page":
-                return turn.observation.images[-1]
+                return turn.observation
         return None
+
+    @property
+    def current_page(self) -> ImageRef | None:
+        """The page a crop refers to: the one shown last in full. None while candidates wait for a choice."""
+        view = self.page_view
+        return view.images[-1] if view else None
 
     @property
     def candidates(self) -> tuple[ImageRef, ...]:

@@ -1,4 +1,4 @@
-"""What of an answer is citation: trailing brackets that name ledger entries; lists, years and numbers stay as written."""
+"""What of an answer is citation: trailing brackets that name ledger entries. Lists, years and numbers stay."""
 
 import pytest
 from hypothesis import given
