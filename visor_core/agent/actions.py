@@ -2,20 +2,20 @@
 
 Tolerant of what models really write (case, white space, code fences, chatter around the tags, a missing closing tag,
 several actions: the first valid one counts), strict in meaning: an action inside a closed thought is prose, a box has
-four finite numbers, a choice is a positive integer. Never raises; runs in linear time on any text.
+four finite numbers, a choice is a positive integer. Never raises; runs in linear time on any text. A box may come in a
+model family's own grounding form (`grounding`), inside `<bbox>` or instead of it.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
+from visor_core.agent.grounding import box_in, box_of
 from visor_core.agent.trajectory import Action, ActionKind, Verdict
 from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
 
 _TAG = re.compile(rf"<\s{{0,3}}(/?)\s{{0,3}}({'|'.join(PROTOCOL_TAGS)})\s{{0,3}}>", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][-+]?\d{1,3})?")
 _FENCE_TAG = re.compile(r"`{3,9}(?:[A-Za-z]{1,12}[ \t]{0,3}\r?\n|(?:json|xml)\s)", re.IGNORECASE)
 _KINDS: dict[str, ActionKind] = {"search": "search", "select": "select", "bbox": "crop", "answer": "answer"}
 
@@ -44,13 +44,18 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
         The first valid action, or an `invalid` one whose `text` names the fault (a key of `prompts.FAULTS`). An answer
         is given as written: which of its brackets are citations, the ledger decides (`citations.split_citations`).
     """
-    elements, clean = _elements(text)
+    elements, between = _elements(text)
+    clean = not between
     thoughts = [e for e in elements if e.name == "think"]
     thought = neutralise(thoughts[0].text) if thoughts else ""
     verdict, verdict_clean = _verdict(elements)
     actions = [e for e in elements if e.name in _KINDS]
     readings = [_read(e, search=search, crop=crop, select=select) for e in actions]
     valid = next((r for r in readings if r.kind != "invalid"), None)
+    if valid is None and crop and (box := box_in(between)):
+        valid = Action(
+            "crop", box=box
+        )  # grounding without the tag: its meaning is plain, its form is not the protocol's
     chosen = valid or (readings[0] if readings else Action("invalid", "no action"))
     well_formed = (
         clean
@@ -74,22 +79,24 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
     )
 
 
-def _elements(text: str) -> tuple[list[_Element], bool]:
-    """The tagged stretches in order, and whether nothing but white space stood between them."""
+def _elements(text: str) -> tuple[list[_Element], str]:
+    """The tagged stretches in order, and what stood between them that is not white space, a line a stretch."""
     tags = [(m.group(2).lower(), bool(m.group(1)), m.start(), m.end()) for m in _TAG.finditer(text)]
     elements: list[_Element] = []
-    clean = True
+    between: list[str] = []
     position = 0
     i = 0
     while i < len(tags):
         name, closing, start, end = tags[i]
-        if text[position:start].strip():
-            clean = False
+        lone_thought = closing and name == "think" and not elements
+        if text[position:start].strip() and not lone_thought:
+            between.append(text[position:start].strip())
         if closing:
-            clean = False
             # A template may write the opening tag of the thought itself: what precedes a lone end tag is the thought.
-            if name == "think" and not elements:
+            if lone_thought:
                 elements.append(_Element("think", text[position:start], closed=False))
+            else:
+                between.append(text[start:end])
             position, i = end, i + 1
             continue
         last = _end_of(tags, i)
@@ -102,8 +109,8 @@ def _elements(text: str) -> tuple[list[_Element], bool]:
             elements.append(_Element(name, text[end:], closed=False))
             position, i = len(text), last
     if text[position:].strip():
-        clean = False
-    return elements, clean
+        between.append(text[position:].strip())
+    return elements, "\n".join(between)
 
 
 def _end_of(tags: list[tuple[str, bool, int, int]], i: int) -> int:
@@ -150,7 +157,7 @@ def _read(element: _Element, *, search: bool, crop: bool, select: bool) -> Actio
     if kind == "crop":
         if not crop:
             return Action("invalid", "no crop")
-        box = _read_box(body)
+        box = box_of(body)
         return Action("crop", box=box) if box else Action("invalid", "bad box")
     if not select:
         return Action("invalid", "no select")
@@ -165,15 +172,3 @@ def _unfenced(text: str) -> str:
     tag = _FENCE_TAG.match(body)
     inside = body[tag.end() if tag else 0 :].strip("`").strip()
     return inside or body.strip("`").strip()
-
-
-def _read_box(body: str) -> tuple[float, float, float, float] | None:
-    """Exactly four finite numbers, bare or in brackets or JSON (`{"bbox_2d": [..]}`); anything else is no box."""
-    body = re.sub(r'"?bbox(?:_2d)?"?\s{0,3}[:=]', "", body[:400])
-    rest = _NUMBER.sub(" ", body)
-    if rest.strip(" \t\r\n[](){},;"):
-        return None
-    numbers = [float(n) for n in _NUMBER.findall(body)]
-    if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
-        return None
-    return (numbers[0], numbers[1], numbers[2], numbers[3])

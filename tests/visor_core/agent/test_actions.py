@@ -94,6 +94,40 @@ def test_boxes(body: str, box: tuple[float, ...] | None) -> None:
     assert action.well_formed == (box is not None)
 
 
+GROUNDED = [
+    '{"bbox_2d": [1, 2, 3, 4]}',
+    '{"bbox_2d": [1, 2, 3, 4], "label": "sales of Q3 2019"}',
+    '[{"bbox_2d": [1, 2, 3, 4], "label": "5 rows"}, {"bbox_2d": [5, 6, 7, 8], "label": "b"}]',
+    '```json\n[\n\t{\n\t\t"bbox_2d": [\n\t\t\t1,\n\t\t\t2,\n\t\t\t3,\n\t\t\t4\n\t\t],\n\t\t"label": "a"\n\t}\n]\n```',
+    "{'bbox': [1, 2, 3, 4]}",
+    "<box>[[1, 2, 3, 4]]</box>",
+    "<box>(1,2),(3,4)</box>",
+    "<|object_ref_start|>a table<|object_ref_end|><|box_start|>(1,2),(3,4)<|box_end|>",
+    "(1,2),(3,4)",
+]
+
+
+@pytest.mark.parametrize("form", GROUNDED)
+def test_a_models_own_grounding_form_is_a_box(form: str) -> None:
+    instead = parse(f"<think>a [9,9,9,9]</think>\n{form}")
+    assert (instead.kind, instead.box, instead.well_formed) == ("crop", (1, 2, 3, 4), False)
+    if "object_ref" not in form:
+        inside = parse(f"<think>a</think><bbox>{form}</bbox>")
+        assert (inside.kind, inside.box, inside.well_formed) == ("crop", (1, 2, 3, 4), True)
+    # An action's tag says more than a form; a thought says nothing; a strategy may have no boxes.
+    assert parse(f"<think>a</think>{form}<search>x</search>").kind == "search"
+    assert parse(f"<think>{form}</think>").kind == "invalid"
+    assert parse(f"<think>a</think>{form}", crop=False).kind == "invalid"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1,2,3,4]", '{"bbox_2d": [1,2,3]}', '{"bbox_2d": [1,2,3,4,5]}', '{"box_2d": [1,2,3,4]}', "(1,2)", "<box>a</box>"],
+)
+def test_numbers_alone_and_other_forms_are_no_box(text: str) -> None:
+    assert parse(f"<think>a</think>{text}").text == "no action"
+
+
 def test_actions_that_a_strategy_lacks_are_faults() -> None:
     assert parse("<think>a</think><bbox>[1,2,3,4]</bbox>", crop=False).text == "no crop"
     assert parse("<think>a</think><search>x</search>", search=False).text == "no search"
@@ -184,7 +218,22 @@ def test_what_is_written_well_is_read_back(thought: str, query: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["<", "< ", "<think>", "<bbox>[", "<answer>[1] ", "<answer>[1,", "<bbox>```a", " ", "[1", "</think>", "<bbox>1 "],
+    [
+        "<",
+        "< ",
+        "<think>",
+        "<bbox>[",
+        "<answer>[1] ",
+        "<answer>[1,",
+        "<bbox>```a",
+        " ",
+        "[1",
+        "</think>",
+        "<bbox>1 ",
+        '{"bbox_2d": [1,',
+        "(1,2),",
+        "<box>1 ",
+    ],
 )
 def test_time_is_linear_in_the_text(unit: str) -> None:
     began = time.perf_counter()

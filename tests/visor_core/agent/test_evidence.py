@@ -1,6 +1,6 @@
 """The ledger: append-only, what supersedes what, what goes first when the budget is passed."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visor_core.agent.evidence import EvidenceSpace
@@ -72,7 +72,7 @@ def test_over_budget_superseded_entries_go_first_then_the_oldest_observations_sh
     whole = space.render(LINE, 194)
     assert (whole.tokens, whole.compactions, whole.dropped) == (194, 0, ())
     # 136: the third line makes 152; without the superseded first it is 110, still above 0.8 · 136 = 108, so the oldest
-    # standing reading gives 2 tokens. The fourth line makes 150: the oldest goes down to 12 tokens (134), the next to 12
+    # standing reading gives 2 tokens. The fourth line makes 150: the oldest goes down to 12 tokens (134), the next one
     # as well (116); the newest stays whole, since it fits.
     tight = space.render(LINE, 136)
     assert (tight.tokens, tight.compactions, tight.dropped) == (116, 2, (1,))
@@ -131,6 +131,7 @@ entries = st.lists(
 
 
 @given(entries, st.integers(40, 400))
+@settings(deadline=None)
 def test_any_history_is_append_only_and_fits(
     history: list[tuple[int, str, EntryKind, Box | None]], budget: int
 ) -> None:
