@@ -79,6 +79,14 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
     )
 
 
+def with_box(reply: str, box: tuple[int, int, int, int]) -> str:
+    """A well-formed reply with the box of its action written anew, as `[x1,y1,x2,y2]`; its thought is left alone."""
+    tags = list(_TAG.finditer(reply))
+    opening = max((m for m in tags if not m.group(1) and m.group(2).lower() == "bbox"), key=lambda m: m.start())
+    closing = next(m for m in tags if m.start() > opening.start())
+    return f"{reply[: opening.end()]}[{','.join(map(str, box))}]{reply[closing.start() :]}"
+
+
 def _elements(text: str) -> tuple[list[_Element], str]:
     """The tagged stretches in order, and what stood between them that is not white space, a line a stretch."""
     tags = [(m.group(2).lower(), bool(m.group(1)), m.start(), m.end()) for m in _TAG.finditer(text)]

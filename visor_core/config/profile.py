@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from visor_core.config.agent import AgentConfig
+from visor_core.config.agent import AgentConfig, ImageConfig
 from visor_core.config.base import Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
+from visor_core.config.families import contradictions, family_of, fit_agent, fit_image
 from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
@@ -85,6 +86,25 @@ class Profile(Section):
             )
         return found
 
+    def fitted(self) -> Profile:
+        """The profile with what it leaves open of boxes and pictures chosen for the families of model and teacher."""
+        agent = fit_agent(self.agent, family_of(self.model.name))
+        teacher = self.teacher
+        if (family := family_of(teacher.model)) is not None:
+            changes: dict[str, Any] = {"image": fit_image(teacher.image or _open(agent.image), family)}
+            if teacher.coordinates is None:
+                changes["coordinates"] = family.coordinates
+            teacher = teacher.model_copy(update=changes)
+        return self.model_copy(update={"agent": agent, "teacher": teacher})
+
+    def frame_warnings(self) -> list[str]:
+        """Where boxes or pictures are not as the known family of the model or of the teacher has them."""
+        plays = self.teacher.plays(self.agent)
+        return [
+            *contradictions(self.model.name, self.agent.coordinates, self.agent.image, "agent"),
+            *contradictions(self.teacher.model, plays.coordinates, plays.image, "teacher"),
+        ]
+
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,9 +153,14 @@ def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: s
                 raise ConfigError(f"option {dotted!r}: {part!r} is a value, not a section")
         target[leaf] = value
     try:
-        return Profile.model_validate(data)
+        return Profile.model_validate(data).fitted()
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
+
+
+def _open(image: ImageConfig) -> ImageConfig:
+    """The student's sizes as a start for the teacher's: budgets kept, the multiple left open."""
+    return ImageConfig(min_pixels=image.min_pixels, max_pixels=image.max_pixels)
 
 
 def _explain(error: ValidationError) -> str:
