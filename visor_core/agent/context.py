@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from visor_core.agent.prompts import Wording, wording
+from visor_core.agent.prompts import Moment, Wording, wording
 from visor_core.agent.state import EpisodeState, is_last_turn, must_force
 from visor_core.agent.trajectory import Turn
 from visor_core.agent.untrusted import approximate_tokens, neutralise, neutralise_reply, shorten
@@ -75,7 +75,7 @@ def window_turns(turns: Sequence[Turn], config: AgentConfig) -> tuple[Turn, ...]
 
 def verification_due(state: EpisodeState, config: AgentConfig) -> bool:
     """Whether to encourage the search with the original question: something is recorded, and it was not made since."""
-    if not config.verification_search or not state.evidence.standing:
+    if not config.verification_search or not config.search_enabled or not state.evidence.standing:
         return False
     question = neutralise(state.question.question).casefold()
     first = next(i for i, t in enumerate(state.turns) if t.evidence_added)
@@ -126,7 +126,7 @@ def _assemble(
     lines: tuple[str, ...] = ()
     if config.evidence.enabled:
         lines = state.evidence.render(words.entry, config.evidence.max_tokens).lines
-    messages = [Message("system", (words.system(config),))]
+    messages = [Message("system", (words.system(config),)), *words.examples()]
     user: list[Part] = [words.header(question, lines, config)]
     shown = _pictures(window, page)[:keep_images]
     view = state.page_view
@@ -134,7 +134,8 @@ def _assemble(
         user += [words.pinned(view.names[-1], page), page]
     position = 0
     for turn in window:
-        if config.window != 0:
+        # Where there are no searches, that of the environment would show an action which does not exist.
+        if config.window != 0 and (config.search_enabled or not turn.forced):
             messages.append(Message("user", tuple(user)))
             reply = shorten_reply(turn.completion.text, config.max_new_tokens)
             messages.append(Message("assistant", (reply,)))
@@ -143,18 +144,26 @@ def _assemble(
         for image in turn.observation.images:
             user.append(image if position in shown else words.missing_image())
             position += 1
-    forced = must_force(state, config)
-    tail = words.intent(
-        state.last,
-        question,
-        config,
-        verify=verification_due(state, config),
-        final=forced or is_last_turn(state, config),
-    )
+    moment = _moment(state, config)
+    tail = words.closing(question, config, moment)
     if tail:
         user.append(tail)
     messages.append(Message("user", tuple(user)))
-    return Prompt(tuple(messages), FORCED_PREFIX if forced else "")
+    return Prompt(tuple(messages), FORCED_PREFIX if moment.forced else "")
+
+
+def _moment(state: EpisodeState, config: AgentConfig) -> Moment:
+    """Where the episode stands; a search of the environment's own is no turn of the policy's."""
+    given = sum(turn.forced for turn in state.turns)
+    forced = must_force(state, config)
+    return Moment(
+        turn=len(state.turns) + 1 - given,
+        turns=config.max_turns - given,
+        last=state.last.kind if state.last else None,
+        verify=verification_due(state, config),
+        final=forced or is_last_turn(state, config),
+        forced=forced,
+    )
 
 
 def shorten_reply(text: str, max_tokens: int) -> str:

@@ -20,6 +20,7 @@ from visor_core.config.training import (
     SFTConfig,
     TeacherConfig,
 )
+from visor_core.config.wording import FaultTexts, FewShot, WordingTexts, read_wording, shipped_wording
 
 __all__ = [
     "AgentConfig",
@@ -28,6 +29,8 @@ __all__ = [
     "DocumentsConfig",
     "EvaluationConfig",
     "EvidenceConfig",
+    "FaultTexts",
+    "FewShot",
     "GRPOConfig",
     "Home",
     "ImageConfig",
@@ -43,6 +46,7 @@ __all__ = [
     "ServerConfig",
     "StudyConfig",
     "TeacherConfig",
+    "WordingTexts",
     "apply_overrides",
     "contradictions",
     "derived",
@@ -50,4 +54,6 @@ __all__ = [
     "family_of",
     "fit_agent",
     "load_profile",
+    "read_wording",
+    "shipped_wording",
 ]

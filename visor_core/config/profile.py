@@ -10,12 +10,13 @@ import yaml
 from pydantic import Field, ValidationError
 
 from visor_core.config.agent import AgentConfig, ImageConfig
-from visor_core.config.base import Section
+from visor_core.config.base import Section, explain
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.families import contradictions, family_of, fit_agent, fit_image
 from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
+from visor_core.config.wording import inline_wording
 from visor_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def load_profile(path: Path, overrides: dict[str, Any] | None = None) -> Profile
         raise ConfigError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name} must be a mapping of sections, not {type(data).__name__}")
-    return apply_overrides(data, overrides or {}, path.name)
+    return apply_overrides(data, overrides or {}, path.name, path.parent)
 
 
 def derived(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profile:
@@ -138,8 +139,13 @@ def derived(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profi
     return apply_overrides(profile.model_dump(mode="json"), overrides, where)
 
 
-def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Profile:
+def apply_overrides(
+    data: dict[str, Any], overrides: Mapping[str, Any], where: str, folder: Path | None = None
+) -> Profile:
     """A profile from a mapping of sections, with dotted keys set; `where` names the source in messages.
+
+    Args:
+        folder: where the profile lies; files it names are looked for there first.
 
     Raises:
         ConfigError: naming the key at fault.
@@ -152,22 +158,13 @@ def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: s
             if not isinstance(target, dict):
                 raise ConfigError(f"option {dotted!r}: {part!r} is a value, not a section")
         target[leaf] = value
+    inline_wording(data, folder)
     try:
         return Profile.model_validate(data).fitted()
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from error
+        raise ConfigError(f"{where}: {explain(error)}") from error
 
 
 def _open(image: ImageConfig) -> ImageConfig:
     """The student's sizes as a start for the teacher's: budgets kept, the multiple left open."""
     return ImageConfig(min_pixels=image.min_pixels, max_pixels=image.max_pixels)
-
-
-def _explain(error: ValidationError) -> str:
-    """All faults in one line, each with its dotted key."""
-    faults = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        key = ".".join(str(p) for p in fault["loc"])
-        text = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
-        faults.append(f"{key}: {text}")
-    return "; ".join(faults)

@@ -7,10 +7,11 @@ from visor_core.agent.evidence import EvidenceSpace
 from visor_core.agent.prompts import CompactWording, FullWording
 from visor_core.agent.trajectory import EntryKind
 from visor_core.agent.untrusted import approximate_tokens
+from visor_core.config import shipped_wording
 from visor_core.geometry import Box
 
 LEFT, RIGHT = Box(0.0, 0.0, 0.4, 0.4), Box(0.5, 0.5, 0.9, 0.9)
-LINE = FullWording().entry
+LINE = FullWording(shipped_wording()).entry
 
 
 def note(space: EvidenceSpace, page: int, text: str, kind: EntryKind = "pre", box: Box | None = None) -> EvidenceSpace:
