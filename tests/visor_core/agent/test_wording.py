@@ -72,8 +72,9 @@ def test_vanilla_holds_question_and_pages_in_one_message() -> None:
 def test_the_worked_reply_is_well_formed_and_has_the_form_that_is_asked_for(name: str, frame: str) -> None:
     config = preset(name, agent(coordinates=frame))
     system = str(Environment(INDEX, config).prompt(EpisodeState(QUESTION)).messages[0].content[0])
-    example = next(line for line in system.splitlines() if line.startswith("For example: "))
-    reply = example.removeprefix("For example: ")
+    examples = [line for line in system.splitlines() if line.startswith("For example: ")]
+    assert len(examples) == 1
+    reply = examples[0].removeprefix("For example: ")
     found = parse(reply, search=config.search_enabled, crop=config.crop_enabled, select=config.select_enabled)
     assert found.well_formed
     judged = config.evidence.enabled and config.correction
