@@ -2,10 +2,10 @@
 
 `C_t = [system ; question ; Evidence Space ; last W raw turns ; intent with the question again]`. The order keeps the
 longest possible prefix unchanged from turn to turn (system, question, append-only ledger, then the window), for the
-engine's prefix cache. The page that a box would refer to is always in it: where no turn of the window shows it (after
-crops, or searches that found nothing new) it is pinned between ledger and window. `build_prompt` is pure: same state
-and configuration, same prompt. A compact prompt leaves the question out of the header (small models use it only at the
-end).
+engine's prefix cache. What the next action may refer to is always in it: the page of a box, or the candidates of a
+choice. Where no turn of the window shows them (after crops, or searches that found nothing new) they are pinned between
+ledger and window. `build_prompt` is pure: same state and configuration, same prompt. A compact prompt leaves the
+question out of the header (small models use it only at the end).
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def build_prompt(state: EpisodeState, config: AgentConfig) -> Prompt:
     """The context C_t of the next turn.
 
     Pictures over a budget go in this order: the oldest of the window, whole turns, and only where even the newest
-    observation leaves no room the page that boxes refer to (a box is then refused, see `environment`).
+    observation leaves no room what the next action may refer to (a box is then refused, see `environment`).
     """
     words = wording(config)
     window = window_turns(state.turns, config)
-    page = box_page(state, config)
-    keep = len(_pictures(window, page))
+    wanted = referents(state, config)
+    keep = len(_pictures(window, wanted))
     if config.max_images is not None:
         keep = min(keep, config.max_images)
-    prompt = _assemble(state, config, words, window, page, keep)
+    prompt = _assemble(state, config, words, window, wanted, keep)
     if config.context_tokens is None:
         return prompt
     last = window[-1].observation.images if window else ()
     newest = max(1, len(last))
-    least = max(1, len(last) + (page is not None and page not in last))
+    least = max(1, len({*last, *wanted}))
     while estimate_tokens(prompt, config.image) > config.context_tokens:
         if keep > least:
             keep -= 1
@@ -50,13 +50,18 @@ def build_prompt(state: EpisodeState, config: AgentConfig) -> Prompt:
             keep -= 1
         else:
             break
-        prompt = _assemble(state, config, words, window, page, keep)
+        prompt = _assemble(state, config, words, window, wanted, keep)
     return prompt
 
 
-def box_page(state: EpisodeState, config: AgentConfig) -> ImageRef | None:
-    """The page that a box in the next reply would refer to; none where no box can be given."""
-    return state.current_page if config.crop_enabled and not must_force(state, config) else None
+def referents(state: EpisodeState, config: AgentConfig) -> tuple[ImageRef, ...]:
+    """What the next action may refer to: the candidates that wait for a choice, or the page of a box."""
+    if must_force(state, config):
+        return ()
+    if config.select_enabled and state.candidates:
+        return state.candidates
+    page = state.current_page
+    return (page,) if config.crop_enabled and page is not None else ()
 
 
 def window_turns(turns: Sequence[Turn], config: AgentConfig) -> tuple[Turn, ...]:
@@ -98,19 +103,25 @@ def image_tokens(images: Sequence[ImageRef], image: ImageConfig) -> int:
     return sum(math.ceil(i.width * i.height / image.pixels_per_token) for i in images)
 
 
-_PINNED = -1
-"""Stands for the pinned page among the positions of the window's pictures."""
-
-
-def _pictures(window: Sequence[Turn], page: ImageRef | None) -> list[int]:
-    """Positions of the pictures of a context in the order in which they are kept: those of the newest observation, the
-    page that boxes refer to (in its turn, else pinned), then the others, newest first."""
+def _pictures(window: Sequence[Turn], wanted: Sequence[ImageRef]) -> list[int]:
+    """Positions of a context's pictures in the order in which they are kept: those of the newest observation, what the
+    next action may refer to, then the others, newest first. Position -1 - k is the k-th `wanted` one, pinned."""
     images = [image for turn in window for image in turn.observation.images]
-    ranked = list(reversed(range(len(images))))
-    if page is not None:
-        newest = len(window[-1].observation.images)
-        ranked.insert(newest, max((i for i, image in enumerate(images) if image == page), default=_PINNED))
-    return list(dict.fromkeys(ranked))
+    newest_first = list(reversed(range(len(images))))
+    newest = len(window[-1].observation.images) if window else 0
+    spots = [max((i for i, image in enumerate(images) if image == w), default=-1 - k) for k, w in enumerate(wanted)]
+    return list(dict.fromkeys([*newest_first[:newest], *spots, *newest_first]))
+
+
+def _pinned(state: EpisodeState, words: Wording, wanted: Sequence[ImageRef], shown: Sequence[int]) -> list[Part]:
+    """The parts of what is pinned; a candidate for which there is no room keeps its place, so that numbers hold."""
+    view = state.page_view or state.choice_view
+    if view is None or not any(position < 0 for position in shown):
+        return []
+    if view.kind == "page":
+        return [words.pinned(view.names[-1], wanted[0]), wanted[0]]
+    images: list[Part] = [image if -1 - k in shown else words.missing_image() for k, image in enumerate(wanted)]
+    return [words.candidates(view.names, None), *images]
 
 
 def _assemble(
@@ -118,7 +129,7 @@ def _assemble(
     config: AgentConfig,
     words: Wording,
     window: Sequence[Turn],
-    page: ImageRef | None,
+    wanted: Sequence[ImageRef],
     keep_images: int,
 ) -> Prompt:
     """Messages in order; of the pictures only the first `keep_images` by `_pictures` are shown."""
@@ -127,11 +138,8 @@ def _assemble(
     if config.evidence.enabled:
         lines = state.evidence.render(words.entry, config.evidence.max_tokens).lines
     messages = [Message("system", (words.system(config),)), *words.examples()]
-    user: list[Part] = [words.header(question, lines, config)]
-    shown = _pictures(window, page)[:keep_images]
-    view = state.page_view
-    if page is not None and view is not None and _PINNED in shown:
-        user += [words.pinned(view.names[-1], page), page]
+    shown = _pictures(window, wanted)[:keep_images]
+    user: list[Part] = [words.header(question, lines, config), *_pinned(state, words, wanted, shown)]
     position = 0
     for turn in window:
         # Where there are no searches, that of the environment would show an action which does not exist.

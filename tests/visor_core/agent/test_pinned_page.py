@@ -1,4 +1,4 @@
-"""The page that a box refers to is in the context of every reply that may give one, or the box is refused."""
+"""What an action refers to is in its context: the page of a box, or the box is refused; the candidates of a choice."""
 
 from typing import Any
 
@@ -70,6 +70,19 @@ def test_a_pinned_page_stands_between_ledger_and_window_under_its_name() -> None
     assert env.prompt(later).messages[0] == env.prompt(state).messages[0]
     assert str(env.prompt(later).messages[1].content[0]).startswith(str(header[0]))
     assert env.prompt(later).messages[1].content[1:] == header[1:]
+
+
+def test_candidates_that_wait_for_a_choice_are_pinned_as_well() -> None:
+    env, state = play([SEARCH, NOTHING, NOTHING], select_enabled=True)
+    prompt = env.prompt(state)
+    assert prompt.images == state.candidates
+    assert str(prompt.messages[1].content[1]).startswith('Search results: candidate 1: "report.pdf", page 1;')
+    chosen = env.step(state, Completion("<think>a</think><select>2</select>"))
+    assert chosen.current_page == state.candidates[1]
+    assert env.prompt(chosen).images == (state.candidates[1],)
+    # Where there is no room for all, each keeps its number.
+    env, state = play([SEARCH, NOTHING, NOTHING], select_enabled=True, max_images=2)
+    assert env.prompt(state).messages[1].content[2:] == (*state.candidates[:2], "(image no longer shown)")
 
 
 def test_without_room_for_the_page_a_box_is_refused_with_the_reason() -> None:
