@@ -201,3 +201,25 @@ def test_the_shipped_file_says_everything_it_documents() -> None:
     assert shipped.model_dump(mode="json") == yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     assert AgentConfig().wording == shipped
     assert AgentConfig(prompts="compact").wording is None
+
+
+def test_the_compact_words_are_those_that_small_models_are_trained_on() -> None:
+    config = agent(prompts="compact", coordinates="grid10", max_turns=6, crop={"blank_std": 0})
+    _, state = play(
+        config,
+        SEARCH,
+        "<think>acme staff</think><bbox>[0,0,4,4]</bbox>",
+        "<think>dim</think><verdict>reject</verdict><bbox>[5,5,5,5]</bbox>",
+        "<think>dim</think><verdict>reject</verdict><search>acme staff</search>",
+        "oops",
+        "<think>47</think><answer>47</answer>",
+    )
+    said = [turn.observation.message for turn in state.turns]
+    assert said == ["page", "crop", "stand 1 retry box", "page", "retry action", ""]
+    texts = [[p for m in turn.prompt.messages[1:] for p in m.content if isinstance(p, str)] for turn in state.turns]
+    assert texts[0] == ["evidence", "question acme staff"]
+    assert texts[1] == ["evidence", SEARCH, "page", "question acme staff"]
+    assert texts[3][0] == "evidence\n1 acme staff\n2 no dim"
+    assert texts[3][-1] == "verify question acme staff"
+    assert texts[5][-1] == "last question acme staff"
+    assert all(turn.prompt.messages[0].content == ("search read answer",) for turn in state.turns)
