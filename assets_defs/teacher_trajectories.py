@@ -62,11 +62,13 @@ def teacher_trajectories(context: dg.AssetExecutionContext, workspace: Workspace
 
 
 def _synthesise(work: Work) -> None:
-    """Run the teacher over its training questions (what was finished before a kill is kept), and filter."""
+    """Run the teacher over its training questions (what was finished before a kill is kept), filter, and turn what is
+    kept into the student's frame."""
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import evaluate
     from visor_core.trajectories.filters import keep_good
     from visor_core.trajectories.store import TrajectoryWriter, compact, trajectories_version
+    from visor_core.trajectories.student import for_student
 
     corpus = work.profile.corpora.train
     record = work.input("page_index", corpus)
@@ -80,9 +82,11 @@ def _synthesise(work: Work) -> None:
         read_questions(work.input_folder("questions", corpus) / "questions.parquet"), work.profile
     )
     episodes: list[Trajectory] = []
+    student, wanted = work.profile.agent, work.profile.teacher
+    played = wanted.plays(student)
     result = evaluate(
         _teacher(work, index),
-        Environment(index, work.profile.agent, work.profile.index),
+        Environment(index, played, work.profile.index),
         questions,
         EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
         seed=work.profile.seed,
@@ -90,21 +94,24 @@ def _synthesise(work: Work) -> None:
         progress=work.progress.show,
         on_episodes=episodes.extend,
     )
-    index.close()
-    wanted = work.profile.teacher
     filtered = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
+    kept, rejected = filtered.kept, filtered.rejected
+    if played != student:
+        converted = for_student(kept, Environment(index, student, work.profile.index))
+        kept, rejected = converted.kept, rejected | converted.rejected
+    index.close()
     with TrajectoryWriter(work.folder / "trajectories") as writer:
-        for trajectory in filtered.kept:
+        for trajectory in kept:
             writer.append(trajectory)
     compact(work.folder / "trajectories")
     figures = {
         "episodes": len(episodes),
-        "kept": len(filtered.kept),
+        "kept": len(kept),
         "teacher_supported": round(result.supported_success.estimate, 4),
         "turns_an_episode": round(result.metrics()["turns"], 3),
-        **{f"rejected_{reason.replace(' ', '_')}": count for reason, count in sorted(filtered.rejected.items())},
+        **{f"rejected_{reason.replace(' ', '_')}": count for reason, count in sorted(rejected.items())},
     }
-    version = trajectories_version(filtered.kept)
+    version = trajectories_version(kept)
     work.finish(version, figures, path=work.folder / "trajectories", index_tag=record.index_tag)
 
 
@@ -120,7 +127,9 @@ def _teacher(work: Work, index: PageIndex) -> "Policy":
 
         folder = work.input_folder("nano_corpus") / "train"
         world = write_world(folder, "train", work.profile.nano, work.profile.seed)
-        return ScriptedTeacher(world, work.profile.teacher, work.profile.agent, seed=work.profile.seed)
+        return ScriptedTeacher(
+            world, work.profile.teacher, work.profile.teacher.plays(work.profile.agent), seed=work.profile.seed
+        )
     teacher = work.profile.teacher
     if not teacher.endpoint:
         raise ConfigError(

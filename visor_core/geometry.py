@@ -150,13 +150,17 @@ class Frame:
 
     def from_page(self, box: Box) -> tuple[int, int, int, int]:
         """Page box → integers in the model's frame, rounded to the nearest unit."""
+        return self.in_units(*box.as_tuple())
+
+    def in_units(self, x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int]:
+        """Page-normalised floats, which may lie outside the page, → integers in the model's frame."""
         ux, uy = self.units
         r = self.region
         return (
-            round((box.x0 - r.x0) / r.width * ux),
-            round((box.y0 - r.y0) / r.height * uy),
-            round((box.x1 - r.x0) / r.width * ux),
-            round((box.y1 - r.y0) / r.height * uy),
+            round((x0 - r.x0) / r.width * ux),
+            round((y0 - r.y0) / r.height * uy),
+            round((x1 - r.x0) / r.width * ux),
+            round((y1 - r.y0) / r.height * uy),
         )
 
 

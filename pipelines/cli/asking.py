@@ -70,7 +70,7 @@ def ask(
         raise ConfigError("the question is empty")
     home = home_of(context)
     folder = None if endpoint else choose_checkpoint(home, checkpoint)
-    settled = agent_profile(profile, settings, strategy, folder)
+    settled = agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     index = open_index(home, corpus, tag, settled)
     if "retries" not in settled.server.model_fields_set:  # somebody waits
         settled = derived(settled, {"server.retries": 2}, "visor ask")
@@ -186,21 +186,29 @@ def choose_checkpoint(home: Home, given: Path | None) -> Path:
     )
 
 
-def agent_profile(profile: str, settings: list[str], strategy: str, checkpoint: Path | None) -> Profile:
+def agent_profile(
+    profile: str, settings: list[str], strategy: str, checkpoint: Path | None, served: str = ""
+) -> Profile:
     """The agent's settings: those of a profile, else the ones the checkpoint was trained under, else the defaults.
+
+    What they leave open of boxes and pictures follows the known family of the checkpoint or of the `served` model, and
+    what contradicts that family is said.
 
     Raises:
         ConfigError: if profile, setting or strategy is unknown.
     """
-    from pipelines.cli.session import parse_settings
+    from pipelines.cli.session import note, parse_settings
     from visor_core.agent.strategies import preset
-    from visor_core.config import apply_overrides
+    from visor_core.config import apply_overrides, contradictions, family_of, fit_agent
 
     if profile:
         settled = resolve_profile(profile, settings)
     else:
         trained = read_lineage(checkpoint).get("configuration") if checkpoint else None
         settled = apply_overrides(trained or {"name": "default"}, parse_settings(settings), "the checkpoint's settings")
+    player = served or str(checkpoint or "")
+    settled = settled.model_copy(update={"agent": fit_agent(settled.agent, family_of(player))})
+    note(contradictions(player, settled.agent.coordinates, settled.agent.image, "agent"))
     if strategy:
         settled = settled.model_copy(update={"agent": preset(strategy, settled.agent)})
     return settled

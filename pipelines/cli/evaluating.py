@@ -54,7 +54,7 @@ def evaluate(
 
     home = home_of(context)
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
-    settled = asking.agent_profile(profile, settings, strategy, folder)
+    settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
     index = open_index(home, name, tag, settled)
     found = _read(home, benchmark, questions, split, name, index)

@@ -6,6 +6,7 @@ Here, at the edge, the environment is read once; everything below gets values.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,15 @@ def resolve_profile(name: str, settings: list[str] | None = None) -> Profile:
     from visor_core.config import load_profile
 
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    return load_profile(path, parse_settings(settings or []))
+    profile = load_profile(path, parse_settings(settings or []))
+    note(profile.frame_warnings())
+    return profile
+
+
+def note(lines: Sequence[str]) -> None:
+    """What does not stop a command but is likely a mistake, on the error stream."""
+    for line in lines:
+        errors.print(f"note: {line}", style="yellow", markup=False, soft_wrap=True)
 
 
 def document_settings(profile: str, settings: list[str] | None = None) -> Profile:

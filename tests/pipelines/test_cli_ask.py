@@ -33,6 +33,20 @@ def corpus(visor: Visor, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+def test_a_served_models_family_says_its_frame_and_what_contradicts_it_is_said(visor: Visor, corpus: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    asked = ("ask", "Which areas lie on the coast?", "--model", "Qwen/Qwen3-VL-8B-Instruct")
+    with serving(scripted_reader, seen) as url:
+        fitting = visor(*asked, "--endpoint", url)
+        pixels = visor(*asked, "--endpoint", url, "--set", "agent.coordinates=pixels")
+    assert (fitting.code, pixels.code) == (0, 0), fitting.err + pixels.err
+    assert "note:" not in fitting.err
+    assert "as integers from 0 to 1000" in str(seen[0]["body"]["messages"][0])
+    assert "in pixels of the page image" in str(seen[-1]["body"]["messages"][0])
+    assert "note: Qwen/Qwen3-VL-8B-Instruct is of the family Qwen3-VL" in pixels.err
+    assert "use --set agent.coordinates=thousand" in pixels.err
+
+
 def test_ask_an_endpoint_and_replay(visor: Visor, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISOR_TEST_KEY", CANARY)
     seen: list[dict[str, Any]] = []

@@ -2,22 +2,20 @@
 
 Tolerant of what models really write (case, white space, code fences, chatter around the tags, a missing closing tag,
 several actions: the first valid one counts), strict in meaning: an action inside a closed thought is prose, a box has
-four finite numbers, a choice is a positive integer. Never raises; runs in linear time on any text.
+four finite numbers, a choice is a positive integer. Never raises; runs in linear time on any text. A box may come in a
+model family's own grounding form (`grounding`), inside `<bbox>` or instead of it.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
+from visor_core.agent.grounding import box_in, box_of
 from visor_core.agent.trajectory import Action, ActionKind, Verdict
 from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
 
 _TAG = re.compile(rf"<\s{{0,3}}(/?)\s{{0,3}}({'|'.join(PROTOCOL_TAGS)})\s{{0,3}}>", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][-+]?\d{1,3})?")
-_CITATION = re.compile(r"\[\s{0,3}(\d{1,4})\s{0,3}\]")
-_CITED_LIST = re.compile(r"\[\s{0,3}\d{1,4}(?:\s{0,3},\s{0,3}\d{1,4}){1,19}\s{0,3}\]\s{0,3}\.?\Z")
 _FENCE_TAG = re.compile(r"`{3,9}(?:[A-Za-z]{1,12}[ \t]{0,3}\r?\n|(?:json|xml)\s)", re.IGNORECASE)
 _KINDS: dict[str, ActionKind] = {"search": "search", "select": "select", "bbox": "crop", "answer": "answer"}
 
@@ -43,15 +41,21 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
         search, crop, select: whether these actions exist under the strategy.
 
     Returns:
-        The first valid action, or an `invalid` one whose `text` names the fault (a key of `prompts.FAULTS`).
+        The first valid action, or an `invalid` one whose `text` names the fault (a key of `prompts.FAULTS`). An answer
+        is given as written: which of its brackets are citations, the ledger decides (`citations.split_citations`).
     """
-    elements, clean = _elements(text)
+    elements, between = _elements(text)
+    clean = not between
     thoughts = [e for e in elements if e.name == "think"]
     thought = neutralise(thoughts[0].text) if thoughts else ""
     verdict, verdict_clean = _verdict(elements)
     actions = [e for e in elements if e.name in _KINDS]
     readings = [_read(e, search=search, crop=crop, select=select) for e in actions]
     valid = next((r for r in readings if r.kind != "invalid"), None)
+    if valid is None and crop and (box := box_in(between)):
+        valid = Action(
+            "crop", box=box
+        )  # grounding without the tag: its meaning is plain, its form is not the protocol's
     chosen = valid or (readings[0] if readings else Action("invalid", "no action"))
     well_formed = (
         clean
@@ -71,27 +75,36 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
         choice=chosen.choice,
         thought=thought,
         verdict=verdict,
-        citations=chosen.citations,
         well_formed=well_formed,
     )
 
 
-def _elements(text: str) -> tuple[list[_Element], bool]:
-    """The tagged stretches in order, and whether nothing but white space stood between them."""
+def with_box(reply: str, box: tuple[int, int, int, int]) -> str:
+    """A well-formed reply with the box of its action written anew, as `[x1,y1,x2,y2]`; its thought is left alone."""
+    tags = list(_TAG.finditer(reply))
+    opening = max((m for m in tags if not m.group(1) and m.group(2).lower() == "bbox"), key=lambda m: m.start())
+    closing = next(m for m in tags if m.start() > opening.start())
+    return f"{reply[: opening.end()]}[{','.join(map(str, box))}]{reply[closing.start() :]}"
+
+
+def _elements(text: str) -> tuple[list[_Element], str]:
+    """The tagged stretches in order, and what stood between them that is not white space, a line a stretch."""
     tags = [(m.group(2).lower(), bool(m.group(1)), m.start(), m.end()) for m in _TAG.finditer(text)]
     elements: list[_Element] = []
-    clean = True
+    between: list[str] = []
     position = 0
     i = 0
     while i < len(tags):
         name, closing, start, end = tags[i]
-        if text[position:start].strip():
-            clean = False
+        lone_thought = closing and name == "think" and not elements
+        if text[position:start].strip() and not lone_thought:
+            between.append(text[position:start].strip())
         if closing:
-            clean = False
             # A template may write the opening tag of the thought itself: what precedes a lone end tag is the thought.
-            if name == "think" and not elements:
+            if lone_thought:
                 elements.append(_Element("think", text[position:start], closed=False))
+            else:
+                between.append(text[start:end])
             position, i = end, i + 1
             continue
         last = _end_of(tags, i)
@@ -104,8 +117,8 @@ def _elements(text: str) -> tuple[list[_Element], bool]:
             elements.append(_Element(name, text[end:], closed=False))
             position, i = len(text), last
     if text[position:].strip():
-        clean = False
-    return elements, clean
+        between.append(text[position:].strip())
+    return elements, "\n".join(between)
 
 
 def _end_of(tags: list[tuple[str, bool, int, int]], i: int) -> int:
@@ -147,11 +160,12 @@ def _read(element: _Element, *, search: bool, crop: bool, select: bool) -> Actio
         query = neutralise(body.strip("\"'"))[:MAX_QUERY_CHARS].strip()
         return Action("search", query) if query else Action("invalid", "empty query")
     if kind == "answer":
-        return _read_answer(body)
+        answer = neutralise(body)
+        return Action("answer", answer) if answer else Action("invalid", "empty answer")
     if kind == "crop":
         if not crop:
             return Action("invalid", "no crop")
-        box = _read_box(body)
+        box = box_of(body)
         return Action("crop", box=box) if box else Action("invalid", "bad box")
     if not select:
         return Action("invalid", "no select")
@@ -166,33 +180,3 @@ def _unfenced(text: str) -> str:
     tag = _FENCE_TAG.match(body)
     inside = body[tag.end() if tag else 0 :].strip("`").strip()
     return inside or body.strip("`").strip()
-
-
-def _read_box(body: str) -> tuple[float, float, float, float] | None:
-    """Exactly four finite numbers, bare or in brackets or JSON (`{"bbox_2d": [..]}`); anything else is no box."""
-    body = re.sub(r'"?bbox(?:_2d)?"?\s{0,3}[:=]', "", body[:400])
-    rest = _NUMBER.sub(" ", body)
-    if rest.strip(" \t\r\n[](){},;"):
-        return None
-    numbers = [float(n) for n in _NUMBER.findall(body)]
-    if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
-        return None
-    return (numbers[0], numbers[1], numbers[2], numbers[3])
-
-
-def _read_answer(body: str) -> Action:
-    """The answer and the evidence entries it cites, as `[1][2]` or, at the end, `[1, 2]`.
-
-    A bare `[5]` or `[3, 7]` is an answer, not a citation.
-    """
-    numbers = _CITATION.findall(body)
-    rest = _CITATION.sub("", body).rstrip()
-    listed = _CITED_LIST.search(rest)
-    if listed:
-        numbers += re.findall(r"\d+", listed[0])
-        rest = rest[: listed.start()]
-    citations = tuple(dict.fromkeys(int(n) for n in numbers))
-    answer = neutralise(re.sub(r"\s{1,20}([.,;])", r"\1", rest))
-    if not answer.strip(" .,;"):
-        answer, citations = neutralise(body), ()
-    return Action("answer", answer, citations=citations) if answer else Action("invalid", "empty answer")

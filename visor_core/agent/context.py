@@ -2,7 +2,9 @@
 
 `C_t = [system ; question ; Evidence Space ; last W raw turns ; intent with the question again]`. The order keeps the
 longest possible prefix unchanged from turn to turn (system, question, append-only ledger, then the window), for the
-engine's prefix cache. `build_prompt` is pure: same state and configuration, same prompt. A compact prompt leaves the
+engine's prefix cache. What the next action may refer to is always in it: the page of a box, or the candidates of a
+choice. Where no turn of the window shows them (after crops, or searches that found nothing new) they are pinned between
+ledger and window. `build_prompt` is pure: same state and configuration, same prompt. A compact prompt leaves the
 question out of the header (small models use it only at the end).
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from visor_core.agent.prompts import Wording, wording
+from visor_core.agent.prompts import Moment, Wording, wording
 from visor_core.agent.state import EpisodeState, is_last_turn, must_force
 from visor_core.agent.trajectory import Turn
 from visor_core.agent.untrusted import approximate_tokens, neutralise, neutralise_reply, shorten
@@ -22,24 +24,44 @@ FORCED_PREFIX = "<answer>"
 
 
 def build_prompt(state: EpisodeState, config: AgentConfig) -> Prompt:
-    """The context C_t of the next turn."""
+    """The context C_t of the next turn.
+
+    Pictures over a budget go in this order: the oldest of the window, whole turns, and only where even the newest
+    observation leaves no room what the next action may refer to (a box is then refused, see `environment`).
+    """
     words = wording(config)
     window = window_turns(state.turns, config)
-    images = sum(len(t.observation.images) for t in window)
-    keep = images if config.max_images is None else min(images, config.max_images)
-    prompt = _assemble(state, config, words, window, keep)
+    wanted = referents(state, config)
+    keep = len(_pictures(window, wanted))
+    if config.max_images is not None:
+        keep = min(keep, config.max_images)
+    prompt = _assemble(state, config, words, window, wanted, keep)
     if config.context_tokens is None:
         return prompt
-    newest = len(window[-1].observation.images) if window else 0
+    last = window[-1].observation.images if window else ()
+    newest = max(1, len(last))
+    least = max(1, len({*last, *wanted}))
     while estimate_tokens(prompt, config.image) > config.context_tokens:
-        if keep > max(newest, 1):
+        if keep > least:
             keep -= 1
         elif len(window) > 1:
             window = window[1:]
+        elif keep > newest:
+            keep -= 1
         else:
             break
-        prompt = _assemble(state, config, words, window, keep)
+        prompt = _assemble(state, config, words, window, wanted, keep)
     return prompt
+
+
+def referents(state: EpisodeState, config: AgentConfig) -> tuple[ImageRef, ...]:
+    """What the next action may refer to: the candidates that wait for a choice, or the page of a box."""
+    if must_force(state, config):
+        return ()
+    if config.select_enabled and state.candidates:
+        return state.candidates
+    page = state.current_page
+    return (page,) if config.crop_enabled and page is not None else ()
 
 
 def window_turns(turns: Sequence[Turn], config: AgentConfig) -> tuple[Turn, ...]:
@@ -58,7 +80,7 @@ def window_turns(turns: Sequence[Turn], config: AgentConfig) -> tuple[Turn, ...]
 
 def verification_due(state: EpisodeState, config: AgentConfig) -> bool:
     """Whether to encourage the search with the original question: something is recorded, and it was not made since."""
-    if not config.verification_search or not state.evidence.standing:
+    if not config.verification_search or not config.search_enabled or not state.evidence.standing:
         return False
     question = neutralise(state.question.question).casefold()
     first = next(i for i, t in enumerate(state.turns) if t.evidence_added)
@@ -81,39 +103,75 @@ def image_tokens(images: Sequence[ImageRef], image: ImageConfig) -> int:
     return sum(math.ceil(i.width * i.height / image.pixels_per_token) for i in images)
 
 
+def _pictures(window: Sequence[Turn], wanted: Sequence[ImageRef]) -> list[int]:
+    """Positions of a context's pictures in the order in which they are kept: those of the newest observation, what the
+    next action may refer to, then the others, newest first. Position -1 - k is the k-th `wanted` one, pinned."""
+    images = [image for turn in window for image in turn.observation.images]
+    newest_first = list(reversed(range(len(images))))
+    newest = len(window[-1].observation.images) if window else 0
+    spots = [max((i for i, image in enumerate(images) if image == w), default=-1 - k) for k, w in enumerate(wanted)]
+    return list(dict.fromkeys([*newest_first[:newest], *spots, *newest_first]))
+
+
+def _pinned(state: EpisodeState, words: Wording, wanted: Sequence[ImageRef], shown: Sequence[int]) -> list[Part]:
+    """The parts of what is pinned; a candidate for which there is no room keeps its place, so that numbers hold."""
+    view = state.page_view or state.choice_view
+    if view is None or not any(position < 0 for position in shown):
+        return []
+    if view.kind == "page":
+        return [words.pinned(view.names[-1], wanted[0]), wanted[0]]
+    images: list[Part] = [image if -1 - k in shown else words.missing_image() for k, image in enumerate(wanted)]
+    return [words.candidates(view.names, None), *images]
+
+
 def _assemble(
-    state: EpisodeState, config: AgentConfig, words: Wording, window: Sequence[Turn], keep_images: int
+    state: EpisodeState,
+    config: AgentConfig,
+    words: Wording,
+    window: Sequence[Turn],
+    wanted: Sequence[ImageRef],
+    keep_images: int,
 ) -> Prompt:
-    """Messages in order; only the newest `keep_images` pictures of the window are shown."""
+    """Messages in order; of the pictures only the first `keep_images` by `_pictures` are shown."""
     question = state.question.question
     lines: tuple[str, ...] = ()
     if config.evidence.enabled:
         lines = state.evidence.render(words.entry, config.evidence.max_tokens).lines
-    messages = [Message("system", (words.system(config),))]
-    user: list[Part] = [words.header(question, lines, config)]
-    hidden = sum(len(t.observation.images) for t in window) - keep_images
+    messages = [Message("system", (words.system(config),)), *words.examples()]
+    shown = _pictures(window, wanted)[:keep_images]
+    user: list[Part] = [words.header(question, lines, config), *_pinned(state, words, wanted, shown)]
+    position = 0
     for turn in window:
-        if config.window != 0:
+        # Where there are no searches, that of the environment would show an action which does not exist.
+        if config.window != 0 and (config.search_enabled or not turn.forced):
             messages.append(Message("user", tuple(user)))
             reply = shorten_reply(turn.completion.text, config.max_new_tokens)
             messages.append(Message("assistant", (reply,)))
             user = []
         user.append(turn.observation.message)
         for image in turn.observation.images:
-            user.append(words.missing_image() if hidden > 0 else image)
-            hidden -= 1
-    forced = must_force(state, config)
-    tail = words.intent(
-        state.last,
-        question,
-        config,
-        verify=verification_due(state, config),
-        final=forced or is_last_turn(state, config),
-    )
+            user.append(image if position in shown else words.missing_image())
+            position += 1
+    moment = _moment(state, config)
+    tail = words.closing(question, config, moment)
     if tail:
         user.append(tail)
     messages.append(Message("user", tuple(user)))
-    return Prompt(tuple(messages), FORCED_PREFIX if forced else "")
+    return Prompt(tuple(messages), FORCED_PREFIX if moment.forced else "")
+
+
+def _moment(state: EpisodeState, config: AgentConfig) -> Moment:
+    """Where the episode stands; a search of the environment's own is no turn of the policy's."""
+    given = sum(turn.forced for turn in state.turns)
+    forced = must_force(state, config)
+    return Moment(
+        turn=len(state.turns) + 1 - given,
+        turns=config.max_turns - given,
+        last=state.last.kind if state.last else None,
+        verify=verification_due(state, config),
+        final=forced or is_last_turn(state, config),
+        forced=forced,
+    )
 
 
 def shorten_reply(text: str, max_tokens: int) -> str:

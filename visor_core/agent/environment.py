@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from visor_core.agent.actions import parse
+from visor_core.agent.citations import split_citations
 from visor_core.agent.context import build_prompt
 from visor_core.agent.correction import crop_reference, frame_of, page_reference, page_region
 from visor_core.agent.evidence import EvidenceSpace
 from visor_core.agent.prompts import wording
-from visor_core.agent.record import record, standing_note
+from visor_core.agent.record import record, standing_index, stands_after
 from visor_core.agent.state import EpisodeState, display_name, must_force, outcome
 from visor_core.agent.trajectory import Action, Observation, Outcome, Turn
 from visor_core.agent.untrusted import neutralise, quoted
@@ -149,31 +150,37 @@ class Environment:
         if must_force(state, self.config):
             action, forced = _forced_reading(action), True
         evidence = record(state, action, self.config, self.facts)
-        note = standing_note(state, action, evidence, self.config)
+        if action.kind == "answer":
+            # The reply may cite the entry that its own thought makes.
+            answer, cited = split_citations(action.text, range(1, len(evidence.entries) + 1))
+            action = replace(action, text=answer, citations=cited)
+        stands = stands_after(state, action, evidence, self.config)
         began = time.perf_counter()
-        observation = self._observe(state, action, evidence, note)
+        observation = self._observe(state, prompt, action, evidence, stands)
         observation = replace(observation, seconds=time.perf_counter() - began)
         added = evidence.entries[len(state.evidence.entries) :]
         return state.with_turn(
             Turn(len(state.turns) + 1, prompt, completion, action, observation, tuple(added), forced=forced)
         )
 
-    def _observe(self, state: EpisodeState, action: Action, evidence: EvidenceSpace, note: str) -> Observation:
-        """What comes back for an action."""
+    def _observe(
+        self, state: EpisodeState, prompt: Prompt, action: Action, evidence: EvidenceSpace, stands: int | None
+    ) -> Observation:
+        """What comes back for an action, given the context it was chosen in; `stands` as in `prompts.Wording`."""
         if action.kind == "answer":
             return Observation("final")
         if action.kind == "search":
-            return self._search(state, action.text, note)
+            return self._search(state, action.text, stands)
         if action.kind == "select":
-            return self._select(state, action.choice or 0, note)
+            return self._select(state, action.choice or 0, stands)
         if action.kind == "crop" and action.box is not None:
-            return self._crop(state, action.box, evidence, note)
-        return self._retry(action.text, note)
+            return self._crop(state, prompt, action.box, evidence, stands)
+        return self._retry(action.text, stands)
 
-    def _retry(self, fault: str, note: str) -> Observation:
-        return Observation("retry", message=self._wording.label("retry", (), (), fault, note), fault=fault)
+    def _retry(self, fault: str, stands: int | None) -> Observation:
+        return Observation("retry", message=self._wording.retry(fault, stands), fault=fault)
 
-    def _search(self, state: EpisodeState, query: str, note: str) -> Observation:
+    def _search(self, state: EpisodeState, query: str, stands: int | None) -> Observation:
         """The best pages not seen yet, or word that the results are used up."""
         hits = self.index.search(
             query, k=self.index_config.top_k, mode=self.index_config.mode, partition=state.question.partition
@@ -184,33 +191,48 @@ class Environment:
         pages = [page_id for page_id in ranking if page_id not in seen][:wanted]
         if not pages:
             fault = "exhausted" if ranking else "no results"
-            message = self._wording.label("exhausted", (), (), fault, note)
+            message = self._wording.nothing_new(found=bool(ranking), stands=stands)
             return Observation("exhausted", message=message, ranking=ranking, fault=fault)
-        return self._show("candidates" if self.config.select_enabled else "page", pages, ranking, note)
+        images, names = self._views(pages)
+        if self.config.select_enabled:
+            return Observation(
+                "candidates", images, self._wording.candidates(names, stands), ranking=ranking, names=names
+            )
+        return Observation("page", images, self._wording.pages(names, images, stands), ranking=ranking, names=names)
 
-    def _select(self, state: EpisodeState, choice: int, note: str) -> Observation:
+    def _select(self, state: EpisodeState, choice: int, stands: int | None) -> Observation:
         """The chosen candidate in full; an unreadable or impossible choice means the first (UniDoc-RL)."""
         candidates = state.candidates
         if not candidates:
-            return self._retry("no candidates", note)
+            return self._retry("no candidates", stands)
         chosen = candidates[choice - 1 if 1 <= choice <= len(candidates) else 0]
-        return self._show("page", [chosen.page_id], (), note)
+        images, names = self._views([chosen.page_id])
+        return Observation("page", images, self._wording.pages(names, images, stands), names=names)
 
-    def _show(self, kind: str, pages: Sequence[str], ranking: tuple[str, ...], note: str) -> Observation:
-        images = tuple(page_reference(p, self.facts(p).size, self.config.image) for p in pages)
-        names = [_caption(self.facts(p)) for p in pages]
-        message = self._wording.label(kind, names, images, "", note)
-        return Observation("candidates" if kind == "candidates" else "page", images, message, ranking)
+    def _views(self, pages: Sequence[str]) -> tuple[tuple[ImageRef, ...], tuple[str, ...]]:
+        """Pages as they are shown, and what each is called."""
+        facts = [self.facts(page) for page in pages]
+        images = (page_reference(p, f.size, self.config.image) for p, f in zip(pages, facts, strict=True))
+        return tuple(images), tuple(_caption(f) for f in facts)
 
     def _crop(
-        self, state: EpisodeState, box: tuple[float, float, float, float], evidence: EvidenceSpace, note: str
+        self,
+        state: EpisodeState,
+        prompt: Prompt,
+        box: tuple[float, float, float, float],
+        evidence: EvidenceSpace,
+        stands: int | None,
     ) -> Observation:
         """The region asked for, or the fault that the model-free checks found in it."""
         if state.candidates:
-            return self._retry("choose first", note)
+            return self._retry("choose first", stands)
         page = state.current_page
         if page is None:
-            return self._retry("no page", note)
+            return self._retry("no page", stands)
+        if page not in prompt.images:  # an image budget left no room for it: the box is a guess
+            return self._retry("page gone", stands)
+        # A refused box, too, leaves the reading of the page that there was.
+        before = stands if stands is not None else standing_index(evidence, page.page_id, self.config)
         facts = self.facts(page.page_id)
         region = page_region(
             box,
@@ -221,17 +243,12 @@ class Environment:
             check=self.config.correction,
         )
         if region.box is None:
-            return self._retry(region.fault, note or self._reading_before(evidence, page.page_id))
+            return self._retry(region.fault, before)
         shown = crop_reference(page.page_id, region.box, facts.size, self.config.image)
         if self.config.correction and self.config.crop.blank_std > 0 and self._is_blank(shown):
-            return self._retry("blank", note or self._reading_before(evidence, page.page_id))
-        message = self._wording.label("crop", [_caption(facts)], (shown,), "", note)
-        return Observation("crop", (shown,), message)
-
-    def _reading_before(self, evidence: EvidenceSpace, page_id: str) -> str:
-        """After a refused crop: which reading of the page stands."""
-        standing = evidence.standing_of(page_id)
-        return f"stand {standing[-1].index}" if standing and self.config.evidence.enabled else ""
+            return self._retry("blank", before)
+        name = _caption(facts)
+        return Observation("crop", (shown,), self._wording.crop(name, shown, stands), names=(name,))
 
     def _is_blank(self, shown: ImageRef) -> bool:
         """Whether the grey levels of a crop hardly vary."""
@@ -254,5 +271,5 @@ def _caption(page: PageFacts) -> str:
 def _forced_reading(action: Action) -> Action:
     """A forced reply is an answer or nothing; its form is not the policy's doing."""
     if action.kind == "answer":
-        return Action("answer", action.text, citations=action.citations, well_formed=True)
+        return Action("answer", action.text, well_formed=True)
     return Action("invalid", "not an answer")

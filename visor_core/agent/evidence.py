@@ -1,13 +1,16 @@
 """The Evidence Space (VISOR): a persistent, append-only ledger of what was read, where.
 
 Nothing is edited: a correction or a rejection is a new line that names the entry it supersedes. Rendering fits the
-ledger to a token budget: superseded entries go first, then the oldest observations shorten; document, page and box of
-every other entry always stay. Compaction overshoots to `LOW_WATER` of the budget, so that most turns only append and
-the engine's prefix cache keeps its hits. It leaves out *when* entries are made: that is `environment`.
+ledger to a token budget in this order: the words of rejected entries go first, superseded entries next, and last the
+standing readings shorten, the oldest first and each only as far as needed, since an answer rests on them. Document,
+page and box of every entry that is not superseded always stay. Compaction overshoots to `LOW_WATER` of the budget, so
+that most turns only append and the engine's prefix cache keeps its hits. It leaves out *when* entries are made: that is
+`environment`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +21,7 @@ from visor_core.geometry import Box, iou
 LOW_WATER = 0.8
 """A compaction shrinks the ledger to this share of its budget."""
 SHORT_TOKENS = 12
-"""First step of shortening an observation; the second removes it."""
+"""A standing reading keeps this many tokens as long as shortening others to it makes room enough."""
 SAME_REGION_IOU = 0.5
 """A second reading of a region overlapping an earlier one by this much corrects it."""
 
@@ -114,37 +117,64 @@ class EvidenceSpace:
 
 def render(entries: Sequence[EvidenceEntry], line_of: LineOf, max_tokens: int) -> RenderedEvidence:
     """Fold the entries one by one as the episode added them, compacting whenever the budget is passed."""
-    shown: dict[int, str] = {}  # entry index → its line now; dropped entries are absent
-    costs: dict[int, int] = {}
+    sheet = _Sheet(line_of)
     superseded: set[int] = set()
-    total = compactions = 0
-
-    def show(entry: EvidenceEntry, observation: str) -> None:
-        nonlocal total
-        total -= costs.get(entry.index, 0)
-        shown[entry.index] = line_of(entry, observation)
-        costs[entry.index] = approximate_tokens(shown[entry.index])
-        total += costs[entry.index]
-
-    def drop(entry: EvidenceEntry) -> None:
-        nonlocal total
-        total -= costs.pop(entry.index)
-        del shown[entry.index]
-
+    compactions = 0
     for n, newest in enumerate(entries, start=1):
-        show(newest, newest.observation)
+        sheet.show(newest, newest.observation)
         if newest.supersedes is not None:
             superseded.add(newest.supersedes)
-        if total <= max_tokens:
-            continue
-        before = total
-        for entry in entries[:n]:
-            if total > LOW_WATER * max_tokens and entry.index in superseded and entry.index in shown:
-                drop(entry)
-        for limit in (SHORT_TOKENS, 0):
-            for entry in entries[:n]:
-                if total > LOW_WATER * max_tokens and entry.index in shown:
-                    show(entry, shorten(entry.observation, limit))
-        compactions += total < before
-    dropped = tuple(e.index for e in entries if e.index not in shown)
-    return RenderedEvidence(tuple(shown.values()), total, compactions, dropped)
+        if sheet.total > max_tokens:
+            before = sheet.total
+            _compact(sheet, entries[:n], superseded, max_tokens)
+            compactions += sheet.total < before
+    dropped = tuple(e.index for e in entries if e.index not in sheet.lines)
+    return RenderedEvidence(tuple(sheet.lines.values()), sheet.total, compactions, dropped)
+
+
+class _Sheet:
+    """The lines shown by entry index, in order, the observation each shows, and their approximate tokens in all."""
+
+    def __init__(self, line_of: LineOf) -> None:
+        self.lines: dict[int, str] = {}
+        self.observations: dict[int, str] = {}
+        self.total = 0
+        self._line_of = line_of
+        self._costs: dict[int, int] = {}
+
+    def show(self, entry: EvidenceEntry, observation: str) -> None:
+        """Show an entry, or show it anew, with these words."""
+        line = self._line_of(entry, observation)
+        cost = approximate_tokens(line)
+        self.total += cost - self._costs.get(entry.index, 0)
+        self.lines[entry.index], self.observations[entry.index], self._costs[entry.index] = line, observation, cost
+
+    def drop(self, entry: EvidenceEntry) -> None:
+        """Take an entry out."""
+        self.total -= self._costs.pop(entry.index)
+        del self.lines[entry.index], self.observations[entry.index]
+
+
+def _compact(sheet: _Sheet, entries: Sequence[EvidenceEntry], superseded: set[int], max_tokens: int) -> None:
+    """Shrink the ledger below its budget, or as far as the stubs of its entries allow: what helps an answer least goes
+    first. The newest reading, which has just been made, is cut only where no older one can make room for it."""
+    low = math.floor(LOW_WATER * max_tokens)
+    for entry in entries:
+        if sheet.total > low and entry.kind == "rejected" and sheet.observations.get(entry.index):
+            sheet.show(entry, "")
+    for entry in entries:
+        if sheet.total > low and entry.index in superseded and entry.index in sheet.lines:
+            sheet.drop(entry)
+    older, newest = entries[:-1], entries[-1:]
+    _shorten(sheet, older, SHORT_TOKENS, low)
+    if sheet.total > max_tokens:
+        _shorten(sheet, older, 0, low)
+    _shorten(sheet, newest, 0, max_tokens)
+
+
+def _shorten(sheet: _Sheet, entries: Sequence[EvidenceEntry], least: int, target: int) -> None:
+    """Cut readings, the oldest first, each as far as needed for `target` tokens but to no fewer than `least`."""
+    for entry in entries:
+        words = sheet.observations.get(entry.index, "")
+        if sheet.total > target and words:
+            sheet.show(entry, shorten(words, max(least, approximate_tokens(words) - (sheet.total - target))))

@@ -64,10 +64,15 @@ def _cut_off(action: Action) -> bool:
     return action.kind == "invalid" and action.text == "cut off"
 
 
-def standing_note(state: EpisodeState, action: Action, after: EvidenceSpace, config: AgentConfig) -> str:
-    """`stand N` when the reply rejects a crop and entry N holds the reading from before it; else empty."""
+def stands_after(state: EpisodeState, action: Action, after: EvidenceSpace, config: AgentConfig) -> int | None:
+    """The entry with the reading from before a crop which the reply rejects; none where nothing is rejected or kept."""
     seen = pending(state)
     if seen is None or seen.kind != "crop" or action.verdict != "reject" or not config.correction or _cut_off(action):
-        return ""
-    standing = after.standing_of(seen.images[0].page_id)
-    return f"stand {standing[-1].index}" if standing and config.evidence.enabled else ""
+        return None
+    return standing_index(after, seen.images[0].page_id, config)
+
+
+def standing_index(evidence: EvidenceSpace, page_id: str, config: AgentConfig) -> int | None:
+    """The newest reading of a page that stands; none where there is none, or no ledger."""
+    standing = evidence.standing_of(page_id)
+    return standing[-1].index if standing and config.evidence.enabled else None

@@ -49,24 +49,34 @@ class EpisodeState:
         return frozenset(image.page_id for turn in self.turns for image in turn.observation.images)
 
     @property
+    def page_view(self) -> Observation | None:
+        """The observation that showed a page in full last. None while candidates wait for a choice."""
+        view = self._shown_last
+        return view if view and view.kind == "page" else None
+
+    @property
+    def choice_view(self) -> Observation | None:
+        """The observation whose candidates wait for a choice: those of the newest search, until a page is shown."""
+        view = self._shown_last
+        return view if view and view.kind == "candidates" else None
+
+    @property
+    def _shown_last(self) -> Observation | None:
+        """The newest observation that showed pages or candidates."""
+        seen = (turn.observation for turn in reversed(self.turns))
+        return next((o for o in seen if o.kind in ("page", "candidates")), None)
+
+    @property
     def current_page(self) -> ImageRef | None:
         """The page a crop refers to: the one shown last in full. None while candidates wait for a choice."""
-        for turn in reversed(self.turns):
-            if turn.observation.kind == "candidates":
-                return None
-            if turn.observation.kind == "page":
-                return turn.observation.images[-1]
-        return None
+        view = self.page_view
+        return view.images[-1] if view else None
 
     @property
     def candidates(self) -> tuple[ImageRef, ...]:
-        """Candidates still waiting for a choice: those of the newest search, until a page is shown."""
-        for turn in reversed(self.turns):
-            if turn.observation.kind == "candidates":
-                return turn.observation.images
-            if turn.observation.kind == "page":
-                return ()
-        return ()
+        """Candidates still waiting for a choice."""
+        view = self.choice_view
+        return view.images if view else ()
 
     def crops_of(self, page_id: str) -> tuple[Box, ...]:
         """Regions of a page already shown as crops."""

@@ -59,10 +59,11 @@ class EvidenceEntry:
 class Observation:
     """What the environment returned for an action.
 
-    `images` are the pictures now shown (one; up to three for `candidates`). `message` is the injected text. `ranking`
-    holds the page ids a search returned, best first, before the seen pages were left out. `fault` names what was wrong
-    (`retry`, or a crop refused by the model-free checks). `seconds` is how long it took to make, 0 where that was not
-    measured; observations that differ in it alone are equal.
+    `images` are the pictures now shown (one; up to three for `candidates`), `names` what each is of, safe to stand in a
+    prompt (`"report.pdf", page 3`). `message` is the injected text. `ranking` holds the page ids a search returned,
+    best first, before the seen pages were left out. `fault` names what was wrong (`retry`, or a crop refused by the
+    model-free checks). `seconds` is how long it took to make, 0 where that was not measured; observations that differ
+    in it alone are equal.
     """
 
     kind: ObservationKind
@@ -71,6 +72,7 @@ class Observation:
     ranking: tuple[str, ...] = ()
     fault: str = ""
     seconds: float = field(default=0.0, compare=False)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

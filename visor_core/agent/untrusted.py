@@ -15,7 +15,8 @@ PROTOCOL_TAGS = ("think", "verdict", "search", "select", "bbox", "answer")
 _TAG_START = re.compile(r"<(?=\s{0,3}[/|!]?\s{0,3}[A-Za-z_|/!?])")
 _PROTOCOL_TAG = re.compile(rf"<\s{{0,3}}/?\s{{0,3}}(?:{'|'.join(PROTOCOL_TAGS)})\s{{0,3}}>", re.IGNORECASE)
 _BRACKET_TOKEN = re.compile(r"\[(/?(?:INST|IMG[A-Z_]*|SYSTEM_PROMPT|TOOL_[A-Z]+|AVAILABLE_TOOLS))\]")
-_CITATION = re.compile(r"\[\s{0,3}(\d{1,4})\s{0,3}\]")
+_INDEX = re.compile(r"\[\s{0,3}(\d{1,4})\s{0,3}\]")
+_LEDGER_LINE = re.compile(rf"{_INDEX.pattern}[^\[\]]{{0,200}},\s{{0,3}}page\s{{0,3}}\d", re.IGNORECASE)
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef]+"
 )
@@ -23,13 +24,17 @@ _SPACES = re.compile(r"\s+")
 
 
 def neutralise(text: str) -> str:
-    """One line of untrusted text: no tag can start in it, no control or direction mark, no citation-like `[3]`."""
+    """One line of untrusted text: no tag can start in it, no control or direction mark, nothing like a ledger line.
+
+    A ledger line starts a line of its own, which this text cannot. Where it holds what reads like one all the same
+    (`[7] secret.pdf, page 3`), its bracketed numbers become `(7)`; lists and citations elsewhere stay as written.
+    """
     if not text.isprintable():
         text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
     line = _SPACES.sub(" ", text).strip()
     line = _TAG_START.sub("‹", line)
     line = _BRACKET_TOKEN.sub(r"(\1)", line)
-    return _CITATION.sub(r"(\1)", line)
+    return _INDEX.sub(r"(\1)", line) if _LEDGER_LINE.search(line) else line
 
 
 def quoted(name: str) -> str:

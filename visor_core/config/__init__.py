@@ -7,6 +7,7 @@ are references (`env:NAME` or `file:PATH`) and are read only at the moment of us
 from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, ImageConfig
 from visor_core.config.base import SecretReference, Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig, embedder_parts
+from visor_core.config.families import contradictions, family_of, fit_agent
 from visor_core.config.home import Home
 from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
@@ -19,6 +20,7 @@ from visor_core.config.training import (
     SFTConfig,
     TeacherConfig,
 )
+from visor_core.config.wording import FaultTexts, FewShot, WordingTexts, read_wording, shipped_wording
 
 __all__ = [
     "AgentConfig",
@@ -27,6 +29,8 @@ __all__ = [
     "DocumentsConfig",
     "EvaluationConfig",
     "EvidenceConfig",
+    "FaultTexts",
+    "FewShot",
     "GRPOConfig",
     "Home",
     "ImageConfig",
@@ -42,8 +46,14 @@ __all__ = [
     "ServerConfig",
     "StudyConfig",
     "TeacherConfig",
+    "WordingTexts",
     "apply_overrides",
+    "contradictions",
     "derived",
     "embedder_parts",
+    "family_of",
+    "fit_agent",
     "load_profile",
+    "read_wording",
+    "shipped_wording",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from visor_core.config.base import Section
+from visor_core.config.wording import WordingTexts, shipped_wording
 from visor_core.geometry import CoordinateSystem
 
 
@@ -18,7 +19,7 @@ class ImageConfig(Section):
     max_pixels: int = Field(default=512 * 28 * 28, ge=1)
     """Most pixels of a shown image (SCoRE: 512·28·28)."""
     multiple: int = Field(default=28, ge=1)
-    """Both sides are multiples of this: patch size × merge size."""
+    """Both sides are multiples of this: patch size × merge size; left open, that of the model's known family."""
     pixels_per_token: float = Field(default=28 * 28, gt=0)
     """Pixels one visual token stands for (Qwen2.5-VL: 28·28); only budgets and estimates use it."""
 
@@ -61,8 +62,11 @@ class AgentConfig(Section):
     """The preset the other fields started from."""
     prompts: Literal["full", "compact"] = "full"
     """Wording of the protocol: `full` for pretrained models, `compact` for the nano model."""
+    wording: WordingTexts | None = None
+    """Texts of the `full` prompts: a profile names a YAML file (relative to the profile or the working folder) with the
+    keys of `full_wording.yaml`, which are the texts without it. `compact` prompts have none."""
     coordinates: CoordinateSystem = "pixels"
-    """The frame in which the model writes boxes."""
+    """The frame in which the model writes boxes; left open, that of the model's known family."""
     max_turns: int = Field(default=10, ge=1)
     """Turns before an answer is forced (SCoRE: 10)."""
     window: int | None = Field(default=2, ge=0)
@@ -104,3 +108,13 @@ class AgentConfig(Section):
     """Model-free crop checks and padding."""
     evidence: EvidenceConfig = EvidenceConfig()
     """The ledger."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_its_words(cls, given: Any) -> Any:
+        """The texts are part of the configuration, so that what is stored of it says what was said."""
+        if not isinstance(given, dict):
+            return given
+        if given.get("prompts", "full") != "full":
+            return {**given, "wording": None}
+        return given if given.get("wording") else {**given, "wording": shipped_wording()}

@@ -28,6 +28,16 @@ class Section(BaseModel):
     )
 
 
+def explain(error: ValidationError) -> str:
+    """All faults of a configuration in one line, each with its dotted key."""
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        key = ".".join(str(p) for p in fault["loc"])
+        text = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
+        faults.append(f"{key}: {text}")
+    return "; ".join(faults)
+
+
 class SecretReference(Section):
     """A secret by reference: `env:NAME` or `file:PATH`."""
 

@@ -9,12 +9,14 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from visor_core.config.agent import AgentConfig
-from visor_core.config.base import Section
+from visor_core.config.agent import AgentConfig, ImageConfig
+from visor_core.config.base import Section, explain
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
+from visor_core.config.families import contradictions, family_of, fit_agent, fit_image
 from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
+from visor_core.config.wording import inline_wording
 from visor_core.errors import ConfigError
 
 
@@ -63,6 +65,25 @@ class Profile(Section):
     study: StudyConfig = StudyConfig()
     """The embedded default's study."""
 
+    def fitted(self) -> Profile:
+        """The profile with what it leaves open of boxes and pictures chosen for the families of model and teacher."""
+        agent = fit_agent(self.agent, family_of(self.model.name))
+        teacher = self.teacher
+        if (family := family_of(teacher.model)) is not None:
+            changes: dict[str, Any] = {"image": fit_image(teacher.image or _open(agent.image), family)}
+            if teacher.coordinates is None:
+                changes["coordinates"] = family.coordinates
+            teacher = teacher.model_copy(update=changes)
+        return self.model_copy(update={"agent": agent, "teacher": teacher})
+
+    def frame_warnings(self) -> list[str]:
+        """Where boxes or pictures are not as the known family of the model or of the teacher has them."""
+        plays = self.teacher.plays(self.agent)
+        return [
+            *contradictions(self.model.name, self.agent.coordinates, self.agent.image, "agent"),
+            *contradictions(self.teacher.model, plays.coordinates, plays.image, "teacher"),
+        ]
+
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +105,7 @@ def load_profile(path: Path, overrides: dict[str, Any] | None = None) -> Profile
         raise ConfigError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name} must be a mapping of sections, not {type(data).__name__}")
-    return apply_overrides(data, overrides or {}, path.name)
+    return apply_overrides(data, overrides or {}, path.name, path.parent)
 
 
 def derived(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profile:
@@ -96,8 +117,13 @@ def derived(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profi
     return apply_overrides(profile.model_dump(mode="json"), overrides, where)
 
 
-def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Profile:
+def apply_overrides(
+    data: dict[str, Any], overrides: Mapping[str, Any], where: str, folder: Path | None = None
+) -> Profile:
     """A profile from a mapping of sections, with dotted keys set; `where` names the source in messages.
+
+    Args:
+        folder: where the profile lies; files it names are looked for there first.
 
     Raises:
         ConfigError: naming the key at fault.
@@ -110,17 +136,13 @@ def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: s
             if not isinstance(target, dict):
                 raise ConfigError(f"option {dotted!r}: {part!r} is a value, not a section")
         target[leaf] = value
+    inline_wording(data, folder)
     try:
-        return Profile.model_validate(data)
+        return Profile.model_validate(data).fitted()
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from error
+        raise ConfigError(f"{where}: {explain(error)}") from error
 
 
-def _explain(error: ValidationError) -> str:
-    """All faults in one line, each with its dotted key."""
-    faults = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        key = ".".join(str(p) for p in fault["loc"])
-        text = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
-        faults.append(f"{key}: {text}")
-    return "; ".join(faults)
+def _open(image: ImageConfig) -> ImageConfig:
+    """The student's sizes as a start for the teacher's: budgets kept, the multiple left open."""
+    return ImageConfig(min_pixels=image.min_pixels, max_pixels=image.max_pixels)

@@ -6,8 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from visor_core.config.agent import AgentConfig, ImageConfig
 from visor_core.config.base import SecretReference, Section
 from visor_core.config.server import ServerConfig
+from visor_core.geometry import CoordinateSystem
 
 
 class ModelConfig(Section):
@@ -50,6 +52,17 @@ class TeacherConfig(Section):
     """The endpoint's key, by reference."""
     server: ServerConfig = ServerConfig()
     """How the endpoint is asked."""
+    coordinates: CoordinateSystem | None = None
+    """The frame in which the teacher writes boxes; none means that of its known family, else the student's
+    (`agent.coordinates`). Its boxes are re-written in the student's frame."""
+    image: ImageConfig | None = None
+    """Shown sizes for the teacher; none means the student's budgets with the multiple of the teacher's known family,
+    else `agent.image` itself."""
+
+    def plays(self, agent: AgentConfig) -> AgentConfig:
+        """The episode as the teacher plays it: the student's, in the teacher's own frame and sizes."""
+        changes = {"coordinates": self.coordinates, "image": self.image}
+        return agent.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 
 class OptimizerConfig(Section):

@@ -182,6 +182,7 @@ def encode_observation(o: Observation) -> Json:
         "ranking": list(o.ranking),
         "fault": o.fault,
         "seconds": o.seconds,
+        "names": list(o.names),
     }
 
 
@@ -189,7 +190,9 @@ def decode_observation(data: Json) -> Observation:
     """What came back."""
     images = tuple(_decode_image(i) for i in data["images"])
     seconds = data.get("seconds", 0.0)  # not every record has measured it
-    return Observation(data["kind"], images, data["message"], tuple(data["ranking"]), data["fault"], seconds)
+    return Observation(
+        data["kind"], images, data["message"], tuple(data["ranking"]), data["fault"], seconds, tuple(data["names"])
+    )
 
 
 def encode_entry(e: EvidenceEntry) -> Json:

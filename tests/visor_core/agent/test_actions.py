@@ -19,20 +19,10 @@ from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
         ("<think> a </think>\n<bbox>[1, 2.5,3,4]</bbox>\n", Action("crop", box=(1, 2.5, 3, 4), thought="a")),
         (
             "<think>a</think><verdict>reject</verdict><answer>47 [1][12]</answer>",
-            Action("answer", "47", thought="a", verdict="reject", citations=(1, 12)),
+            Action("answer", "47 [1][12]", thought="a", verdict="reject"),
         ),
-        ("<think>a</think><answer>[5]</answer>", Action("answer", "(5)", thought="a")),
-        ("<think>a</think><answer>[3, 7]</answer>", Action("answer", "[3, 7]", thought="a")),
-        ("<think>a</think><answer>47 [1, 2]</answer>", Action("answer", "47", thought="a", citations=(1, 2))),
-        (
-            "<think>a</think><answer>rose [4] [1,2].</answer>",
-            Action("answer", "rose", thought="a", citations=(4, 1, 2)),
-        ),
-        ("<think>a</think><answer>[3, 7] of 9</answer>", Action("answer", "[3, 7] of 9", thought="a")),
-        (
-            "<think>a</think><answer>rose [1], then fell [2].</answer>",
-            Action("answer", "rose, then fell.", thought="a", citations=(1, 2)),
-        ),
+        ("<think>a</think><answer>[8, 9] [1]</answer>", Action("answer", "[8, 9] [1]", thought="a")),
+        ("<think>a</think><answer>[5]</answer>", Action("answer", "[5]", thought="a")),
     ],
 )
 def test_well_formed_replies(text: str, expected: Action) -> None:
@@ -102,6 +92,40 @@ def test_boxes(body: str, box: tuple[float, ...] | None) -> None:
     assert action.box == box
     assert action.kind == ("crop" if box else "invalid")
     assert action.well_formed == (box is not None)
+
+
+GROUNDED = [
+    '{"bbox_2d": [1, 2, 3, 4]}',
+    '{"bbox_2d": [1, 2, 3, 4], "label": "sales of Q3 2019"}',
+    '[{"bbox_2d": [1, 2, 3, 4], "label": "5 rows"}, {"bbox_2d": [5, 6, 7, 8], "label": "b"}]',
+    '```json\n[\n\t{\n\t\t"bbox_2d": [\n\t\t\t1,\n\t\t\t2,\n\t\t\t3,\n\t\t\t4\n\t\t],\n\t\t"label": "a"\n\t}\n]\n```',
+    "{'bbox': [1, 2, 3, 4]}",
+    "<box>[[1, 2, 3, 4]]</box>",
+    "<box>(1,2),(3,4)</box>",
+    "<|object_ref_start|>a table<|object_ref_end|><|box_start|>(1,2),(3,4)<|box_end|>",
+    "(1,2),(3,4)",
+]
+
+
+@pytest.mark.parametrize("form", GROUNDED)
+def test_a_models_own_grounding_form_is_a_box(form: str) -> None:
+    instead = parse(f"<think>a [9,9,9,9]</think>\n{form}")
+    assert (instead.kind, instead.box, instead.well_formed) == ("crop", (1, 2, 3, 4), False)
+    if "object_ref" not in form:
+        inside = parse(f"<think>a</think><bbox>{form}</bbox>")
+        assert (inside.kind, inside.box, inside.well_formed) == ("crop", (1, 2, 3, 4), True)
+    # An action's tag says more than a form; a thought says nothing; a strategy may have no boxes.
+    assert parse(f"<think>a</think>{form}<search>x</search>").kind == "search"
+    assert parse(f"<think>{form}</think>").kind == "invalid"
+    assert parse(f"<think>a</think>{form}", crop=False).kind == "invalid"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1,2,3,4]", '{"bbox_2d": [1,2,3]}', '{"bbox_2d": [1,2,3,4,5]}', '{"box_2d": [1,2,3,4]}', "(1,2)", "<box>a</box>"],
+)
+def test_numbers_alone_and_other_forms_are_no_box(text: str) -> None:
+    assert parse(f"<think>a</think>{text}").text == "no action"
 
 
 def test_actions_that_a_strategy_lacks_are_faults() -> None:
@@ -194,7 +218,22 @@ def test_what_is_written_well_is_read_back(thought: str, query: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["<", "< ", "<think>", "<bbox>[", "<answer>[1] ", "<answer>[1,", "<bbox>```a", " ", "[1", "</think>", "<bbox>1 "],
+    [
+        "<",
+        "< ",
+        "<think>",
+        "<bbox>[",
+        "<answer>[1] ",
+        "<answer>[1,",
+        "<bbox>```a",
+        " ",
+        "[1",
+        "</think>",
+        "<bbox>1 ",
+        '{"bbox_2d": [1,',
+        "(1,2),",
+        "<box>1 ",
+    ],
 )
 def test_time_is_linear_in_the_text(unit: str) -> None:
     began = time.perf_counter()

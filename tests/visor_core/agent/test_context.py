@@ -12,7 +12,7 @@ from visor_core.agent.environment import Environment
 from visor_core.agent.prompts import COMPACT_VOCABULARY, FAULTS
 from visor_core.agent.state import EpisodeState
 from visor_core.agent.strategies import STRATEGIES, preset
-from visor_core.config import AgentConfig
+from visor_core.config import AgentConfig, FaultTexts
 from visor_core.errors import ConfigError
 from visor_core.policies.base import Completion, ImageRef, Prompt
 from visor_core.questions import Question
@@ -91,7 +91,7 @@ def test_intent_is_worded_for_the_action_and_can_be_switched_off() -> None:
     assert "Judge whether this page is relevant" in text(env.prompt(states[1]))
     assert "This is a crop" in text(env.prompt(states[2]))
     env, states = play([SEARCH.format(n=1)], intent_injection=False)
-    assert env.prompt(states[1]).messages[-1].content[-1] == "Question: acme staff q3"
+    assert env.prompt(states[1]).messages[-1].content[-1] == "Turn 2 of 30.\nQuestion: acme staff q3"
 
 
 def test_verification_search_is_due_until_made() -> None:
@@ -192,6 +192,7 @@ def test_compact_prompts_use_their_vocabulary_and_nothing_else() -> None:
 
 
 def test_every_fault_has_both_wordings() -> None:
-    assert all(full and compact in COMPACT_VOCABULARY for full, compact in FAULTS.values())
+    assert {key.replace(" ", "_") for key in FAULTS} == set(FaultTexts.model_fields)
+    assert set(FAULTS.values()) <= set(COMPACT_VOCABULARY)
     assert len(COMPACT_VOCABULARY) == len(set(COMPACT_VOCABULARY))
     assert len(COMPACT_VOCABULARY) < 60

@@ -1,16 +1,17 @@
 """The ledger: append-only, what supersedes what, what goes first when the budget is passed."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visor_core.agent.evidence import EvidenceSpace
 from visor_core.agent.prompts import CompactWording, FullWording
 from visor_core.agent.trajectory import EntryKind
 from visor_core.agent.untrusted import approximate_tokens
+from visor_core.config import shipped_wording
 from visor_core.geometry import Box
 
 LEFT, RIGHT = Box(0.0, 0.0, 0.4, 0.4), Box(0.5, 0.5, 0.9, 0.9)
-LINE = FullWording().entry
+LINE = FullWording(shipped_wording()).entry
 
 
 def note(space: EvidenceSpace, page: int, text: str, kind: EntryKind = "pre", box: Box | None = None) -> EvidenceSpace:
@@ -71,13 +72,44 @@ def test_over_budget_superseded_entries_go_first_then_the_oldest_observations_sh
     # Lines cost 30 words + 12 signs = 42, the second 26 signs more for box, "zoomed" and "replaces [1]".
     whole = space.render(LINE, 194)
     assert (whole.tokens, whole.compactions, whole.dropped) == (194, 0, ())
-    # 136: the third line makes 152; without the superseded first it is 110, still above 0.8 · 136 = 108.8, so the
-    # oldest standing observation is cut to 12 tokens (50 in all); the fourth line then fits: 50 + 42 + 42.
+    # 136: the third line makes 152; without the superseded first it is 110, still above 0.8 · 136 = 108, so the oldest
+    # standing reading gives 2 tokens. The fourth line makes 150: the oldest goes down to 12 tokens (134), the next one
+    # as well (116); the newest stays whole, since it fits.
     tight = space.render(LINE, 136)
-    assert (tight.tokens, tight.compactions, tight.dropped) == (134, 1, (1,))
+    assert (tight.tokens, tight.compactions, tight.dropped) == (116, 2, (1,))
     assert tight.lines[0].startswith('[2] "d.pdf", page 1, box [0.00,0.00,0.40,0.40], zoomed, replaces [1]: word')
-    assert tight.lines[0].endswith("…")
-    assert tight.lines[1:] == (f'[3] "d.pdf", page 2: {words}', f'[4] "d.pdf", page 3: {words}')
+    assert [line.count("word") for line in tight.lines] == [11, 11, 30]
+    assert tight.lines[2] == f'[4] "d.pdf", page 3: {words}'
+
+
+def test_what_was_rejected_loses_its_words_before_a_standing_reading_loses_one() -> None:
+    reading = "the table on staff lists sales 12, plants 31, offices 40, and in its last row a total of 4711 people"
+    useless = "this page is about the weather of the year and holds nothing on the question that was asked at all"
+    space = note(EvidenceSpace(), 1, reading)
+    for page in range(2, 7):
+        space = note(space, page, useless, "rejected")
+    space = note(space, 7, "an early look at costs " * 4)
+    space = note(space, 7, "costs were 99 in all", "post", LEFT)
+    rendered = space.render(LINE, 190)
+    assert rendered.tokens <= 190
+    assert rendered.lines[0] == f'[1] "d.pdf", page 1: {reading}'
+    assert rendered.lines[1:5] == tuple(f'[{n}] "d.pdf", page {n}, not relevant' for n in range(2, 6))
+    assert rendered.lines[-1].endswith("costs were 99 in all")
+    assert set(rendered.dropped) <= {7}
+    # Smaller still: the superseded one goes, and the oldest standing reading is the last to be cut, from its end.
+    smaller = space.render(LINE, 160)
+    assert smaller.dropped == (7,)
+    assert smaller.lines[-1].endswith("costs were 99 in all")
+    assert smaller.lines[0].startswith('[1] "d.pdf", page 1: the table on staff lists')
+    assert [line.partition(": ")[2] for line in smaller.lines[1:6]] == [""] * 5
+
+
+def test_a_standing_reading_is_cut_only_as_far_as_needed() -> None:
+    space = note(EvidenceSpace(), 1, " ".join(["word"] * 100))
+    space = note(space, 2, " ".join(["word"] * 10))
+    # 112 + 22 = 134 tokens; to reach 0.8 · 130 = 104 the oldest gives 30 of its 100.
+    rendered = space.render(LINE, 130)
+    assert (rendered.tokens, rendered.lines[0].count("word")) == (104, 69)  # and one for the ellipsis
 
 
 def test_document_page_and_box_stay_however_small_the_budget() -> None:
@@ -100,6 +132,7 @@ entries = st.lists(
 
 
 @given(entries, st.integers(40, 400))
+@settings(deadline=None)
 def test_any_history_is_append_only_and_fits(
     history: list[tuple[int, str, EntryKind, Box | None]], budget: int
 ) -> None:

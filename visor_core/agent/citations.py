@@ -1,0 +1,43 @@
+"""Which part of an answer is citation: the bracketed numbers at its end that name entries of the ledger.
+
+Everything else an answer says is kept as written: lists (`[8, 9]`), years (`[2012, 2013]`), a bare `[5]`. Only the
+ledger tells a citation from such a list, so this is decided where the ledger is known, not in the grammar. Left out: a
+list of small numbers that stands last and happens to name entries cannot be told from a citation and is read as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+_GROUP = re.compile(r"\[\s{0,3}\d{1,4}(?:\s{0,3},\s{0,3}\d{1,4}){0,19}\s{0,3}\]")
+_BETWEEN = re.compile(r"[\s,;]{0,3}")
+
+
+def split_citations(answer: str, entries: Container[int]) -> tuple[str, tuple[int, ...]]:
+    """An answer without its citations, and the entries it cites in the order written.
+
+    Citations are the groups `[n]`, `[n, m]` or `[n][m]` that end the answer (a full stop may follow and stays), as far
+    back as every number of a group is in `entries`. Where nothing else would remain, the first group is the answer.
+
+    Args:
+        answer: the answer as written, on one line.
+        entries: 1-based indices of the ledger.
+    """
+    closing = answer[-1] if answer.endswith((".", "!", "?")) else ""
+    end = len(answer) - len(closing)
+    groups = list(_GROUP.finditer(answer, 0, end))
+    start = end
+    cited: list[list[int]] = []
+    for group in reversed(groups):
+        numbers = [int(n) for n in re.findall(r"\d+", group[0])]
+        if not _BETWEEN.fullmatch(answer, group.end(), start) or any(n not in entries for n in numbers):
+            break
+        start = group.start()
+        cited.insert(0, numbers)
+    if cited and not answer[:start].strip(" .,;:"):
+        # Nothing but brackets: the first of them is what was answered.
+        start, cited = groups[-len(cited)].end(), cited[1:]
+    if not cited:
+        return answer, ()
+    return answer[:start].rstrip(" ,;") + closing, tuple(dict.fromkeys(n for numbers in cited for n in numbers))
