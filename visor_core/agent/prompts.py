@@ -31,11 +31,12 @@ FAULTS: dict[str, tuple[str, str]] = {
     "whole page": ("the box covers nearly the whole page, which you have seen already", "whole"),
     "repeat": ("that region has been shown already", "repeat"),
     "blank": ("that region is blank", "blank"),
+    "not drawn": ("that region cannot be drawn", "blank"),
     "not an answer": ("the episode is over and no answer was given", "answer"),
 }
 """Every fault by its key: the words of the `full` prompts and the single word of the `compact` ones."""
 
-REFUSALS = frozenset({"degenerate", "outside", "whole page", "repeat", "blank"})
+REFUSALS = frozenset({"degenerate", "outside", "whole page", "repeat", "blank", "not drawn"})
 """Faults that the model-free checks find in a readable box."""
 
 COMPACT_VOCABULARY: tuple[str, ...] = (

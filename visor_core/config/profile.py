@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from visor_core.config.agent import AgentConfig
+from visor_core.config.agent import AgentConfig, preset
 from visor_core.config.base import Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.nano import NanoConfig, StudyConfig
@@ -121,9 +121,14 @@ def derived(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profi
 def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Profile:
     """A profile from a mapping of sections, with dotted keys set; `where` names the source in messages.
 
+    `agent.strategy` applies that strategy to the agent of the mapping, before the other keys are set: they win over it.
+
     Raises:
         ConfigError: naming the key at fault.
     """
+    overrides = dict(overrides)
+    if isinstance(overrides.get("agent.strategy"), str):
+        data = {**data, "agent": _under(overrides.pop("agent.strategy"), data.get("agent", {}), where)}
     for dotted, value in overrides.items():
         target = data
         *parents, leaf = dotted.split(".")
@@ -136,6 +141,15 @@ def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any], where: s
         return Profile.model_validate(data)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
+
+
+def _under(strategy: str, agent: Any, where: str) -> dict[str, Any]:
+    """The settings of an agent turned into a strategy; as they are where they have it already."""
+    try:
+        base = AgentConfig.model_validate(agent)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from error
+    return (base if base.strategy == strategy else preset(strategy, base)).model_dump(mode="json")
 
 
 def _explain(error: ValidationError) -> str:

@@ -117,6 +117,11 @@ class PageIndex:
         return cls(corpus, read_manifest(corpus, tag), embedders, documents, device)
 
     @property
+    def corpus_name(self) -> str:
+        """The name of the corpus: that of its folder."""
+        return self.corpus.root.name
+
+    @property
     def data_version(self) -> str:
         """Content hash of the tagged state."""
         return self.manifest.data_version
