@@ -123,7 +123,8 @@ class AgentConfig(Section):
             )
         wholly = [name for name in STRATEGIES if name != "visor" and held[name] == 1.0]
         if self.strategy == "visor" and wholly:
-            raise ValueError(f"these are the settings of the strategy {wholly[0]}: name it, not visor")
+            name = max(wholly, key=lambda name: len(_distinctive(name)))
+            raise ValueError(f"these are the settings of the strategy {name}: name it, not visor")
         return self
 
 
