@@ -33,6 +33,8 @@ from visor_core.trajectories.store import TrajectoryWriter, read_trajectories
 
 Mode = Literal["reference", "throughput"]
 Progress = Callable[[int, int], None]
+EPISODE_CODE = ("visor_core.agent", "visor_core.geometry", "visor_core.index.search", "visor_core.index.fusion")
+"""What plays an episode; none of it scores one."""
 BATCH = 128
 """Episodes of one reference batch."""
 
@@ -149,8 +151,8 @@ def evaluation_folder(
 
 @cache
 def _episode_code() -> str:
-    """The code version of what plays an episode: the agent with its wording, and the geometry of its crops."""
-    return code_version("visor_core.agent", "visor_core.geometry")
+    """The code version of what plays an episode: agent and wording, the geometry of crops, the ranking of searches."""
+    return code_version(*EPISODE_CODE)
 
 
 def _open_store(folder: Path, identity: dict[str, Any], *, fresh: bool) -> None:

@@ -15,6 +15,7 @@ from tests.tiny_model import build_model, save_checkpoint
 from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from tests.visor_core.evaluation.model_server import ModelServer, model_server
 from visor_core.agent.environment import Environment
+from visor_core.code_version import code_version
 from visor_core.config import AgentConfig, EvaluationConfig, IndexConfig, ServerConfig
 from visor_core.evaluation import runner
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
@@ -111,7 +112,8 @@ def test_what_an_episode_depends_on_changes_the_key(changes: dict[str, Any], wha
 def test_the_code_of_the_agent_is_part_of_the_key_and_that_of_scoring_is_not() -> None:
     with model_server() as server:
         identity = runner.evaluation_identity(_endpoint(server), _environment(), [QUESTION], 0.0, 0)
-    assert identity["code"] == runner.code_version("visor_core.agent", "visor_core.geometry")
+    assert identity["code"] == code_version(*runner.EPISODE_CODE)
+    assert not any(name.startswith(("visor_core.scoring", "visor_core.evaluation")) for name in runner.EPISODE_CODE)
     assert identity["policy"]["code"] != identity["code"]
 
 
@@ -240,6 +242,30 @@ def test_a_copy_that_was_given_the_old_times_is_another_checkpoint(checkpoint: P
     weights.write_bytes(bytes(data))
     os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert checkpoint_digest(folder, known) != before
+
+
+def test_a_hub_id_stands_for_the_snapshot_that_was_downloaded(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    from visor_core.errors import PolicyError
+    from visor_core.policies.identity import checkpoint_digest
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--owner--tiny"
+    for commit in ("a" * 40, "b" * 40):
+        shutil.copytree(checkpoint, repository / "snapshots" / commit)
+    _other_weights(repository / "snapshots" / ("b" * 40))
+    (repository / "refs").mkdir()
+    digests = []
+    for commit in ("a" * 40, "b" * 40):
+        (repository / "refs" / "main").write_text(commit, encoding="utf-8")
+        digests.append(checkpoint_digest("owner/tiny"))
+    assert digests == [checkpoint_digest(checkpoint), digests[1]]
+    assert digests[0] != digests[1]
+    with pytest.raises(PolicyError, match="which weights are meant"):
+        checkpoint_digest("owner/other")
 
 
 def test_kept_episodes_are_scored_by_the_gold_as_it_is_now(tmp_path: Path) -> None:
