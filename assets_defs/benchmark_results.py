@@ -62,8 +62,10 @@ def benchmark_results(
                 "accuracy": result.accuracy.estimate,
                 "supported": result.supported_success.estimate,
                 "shortcut": result.shortcut_rate.estimate,
-                "prompt tokens a turn": result.metrics()["prompt_tokens_per_turn"],
+                "prompt tokens a turn": result.metrics().get("prompt_tokens_per_turn", "not counted"),
                 "questions": len(result.episodes),
+                "failed": result.failures,
+                "accuracy of all": result.accuracy_of_all.estimate,
             }
         )
     return work.result({"results": table(rows)})
@@ -75,6 +77,14 @@ def sft_beats_the_untrained_policy(workspace: Workspace) -> dg.AssetCheckResult:
     figures = workspace.record(Node("benchmark_results")).figures
     base, sft = float(figures["base_supported"]), float(figures["sft_supported"])
     return dg.AssetCheckResult(passed=sft >= base + 0.05, metadata={"base": base, "sft": sft})
+
+
+@check(STAGE)
+def no_episode_failed(workspace: Workspace) -> dg.AssetCheckResult:
+    """Every episode came to an end: accuracy is over those that did."""
+    figures = workspace.record(Node("benchmark_results")).figures
+    failed = {name: count for name, count in figures.items() if name.endswith("_failed")}
+    return dg.AssetCheckResult(passed=not failed, metadata=failed)
 
 
 @check(STAGE, blocking=True)

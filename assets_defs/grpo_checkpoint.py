@@ -70,7 +70,7 @@ def grpo_training(
         figures = reported[STAGE.name] | {_ROLLOUTS_VERSION: reported["grpo_rollouts"]["data_version"]}
         finish_training(work, {STAGE.name: figures}, index_tag=index.index_tag)
     rows = read_metrics(work.folder)
-    names = ("reward", "loss", "kl", "entropy")
+    names = ("reward", "kl", "entropy")
     yield work.result({"curves": curve(rows, names, "GRPO"), **episodes(work.folder)}, asset_key="grpo_checkpoint")
     store = work.folder / "rollouts"
     yield work.result(

@@ -8,7 +8,7 @@ from assets_defs.judging import check
 from assets_defs.pictures import sample_rows, table
 from assets_defs.stage import Need, Node, Stage
 from assets_defs.workspace import Work, Workspace
-from visor_core.config import EvaluationConfig
+from visor_core.config import EvaluationConfig, ServerConfig
 from visor_core.errors import ConfigError
 from visor_core.index import PageIndex
 from visor_core.questions import read_questions, teacher_questions
@@ -17,18 +17,8 @@ if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
     from visor_core.policies.base import Policy
 
-# What a server is asked is part of what it answers; how fast, how often and at what price is not.
-PACE = {
-    "timeout_seconds",
-    "retries",
-    "backoff_seconds",
-    "max_backoff_seconds",
-    "concurrency",
-    "requests_per_minute",
-    "prompt_price",
-    "completion_price",
-    "max_cost",
-}
+UNASKED = {"trajectories": True, "server": set(ServerConfig.PACE)}
+"""How many episodes are wanted in the end, and how fast and at what price a server is asked."""
 
 STAGE = Stage(
     name="teacher_trajectories",
@@ -36,7 +26,7 @@ STAGE = Stage(
     settings=lambda profile, partition: {
         "agent": profile.agent,
         "index": profile.index,
-        "teacher": profile.teacher.model_dump(mode="json", exclude={"trajectories": True, "server": PACE}),
+        "teacher": profile.teacher.model_dump(mode="json", exclude=UNASKED),
     },
     needs=(
         Need("page_index", "train"),
@@ -90,7 +80,9 @@ def _synthesise(work: Work) -> None:
         questions,
         EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
         seed=work.profile.seed,
-        store=work.folder / "episodes",
+        # Beside the builds: another filter or scorer asks the teacher, who may be paid, for nothing again.
+        store=work.folder.parent / "episodes",
+        fresh=work.rebuild,
         progress=work.progress.show,
         on_episodes=episodes.extend,
     )
@@ -107,6 +99,7 @@ def _synthesise(work: Work) -> None:
     figures = {
         "episodes": len(episodes),
         "kept": len(kept),
+        **({"failed": result.failed} if result.failed else {}),
         "teacher_supported": round(result.supported_success.estimate, 4),
         "turns_an_episode": round(result.metrics()["turns"], 3),
         **{f"rejected_{reason.replace(' ', '_')}": count for reason, count in sorted(rejected.items())},

@@ -47,7 +47,8 @@ def _installed() -> dict[str, str]:
 
 
 class Work:
-    """One materialization in progress. `folder` belongs to this build alone; `complete` says it was finished before."""
+    """One materialization in progress. `folder` belongs to this build alone; `complete` says it was finished before,
+    `rebuild` that nothing made before is to be used."""
 
     def __init__(self, stage: Stage, node: Node, profile: Profile, home: Home, *, rebuild: bool) -> None:
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
@@ -58,6 +59,7 @@ class Work:
             self._require_held_inputs()
         self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream)
         self.folder = stage_folder(home, node) / self.fingerprint
+        self.rebuild = rebuild
         self._lock = self._acquire()
         if rebuild and self.folder.is_dir():
             for path in self.folder.iterdir():

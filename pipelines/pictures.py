@@ -151,13 +151,9 @@ def main() -> None:
     if chosen is None:
         print("no episode is drawn: none of the last run has a supported answer and a crop")
         return
-    corpora = (home.root / "corpora").iterdir()
-    for corpus in sorted(corpora):
-        if (corpus / "tags" / f"{chosen.index_tag}.json").is_file():
-            picture = draw_episode(chosen, PageIndex.open(corpus, chosen.index_tag))
-            picture.save(DOCS / "episode.png")
-            print(DOCS / "episode.png")
-            return
+    picture = draw_episode(chosen, PageIndex.open(home.corpus(chosen.corpus), chosen.index_tag))
+    picture.save(DOCS / "episode.png")
+    print(DOCS / "episode.png")
 
 
 if __name__ == "__main__":

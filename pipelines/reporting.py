@@ -18,6 +18,7 @@ from visor_core.evaluation.charts import Series
 from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage
 from visor_core.evaluation.results import BenchmarkResult, read_result
 from visor_core.scoring.answers import answer_score
+from visor_core.tracking import meaningful
 
 CURVES = ("loss", "reward", "supported", "accuracy", "kl", "entropy", "mean_reward", "recall", "completion_tokens")
 SAMPLES = 3
@@ -37,6 +38,7 @@ def gather_report(home: Home, documents: DocumentsConfig | None = None) -> Repor
     results = find_results(home, records)
     if not records and not results:
         raise DataError(f"nothing to report under {home.root} yet: `visor run` or `visor eval` first")
+    episodes, unreadable = kept_episodes(home)
     newest = max((record.created for record in records), default="")
     return Report(
         title="VISOR",
@@ -44,8 +46,8 @@ def gather_report(home: Home, documents: DocumentsConfig | None = None) -> Repor
         stages=[Stage(_name(r), r.seconds, _figures(r)) for r in records],
         results=results,
         curves=[curve for record in records for curve in curves_of(home, record)],
-        episodes=sample_episodes(home, documents),
-        notes=_notes(records),
+        episodes=sample_episodes(home, episodes, documents),
+        notes=[*_notes(records), *unreadable],
     )
 
 
@@ -57,10 +59,12 @@ def find_records(home: Home) -> list[Record]:
 
 def find_results(home: Home, records: Iterable[Record]) -> dict[str, BenchmarkResult]:
     """Evaluations by label: those of the asset benchmark_results first, then those of `visor eval`."""
-    folders = [r.folder(home) for r in records if r.stage == "benchmark_results"] + [home.root / "evaluations"]
+    folders = [r.folder(home) for r in records if r.stage == "benchmark_results"] + [home.evaluations]
     results = {}
     for folder in folders:
         for path in sorted(folder.glob("*.json")):
+            if path.stat().st_size == 0:  # the place of an evaluation that is running
+                continue
             if "metrics" in (data := json.loads(path.read_text(encoding="utf-8"))) and "episodes" in data:
                 results[path.stem] = read_result(path)
     return results
@@ -68,7 +72,7 @@ def find_results(home: Home, records: Iterable[Record]) -> dict[str, BenchmarkRe
 
 def curves_of(home: Home, record: Record) -> list[Curve]:
     """The training curves of a stage, one chart a quantity and one line a phase."""
-    rows = read_metrics(record.build_folder(home))
+    rows = [meaningful(row) for row in read_metrics(record.build_folder(home))]
     curves = []
     for key in CURVES:
         lines: dict[str, list[tuple[float, float]]] = {}
@@ -82,24 +86,40 @@ def curves_of(home: Home, record: Record) -> list[Curve]:
     return curves
 
 
-def sample_episodes(home: Home, documents: DocumentsConfig | None = None) -> list[SampleEpisode]:
+def kept_episodes(home: Home) -> tuple[list[Trajectory], list[str]]:
+    """Evaluated and asked episodes, and one line for each store that cannot be read (of another version, damaged)."""
+    from visor_core.trajectories.store import read_trajectories
+
+    stores = [home.asset("asked"), *(home.evaluations / "trajectories").glob("*")]
+    stores += home.asset("benchmark_results").glob("*/episodes/*")
+    kept: list[Trajectory] = []
+    unreadable: list[str] = []
+    for store in stores:
+        if (store / "segments").is_dir():
+            try:
+                kept += read_trajectories(store)
+            except DataError as error:
+                unreadable.append(f"Episodes not shown, {store.relative_to(home.root)}: {error}")
+    return kept, unreadable
+
+
+def sample_episodes(
+    home: Home, episodes: Iterable[Trajectory], documents: DocumentsConfig | None = None
+) -> list[SampleEpisode]:
     """A few evaluated or asked episodes, as far as their index is still there.
 
     A picture that cannot be drawn, of an encrypted document without its password for one, leaves its reason.
     """
     from visor_core.index import PageIndex
-    from visor_core.trajectories.store import read_trajectories
     from visor_core.trajectories.viewer import episode_html
 
-    stores = [home.asset("asked"), *(home.root / "evaluations" / "trajectories").glob("*")]
-    stores += home.asset("benchmark_results").glob("*/episodes/*")
-    kept = [episode for store in stores if (store / "segments").is_dir() for episode in read_trajectories(store)]
-    indexes: dict[str, PageIndex | None] = {}
+    indexes: dict[tuple[str, str], PageIndex | None] = {}
     samples: list[SampleEpisode] = []
-    for episode in sorted(kept, key=_worth):
-        if episode.index_tag not in indexes:
-            indexes[episode.index_tag] = _find_index(home, episode.index_tag, documents)
-        index = indexes[episode.index_tag]
+    for episode in sorted(episodes, key=_worth):
+        place = (episode.corpus, episode.index_tag)
+        if place not in indexes:
+            indexes[place] = _find_index(home, *place, documents)
+        index = indexes[place]
         shown = {sample.title for sample in samples}
         if index is not None and _title(episode) not in shown:
             samples.append(SampleEpisode(_title(episode), episode_html(episode, index)))
@@ -119,16 +139,16 @@ def _title(episode: Trajectory) -> str:
     return f"{episode.question.question} → {episode.answer or episode.outcome} ({len(episode.turns)} turns)"
 
 
-def _find_index(home: Home, tag: str, documents: DocumentsConfig | None):  # type: ignore[no-untyped-def]
-    """The corpus that holds an index tag, opened; None if no corpus does any more."""
+def _find_index(home: Home, corpus: str, tag: str, documents: DocumentsConfig | None):  # type: ignore[no-untyped-def]
+    """The index an episode was played on, opened; None if its corpus does not hold that tag any more."""
     from visor_core.index import PageIndex
 
-    for path in sorted((home.root / "corpora").glob(f"*/tags/{tag}.json")):
-        try:
-            return PageIndex.open(path.parents[1], tag, documents=documents)
-        except SearchIndexError:
-            continue
-    return None
+    if not corpus or not (home.corpus(corpus) / "tags" / f"{tag}.json").is_file():
+        return None
+    try:
+        return PageIndex.open(home.corpus(corpus), tag, documents=documents)
+    except SearchIndexError:
+        return None
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+NAME_BYTES = 120
+"""Most bytes of a label in a file name; file systems take 255 for the whole, some 143."""
 
 
 @contextmanager
@@ -40,6 +46,40 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(value, indent=1))
+
+
+def file_name(label: str, decided_by: str, suffix: str) -> str:
+    """A file name for what a label and a digest name: two that differ in either never share one.
+
+    The label's letters and digits stay, in NFC and shortened to what every file system takes; hex digits follow.
+    """
+    label = unicodedata.normalize("NFC", label)
+    words = re.sub(r"[^\w.=-]+", "-", label).strip("-.") or "unnamed"
+    short = words.encode("utf-8")[:NAME_BYTES].decode("utf-8", "ignore")
+    digest = hashlib.sha256(json.dumps([label, decided_by]).encode()).hexdigest()[:8]
+    return f"{short}-{digest}{suffix}"
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Holds the place of a file while what will fill it is made: one that cannot be written is known before.
+
+    An empty file stands there meanwhile, unless one is there; it is removed if the block leaves it empty.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab"):
+        pass
+    beside = path.with_name(f"{path.name}.partial")
+    beside.touch()
+    beside.unlink()
+    try:
+        yield
+    finally:
+        if path.is_file() and path.stat().st_size == 0:
+            path.unlink()
 
 
 def flush(path: Path) -> None:

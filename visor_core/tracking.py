@@ -44,6 +44,16 @@ def tracking_uri(home: Home) -> str:
     return f"sqlite:///{home.mlflow / 'mlflow.db'}"
 
 
+def meaningful(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A step's scalars without those whose value says nothing.
+
+    The `loss` of reinforcement learning is a surrogate that has the right gradient and no meaning of its own: with
+    normalised advantages it is about 0 however well the policy does, and with an imitation term it falls below 0.
+    """
+    reinforced = "reward" in values or "skipped_groups" in values
+    return {name: value for name, value in values.items() if not (reinforced and name == "loss")}
+
+
 class Tracker:
     """Writes one project's runs and models. Building one imports MLflow and creates the database if need be."""
 
@@ -121,7 +131,7 @@ class Tracker:
         """Log what a trainer reports of a step: `step` counts, a `phase` stands before the names of its scalars."""
         phase = str(values.get("phase", ""))
         prefix = f"{phase}/" if phase else ""
-        scalars = {f"{prefix}{k}": v for k, v in values.items() if k not in ("step", "total", "phase")}
+        scalars = {f"{prefix}{k}": v for k, v in meaningful(values).items() if k not in ("step", "total", "phase")}
         self.metrics(run_id, scalars, int(values.get("step", 0)))
 
     def artifacts(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:

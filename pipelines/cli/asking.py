@@ -15,14 +15,17 @@ import typer
 from rich.markup import escape
 
 from pipelines.cli.session import console, errors, home_of, open_index, read_lineage, resolve_profile
-from visor_core.errors import ConfigError, DataError, PolicyError
+from visor_core.errors import ConfigError, DataError, PolicyError, SearchIndexError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from visor_core.agent.state import EpisodeState
     from visor_core.agent.trajectory import Trajectory
     from visor_core.config import Home, Profile
     from visor_core.index import PageIndex
-    from visor_core.policies.base import Policy
+    from visor_core.policies.base import ImageRef, Policy
+    from visor_core.trajectories.replay import Encode, ReplayReport
 
 CHECKPOINT = typer.Option(None, "--checkpoint", help="Hugging Face folder of the policy.", show_default="the champion")
 ENDPOINT = typer.Option("", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1.")
@@ -62,6 +65,7 @@ def ask(
     from visor_core.agent.episode import rollouts_of, run_episode
     from visor_core.config import derived
     from visor_core.policies.base import ConnectedPolicy
+    from visor_core.policies.identity import digest_of
     from visor_core.questions import Question
     from visor_core.trajectories.store import TrajectoryWriter
     from visor_core.trajectories.viewer import episode_html
@@ -74,7 +78,7 @@ def ask(
     index = open_index(home, corpus, tag, settled)
     if "retries" not in settled.server.model_fields_set:  # somebody waits
         settled = derived(settled, {"server.retries": 2}, "visor ask")
-    policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled)
+    policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
     warn_about_nano(folder, corpus)
 
     name = hashlib.sha256(f"{corpus} {partition} {question}".encode()).hexdigest()[:12]
@@ -83,9 +87,11 @@ def ask(
     (rollout,) = rollouts_of([asked], seed=seed, temperature=temperature)
     console.print(f"[dim]{escape(policy.name)} on corpus {escape(corpus)}, index {index.tag}[/dim]", soft_wrap=True)
 
+    identity = digest_of(policy.identity())
+
     async def play() -> Trajectory:
         try:
-            return await run_episode(environment, policy, rollout, on_turn=_print_turn)
+            return await run_episode(environment, policy, rollout, on_turn=_print_turn, identity=identity)
         finally:
             if isinstance(policy, ConnectedPolicy):
                 await policy.disconnect()
@@ -106,7 +112,7 @@ def replay(
     context: typer.Context,
     folder: Path | None = typer.Argument(None, help="Trajectory store.", show_default="the episodes of visor ask"),
     checkpoint: Path | None = typer.Option(None, "--checkpoint", help="Also compare token ids under this processor."),
-    corpus: str = typer.Option("", "--corpus", help="Also play the replies again on this corpus."),
+    corpus: str = typer.Option("", "--corpus", help="Play them on this corpus.", show_default="each on its own"),
     profile: str = typer.Option("", "--profile", help="Profile with passwords.", show_default="the checkpoint's own"),
     settings: list[str] = SETTINGS,
     html: Path | None = typer.Option(None, "--html", help="Also write a page an episode and a gallery to this folder."),
@@ -114,53 +120,105 @@ def replay(
 ) -> None:
     """Rebuild every context of stored trajectories and compare it with what the policy was given.
 
-    Token ids are compared under --checkpoint, observations under --corpus, which --checkpoint and --html need as well.
+    Each episode is played again on the corpus, the index tag and the settings that it names; token ids are compared
+    under --checkpoint. Where a corpus is gone, the contexts alone are compared.
     """
-    from visor_core.agent.environment import Environment
-    from visor_core.trajectories.replay import config_of
-    from visor_core.trajectories.replay import replay as compare
     from visor_core.trajectories.store import read_trajectories
     from visor_core.trajectories.viewer import write_viewer
 
     home = home_of(context)
     episodes = read_trajectories(folder or home.asset("asked"))[: limit or None]
-    settled = agent_profile(profile, settings, "", checkpoint)
-    indexes: dict[str, PageIndex] = {}
-
-    def index_at(tag: str) -> PageIndex:
-        if tag not in indexes:
-            indexes[tag] = open_index(home, corpus, tag, settled)
-        return indexes[tag]
-
-    if checkpoint and not corpus:
-        raise ConfigError("--checkpoint compares image tokens too and needs the pages: give --corpus as well")
-    if html and not corpus:
-        raise ConfigError("--html shows the pages: give --corpus as well")
-    encode = _encoder(checkpoint, index_at) if checkpoint else None
-    different = tokens = turns = 0
-    for episode in episodes:
-        environment = Environment(index_at(episode.index_tag), config_of(episode)) if corpus else None
-        found = compare(episode, encode=encode and encode(episode.index_tag), environment=environment)
-        turns, tokens = turns + found.turns, tokens + found.tokens_compared
-        if not found.identical:
-            different += 1
-            errors.print(
-                f"{episode.trajectory_id}: contexts differ at turns {list(found.different_contexts)}, tokens at"
-                f" {list(found.different_tokens)}, observations at {list(found.different_observations)}",
-                soft_wrap=True,
-            )
+    indexes = Indexes(home, corpus, agent_profile(profile, settings, "", checkpoint))
+    encode = _encoder(checkpoint, indexes) if checkpoint else None
+    reports = [_replayed(episode, indexes, encode) for episode in episodes]
     if html:
-        written = write_viewer(html, episodes, index_at("latest"), title=f"Episodes on {corpus}")
+        written = write_viewer(html, episodes, indexes, title="Episodes")
         console.print(f"gallery: {written}", soft_wrap=True)
+    unplayed = [episode for episode in episodes if indexes.of(episode) is None]
+    if unplayed:
+        names = ", ".join(sorted({episode.corpus or "(not named)" for episode in unplayed}))
+        errors.print(
+            f"{len(unplayed)} of {len(episodes)} trajectories not played again, their contexts alone compared: no"
+            f" corpus {names} with their index tag under {home.root}; --corpus NAME plays them on another one",
+            soft_wrap=True,
+        )
+    tokens, turns = sum(found.tokens_compared for found in reports), sum(found.turns for found in reports)
     by_token = f"{tokens} prompt tokens compared" if tokens else "tokens not compared"
     if not tokens:
-        by_token += ": none were recorded" if checkpoint else ": give --checkpoint and --corpus"
+        by_token += ": none were recorded" if checkpoint else ": give --checkpoint"
+    same = sum(found.identical for found in reports)
     console.print(
-        f"{len(episodes) - different} of {len(episodes)} trajectories identical ({turns} contexts rebuilt, {by_token})",
-        soft_wrap=True,
+        f"{same} of {len(episodes)} trajectories identical ({turns} contexts rebuilt, {by_token})", soft_wrap=True
     )
-    if different:
-        raise DataError(f"{different} of {len(episodes)} trajectories do not replay: see the lines above")
+    if same < len(episodes):
+        raise DataError(f"{len(episodes) - same} of {len(episodes)} trajectories do not replay: see the lines above")
+
+
+class Indexes:
+    """The indexes that trajectories were played on, each opened once. A `corpus` given stands in for all others.
+
+    Draws the pages of all of them: a page's id holds the hash of its document.
+    """
+
+    def __init__(self, home: Home, corpus: str, profile: Profile) -> None:
+        self._home, self._corpus, self._profile = home, corpus, profile
+        self._open: dict[tuple[str, str], PageIndex | None] = {}
+
+    def of(self, episode: Trajectory) -> PageIndex | None:
+        """The index of an episode; None if its corpus or tag is not here.
+
+        Raises:
+            SearchIndexError: if the corpus that was given, or its tag, does not exist.
+        """
+        key = (self._corpus or episode.corpus, episode.index_tag)
+        if key not in self._open:
+            there = (self._home.corpus(key[0]) / "tags" / f"{key[1]}.json").is_file()
+            wanted = bool(self._corpus) or (bool(key[0]) and there)
+            self._open[key] = open_index(self._home, *key, self._profile) if wanted else None
+        return self._open[key]
+
+    def required(self, episode: Trajectory) -> PageIndex:
+        """The index of an episode.
+
+        Raises:
+            DataError: if it is not here.
+        """
+        index = self.of(episode)
+        if index is None:
+            raise DataError(
+                f"trajectory {episode.trajectory_id} was played on corpus {episode.corpus!r} at tag"
+                f" {episode.index_tag}, which is not here: give --corpus NAME to replay on another one"
+            )
+        return index
+
+    def __call__(self, ref: ImageRef) -> Image.Image:
+        """A page or crop, from whichever of the opened indexes has its document.
+
+        Raises:
+            SearchIndexError: if none has.
+            DocumentError: if it cannot be drawn.
+        """
+        document = ref.page_id.rpartition("/")[0]
+        for index in self._open.values():
+            if index is not None and any(found.document_id == document for found in index.documents()):
+                return index(ref)
+        raise SearchIndexError(f"page {ref.page_id} is in no corpus that these trajectories name")
+
+
+def _replayed(episode: Trajectory, indexes: Indexes, encode: Callable[[Trajectory], Encode] | None) -> ReplayReport:
+    """One episode compared with its record; what differs is printed."""
+    from visor_core.trajectories.replay import environment_of, replay
+
+    index = indexes.of(episode)
+    environment = None if index is None else environment_of(episode, index)
+    found = replay(episode, encode=encode(episode) if encode else None, environment=environment)
+    if not found.identical:
+        errors.print(
+            f"{found.trajectory_id}: contexts differ at turns {list(found.different_contexts)}, tokens at"
+            f" {list(found.different_tokens)}, observations at {list(found.different_observations)}",
+            soft_wrap=True,
+        )
+    return found
 
 
 def choose_checkpoint(home: Home, given: Path | None) -> Path:
@@ -198,19 +256,17 @@ def agent_profile(
         ConfigError: if profile, setting or strategy is unknown.
     """
     from pipelines.cli.session import note, parse_settings
-    from visor_core.agent.strategies import preset
     from visor_core.config import apply_overrides, contradictions, family_of, fit_agent
 
+    wanted = [*settings, *([f"agent.strategy={strategy}"] if strategy else [])]
     if profile:
-        settled = resolve_profile(profile, settings)
+        settled = resolve_profile(profile, wanted)
     else:
         trained = read_lineage(checkpoint).get("configuration") if checkpoint else None
-        settled = apply_overrides(trained or {"name": "default"}, parse_settings(settings), "the checkpoint's settings")
+        settled = apply_overrides(trained or {"name": "default"}, parse_settings(wanted), "the checkpoint's settings")
     player = served or str(checkpoint or "")
     settled = settled.model_copy(update={"agent": fit_agent(settled.agent, family_of(player))})
     note(contradictions(player, settled.agent.coordinates, settled.agent.image, "agent"))
-    if strategy:
-        settled = settled.model_copy(update={"agent": preset(strategy, settled.agent)})
     return settled
 
 
@@ -222,8 +278,11 @@ def choose_policy(
     api_key: str,
     engine: str,
     profile: Profile,
+    digests: Path,
 ) -> Policy:
     """The policy of a checkpoint, or of an endpoint, which is asked as the profile's `server` says.
+
+    `digests` keeps the hashes of checkpoint files.
 
     Raises:
         ConfigError: if an endpoint has no model name, or the engine is unknown.
@@ -244,7 +303,7 @@ def choose_policy(
     assert checkpoint is not None
     _quiet_transformers()
     name = str(read_lineage(checkpoint).get("asset", "")) or checkpoint.name
-    return load_policy(checkpoint, index, engine=engine, dtype=profile.model.dtype, name=name)
+    return load_policy(checkpoint, index, engine=engine, dtype=profile.model.dtype, name=name, digests=digests)
 
 
 def _quiet_transformers() -> None:
@@ -266,19 +325,21 @@ def warn_about_nano(checkpoint: Path | None, corpus: str) -> None:
         )
 
 
-def _encoder(checkpoint: Path, index_at: Callable[[str], PageIndex]):  # type: ignore[no-untyped-def]
-    """Index tag → (prompt → token ids) under a checkpoint's processor."""
+def _encoder(checkpoint: Path, indexes: Indexes) -> Callable[[Trajectory], Encode]:
+    """Trajectory → (prompt → token ids) under a checkpoint's processor, with the pictures of the trajectory's index."""
     from transformers import AutoProcessor
 
     from visor_core.policies.encoding import Encoder
 
     processor = AutoProcessor.from_pretrained(checkpoint)
+    encoders: dict[int, Encoder] = {}
 
-    def at(tag: str):  # type: ignore[no-untyped-def]
-        encoder = Encoder(processor, index_at(tag))
+    def of(episode: Trajectory) -> Encode:
+        index = indexes.required(episode)
+        encoder = encoders.setdefault(id(index), Encoder(processor, index))
         return lambda prompt: encoder.encode(prompt).input_ids
 
-    return at
+    return of
 
 
 def _print_turn(state: EpisodeState) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +12,9 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import asking
-from pipelines.cli.session import console, document_settings, home_of, open_index, progress_bar
+from pipelines.cli.session import console, document_settings, errors, home_of, open_index, progress_bar
 from visor_core.errors import ConfigError, DataError
+from visor_core.files import claimed, file_name
 
 if TYPE_CHECKING:
     from visor_core.config import Home
@@ -47,10 +50,15 @@ def evaluate(
     limit: int | None = typer.Option(None, min=1, help="Only the first questions."),
     seed: int = typer.Option(0, help="Seed of the sampling noise."),
     label: str = typer.Option("", help="Name of the result.", show_default="the policy and the benchmark"),
+    fresh: bool = typer.Option(False, "--fresh", help="Play every episode anew, whatever earlier calls have kept."),
 ) -> None:
-    """Measure a policy on a benchmark: answers, supported success, turns, tokens. Goes on where it was stopped."""
+    """Measure a policy on a benchmark: answers, supported success, turns, tokens. Goes on where it was stopped.
+
+    Exits with 1 if an episode failed: the result is written, and says how many.
+    """
     from visor_core.agent.environment import Environment
-    from visor_core.evaluation.runner import evaluate as run_evaluation
+    from visor_core.evaluation import runner
+    from visor_core.policies.identity import digest_of
 
     home = home_of(context)
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
@@ -58,29 +66,83 @@ def evaluate(
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
     index = open_index(home, name, tag, settled)
     found = _read(home, benchmark, questions, split, name, index)
-    policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled)
+    policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
-    wanted = min(len(found.questions), limit or len(found.questions))
-    with progress_bar() as bar:
-        task = bar.add_task("episodes", total=wanted)
-        result = run_evaluation(
+    environment = Environment(index, settled.agent, settled.index)
+    label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
+    chosen = runner.chosen_questions(found.questions, config)
+    identity = runner.evaluation_identity(policy, environment, chosen, temperature, seed)
+    path = home.evaluations / file_name(label, digest_of(identity), ".json")
+    with _claimed(path), progress_bar() as bar:
+        task = bar.add_task("episodes", total=len(chosen))
+        result = runner.evaluate(
             policy,
-            Environment(index, settled.agent, settled.index),
+            environment,
             found.questions,
             config,
             seed=seed,
-            store=home.root / "evaluations" / "trajectories",
+            store=home.evaluations / "trajectories",
             progress=lambda done, _: bar.update(task, completed=done),
+            fresh=fresh,
         )
-    label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
-    path = home.root / "evaluations" / f"{re.sub(r'[^A-Za-z0-9.=-]+', '-', label)}.json"
-    result.save(path)
+        result.save(path)
     if found.left_out:
         console.print(f"{len(found.left_out)} questions left out: their document is not in corpus {name}")
+    _print_kept(result, endpoint=bool(endpoint))
     console.print(result_table({label: result}))
     if cost := result.metrics()["cost"]:
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
     console.print(f"kept as {path}; `visor report` shows all results on one page", soft_wrap=True)
+    if result.failed:
+        _print_failures(result)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[None]:
+    """The place of a result, held before an episode is paid for.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(claimed(path))
+        except OSError as error:
+            raise ConfigError(
+                f"the result cannot be written to {path} ({error.strerror}): make its folder writable, or give --home"
+            ) from error
+        yield
+
+
+def _print_kept(result: BenchmarkResult, *, endpoint: bool) -> None:
+    """How much of a result earlier calls have played, and how to begin anew; a server that changed meanwhile."""
+    if result.kept:
+        span = " to ".join(
+            dict.fromkeys(moment[:16].replace("T", " ") for moment in (result.kept_from, result.kept_to))
+        )
+        anew = "--fresh, or another server.revision for other weights," if endpoint else "--fresh"
+        console.print(
+            f"{result.kept} of {len(result.episodes)} episodes kept from earlier calls ({span} UTC); {anew} plays them"
+            " anew",
+            soft_wrap=True,
+        )
+    if len(result.fingerprints) > 1:
+        errors.print(
+            f"warning: the server changed while it was asked (system_fingerprint {', '.join(result.fingerprints)}):"
+            " the episodes may be of different weights; --fresh plays all of them anew",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _print_failures(result: BenchmarkResult) -> None:
+    """How many episodes failed, and the first reasons."""
+    reasons = Counter(row.error for row in result.episodes if row.failed)
+    errors.print(f"{result.failures}; accuracy is over the {len(result.finished)} others", style="red", soft_wrap=True)
+    for reason, count in reasons.most_common(3):
+        errors.print(f"  {count} × {reason}", markup=False, soft_wrap=True)
 
 
 def report(
@@ -102,18 +164,23 @@ def report(
 def result_table(results: dict[str, BenchmarkResult]) -> Table:
     """The figures of evaluations, one row each."""
     table = Table(title="95 % Wilson intervals in brackets", title_justify="left")
-    for column in ("policy", "questions", "answers right", "supported", "shortcuts", "turns", "tokens a turn"):
+    some_failed = any(result.failed for result in results.values())
+    columns = ["policy", "questions", "answers right", "supported", "shortcuts", "turns", "tokens a turn"]
+    if some_failed:
+        columns[2:2] = ["failed", "right of all"]
+    for column in columns:
         table.add_column(column, justify="left" if column == "policy" else "right")
     for label, result in results.items():
         figures = result.metrics()
         table.add_row(
             label,
             str(len(result.episodes)),
+            *([result.failures, str(result.accuracy_of_all)] if some_failed else []),
             str(result.accuracy),
             str(result.supported_success),
             f"{result.shortcut_rate.estimate:.3f}",
             f"{figures['turns']:.2f}",
-            f"{figures['prompt_tokens_per_turn']:.0f}",
+            f"{figures['prompt_tokens_per_turn']:.0f}" if "prompt_tokens_per_turn" in figures else "–",
         )
     return table
 

@@ -49,7 +49,14 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     checkpoint = session.input(policy)
     episodes: list[Trajectory] = []
     result = evaluate(
-        load_policy(checkpoint, index, engine=profile.model.engine, dtype=profile.model.dtype, name=policy),
+        load_policy(
+            checkpoint,
+            index,
+            engine=profile.model.engine,
+            dtype=profile.model.dtype,
+            name=policy,
+            digests=session.home.digests,
+        ),
         Environment(index, profile.agent, profile.index),
         read_questions(session.input("questions")),
         config,
@@ -66,6 +73,8 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     shown = {"supported": metrics["supported"], "accuracy": metrics["accuracy"]}
     if name == "grpo":
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
+    if result.failed:
+        shown |= {"failed": metrics["failed"], "accuracy_of_all": metrics["accuracy_of_all"]}
     return {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
 
 

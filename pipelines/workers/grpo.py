@@ -64,7 +64,7 @@ def main() -> None:
             rollouts = compact(store)
             last = [t for t in rollouts if t.group_id.startswith(step_prefix(profile.seed, result.steps - 1))]
             samples = log_episodes(session, last, index)
-            figures = {"steps": result.steps, "rollouts": len(rollouts), **session.last("reward", "loss", "kl")}
+            figures = {"steps": result.steps, "rollouts": len(rollouts), **session.last("reward", "kl")}
             session.log_final(result.checkpoint, figures, samples)
             session.report(folder_version(result.checkpoint, *CHECKPOINT_FILES), figures)
             session.report(trajectories_version(rollouts), {"rollouts": len(rollouts)}, asset="grpo_rollouts")

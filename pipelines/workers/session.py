@@ -22,7 +22,7 @@ from assets_defs.stage import Figure
 from visor_core.config import Home, Profile
 from visor_core.errors import VisorError
 from visor_core.files import write_json
-from visor_core.tracking import Tracker
+from visor_core.tracking import Tracker, meaningful
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
@@ -69,6 +69,7 @@ class Session:
         """One step's scalars: to the progress file, the curve and MLflow; `step`, `total`, `phase` are understood."""
         if not self.leads:
             return
+        values = meaningful(values)
         self._latest.update(values)
         step, total = int(values.get("step", 0)), int(values.get("total", self.total))
         phase = str(values.get("phase", ""))
@@ -93,7 +94,7 @@ class Session:
             f"{self.stage}-{step}",
             folder,
             step=step,
-            metrics=metrics,
+            metrics=None if metrics is None else meaningful(metrics),
             tags={"stage": self.stage, **self._lineage()},
             samples=samples,
         )

@@ -73,6 +73,9 @@ class _Recorder:
         self._policy, self._recording = policy, recording
         self._tokenizer = build_processor().tokenizer
 
+    def identity(self) -> dict[str, Any]:
+        return self._policy.identity()
+
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return self.complete_batch([prompt], [sampling])[0]
 
@@ -95,6 +98,9 @@ class Replay:
         self.name, self.checkpoint = "replay", engine.checkpoint
         self._engine, self._recording = engine, recording
         self.differing = 0
+
+    def identity(self) -> dict[str, Any]:
+        return {"engine": "replay", "of": self._engine.identity()}
 
     def sampling(self, key: tuple[int, ...]) -> Sampling:
         """As many tokens as the recorded reply has."""

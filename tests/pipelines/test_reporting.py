@@ -62,7 +62,7 @@ def test_everything_in_force_is_gathered(home: Home) -> None:
     assert list(report.results) == ["sft", "mine"]
     curves = {curve.caption: curve.series[0].points for curve in report.curves}
     assert curves["grpo_checkpoint: reward"] == ((0.0, 0.0), (1.0, 0.1), (2.0, 0.2))
-    assert "grpo_checkpoint: loss" in curves
+    assert "grpo_checkpoint: loss" not in curves  # a surrogate: its value says nothing
     assert "2026-01-02" in report.subtitle
     assert "documents (nano-train)" in report_html(report)
 
@@ -80,6 +80,7 @@ def test_encrypted_pages_are_shown_with_their_password_and_named_without(tmp_pat
     page = ImageRef(page_id_of(document_id_of(source), 1), 64, 64)
     played = replace(
         episode("47"),
+        corpus="documents",
         index_tag=tag,
         turns=(turn(0, Action("search", "acme staff"), Observation("page", (page,))),),
         evidence=(),

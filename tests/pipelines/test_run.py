@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +18,7 @@ from pipelines.definitions import definitions
 from pipelines.instance import open_instance
 from pipelines.resources import PROFILES, resources_for
 from pipelines.run import RunSummary, run_graph
+from tests.pipelines.conftest import Visor
 from visor_core.config import Home, Profile, load_profile
 from visor_core.errors import ConfigError, DataError
 from visor_core.index import PageIndex
@@ -192,3 +194,13 @@ def test_an_unreadable_inbox_is_refused_by_the_check(home: Home) -> None:
 def test_an_unknown_asset_is_one_clear_line(home: Home) -> None:
     with pytest.raises(ConfigError, match="no asset 'teacher'"):
         _run(_profile(), home, ["teacher"])
+
+
+def test_the_teachers_episodes_replay_on_the_corpus_they_name(home: Home, visor: Visor) -> None:
+    """They were played under the profile's index settings, which are not the defaults."""
+    with suppress(DataError):  # so small a world may fail the check on how many are kept
+        _run(_profile(), home, ["teacher_trajectories"])
+    (store,) = {path.parent for path in home.asset("teacher_trajectories").glob("**/episodes/*/segments")}
+    replayed = visor("replay", str(store), "--corpus", "nano-train", home=home.root)
+    assert "6 of 6 trajectories identical" in replayed.out
+    assert visor("replay", str(store), home=home.root).out == replayed.out

@@ -155,3 +155,66 @@ def test_the_teacher_plays_the_first_questions_and_grpo_those_it_was_not_asked(t
     assert shared_out(grpo={"questions": "unplayed"}) == (every, every)
     with pytest.raises(ConfigError, match=r"lower grpo\.min_hops"):
         shared_out(grpo={"min_hops": 3})
+
+
+VRAG = {"window": None, "context_tokens": None, "intent_injection": False, "correction": False}
+
+
+def _is_vrag(agent: config.AgentConfig) -> bool:
+    return {name: getattr(agent, name) for name in VRAG} == VRAG and not agent.evidence.enabled
+
+
+def test_a_strategy_named_in_a_profile_is_applied(tmp_path: Path) -> None:
+    agent = load_profile(_profile(tmp_path, {"name": "m", "agent": {"strategy": "vrag", "max_turns": 7}})).agent
+    assert (agent.strategy, _is_vrag(agent), agent.max_turns) == ("vrag", True, 7)
+
+
+def test_a_strategy_set_on_the_command_line_is_applied_to_the_profile(tmp_path: Path) -> None:
+    path = _profile(tmp_path, {"name": "m", "agent": {"window": 3, "evidence": {"max_tokens": 99}, "max_turns": 7}})
+    agent = load_profile(path, {"agent.strategy": "vrag"}).agent
+    assert (agent.strategy, _is_vrag(agent), agent.max_turns, agent.evidence.max_tokens) == ("vrag", True, 7, 99)
+
+
+def test_a_strategy_is_applied_to_settings_that_were_written_in_full() -> None:
+    """A checkpoint's own configuration holds every field: all of them would win over the strategy."""
+    whole = config.derived(Profile(name="m"), {"agent.strategy": "vrag"}, "here").agent
+    assert (whole.strategy, _is_vrag(whole)) == ("vrag", True)
+    back = config.derived(Profile(name="m", agent=whole), {"agent.strategy": "visor"}, "here").agent
+    assert back == config.AgentConfig()
+
+
+@pytest.mark.parametrize(
+    ("data", "overrides"),
+    [
+        ({"agent": {"strategy": "vrag", "window": 4, "evidence": {"enabled": True}}}, {}),
+        ({"agent": {"strategy": "vrag"}}, {"agent.window": 4, "agent.evidence.enabled": True}),
+        ({}, {"agent.window": 4, "agent.evidence.enabled": True, "agent.strategy": "vrag"}),
+        ({"agent": {"strategy": "vrag", "window": 4, "evidence": {"enabled": True}}}, {"agent.strategy": "vrag"}),
+    ],
+)
+def test_what_is_set_beside_a_strategy_wins_over_it(
+    tmp_path: Path, data: dict[str, Any], overrides: dict[str, Any]
+) -> None:
+    agent = load_profile(_profile(tmp_path, {"name": "m", **data}), overrides).agent
+    assert (agent.strategy, agent.window, agent.evidence.enabled) == ("vrag", 4, True)
+    assert (agent.correction, agent.context_tokens) == (False, None)
+
+
+def test_a_strategy_in_name_only_is_refused(tmp_path: Path) -> None:
+    """A resolved profile holds every field; one whose strategy alone was edited would run under a false name."""
+    whole = Profile(name="m").model_dump(mode="json")
+    path = tmp_path / "whole.yaml"
+    path.write_text(yaml.safe_dump({**whole, "agent": {**whole["agent"], "strategy": "vrag"}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="strategy vrag is named, but all that makes it is set otherwise"):
+        load_profile(path)
+    react = config.derived(Profile(name="m"), {"agent.strategy": "react"}, "here").agent.model_dump(mode="json")
+    with pytest.raises(ConfigError, match="the settings of the strategy react: name it, not visor"):
+        load_profile(_profile(tmp_path, {"name": "m", "agent": {**react, "strategy": "visor"}}))
+
+
+@pytest.mark.parametrize("profile", sorted(Path("pipelines/profiles").resolve().glob("*.yaml")), ids=lambda p: p.stem)
+def test_a_resolved_profile_resolves_to_itself(profile: Path, tmp_path: Path) -> None:
+    for strategy in ("visor", "unidoc", "vrag", "react", "vanilla"):
+        resolved = load_profile(profile, {"agent.strategy": strategy})
+        resolved.save(tmp_path / "resolved.yaml")
+        assert load_profile(tmp_path / "resolved.yaml") == resolved

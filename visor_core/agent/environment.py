@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from visor_core.agent.actions import parse
 from visor_core.agent.citations import split_citations
@@ -24,6 +24,7 @@ from visor_core.agent.state import EpisodeState, display_name, must_force, outco
 from visor_core.agent.trajectory import Action, Observation, Outcome, Turn
 from visor_core.agent.untrusted import neutralise, quoted
 from visor_core.config import AgentConfig, IndexConfig
+from visor_core.errors import DocumentError
 from visor_core.policies.base import Completion, ImageRef, Prompt
 from visor_core.questions import Question
 
@@ -73,6 +74,16 @@ class SearchIndex(Protocol):
         ...
 
 
+@runtime_checkable
+class NamedIndex(Protocol):
+    """An index that says which corpus it is of, and has a digest of what it holds."""
+
+    @property
+    def corpus_name(self) -> str: ...
+    @property
+    def data_version(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PageFacts:
     """A page's name safe for prompts, its 1-based number and its size in points."""
@@ -92,13 +103,28 @@ class Environment:
         self._wording = wording(config)
         self._pages: dict[str, PageFacts] = {}
 
+    @property
+    def corpus_name(self) -> str:
+        """The name of the corpus; empty for an index that has none."""
+        return self.index.corpus_name if isinstance(self.index, NamedIndex) else ""
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides what comes back for an action, as JSON values; where embedders run is left out."""
+        return {
+            "corpus": self.corpus_name,
+            "index_tag": self.index.tag,
+            "content": self.index.data_version if isinstance(self.index, NamedIndex) else "",
+            "agent": self.config.model_dump(mode="json"),
+            "index": self.index_config.model_dump(mode="json", exclude={"device"}),
+        }
+
     def start(self, question: Question) -> EpisodeState:
         """The first state; with `first_search="question"` its first turn is the environment's own search."""
         state = EpisodeState(question)
         if self.config.first_search != "question":
             return state
         words = neutralise(question.question)
-        reply = Completion(text=f"<think>{words}</think><search>{words}</search>")
+        reply = Completion(text=f"<think>{words}</think><search>{words}</search>", sampled=False)
         action = Action("search", words, thought=words)
         return self._turn(state, build_prompt(state, self.config), reply, action, forced=True)
 
@@ -245,8 +271,13 @@ class Environment:
         if region.box is None:
             return self._retry(region.fault, before)
         shown = crop_reference(page.page_id, region.box, facts.size, self.config.image)
-        if self.config.correction and self.config.crop.blank_std > 0 and self._is_blank(shown):
-            return self._retry("blank", before)
+        if self.config.correction and self.config.crop.blank_std > 0:
+            try:
+                fault = "blank" if self._is_blank(shown) else ""
+            except DocumentError:
+                fault = "not drawn"
+            if fault:
+                return self._retry(fault, before)
         name = _caption(facts)
         return Observation("crop", (shown,), self._wording.crop(name, shown, stands), names=(name,))
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from visor_core.agent.environment import Environment
 from visor_core.agent.state import EpisodeState, citations
 from visor_core.agent.trajectory import Trajectory
-from visor_core.errors import PolicyError, VisorError
-from visor_core.policies.base import BatchPolicy, ConnectedPolicy, Policy, Sampling
+from visor_core.errors import DocumentError, PolicyError, VisorError
+from visor_core.policies.base import BatchPolicy, Completion, ConnectedPolicy, Policy, Prompt, Sampling
+from visor_core.policies.identity import digest_of
 from visor_core.questions import Question
 
 OnFinished = Callable[[Trajectory], None]
@@ -82,8 +85,15 @@ def run_reference(
     temperature: float = 0.0,
     batch_size: int = 128,
     on_finished: OnFinished | None = None,
+    identity: str | None = None,
 ) -> list[Trajectory]:
     """Run `rollouts` episodes a question in fixed rounds: each round completes one turn of a batch's running episodes.
+
+    An episode that is shown a page which cannot be drawn ends with outcome `error`; the others go on without it.
+
+    Args:
+        identity: the digest that trajectories record; none asks the policy. A trainer names its run, whose group ids
+            name seed and step: to read all weights at every step would cost as much as the step.
 
     Returns:
         Finished trajectories, questions in order, rollouts of a question side by side.
@@ -92,14 +102,15 @@ def run_reference(
         PolicyError: if the engine fails; episodes reported to `on_finished` before are kept by whoever stored them.
     """
     planned = rollouts_of(questions, rollouts=rollouts, seed=seed, step=step, temperature=temperature)
+    identity = digest_of(policy.identity()) if identity is None else identity
     finished: list[Trajectory] = []
     for start in range(0, len(planned), batch_size):
-        finished += _run_batch(env, policy, planned[start : start + batch_size], on_finished)
+        finished += _run_batch(env, policy, identity, planned[start : start + batch_size], on_finished)
     return finished
 
 
 def _run_batch(
-    env: Environment, policy: BatchPolicy, batch: Sequence[Rollout], on_finished: OnFinished | None
+    env: Environment, policy: BatchPolicy, identity: str, batch: Sequence[Rollout], on_finished: OnFinished | None
 ) -> list[Trajectory]:
     """One batch of episodes, round by round."""
     began = time.perf_counter()
@@ -109,14 +120,41 @@ def _run_batch(
         prompts = [env.prompt(states[i]) for i in running]
         limit = env.config.max_new_tokens
         samplings = [batch[i].sampling(len(states[i].turns) + 1, limit) for i in running]
-        for i, prompt, completion in zip(running, prompts, policy.complete_batch(prompts, samplings), strict=True):
-            states[i] = env.step(states[i], completion, prompt)
-            if env.outcome(states[i]) is not None:
+        for i, prompt, reply in zip(running, prompts, _complete(env, policy, prompts, samplings), strict=True):
+            error = reply if isinstance(reply, str) else ""
+            if not isinstance(reply, str):
+                states[i] = env.step(states[i], reply, prompt)
+            if error or env.outcome(states[i]) is not None:
                 seconds = time.perf_counter() - began
-                done[i] = trajectory_of(env, policy, batch[i], states[i], seconds=seconds)
+                done[i] = trajectory_of(env, policy, identity, batch[i], states[i], error=error, seconds=seconds)
                 if on_finished is not None:
                     on_finished(done[i])
     return [done[i] for i in range(len(batch))]
+
+
+def _complete(
+    env: Environment, policy: BatchPolicy, prompts: Sequence[Prompt], samplings: Sequence[Sampling]
+) -> list[Completion | str]:
+    """The replies in order; for a prompt that shows a page which cannot be drawn, the reason."""
+    try:
+        return list(policy.complete_batch(prompts, samplings))
+    except DocumentError:
+        faults = [_undrawable(env, prompt) for prompt in prompts]
+        if not any(faults):
+            raise
+    drawn = [i for i, fault in enumerate(faults) if not fault]
+    replies = iter(_complete(env, policy, [prompts[i] for i in drawn], [samplings[i] for i in drawn]) if drawn else ())
+    return [fault or next(replies) for fault in faults]
+
+
+def _undrawable(env: Environment, prompt: Prompt) -> str:
+    """Why a picture of a prompt cannot be drawn; empty if all can be."""
+    try:
+        for image in prompt.images:
+            env.index(image)
+    except DocumentError as error:
+        return str(error)
+    return ""
 
 
 async def run_throughput(
@@ -130,10 +168,17 @@ async def run_throughput(
     temperature: float = 0.0,
     concurrency: int = 64,
     on_finished: OnFinished | None = None,
+    identity: str | None = None,
+    all_may_fail: bool = False,
 ) -> list[Trajectory]:
     """Run episodes as coroutines, `concurrency` at a time; results in the order of the questions.
 
-    An episode whose policy fails for good ends with outcome `error` and keeps its finished turns; the others go on.
+    An episode whose policy fails for good, or that is shown a page which cannot be drawn, ends with outcome `error` and
+    keeps its finished turns; the others go on.
+
+    Args:
+        identity: as in `run_reference`.
+        all_may_fail: give failed episodes back even if there are no others.
 
     Raises:
         PolicyError: if every episode failed (the engine itself is at fault).
@@ -142,10 +187,11 @@ async def run_throughput(
     planned = rollouts_of(questions, rollouts=rollouts, seed=seed, step=step, temperature=temperature)
     results: dict[int, Trajectory] = {}
     queue = iter(enumerate(planned))
+    identity = await asyncio.to_thread(lambda: digest_of(policy.identity())) if identity is None else identity
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(planned))):
-                group.create_task(_work(env, policy, queue, results, on_finished))
+                group.create_task(_work(env, policy, identity, queue, results, on_finished))
     except ExceptionGroup as failures:
         first = failures.exceptions[0]
         if isinstance(first, VisorError):  # one line for the user, not a group of the same one
@@ -155,7 +201,7 @@ async def run_throughput(
         if isinstance(policy, ConnectedPolicy):
             await policy.disconnect()
     finished = [results[i] for i in range(len(planned))]
-    if finished and all(t.outcome == "error" for t in finished):
+    if finished and not all_may_fail and all(t.outcome == "error" for t in finished):
         raise PolicyError(f"all {len(finished)} episodes failed; the first: {finished[0].error}")
     return finished
 
@@ -163,21 +209,28 @@ async def run_throughput(
 async def _work(
     env: Environment,
     policy: Policy,
+    identity: str,
     queue: Iterator[tuple[int, Rollout]],
     results: dict[int, Trajectory],
     on_finished: OnFinished | None,
 ) -> None:
     """One worker: takes the next episode whenever it finishes one."""
     for i, rollout in queue:
-        results[i] = await run_episode(env, policy, rollout)
+        results[i] = await run_episode(env, policy, rollout, identity=identity)
         if on_finished is not None:
             on_finished(results[i])
 
 
 async def run_episode(
-    env: Environment, policy: Policy, rollout: Rollout, *, on_turn: Callable[[EpisodeState], None] | None = None
+    env: Environment,
+    policy: Policy,
+    rollout: Rollout,
+    *,
+    on_turn: Callable[[EpisodeState], None] | None = None,
+    identity: str | None = None,
 ) -> Trajectory:
-    """One episode to its end; `on_turn` sees the state after every turn (a live display)."""
+    """One episode to its end; `on_turn` sees the state after every turn (a live display), `identity` is as above."""
+    identity = await asyncio.to_thread(lambda: digest_of(policy.identity())) if identity is None else identity
     began = time.perf_counter()
     state = await env.start_async(rollout.question)
     error = ""
@@ -186,27 +239,37 @@ async def run_episode(
         sampling = rollout.sampling(len(state.turns) + 1, env.config.max_new_tokens)
         try:
             completion = await policy.complete(prompt, sampling)
-        except PolicyError as failure:
+        except (PolicyError, DocumentError) as failure:
             error = str(failure)
             break
         state = await env.step_async(state, completion, prompt)
         if on_turn is not None:
             on_turn(state)
-    return trajectory_of(env, policy, rollout, state, error=error, seconds=time.perf_counter() - began)
+    return trajectory_of(env, policy, identity, rollout, state, error=error, seconds=time.perf_counter() - began)
 
 
 def trajectory_of(
-    env: Environment, policy: Policy, rollout: Rollout, state: EpisodeState, *, error: str = "", seconds: float = 0.0
+    env: Environment,
+    policy: Policy,
+    identity: str,
+    rollout: Rollout,
+    state: EpisodeState,
+    *,
+    error: str = "",
+    seconds: float = 0.0,
 ) -> Trajectory:
-    """The record of a finished (or failed) episode."""
-    identity = (
-        env.config.strategy, policy.name, policy.checkpoint, env.index.tag, rollout.group_id,
-        rollout.number, rollout.temperature, env.config.model_dump_json(),
-    )  # fmt: skip
+    """The record of a finished (or failed) episode. `identity` is the digest of the policy's own."""
+    question = rollout.question
+    decided_by = {
+        **env.identity(),
+        "policy": [policy.name, policy.checkpoint, identity],
+        "rollout": [rollout.group_id, rollout.number, rollout.temperature],
+        "question": [question.question, question.partition],
+    }
     ended = env.outcome(state)
     return Trajectory(
-        trajectory_id=hashlib.sha256(repr(identity).encode()).hexdigest()[:16],
-        question=rollout.question,
+        trajectory_id=hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16],
+        question=question,
         strategy=env.config.strategy,
         policy=policy.name,
         checkpoint=policy.checkpoint,
@@ -221,4 +284,8 @@ def trajectory_of(
         error=error,
         seconds=seconds,
         config=env.config.model_dump_json(),
+        index_config=env.index_config.model_dump_json(),
+        corpus=env.corpus_name,
+        policy_identity=identity,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -7,6 +7,7 @@ replays to identical contexts. `visor_core.trajectories.store` writes these to d
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -103,8 +104,10 @@ class Trajectory:
     """One finished episode.
 
     `group_id` is shared by the rollouts of one question in one step; `evidence` is the ledger as it stood at the end;
-    `rewards` holds every reward component by name, `reward` their combination under the preset in use. `config` is the
-    `AgentConfig` of the episode as JSON: with it every context can be rebuilt.
+    `rewards` holds every reward component by name, `reward` their combination under the preset in use. `config` and
+    `index_config` are the episode's `AgentConfig` and `IndexConfig` as JSON, `corpus` the name of the corpus: with them
+    every context can be rebuilt and every search made again. `policy_identity` is the digest of `Policy.identity`, and
+    `created` the moment the episode ended (ISO 8601, UTC); episodes that differ in that alone are equal.
     """
 
     trajectory_id: str
@@ -125,11 +128,27 @@ class Trajectory:
     reward: float | None = None
     rewards: dict[str, float] = field(default_factory=dict)
     config: str = ""
+    index_config: str = ""
+    corpus: str = ""
+    policy_identity: str = ""
+    created: str = field(default="", compare=False)
 
     @property
     def well_formed(self) -> bool:
         """Whether every reply the policy wrote was strictly well formed and the episode ended in an answer."""
         return self.outcome in ("answered", "forced") and all(t.action.well_formed for t in self.turns)
+
+    def tokens(self) -> dict[str, int | None]:
+        """`prompt_tokens`, `image_tokens` and `completion_tokens` over the turns the policy wrote.
+
+        None where a turn's are not known: many servers count no pictures, some nothing at all.
+        """
+        written = [turn.completion for turn in self.turns if turn.completion.sampled]
+        return {
+            "prompt_tokens": _total(completion.prompt_tokens or None for completion in written),
+            "image_tokens": _total(completion.image_tokens for completion in written),
+            "completion_tokens": _total(completion.tokens_out for completion in written),
+        }
 
     @property
     def pages_seen(self) -> tuple[str, ...]:
@@ -156,3 +175,13 @@ class Trajectory:
                 kind: EntryKind = "post" if before.observation.kind == "crop" else "pre"
                 stated.append(EvidenceEntry(len(stated) + 1, image.page_id, "", 0, turn.action.thought, kind))
         return tuple(stated)
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """The sum, or None if a count is not known."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from visor_core.config.base import Section
+from visor_core.config.strategies import CHANGES, STRATEGIES, completed
 from visor_core.config.wording import WordingTexts, shipped_wording
+from visor_core.errors import ConfigError
 from visor_core.geometry import CoordinateSystem
 
 
@@ -59,7 +61,7 @@ class AgentConfig(Section):
     """One episode (method, section 2)."""
 
     strategy: Literal["visor", "unidoc", "vrag", "react", "vanilla"] = "visor"
-    """The preset the other fields started from."""
+    """The preset that the other fields start from; what is set beside it wins over it."""
     prompts: Literal["full", "compact"] = "full"
     """Wording of the protocol: `full` for pretrained models, `compact` for the nano model."""
     wording: WordingTexts | None = None
@@ -118,3 +120,56 @@ class AgentConfig(Section):
         if given.get("prompts", "full") != "full":
             return {**given, "wording": None}
         return given if given.get("wording") else {**given, "wording": shipped_wording()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _starts_from_its_strategy(cls, given: Any) -> Any:
+        return completed(given) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _is_the_strategy_it_names(self) -> Self:
+        held = {name: _share_held(self, name) for name in STRATEGIES}
+        if self.strategy != "visor" and held[self.strategy] == 0.0:
+            names = ", ".join(_distinctive(self.strategy))
+            raise ValueError(
+                f"strategy {self.strategy} is named, but all that makes it is set otherwise ({names}): leave those"
+                " settings out, or name the strategy visor"
+            )
+        wholly = [name for name in STRATEGIES if name != "visor" and held[name] == 1.0]
+        if self.strategy == "visor" and wholly:
+            name = max(wholly, key=lambda name: len(_distinctive(name)))
+            raise ValueError(f"these are the settings of the strategy {name}: name it, not visor")
+        return self
+
+
+def preset(name: str, base: AgentConfig) -> AgentConfig:
+    """The base configuration turned into a strategy.
+
+    A base that is already a rival first gets the defaults of what made it one: what it had before is not known.
+
+    Raises:
+        ConfigError: if the strategy is unknown.
+    """
+    if name not in CHANGES:
+        raise ConfigError(f"no strategy {name!r}: choose one of {', '.join(STRATEGIES)}")
+    defaults = AgentConfig()
+    changes: dict[str, Any] = {key: getattr(defaults, key) for key in CHANGES[base.strategy]} | CHANGES[name]
+    if (name, base.strategy) != ("visor", "visor"):
+        changes["evidence"] = base.evidence.model_copy(update={"enabled": name == "visor"})
+    if name == "vanilla" and base.pages_per_search > 1:
+        changes["pages_per_search"] = base.pages_per_search
+    return base.model_copy(update={"strategy": name, **changes})
+
+
+def _distinctive(strategy: str) -> dict[str, Any]:
+    """The settings of a strategy that are not visor's defaults; `evidence` stands for `evidence.enabled`."""
+    fields = AgentConfig.model_fields
+    changes = {key: value for key, value in CHANGES[strategy].items() if value != fields[key].default}
+    return {**changes, "evidence": False} if strategy != "visor" else {}
+
+
+def _share_held(config: AgentConfig, strategy: str) -> float:
+    """The share of a strategy's distinctive settings that a configuration has."""
+    wanted = _distinctive(strategy)
+    has = {key: config.evidence.enabled if key == "evidence" else getattr(config, key) for key in wanted}
+    return sum(has[key] == value for key, value in wanted.items()) / max(1, len(wanted))

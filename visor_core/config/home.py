@@ -33,6 +33,16 @@ class Home:
         return self.root.joinpath("assets", *parts)
 
     @property
+    def evaluations(self) -> Path:
+        """Results of `visor eval`, and below them the episodes they were scored on."""
+        return self.root / "evaluations"
+
+    @property
+    def digests(self) -> Path:
+        """Hashes of checkpoint files, by path, size and time; may be deleted at any time."""
+        return self.root / "cache" / "digests.json"
+
+    @property
     def reports(self) -> Path:
         """HTML reports and episode pages."""
         return self.root / "reports"

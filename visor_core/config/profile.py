@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from visor_core.config.agent import AgentConfig, ImageConfig
+from visor_core.config.agent import AgentConfig, ImageConfig, preset
 from visor_core.config.base import Section, explain
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.families import contradictions, family_of, fit_agent, fit_image
@@ -122,12 +122,18 @@ def apply_overrides(
 ) -> Profile:
     """A profile from a mapping of sections, with dotted keys set; `where` names the source in messages.
 
+    `agent.strategy` applies that strategy to the agent of the mapping, before the other keys are set: they win over it.
+
     Args:
         folder: where the profile lies; files it names are looked for there first.
 
     Raises:
         ConfigError: naming the key at fault.
     """
+    overrides = dict(overrides)
+    inline_wording(data, folder)
+    if isinstance(overrides.get("agent.strategy"), str):
+        data = {**data, "agent": _under(overrides.pop("agent.strategy"), data.get("agent", {}), where)}
     for dotted, value in overrides.items():
         target = data
         *parents, leaf = dotted.split(".")
@@ -146,3 +152,12 @@ def apply_overrides(
 def _open(image: ImageConfig) -> ImageConfig:
     """The student's sizes as a start for the teacher's: budgets kept, the multiple left open."""
     return ImageConfig(min_pixels=image.min_pixels, max_pixels=image.max_pixels)
+
+
+def _under(strategy: str, agent: Any, where: str) -> dict[str, Any]:
+    """The settings of an agent turned into a strategy; as they are where they have it already."""
+    try:
+        base = AgentConfig.model_validate(agent)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {explain(error)}") from error
+    return (base if base.strategy == strategy else preset(strategy, base)).model_dump(mode="json", exclude_unset=True)

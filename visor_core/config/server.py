@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,21 @@ from visor_core.config.base import Section
 
 class ServerConfig(Section):
     """How an OpenAI-compatible server is asked. Prices are in a currency of your choice, `max_cost` in the same."""
+
+    PACE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "timeout_seconds",
+            "retries",
+            "backoff_seconds",
+            "max_backoff_seconds",
+            "concurrency",
+            "requests_per_minute",
+            "prompt_price",
+            "completion_price",
+            "max_cost",
+        }
+    )
+    """Fields that say how fast, how often and at what price a server is asked. All others decide what it answers."""
 
     timeout_seconds: float = Field(default=120.0, gt=0)
     """Longest wait of one try, from connecting to the reply's last byte."""
@@ -40,6 +55,13 @@ class ServerConfig(Section):
     """Send a seed with every request, derived from the episode's."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of every request, as `chat_template_kwargs`."""
+    revision: str = ""
+    """Your own word for the weights behind the model's name: no server says when they are replaced. Episodes kept under
+    one revision are not used under another."""
+
+    def asked(self) -> dict[str, Any]:
+        """The settings that can reach a reply, as JSON values: all but those of `PACE`."""
+        return self.model_dump(mode="json", exclude=set(self.PACE))
 
     @model_validator(mode="after")
     def _a_limit_has_prices(self) -> Self:

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 from visor_core.evaluation.charts import Series, line_chart
-from visor_core.evaluation.results import BenchmarkResult
+from visor_core.evaluation.results import BenchmarkResult, scoring_version
 from visor_core.evaluation.statistics import Interval
 from visor_core.files import write_text
 
@@ -133,16 +133,20 @@ def _stages(stages: Sequence[Stage]) -> str:
 
 def _results(results: Mapping[str, BenchmarkResult]) -> str:
     lines: list[tuple[str, dict[str, str]]] = []
+    some_failed = any(result.failed for result in results.values())
     for label, result in results.items():
         figures = result.metrics()
+        apart = {"failed": result.failures, "right of all": _interval(result.accuracy_of_all)} if some_failed else {}
         cells = {
+            **apart,
             "answers right": _interval(result.accuracy),
             "supported": _interval(result.supported_success),
             "shortcuts": _interval(result.shortcut_rate),
             "page recall": _number(figures["page_recall"]),
             "turns": _number(figures["turns"], 2),
-            "tokens a turn": _number(figures["prompt_tokens_per_turn"], 1),
-            "image tokens": _number(figures["image_tokens_per_turn"], 1),
+            "tokens a turn": _number(figures.get("prompt_tokens_per_turn", math.nan), 1),
+            "image tokens": _number(figures.get("image_tokens_per_turn", math.nan), 1),
+            "tokens out": _number(figures.get("completion_tokens_per_turn", math.nan), 1),
             "seconds": _number(figures["seconds_per_episode"], 2),
         }
         lines.append((label, cells))
@@ -159,7 +163,25 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
         f"{escape('; '.join(sorted(sets)))}. 95 % Wilson intervals. Supported: the answer is right and all evidence was"
         " recorded. Shortcut: the answer is right without it."
     )
-    return f"<table><tr><th>policy{header}</tr>{body}</table><p class=note>{caption}</p>"
+    if some_failed:
+        caption += " Figures are over the episodes that did not fail; of all: a failed one counts as wrong."
+    remarks = "".join(f"<p class=note>{escape(remark)}</p>" for remark in _remarks(results))
+    return f"<table><tr><th>policy{header}</tr>{body}</table><p class=note>{caption}</p>{remarks}"
+
+
+def _remarks(results: Mapping[str, BenchmarkResult]) -> list[str]:
+    """What a reader of the figures has to know: results of another scoring, and servers that changed meanwhile."""
+    remarks = []
+    others = [label for label, result in results.items() if result.scoring != scoring_version()]
+    if others:
+        remarks.append(
+            f"Scored by another version than this one: {', '.join(others)}. The same `visor eval` scores the episodes"
+            " it has kept again, and plays none."
+        )
+    changed = [label for label, result in results.items() if len(result.fingerprints) > 1]
+    if changed:
+        remarks.append(f"The server changed while it was asked (system_fingerprint): {', '.join(changed)}.")
+    return remarks
 
 
 def _strata(results: Mapping[str, BenchmarkResult]) -> str:

@@ -1,5 +1,7 @@
 """What an evaluation finds: one row an episode, and the figures drawn from the rows with their intervals.
 
+Figures are over the episodes that came to an end; those that *failed* (a request that was refused for good, a page that
+could not be drawn) are counted apart, and accuracy and supported success over all episodes stand beside them.
 *Supported success* is a right answer whose evidence is complete: every gold fact recorded from its page where facts
 are known, else every gold page in the Evidence Space. A *shortcut* is a right answer without complete evidence.
 """
@@ -7,13 +9,17 @@ are known, else every gold page in the Evidence Space. A *shortcut* is a right a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from visor_core.agent.trajectory import Trajectory
+from visor_core.code_version import code_behind, code_version
 from visor_core.errors import DataError
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
 from visor_core.files import write_json
@@ -26,7 +32,7 @@ from visor_core.scoring.retrieval import recall
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """One episode's figures; tokens are sums over its turns, `seconds` its wall time."""
+    """One episode's figures; tokens are sums over its turns, None where a turn's are not known; `seconds` wall time."""
 
     question_id: str
     trajectory_id: str
@@ -46,11 +52,17 @@ class EpisodeResult:
     searches: int
     crops: int
     pages_seen: int
-    prompt_tokens: int
-    image_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    image_tokens: int | None
+    completion_tokens: int | None
     seconds: float
     cost: float
+    error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the episode came to no end of its own: what it scores says nothing of the policy."""
+        return self.outcome == "error"
 
     @property
     def right(self) -> bool:
@@ -66,6 +78,12 @@ class EpisodeResult:
     def refused(self) -> bool:
         """An answer that says the information is not there: right where it is not, wrong where it is."""
         return says_missing(self.answer)
+
+
+@cache
+def scoring_version() -> str:
+    """The code version of what scores an episode: this module, and the measures it stands on."""
+    return code_version(*code_behind(__name__, within=("visor_core.scoring", "visor_core.evaluation")))
 
 
 def score_episode(trajectory: Trajectory) -> EpisodeResult:
@@ -93,11 +111,10 @@ def score_episode(trajectory: Trajectory) -> EpisodeResult:
         searches=kinds.count("search"),
         crops=kinds.count("crop"),
         pages_seen=len(trajectory.pages_seen),
-        prompt_tokens=sum(turn.completion.prompt_tokens for turn in turns),
-        image_tokens=sum(turn.completion.image_tokens for turn in turns),
-        completion_tokens=sum(len(turn.completion.token_ids) for turn in turns),
+        **trajectory.tokens(),
         seconds=trajectory.seconds,
         cost=sum(turn.completion.cost for turn in turns),
+        error=trajectory.error,
     )
 
 
@@ -116,20 +133,56 @@ class BenchmarkResult:
     questions_version: str
     wall_seconds: float
     episodes: tuple[EpisodeResult, ...]
+    corpus: str = ""
+    identity: dict[str, Any] = field(default_factory=dict)
+    """What the episodes are kept under (`runner.evaluation_identity`)."""
+    scoring: str = ""
+    """The code version that scored them."""
+    kept: int = 0
+    """Episodes played by earlier calls, of which the oldest ended at `kept_from` and the newest at `kept_to`."""
+    kept_from: str = ""
+    kept_to: str = ""
+    fingerprints: tuple[str, ...] = ()
+    """A server's marks on its replies; several mean that it changed while it was asked."""
+
+    @property
+    def finished(self) -> tuple[EpisodeResult, ...]:
+        """The episodes that came to an end."""
+        return tuple(row for row in self.episodes if not row.failed)
+
+    @property
+    def failed(self) -> int:
+        """How many episodes failed."""
+        return len(self.episodes) - len(self.finished)
+
+    @property
+    def failures(self) -> str:
+        """`n failed of m`."""
+        return f"{self.failed} failed of {len(self.episodes)}"
 
     def share(self, of: Callable[[EpisodeResult], bool], within: Iterable[EpisodeResult] | None = None) -> Interval:
-        """Share of episodes with a property, with Wilson's 95 % interval."""
-        rows = list(self.episodes if within is None else within)
+        """Share of the finished episodes (or of `within`) with a property, with Wilson's 95 % interval."""
+        rows = list(self.finished if within is None else within)
         return wilson(sum(of(row) for row in rows), len(rows))
 
     def mean(self, of: Callable[[EpisodeResult], float]) -> Interval:
-        """Mean over episodes, with a bootstrap 95 % interval."""
-        return bootstrap_mean([of(row) for row in self.episodes], seed=self.seed)
+        """Mean over the finished episodes, with a bootstrap 95 % interval."""
+        return bootstrap_mean([of(row) for row in self.finished], seed=self.seed)
 
     @property
     def accuracy(self) -> Interval:
         """Share of answers that are fully right."""
         return self.share(lambda row: row.right)
+
+    @property
+    def accuracy_of_all(self) -> Interval:
+        """Share of all episodes with an answer that is fully right: a failed one counts as wrong."""
+        return self.share(lambda row: row.right, self.episodes)
+
+    @property
+    def supported_of_all(self) -> Interval:
+        """Share of all episodes whose answer is right with all evidence: a failed one counts as none."""
+        return self.share(lambda row: row.supported, self.episodes)
 
     @property
     def supported_success(self) -> Interval:
@@ -138,24 +191,24 @@ class BenchmarkResult:
 
     @property
     def shortcut_rate(self) -> Interval:
-        """Share of all episodes that are right without complete evidence."""
+        """Share of the finished episodes that are right without complete evidence."""
         return self.share(lambda row: row.shortcut)
 
     @property
     def refusals(self) -> Interval:
         """Share of the questions without an answer that were refused; NaN if there are none."""
-        return self.share(lambda row: row.refused, [row for row in self.episodes if not row.answerable])
+        return self.share(lambda row: row.refused, [row for row in self.finished if not row.answerable])
 
     @property
     def false_refusals(self) -> Interval:
         """Share of the answerable questions that were refused."""
-        return self.share(lambda row: row.refused, [row for row in self.episodes if row.answerable])
+        return self.share(lambda row: row.refused, [row for row in self.finished if row.answerable])
 
     def by_hops(self) -> dict[int, dict[str, Interval]]:
         """Accuracy and supported success by the number of pages a question needs."""
         strata: dict[int, dict[str, Interval]] = {}
-        for hops in sorted({row.hops for row in self.episodes}):
-            rows = [row for row in self.episodes if row.hops == hops]
+        for hops in sorted({row.hops for row in self.finished}):
+            rows = [row for row in self.finished if row.hops == hops]
             strata[hops] = {
                 "accuracy": self.share(lambda row: row.right, rows),
                 "supported": self.share(lambda row: row.supported, rows),
@@ -170,8 +223,8 @@ class BenchmarkResult:
         return dict(sorted(found.items()))
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures for a tracker; every one is defined when there is at least one episode."""
-        turns = max(1, sum(row.turns for row in self.episodes))
+        """Flat figures for a tracker; what is not known, as tokens that a server does not count, is left out."""
+        turns = max(1, sum(row.turns for row in self.finished))
         figures = {
             "accuracy": self.accuracy.estimate,
             "score": self.mean(lambda row: row.score).estimate,
@@ -184,14 +237,18 @@ class BenchmarkResult:
             "well_formed": self.share(lambda row: row.well_formed).estimate,
             "turns": self.mean(lambda row: row.turns).estimate,
             "crops": self.mean(lambda row: row.crops).estimate,
-            "prompt_tokens_per_turn": sum(row.prompt_tokens for row in self.episodes) / turns,
-            "image_tokens_per_turn": sum(row.image_tokens for row in self.episodes) / turns,
-            "completion_tokens_per_turn": sum(row.completion_tokens for row in self.episodes) / turns,
             "seconds_per_episode": self.wall_seconds / max(1, len(self.episodes)),
             "episodes": float(len(self.episodes)),
+            "failed": float(self.failed),
+            "accuracy_of_all": self.accuracy_of_all.estimate,
+            "supported_of_all": self.supported_of_all.estimate,
             "cost": sum(row.cost for row in self.episodes),
         }
-        if any(not row.answerable for row in self.episodes):
+        for kind in ("prompt_tokens", "image_tokens", "completion_tokens"):
+            counts = [getattr(row, kind) for row in self.finished]
+            if None not in counts:
+                figures[f"{kind}_per_turn"] = sum(counts) / turns
+        if any(not row.answerable for row in self.finished):
             figures["refusals"] = self.refusals.estimate
             figures["false_refusals"] = self.false_refusals.estimate
         for hops, stratum in self.by_hops().items():
@@ -204,7 +261,8 @@ class BenchmarkResult:
 
     def save(self, path: Path) -> None:
         """Write everything as JSON, by an atomic rename; the figures stand beside the rows for other readers."""
-        write_json(path, {**asdict(self), "metrics": self.metrics()})
+        known = {name: value for name, value in self.metrics().items() if not math.isnan(value)}
+        write_json(path, {**asdict(self), "metrics": known})
 
 
 def read_result(path: Path) -> BenchmarkResult:
@@ -219,6 +277,7 @@ def read_result(path: Path) -> BenchmarkResult:
         data = json.loads(path.read_text(encoding="utf-8"))
         data.pop("metrics", None)
         rows = tuple(EpisodeResult(**row) for row in data.pop("episodes"))
+        data["fingerprints"] = tuple(data.get("fingerprints", ()))
         return BenchmarkResult(episodes=rows, **data)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not an evaluation of this version ({error}): run `visor eval` again") from error

@@ -3,30 +3,38 @@
 A reproducible policy runs in reference mode (fixed batches, keyed noise): a batch counts as done only when all of it
 is stored, so an interrupted evaluation that is run again ends with the very episodes of an undisturbed one. Any other
 policy runs in throughput mode, where each stored episode is kept and a failed one is tried again. The store's folder
-is named after everything that decides the outcome: policy, checkpoint, index, agent, questions, seed, temperature.
+is named after a digest of everything that decides the episodes (`evaluation_identity`, written into it as
+`identity.json`). What scores them is no part of it: kept episodes are scored anew at every call.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.agent.trajectory import Trajectory
+from visor_core.code_version import code_version
 from visor_core.config import EvaluationConfig
 from visor_core.errors import DataError
-from visor_core.evaluation.results import BenchmarkResult, score_episode
+from visor_core.evaluation.results import BenchmarkResult, score_episode, scoring_version
+from visor_core.files import write_json
 from visor_core.policies.base import BatchPolicy, Policy, ReproduciblePolicy
+from visor_core.policies.identity import Identity, digest_of
+from visor_core.policies.served import fingerprints
 from visor_core.questions import Question, questions_version
 from visor_core.trajectories.store import TrajectoryWriter, read_trajectories
 
 Mode = Literal["reference", "throughput"]
 Progress = Callable[[int, int], None]
+EPISODE_CODE = ("visor_core.agent", "visor_core.geometry", "visor_core.index.search", "visor_core.index.fusion")
+"""What plays an episode; none of it scores one."""
 BATCH = 128
 """Episodes of one reference batch."""
 
@@ -42,6 +50,7 @@ def evaluate(
     progress: Progress | None = None,
     mode: Mode | None = None,
     on_episodes: Callable[[Sequence[Trajectory]], None] | None = None,
+    fresh: bool = False,
 ) -> BenchmarkResult:
     """Run one episode a question and score it.
 
@@ -51,29 +60,31 @@ def evaluate(
         progress: called with (episodes finished, episodes wanted).
         mode: none chooses reference mode for a `ReproduciblePolicy`, throughput mode for any other.
         on_episodes: called once with all trajectories, in the order of the questions.
+        fresh: set aside what the store holds of this evaluation, and play every episode anew.
 
     Raises:
         DataError: if there is no question, one is given twice, or the store is damaged.
         PolicyError: if the engine fails for good; what was finished stays in the store.
     """
-    chosen = list(questions)[: config.questions]
-    if not chosen:
-        raise DataError("there is no question to evaluate: check the split and the benchmark file")
-    if len({question.question_id for question in chosen}) != len(chosen):
-        raise DataError("the question set names a question twice: every question_id must be its own")
-    folder = store and evaluation_folder(store, policy, environment, chosen, config.temperature, seed)
-    keep = _Keep(folder, len(chosen), progress)
+    chosen = chosen_questions(questions, config)
+    identity = evaluation_identity(policy, environment, chosen, config.temperature, seed)
+    folder = store and store / digest_of(identity)
+    if folder:
+        _open_store(folder, identity, fresh=fresh)
+    digest = digest_of(identity["policy"])
+    keep = _Keep(folder, chosen, progress)
     try:
         if mode == "reference" or (mode is None and isinstance(policy, ReproduciblePolicy)):
             assert isinstance(policy, BatchPolicy)
-            episodes, seconds = _reference(policy, environment, chosen, config, seed, keep)
+            episodes, seconds = _reference(policy, digest, environment, chosen, config, seed, keep)
         else:
-            episodes, seconds = _throughput(policy, environment, chosen, config, seed, keep)
+            episodes, seconds = _throughput(policy, digest, environment, chosen, config, seed, keep)
     finally:
         keep.close()
     if on_episodes:
         on_episodes(episodes)
     first = chosen[0]
+    created = sorted(episode.created for episode in keep.reused)
     return BenchmarkResult(
         benchmark=first.benchmark,
         split=first.split,
@@ -86,49 +97,106 @@ def evaluate(
         questions_version=questions_version(chosen),
         wall_seconds=seconds,
         episodes=tuple(score_episode(episode) for episode in episodes),
+        corpus=environment.corpus_name,
+        identity=identity,
+        scoring=scoring_version(),
+        kept=len(created),
+        kept_from=created[0] if created else "",
+        kept_to=created[-1] if created else "",
+        fingerprints=fingerprints(turn.completion for episode in episodes for turn in episode.turns),
     )
+
+
+def chosen_questions(questions: Sequence[Question], config: EvaluationConfig) -> list[Question]:
+    """The questions of an evaluation: the first ones, each once.
+
+    Raises:
+        DataError: if there is none, or one is given twice.
+    """
+    chosen = list(questions)[: config.questions]
+    if not chosen:
+        raise DataError("there is no question to evaluate: check the split and the benchmark file")
+    if len({question.question_id for question in chosen}) != len(chosen):
+        raise DataError("the question set names a question twice: every question_id must be its own")
+    return chosen
+
+
+def evaluation_identity(
+    policy: Policy, environment: Environment, questions: Sequence[Question], temperature: float, seed: int
+) -> Identity:
+    """Everything that decides the episodes of an evaluation, as JSON values.
+
+    Raises:
+        PolicyError: if the policy's weights cannot be read, or its server does not answer.
+    """
+    policy_identity = policy.identity()
+    return {
+        "policy": {key: value for key, value in policy_identity.items() if key != "recorded"},
+        "environment": environment.identity(),
+        # Gold is what scores them: a question whose gold was corrected is asked no second time.
+        "questions": [[q.question_id, q.question, q.partition] for q in questions],
+        "temperature": temperature,
+        "seed": seed,
+        "code": _episode_code(),
+        "recorded": policy_identity.get("recorded", {}),
+    }
 
 
 def evaluation_folder(
     store: Path, policy: Policy, environment: Environment, questions: Sequence[Question], temperature: float, seed: int
 ) -> Path:
     """Where the episodes of exactly this evaluation are kept."""
-    identity = [
-        policy.name,
-        policy.checkpoint,
-        environment.index.tag,
-        environment.config.model_dump(mode="json"),
-        environment.index_config.model_dump(mode="json"),
-        questions_version(questions),
-        temperature,
-        seed,
-    ]
-    return store / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return store / digest_of(evaluation_identity(policy, environment, questions, temperature, seed))
+
+
+@cache
+def _episode_code() -> str:
+    """The code version of what plays an episode: agent and wording, the geometry of crops, the ranking of searches."""
+    return code_version(*EPISODE_CODE)
+
+
+def _open_store(folder: Path, identity: dict[str, Any], *, fresh: bool) -> None:
+    """Set an earlier store aside if asked to, and say in the folder what its name stands for."""
+    if fresh and folder.is_dir():
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        folder.rename(folder.with_name(f"{folder.name}.until-{moment}"))
+    if not (folder / "identity.json").is_file():
+        write_json(folder / "identity.json", identity)
 
 
 class _Keep:
     """Stores episodes as they finish, gives back those of an earlier run, and reports progress."""
 
-    def __init__(self, folder: Path | None, wanted: int, progress: Progress | None) -> None:
+    def __init__(self, folder: Path | None, questions: Sequence[Question], progress: Progress | None) -> None:
         self._writer = TrajectoryWriter(folder) if folder else None
-        self._wanted, self._progress, self._seen = wanted, progress, 0
+        self._wanted, self._progress, self._seen = len(questions), progress, 0
         kept = read_trajectories(folder) if folder and (folder / "segments").is_dir() else []
-        self.episodes = {episode.question.question_id: episode for episode in kept}
+        given = {question.question_id: question for question in questions}
+        # Scored by the gold as it is now.
+        self.episodes = {
+            episode.question.question_id: replace(episode, question=given[episode.question.question_id])
+            for episode in kept
+        }
+        self.reused: list[Trajectory] = []
 
-    def found(self, count: int) -> None:
+    def reuse(self, episodes: Sequence[Trajectory]) -> None:
         """Count episodes that need not be run."""
-        self._seen += count
-        if self._progress:
-            self._progress(self._seen, self._wanted)
+        self.reused += episodes
+        self._count(len(episodes))
 
     def finished(self, episode: Trajectory) -> None:
-        """Store one episode; one that failed is left out, so that it is tried again."""
+        """Store one episode, unless a finished one is there already."""
         question_id = episode.question.question_id
-        if episode.outcome != "error" and question_id not in self.episodes:
+        if question_id not in self.episodes or self.episodes[question_id].outcome == "error":
             if self._writer:
                 self._writer.append(episode)
             self.episodes[question_id] = episode
-        self.found(1)
+        self._count(1)
+
+    def _count(self, count: int) -> None:
+        self._seen += count
+        if self._progress:
+            self._progress(self._seen, self._wanted)
 
     def close(self) -> None:
         """Release the segment."""
@@ -138,13 +206,17 @@ class _Keep:
 
 def _reference(
     policy: BatchPolicy,
+    identity: str,
     environment: Environment,
     questions: Sequence[Question],
     config: EvaluationConfig,
     seed: int,
     keep: _Keep,
 ) -> tuple[list[Trajectory], float]:
-    """Fixed batches; seconds are the sum over batches of their slowest episode."""
+    """Fixed batches; seconds are the sum over batches of their slowest episode.
+
+    A failed episode is stored like any other: here only a page that cannot be drawn fails one, for all its batch.
+    """
     episodes: list[Trajectory] = []
     seconds = 0.0
     for start in range(0, len(questions), BATCH):
@@ -152,7 +224,7 @@ def _reference(
         # One missing episode means the whole batch: who runs beside it decides rounding.
         if all(question.question_id in keep.episodes for question in batch):
             done = [keep.episodes[question.question_id] for question in batch]
-            keep.found(len(batch))
+            keep.reuse(done)
         else:
             done = run_reference(
                 environment,
@@ -162,6 +234,7 @@ def _reference(
                 temperature=config.temperature,
                 batch_size=BATCH,
                 on_finished=keep.finished,
+                identity=identity,
             )
         episodes += done
         seconds += max(episode.seconds for episode in done)
@@ -170,16 +243,17 @@ def _reference(
 
 def _throughput(
     policy: Policy,
+    identity: str,
     environment: Environment,
     questions: Sequence[Question],
     config: EvaluationConfig,
     seed: int,
     keep: _Keep,
 ) -> tuple[list[Trajectory], float]:
-    """Coroutines; seconds are the episodes' own, shared by as many as ran side by side."""
-    known = dict(keep.episodes)
+    """Coroutines; seconds are the episodes' own, shared by as many as ran side by side. Failed ones are tried again."""
+    known = {name: episode for name, episode in keep.episodes.items() if episode.outcome != "error"}
     missing = [question for question in questions if question.question_id not in known]
-    keep.found(len(questions) - len(missing))
+    keep.reuse([known[question.question_id] for question in questions if question.question_id in known])
     fresh = asyncio.run(
         run_throughput(
             environment,
@@ -189,6 +263,8 @@ def _throughput(
             temperature=config.temperature,
             concurrency=config.concurrency,
             on_finished=keep.finished,
+            identity=identity,
+            all_may_fail=bool(known),
         )
     )
     known |= {episode.question.question_id: episode for episode in fresh}

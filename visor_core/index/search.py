@@ -21,7 +21,7 @@ from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.reader import Word
 from visor_core.documents.sources import stored_path
-from visor_core.errors import DocumentError, SearchIndexError
+from visor_core.errors import ConfigError, DocumentError, SearchIndexError
 from visor_core.geometry import shown_size
 from visor_core.index.build import stored_picture
 from visor_core.index.corpus import Corpus, quoted, rows
@@ -117,6 +117,11 @@ class PageIndex:
         return cls(corpus, read_manifest(corpus, tag), embedders, documents, device)
 
     @property
+    def corpus_name(self) -> str:
+        """The name of the corpus: that of its folder."""
+        return self.corpus.root.name
+
+    @property
     def data_version(self) -> str:
         """Content hash of the tagged state."""
         return self.manifest.data_version
@@ -161,7 +166,7 @@ class PageIndex:
 
         Raises:
             SearchIndexError: if the page is not in the index.
-            DocumentError: if its source cannot be drawn.
+            DocumentError: if its source cannot be drawn, or its password is not there.
         """
         document_id, page = split_page_id(ref.page_id)
         if document_id not in self._documents:
@@ -174,6 +179,8 @@ class PageIndex:
         except DocumentError as error:
             if self.page(ref.page_id).problem:  # the page was stored as unreadable: it is shown blank, as indexed
                 return Image.new("RGB", (ref.width, ref.height), "white")
+            raise DocumentError(f"{document.filename}: {error}") from error
+        except ConfigError as error:  # a secret that is not set: this document's own fault, not the index's
             raise DocumentError(f"{document.filename}: {error}") from error
 
     def search(

@@ -143,8 +143,8 @@ class Split:
             supported=tuple(row.supported for row in result.episodes),
             refused=tuple(row.refused for row in result.episodes),
             hasty=tuple(bool(row.answer.strip()) and row.evidence < 1.0 for row in result.episodes),
-            tokens=tuple(row.prompt_tokens for row in result.episodes),
-            image_tokens=tuple(row.image_tokens for row in result.episodes),
+            tokens=tuple(row.prompt_tokens or 0 for row in result.episodes),
+            image_tokens=tuple(row.image_tokens or 0 for row in result.episodes),
             turns=tuple(row.turns for row in result.episodes),
         )
 

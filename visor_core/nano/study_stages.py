@@ -277,8 +277,7 @@ class Seed:
             teacher_questions(self.questions(world), profile),
             profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
             seed=self.seed,
-            # Of a policy the store knows the name alone, and this one's is always the same.
-            store=self.episodes / f"teacher-{tag_of(wanted, code_of(*LESSONS))}",
+            store=self.episodes,
             on_episodes=episodes.extend,
         )
         good = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)

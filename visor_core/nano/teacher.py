@@ -11,12 +11,14 @@ it is shown, and verdicts are written only where something is done with them.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from visor_core.code_version import code_behind, code_version
 from visor_core.config import AgentConfig, TeacherConfig
 from visor_core.errors import ConfigError
 from visor_core.geometry import FULL_PAGE, Box
@@ -107,6 +109,18 @@ class ScriptedTeacher:
         self._pages = {page.page_id: page for page in world.pages}
         self._titles = {(page.partition, page.title) for page in world.pages}
         self._config, self._agent, self._seed = config, agent, seed
+
+    def identity(self) -> dict[str, Any]:
+        """The world it knows, its habits, and the code that writes its replies."""
+        pages = repr(sorted((page_id, repr(page)) for page_id, page in self._pages.items()))
+        return {
+            "engine": "scripted-teacher",
+            "code": code_version(*code_behind(__name__, within=("visor_core.nano", "visor_core.policies"))),
+            "world": hashlib.sha256(pages.encode()).hexdigest()[:16],
+            "teacher": {name: getattr(self._config, name) for name in ("wrong_page", "loose_crop", "wrong_label")},
+            "agent": self._agent.model_dump(mode="json"),
+            "seed": self._seed,
+        }
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """The teacher's reply."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -82,7 +82,9 @@ class Completion:
     `token_ids` and `logprobs` (natural log, under the sampling distribution at its temperature, forbidden tokens
     excluded) have equal length and cover sampled tokens only, the end token included; both are empty for endpoints
     that do not give them. `prompt_ids` is the prompt as tokenised, image placeholders expanded, the forced prefix
-    included. `text` starts with the prompt's forced prefix, if any, and leaves out special end tokens.
+    included. `text` starts with the prompt's forced prefix, if any, and leaves out special end tokens. `prompt_tokens`
+    is 0, `image_tokens` and `completion_tokens` (a server's own count, for replies without ids) are None where nobody
+    counted. `sampled` is false for what the environment wrote in a policy's place.
     """
 
     text: str
@@ -90,12 +92,19 @@ class Completion:
     logprobs: tuple[float, ...] = ()
     prompt_ids: tuple[int, ...] = ()
     prompt_tokens: int = 0
-    image_tokens: int = 0
+    image_tokens: int | None = None
     cached_tokens: int = 0
     finish_reason: FinishReason = "stop"
     seconds: float = 0.0
     cost: float = 0.0
     metadata: dict[str, str] = field(default_factory=dict)
+    completion_tokens: int | None = None
+    sampled: bool = True
+
+    @property
+    def tokens_out(self) -> int | None:
+        """Tokens written: those sampled, else what the server counted; None where neither is known."""
+        return len(self.token_ids) if self.token_ids else self.completion_tokens
 
 
 @runtime_checkable
@@ -104,6 +113,17 @@ class Policy(Protocol):
 
     name: str
     checkpoint: str
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the replies, as JSON values: what is kept of a policy is kept under this.
+
+        What is only worth knowing stands under `recorded` (`policies.identity`). May read the weights or ask the
+        server: ask for it before an event loop runs, not inside one.
+
+        Raises:
+            PolicyError: if the weights cannot be read or the server does not answer.
+        """
+        ...
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One completion; throughput mode calls many at once.

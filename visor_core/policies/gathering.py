@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from visor_core.errors import VisorError
 from visor_core.policies.base import Completion, Prompt, Sampling
 
 BatchFunction = Callable[[Sequence[Prompt], Sequence[Sampling]], list[Completion]]
@@ -20,7 +21,7 @@ class _Batch:
 
     prompts: list[Prompt] = field(default_factory=list)
     samplings: list[Sampling] = field(default_factory=list)
-    task: asyncio.Task[list[Completion]] | None = None
+    task: asyncio.Task[list[Completion | VisorError]] | None = None
 
 
 class Gatherer:
@@ -35,7 +36,10 @@ class Gatherer:
         self._running = asyncio.Lock()
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        """One completion out of a shared batch; an error of the batch reaches every call in it."""
+        """One completion out of a shared batch.
+
+        A prompt that cannot be completed (a picture that cannot be drawn, too long a text) fails its own call alone.
+        """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._open, self._running = loop, None, asyncio.Lock()
@@ -48,11 +52,24 @@ class Gatherer:
         if len(batch.prompts) >= self._max_batch:
             self._open = None
         assert batch.task is not None
-        return (await asyncio.shield(batch.task))[position]
+        reply = (await asyncio.shield(batch.task))[position]
+        if isinstance(reply, VisorError):
+            raise reply
+        return reply
 
-    async def _run_batch(self, batch: _Batch) -> list[Completion]:
+    async def _run_batch(self, batch: _Batch) -> list[Completion | VisorError]:
         async with self._running:
             await asyncio.sleep(self._linger)
             if self._open is batch:
                 self._open = None
-            return await asyncio.to_thread(self._run, batch.prompts, batch.samplings)
+            return await asyncio.to_thread(self._complete, batch.prompts, batch.samplings)
+
+    def _complete(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion | VisorError]:
+        """The batch at once; where that fails, each half by itself, down to the prompt at fault."""
+        try:
+            return list(self._run(prompts, samplings))
+        except VisorError as error:
+            if len(prompts) == 1:
+                return [error]
+        half = len(prompts) // 2
+        return self._complete(prompts[:half], samplings[:half]) + self._complete(prompts[half:], samplings[half:])

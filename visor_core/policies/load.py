@@ -25,11 +25,13 @@ def load_policy(
     dtype: str = "float32",
     device: str = "auto",
     name: str = "",
+    digests: Path | None = None,
     **options: Any,
 ) -> Policy:
     """A policy from a checkpoint folder, a hub id, or (with `base_url`) a model behind an OpenAI-compatible server.
 
-    `device` "auto" takes the GPU if there is one. `options` go to the policy's own constructor.
+    `device` "auto" takes the GPU if there is one. `digests` is a file that keeps the hashes of weights, so that a large
+    checkpoint is read once for its identity. `options` go to the policy's own constructor.
 
     Raises:
         PolicyError: if the checkpoint or endpoint cannot be used.
@@ -50,14 +52,14 @@ def load_policy(
             )
         from visor_core.policies.vllm import VLLMPolicy
 
-        return VLLMPolicy(model, images, dtype=dtype, name=name, **options)
+        return VLLMPolicy(model, images, dtype=dtype, name=name, digests=digests, **options)
     if device == "auto":
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     from visor_core.policies.transformers import TransformersPolicy
 
-    return TransformersPolicy(model, images, dtype=dtype, device=device, name=name, **options)
+    return TransformersPolicy(model, images, dtype=dtype, device=device, name=name, digests=digests, **options)
 
 
 def _reference(api_key: str) -> SecretReference:

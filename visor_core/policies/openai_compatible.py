@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,9 @@ import httpx
 from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import PolicyError
 from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
+from visor_core.policies.identity import Identity, policy_code, public_address
 from visor_core.policies.sampling import derive_seed
+from visor_core.policies.served import FINGERPRINT, STAYS, model_card
 
 # Control tokens of the widespread chat formats: in message text they could open a turn or forge a picture.
 _CONTROL = re.compile(r"<\||<(?=/?(?:image|video|fake_token_around_image|end_of_utterance|start_of_turn|end_of_turn)>)")
@@ -73,9 +76,41 @@ class OpenAICompatiblePolicy:
         self._pictures: OrderedDict[ImageRef, str] = OrderedDict()
         self._picture_lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._identity: Identity | None = None
         self._next_slot = 0.0
         # The delays need no reproducibility; a private generator leaves the global one alone.
         self._jitter = random.Random()
+
+    def identity(self) -> Identity:
+        """Address and model, every setting that reaches the request, and what the server says of the model's weights.
+
+        The server is asked once. What it says with each start (`created`) is recorded, not digested; whether it swaps
+        weights behind a name without a word cannot be told: `server.revision` is the user's own word for them.
+
+        Raises:
+            PolicyError: if the server does not answer.
+        """
+        if self._identity is None:
+            with ThreadPoolExecutor(1) as apart:  # an event loop may be running here
+                card = apart.submit(asyncio.run, self._model_card()).result()
+            self._identity = {
+                "engine": "openai_compatible",
+                "code": policy_code(__name__),
+                "endpoint": public_address(self.base_url),
+                "model": self.model,
+                "server": self.server.asked(),
+                "served": {key: card[key] for key in STAYS if key in card},
+                "recorded": card,
+            }
+        return self._identity
+
+    async def _model_card(self) -> dict[str, Any]:
+        """What the server's list of models says of this one."""
+        self._attach_to_loop()
+        try:
+            return await model_card(self._client, self.base_url, self.model, self.server)
+        finally:
+            await self.disconnect()
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One chat completion.
@@ -244,11 +279,16 @@ class OpenAICompatiblePolicy:
             logprobs=logprobs if complete else (),
             prompt_ids=tuple(int(t) for t in reply.get("prompt_token_ids") or ()) if complete else (),
             prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens or None,
+            image_tokens=None if prompt.images else 0,
             cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
             finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
             seconds=seconds,
             cost=cost,
-            metadata={"reasoning": str(reasoning)} if reasoning else {},
+            metadata={
+                **({"reasoning": str(reasoning)} if reasoning else {}),
+                **({FINGERPRINT: str(mark)} if (mark := reply.get(FINGERPRINT)) else {}),
+            },
         )
 
 

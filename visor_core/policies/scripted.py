@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from typing import Literal
+from types import CodeType
+from typing import Any, Literal
 
 from visor_core.policies.base import Completion, Prompt, Sampling
+
+
+def _body(constant: object) -> str:
+    """Compiled code as text: instructions, names and constants, inner functions included; the same in every process."""
+    if isinstance(constant, CodeType):
+        inner = [_body(value) for value in constant.co_consts]
+        return f"{constant.co_code.hex()} {constant.co_names} {inner}"
+    return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
 
 
 class ScriptedPolicy:
@@ -24,6 +34,12 @@ class ScriptedPolicy:
         self.checkpoint = ""
         self._function = function
         self._count_tokens = count_tokens
+
+    def identity(self) -> dict[str, Any]:
+        """The name, and what the function does; values that it closes over are not looked at: name them."""
+        code = getattr(self._function, "__code__", None)
+        body = _body(code) if code else f"{type(self._function).__module__}.{type(self._function).__qualname__}"
+        return {"engine": "scripted", "name": self.name, "function": hashlib.sha256(body.encode()).hexdigest()[:16]}
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """The function's text."""

@@ -7,8 +7,9 @@ Left out: continuous batching (policies/vllm.py) and quantisation.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from visor_core.policies.base import Completion, ImageLoader, Prompt, Sampling
 from visor_core.policies.decoding import Sampler, decode
 from visor_core.policies.encoding import Encoded, Encoder, TokenBatch, distinct_images, pad_left
 from visor_core.policies.gathering import Gatherer
+from visor_core.policies.identity import checkpoint_digest, policy_code
 from visor_core.policies.sampling import cut_reply, end_tokens, forbidden_tokens
 from visor_core.policies.vision import (
     VisionCache,
@@ -42,6 +44,7 @@ class TransformersPolicy:
     """
 
     reproducible: Literal[True] = True
+    _weights_digest: Callable[[], str]
 
     def __init__(
         self,
@@ -52,10 +55,12 @@ class TransformersPolicy:
         device: str = "cpu",
         name: str = "",
         max_batch: int = 64,
+        digests: Path | None = None,
     ) -> None:
         model, processor = load_checkpoint(checkpoint, dtype=dtype, device=device)
         name = name or Path(checkpoint).name
         self._attach(model, processor, images, name, str(checkpoint), max_batch, VisionCache())
+        self._weights_digest = lambda: checkpoint_digest(checkpoint, digests)
 
     @classmethod
     def from_model(
@@ -95,10 +100,24 @@ class TransformersPolicy:
         self.max_batch = max_batch
         self.forbidden = forbidden_tokens(processor.tokenizer, model.config)
         self.ends = end_tokens(processor.tokenizer, model.generation_config)
+        self._weights_digest = lambda: live_digest(model, processor)
         self._vision = vision
         self._takes_features = takes_features(model)
         self._takes_token_types = takes_token_types(model)
         self._gatherer = Gatherer(self.complete_batch, max_batch)
+
+    def identity(self) -> dict[str, Any]:
+        """The weights and files of the checkpoint (of live weights, as they are now), precision and batch size.
+
+        Who shares a batch decides the rounding, so its size is part of it.
+        """
+        return {
+            "engine": "transformers",
+            "code": policy_code(__name__),
+            "weights": self._weights_digest(),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "max_batch": self.max_batch,
+        }
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One completion; calls waiting at the same time share a batch."""
@@ -181,6 +200,17 @@ class TransformersPolicy:
             features = image_features(self.model, pixels_of(self.encoder, images, device), pieces_of(images))
         outputs = as_encoder_outputs(self.model, [features[i] for i in order])
         return {**arguments, **grids_of(shown, device), "mm_encoder_outputs": outputs}
+
+
+def live_digest(model: Any, processor: Any) -> str:
+    """The digest (16 hex digits) of weights in memory, with the model's configuration and its tokenizer."""
+    digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
+    digest.update(repr(sorted(processor.tokenizer.get_vocab().items())).encode())
+    digest.update(str(getattr(processor, "chat_template", "")).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_checkpoint(checkpoint: Path | str, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import itertools
+import json
 import os
 import queue
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 
 from visor_core.errors import PolicyError
 from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
+from visor_core.policies.identity import checkpoint_digest, policy_code
 from visor_core.policies.sampling import cut_reply, derive_seed, end_tokens, forbidden_tokens
 
 # vLLM is configured by environment variables, read at import and at start; a value the user set wins. The engine's core
@@ -38,6 +40,10 @@ _ENVIRONMENT = {
     "VLLM_DO_NOT_TRACK": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
+_PLACE = frozenset(
+    {"model", "gpu_memory_utilization", "device_ids", "distributed_executor_backend", "disable_log_stats"}
+)
+"""Options of vLLM that say where and how watched it runs; none of them reaches a reply."""
 _ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
@@ -113,6 +119,7 @@ class VLLMPolicy:
         seed: int = 0,
         gpu_memory: float | None = None,
         gpu: int | None = None,
+        digests: Path | None = None,
         **engine_options: Any,
     ) -> None:
         for variable, value in _ENVIRONMENT.items():
@@ -151,8 +158,9 @@ class VLLMPolicy:
                 **({"distributed_executor_backend": _ONE_PROCESS} if self._on_cpu else {}),
                 **({} if self._on_cpu else _gpu_options(gpu_memory, gpu)),
             }
+            self._options, self._digests = arguments | engine_options, digests
             with _threads_of_the_engine() if self._on_cpu else contextlib.nullcontext():
-                self._engine = LLMEngine.from_engine_args(EngineArgs(**(arguments | engine_options)))
+                self._engine = LLMEngine.from_engine_args(EngineArgs(**self._options))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             message = " ".join(str(error).split())[:300]
             raise PolicyError(f"vLLM cannot start on {checkpoint}: {message}") from error
@@ -164,6 +172,16 @@ class VLLMPolicy:
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
         self._thread.start()
+
+    def identity(self) -> dict[str, Any]:
+        """The weights and files of the checkpoint, and the engine's options but for where it runs."""
+        options = {key: value for key, value in self._options.items() if key not in _PLACE}
+        return {
+            "engine": "vllm",
+            "code": policy_code(__name__),
+            "weights": checkpoint_digest(self.checkpoint, self._digests),
+            "options": json.loads(json.dumps(options, default=repr)),
+        }
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One completion; any number may be awaited at once.

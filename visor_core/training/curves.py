@@ -6,6 +6,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from visor_core.tracking import meaningful
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -15,6 +17,8 @@ COLOURS = ("#1e6edc", "#c2571a", "#2b8a57", "#8a3ea8")
 def curve_image(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> Image.Image | None:
     """Plots of `names` over `step`; names that no row carries are left out, None if nothing is left.
 
+    The objective of reinforcement learning is no curve (`tracking.meaningful`).
+
     Args:
         rows: one mapping a step, with `step` and, where training has several phases, `phase`.
     """
@@ -23,7 +27,7 @@ def curve_image(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> I
     from PIL import Image
 
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for row in rows:
+    for row in map(meaningful, rows):
         for name in names:
             step, value = row.get("step"), row.get(name)
             if isinstance(step, int | float) and isinstance(value, int | float):

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from visor_core.training.turn_trainer import TurnGRPOTrainer
 
 
+TRAINING = "training"
+"""What rollouts record in place of a digest of weights that change at every step; their group names seed and step."""
+
+
 class LivePolicy:
     """The transformers engine of a trainer: `policy` runs the trained weights, or a copy of them as of `refresh`.
 
@@ -113,6 +117,7 @@ class LiveRollouts:
                 temperature=config.temperature,
                 batch_size=config.rollout_batch,
                 on_finished=on_finished,
+                identity=TRAINING,
             )
 
 
@@ -186,5 +191,6 @@ class VLLMRollouts:
                 temperature=config.temperature,
                 concurrency=config.rollout_batch,
                 on_finished=on_finished,
+                identity=TRAINING,
             )
         )

@@ -50,6 +50,10 @@ def decode_trajectory(data: Json) -> Trajectory:
             reward=data["reward"],
             rewards=data["rewards"],
             config=data["config"],
+            index_config=data["index_config"],
+            corpus=data["corpus"],
+            policy_identity=data["policy_identity"],
+            created=data["created"],
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         name = data.get("trajectory_id", "without an id")
@@ -76,6 +80,10 @@ def encode_episode(t: Trajectory) -> Json:
         "reward": t.reward,
         "rewards": t.rewards,
         "config": t.config,
+        "index_config": t.index_config,
+        "corpus": t.corpus,
+        "policy_identity": t.policy_identity,
+        "created": t.created,
     }
 
 
@@ -138,6 +146,8 @@ def encode_completion(c: Completion) -> Json:
         "seconds": c.seconds,
         "cost": c.cost,
         "metadata": c.metadata,
+        "completion_tokens": c.completion_tokens,
+        "sampled": c.sampled,
     }
 
 

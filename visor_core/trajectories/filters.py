@@ -89,7 +89,7 @@ def balance(trajectories: Sequence[Trajectory], total: int, seed: int = 0) -> tu
     Each number of turns gives one episode in turn until the total is reached or all are used up; which ones is seeded.
     """
     by_length: dict[int, list[Trajectory]] = defaultdict(list)
-    for trajectory in sorted(trajectories, key=lambda t: t.trajectory_id):
+    for trajectory in sorted(trajectories, key=lambda t: (t.group_id, t.trajectory_id)):
         by_length[len(trajectory.turns)].append(trajectory)
     for length, group in by_length.items():
         random.Random(f"{seed}-{length}").shuffle(group)

@@ -6,19 +6,22 @@ Given an encoder (the one processor path of `policies.encoding`), the comparison
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from visor_core.agent.context import build_prompt, compactions
-from visor_core.agent.environment import Environment
+from visor_core.agent.environment import Environment, SearchIndex
 from visor_core.agent.state import EpisodeState
 from visor_core.agent.trajectory import Trajectory, Turn
-from visor_core.config import AgentConfig
+from visor_core.config import AgentConfig, IndexConfig, Section
 from visor_core.errors import DataError
 from visor_core.policies.base import Prompt
 
+Settings = TypeVar("Settings", bound=Section)
 Encode = Callable[[Prompt], Sequence[int]]
 """Prompt → token ids, image placeholders expanded."""
 
@@ -46,15 +49,59 @@ def config_of(trajectory: Trajectory) -> AgentConfig:
     Raises:
         DataError: if the record holds none, or one of another shape.
     """
-    if not trajectory.config:
-        raise DataError(f"trajectory {trajectory.trajectory_id} holds no configuration: it cannot be replayed")
+    return _recorded(trajectory, AgentConfig, trajectory.config)
+
+
+def index_config_of(trajectory: Trajectory) -> IndexConfig:
+    """How the episode's searches ranked pages.
+
+    Raises:
+        DataError: if the record does not say, or in another shape.
+    """
+    return _recorded(trajectory, IndexConfig, trajectory.index_config)
+
+
+def environment_of(trajectory: Trajectory, index: SearchIndex) -> Environment:
+    """The environment the episode was played in, on its index: nothing of it is taken from defaults.
+
+    Raises:
+        DataError: if the record does not hold its settings, or in another shape.
+    """
+    return Environment(index, config_of(trajectory), index_config_of(trajectory))
+
+
+def _recorded(trajectory: Trajectory, kind: type[Settings], text: str) -> Settings:
+    """Recorded settings, every field of which must be in the record: a default may have changed since."""
+    if not text:
+        raise DataError(
+            f"trajectory {trajectory.trajectory_id} holds no configuration ({kind.__name__}): it cannot be replayed"
+        )
     try:
-        return AgentConfig.model_validate_json(trajectory.config)
+        settings = kind.model_validate_json(text)
     except ValidationError as error:
         raise DataError(
             f"trajectory {trajectory.trajectory_id} was made under another configuration schema "
             f"({error.error_count()} fields differ): replay it with the version that made it"
         ) from error
+    if missing := _missing(settings.model_dump(mode="json"), json.loads(text)):
+        raise DataError(
+            f"trajectory {trajectory.trajectory_id} was made under another configuration schema (it does not say "
+            f"{', '.join(missing)}): replay it with the version that made it"
+        )
+    return settings
+
+
+def _missing(whole: dict[str, object], held: dict[str, object], place: str = "") -> list[str]:
+    """The dotted names of fields that a record does not hold."""
+    missing: list[str] = []
+    for name, value in whole.items():
+        if name not in held:
+            missing.append(f"{place}{name}")
+            continue
+        inner = held[name]
+        if isinstance(value, dict) and isinstance(inner, dict):
+            missing += _missing(value, inner, f"{place}{name}.")
+    return missing
 
 
 def evidence_compactions(trajectory: Trajectory) -> int | None:

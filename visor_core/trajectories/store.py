@@ -41,6 +41,7 @@ _EPISODES: dict[str, Any] = {
     "strategy": pl.String,
     "policy": pl.String,
     "checkpoint": pl.String,
+    "corpus": pl.String,
     "index_tag": pl.String,
     "seed": pl.Int64,
     "benchmark": pl.String,
@@ -69,6 +70,7 @@ _TURNS: dict[str, Any] = {
     "strategy": pl.String,
     "policy": pl.String,
     "checkpoint": pl.String,
+    "corpus": pl.String,
     "index_tag": pl.String,
     "seed": pl.Int64,
     "context": pl.String,
@@ -84,6 +86,7 @@ _TURNS: dict[str, Any] = {
     "evidence_added": pl.Int64,
     "prompt_tokens": pl.Int64,
     "image_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
     "cached_tokens": pl.Int64,
     "seconds": pl.Float64,
     "record": pl.String,
@@ -227,9 +230,7 @@ def episodes_frame(trajectories: Iterable[Trajectory]) -> pl.DataFrame:
             "outcome": t.outcome,
             "well_formed": t.well_formed,
             "num_turns": len(t.turns),
-            "prompt_tokens": sum(turn.completion.prompt_tokens for turn in t.turns),
-            "image_tokens": sum(turn.completion.image_tokens for turn in t.turns),
-            "completion_tokens": sum(len(turn.completion.token_ids) for turn in t.turns),
+            **t.tokens(),
             "evidence_compactions": evidence_compactions(t),
             "seconds": t.seconds,
             "reward": t.reward,
@@ -266,6 +267,7 @@ def turns_frame(trajectories: Iterable[Trajectory]) -> pl.DataFrame:
                     "evidence_added": len(turn.evidence_added),
                     "prompt_tokens": turn.completion.prompt_tokens,
                     "image_tokens": turn.completion.image_tokens,
+                    "completion_tokens": turn.completion.tokens_out,
                     "cached_tokens": turn.completion.cached_tokens,
                     "seconds": turn.completion.seconds,
                     "record": json.dumps(record),
@@ -275,11 +277,12 @@ def turns_frame(trajectories: Iterable[Trajectory]) -> pl.DataFrame:
 
 
 def trajectories_version(trajectories: Iterable[Trajectory]) -> str:
-    """Content hash of a set of episodes (16 hex digits), independent of order and of time taken."""
+    """Content hash of a set of episodes (16 hex digits), independent of order, of when they ended and of time taken."""
     digests = []
     for t in trajectories:
         record = encode_trajectory(t)
         record["seconds"] = 0.0
+        del record["created"]
         for turn in record["turns"]:
             turn["completion"]["seconds"] = 0.0
             del turn["observation"]["seconds"]
@@ -295,6 +298,7 @@ def _identity(t: Trajectory) -> dict[str, Any]:
         "strategy": t.strategy,
         "policy": t.policy,
         "checkpoint": t.checkpoint,
+        "corpus": t.corpus,
         "index_tag": t.index_tag,
         "seed": t.seed,
     }

@@ -62,7 +62,14 @@ def _log(t: Trajectory, client: Any, experiment_id: str, run_id: str) -> str:
         name="episode",
         span_type="AGENT",
         inputs={"question": t.question.question},
-        attributes={"policy": t.policy, "checkpoint": t.checkpoint, "index_tag": t.index_tag, "group": t.group_id},
+        attributes={
+            "policy": t.policy,
+            "checkpoint": t.checkpoint,
+            "policy_identity": t.policy_identity,
+            "corpus": t.corpus,
+            "index_tag": t.index_tag,
+            "group": t.group_id,
+        },
         tags=tags,
         experiment_id=experiment_id,
         start_time_ns=start,
@@ -89,6 +96,11 @@ def _log(t: Trajectory, client: Any, experiment_id: str, run_id: str) -> str:
 def _log_turn(turn: Turn, client: Any, root: Any, moment: int) -> int:
     """The model span of a turn and the span of what it called; returns the moment after both."""
     c = turn.completion
+    counts = {
+        "prompt_tokens": c.prompt_tokens or None,
+        "image_tokens": c.image_tokens,
+        "completion_tokens": c.tokens_out,
+    }
     model = client.start_span(
         name=f"turn {turn.index}",
         trace_id=root.trace_id,
@@ -96,9 +108,7 @@ def _log_turn(turn: Turn, client: Any, root: Any, moment: int) -> int:
         span_type="CHAT_MODEL",
         inputs={"messages": len(turn.prompt.messages), "images": [i.page_id for i in turn.prompt.images]},
         attributes={
-            "prompt_tokens": c.prompt_tokens,
-            "image_tokens": c.image_tokens,
-            "completion_tokens": len(c.token_ids),
+            **{name: count for name, count in counts.items() if count is not None},
             "forced": turn.forced,
             "well_formed": turn.action.well_formed,
         },

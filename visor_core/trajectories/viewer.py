@@ -52,11 +52,12 @@ def gallery_html(
     """Many episodes as cards; `link` gives the address of an episode's own page."""
     pictures = Pictures(images, readable_pixels=360 * 460)
     answered = sum(t.outcome in ("answered", "forced") for t in trajectories)
-    right = sum(is_correct(t) for t in trajectories if t.question.answers)
+    judged = [t for t in trajectories if t.question.answers]
     facts = [
         ("episodes", str(len(trajectories))),
         ("answered", str(answered)),
-        ("correct", str(right)),
+        # Without gold nothing was judged: 0 correct would say that all were wrong.
+        *([("correct", f"{sum(map(is_correct, judged))} of {len(judged)}")] if judged else []),
         ("mean turns", f"{_mean(len(t.turns) for t in trajectories):.2f}"),
     ]
     rewards = [t.reward for t in trajectories if t.reward is not None]
@@ -106,10 +107,11 @@ def _summary(t: Trajectory) -> str:
         gold = " · ".join(t.question.answers)
         judged = f'<span class="chip {"good" if right else "bad"}">{"correct" if right else "not correct"}</span> '
         judged += f'<span class="note">expected <bdi>{escape(gold)}</bdi></span>'
+    counted = t.tokens()
     tokens = [
-        ("prompt tokens", sum(x.completion.prompt_tokens for x in t.turns)),
-        ("image tokens", sum(x.completion.image_tokens for x in t.turns)),
-        ("written tokens", sum(len(x.completion.token_ids) for x in t.turns)),
+        ("prompt tokens", counted["prompt_tokens"]),
+        ("image tokens", counted["image_tokens"]),
+        ("written tokens", counted["completion_tokens"]),
     ]
     facts = [
         ("turns", str(len(t.turns))),
@@ -125,6 +127,7 @@ def _summary(t: Trajectory) -> str:
             ("strategy", t.strategy),
             ("policy", t.policy),
             ("checkpoint", t.checkpoint),
+            ("corpus", t.corpus),
             ("index", t.index_tag),
             ("group", t.group_id),
             ("trajectory", t.trajectory_id),
@@ -146,7 +149,9 @@ def _costs(t: Trajectory) -> str:
     bars = _bars(t)
     if not bars and not table:
         return ""
-    key = '<b>Context by turn</b> <span class="key"><i></i>text<i class="im"></i>images, tokens</span>'
+    divided = t.tokens()["image_tokens"] is not None
+    what = '<i></i>text<i class="im"></i>images, tokens' if divided else "<i></i>tokens, pictures included"
+    key = f'<b>Context by turn</b> <span class="key">{what}</span>'
     return f'<div class="card">{key if bars else "<b>Rewards</b>"}{bars}{table}</div>'
 
 
@@ -169,7 +174,9 @@ def _bars(t: Trajectory) -> str:
     columns = []
     for turn in t.turns:
         c = turn.completion
-        image, text = c.image_tokens / most * 74, (c.prompt_tokens - c.image_tokens) / most * 74
+        # Where nobody counted the pictures' tokens, the bar is not divided.
+        pictures = c.image_tokens or 0
+        image, text = pictures / most * 74, (c.prompt_tokens - pictures) / most * 74
         columns.append(
             f'<div><span>{c.prompt_tokens:,}</span><u class="tx" style="height:{text:.1f}%"></u>'
             f'<u class="im" style="height:{image:.1f}%"></u><span>{turn.index}</span></div>'
@@ -190,7 +197,8 @@ def _turn(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, ImageR
     if turn.observation.fault:
         chips.append(f'<span class="chip bad">{escape(turn.observation.fault)}</span>')
     c = turn.completion
-    cost = f"{c.prompt_tokens:,} in · {len(c.token_ids):,} out · {c.seconds:.2f} s" if c.prompt_tokens else ""
+    out = "" if c.tokens_out is None else f"{c.tokens_out:,} out · "
+    cost = f"{c.prompt_tokens:,} in · {out}{c.seconds:.2f} s" if c.prompt_tokens else ""
     thought = (
         f'<p class="think t">{escape(action.thought)}</p>' if action.thought else '<p class="think none">no thought</p>'
     )

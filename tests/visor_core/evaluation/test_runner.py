@@ -160,6 +160,8 @@ def test_an_endpoint_that_refuses_one_request_costs_one_episode() -> None:
     """Endpoints can run batches, but are no reproducible policies: lock-step, one refusal would end the run."""
 
     def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":  # it has no list of models
+            return httpx.Response(404)
         messages = json.loads(request.content)["messages"]
         text = json.dumps(messages)
         if "item 3" in text:

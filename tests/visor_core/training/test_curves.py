@@ -27,3 +27,12 @@ def test_a_plot_a_quantity_and_a_line_a_phase() -> None:
 def test_nothing_recorded_is_no_picture() -> None:
     assert curve_image([], ("loss",)) is None
     assert curve_image([{"step": 1, "other": 1.0}], ("loss",)) is None
+
+
+def test_the_objective_of_reinforcement_learning_is_no_curve() -> None:
+    """Its value says nothing: with an imitation term it is −2.8 where the policy is at its best."""
+    rows = [{"step": s, "loss": -2.8, "reward": 0.9} for s in (1, 2)]
+    assert curve_image(rows, ("loss",)) is None
+    shown = curve_image(rows, ("loss", "reward"))
+    assert shown is not None
+    assert shown.width == 320

@@ -181,3 +181,24 @@ def test_hostile_episodes_of_every_strategy_can_be_drawn(strategy: str) -> None:
         found = elements(html)
         assert not found.names & {"script", "img", "iframe", "object", "link", "form"}
         assert found.addresses == []
+
+
+def test_nothing_is_called_correct_or_not_where_nothing_has_gold() -> None:
+    made = episodes(2)
+    asked = [replace(t, question=replace(t.question, answers=())) for t in made]
+    assert "correct" not in gallery_html(asked, INDEX)
+    judged = gallery_html([made[0], asked[1]], INDEX)
+    assert re.search(r"<b>[01] of 1</b><span>correct</span>", judged)
+
+
+def test_tokens_of_an_endpoint_are_its_own_count_or_absent() -> None:
+    (t,) = episodes(1)
+    counted = replace(t.turns[0].completion, token_ids=(), logprobs=(), prompt_tokens=1200, image_tokens=None)
+    turns = tuple(replace(turn, completion=replace(counted, completion_tokens=17)) for turn in t.turns)
+    page = episode_html(replace(t, turns=turns), INDEX)
+    assert "1,200 in · 17 out" in page
+    assert f"<b>{17 * len(turns)}</b><span>written tokens</span>" in page
+    assert "image tokens" not in page
+    assert "0 out" not in episode_html(
+        replace(t, turns=tuple(replace(turn, completion=counted) for turn in t.turns)), INDEX
+    )
