@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(value, indent=1))
+
+
+def grant_by_umask(folder: Path) -> None:
+    """Give the files in a folder and below at least the permissions that a new file gets there.
+
+    safetensors writes its files readable by their owner alone, whatever the umask is.
+    """
+    # The umask itself can only be read by setting it, which other threads would see.
+    probe = folder / f".permissions.{os.getpid()}.{threading.get_ident()}"
+    descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666)
+    try:
+        usual = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | usual)
 
 
 def flush(path: Path) -> None:

@@ -32,6 +32,7 @@ from visor_core.policies.vision import (
     takes_features,
     takes_token_types,
 )
+from visor_core.policies.weights_check import UnfitWeightsError, load_model, refuse_adapter, refuse_damaged
 
 
 class TransformersPolicy:
@@ -187,16 +188,26 @@ def load_checkpoint(checkpoint: Path | str, *, dtype: str = "float32", device: s
     """Model (eval mode) and processor of a Hugging Face folder or hub id; safetensors only, no remote code.
 
     Raises:
-        PolicyError: naming the checkpoint and what is wrong with it.
+        PolicyError: naming the checkpoint and what is wrong with it; a model that lacks weights is none.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    refuse_adapter(checkpoint)
     try:
+        if Path(checkpoint).is_dir():
+            refuse_damaged(Path(checkpoint))
         processor = AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False)
-        model = AutoModelForImageTextToText.from_pretrained(
-            str(checkpoint), trust_remote_code=False, use_safetensors=True, dtype=getattr(torch, dtype)
+        model = load_model(
+            AutoModelForImageTextToText.from_pretrained,
+            checkpoint,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except UnfitWeightsError as error:
+        raise PolicyError(f"no usable checkpoint at {checkpoint}: {error}") from error
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         message = " ".join(str(error).split())
         raise PolicyError(
             f"no usable checkpoint at {checkpoint}: it must be a Hugging Face folder with a processor and safetensors "

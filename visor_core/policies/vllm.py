@@ -25,6 +25,7 @@ from typing import Any
 from visor_core.errors import PolicyError
 from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
 from visor_core.policies.sampling import cut_reply, derive_seed, end_tokens, forbidden_tokens
+from visor_core.policies.weights_check import check_folder, refuse_adapter
 
 # vLLM is configured by environment variables, read at import and at start; a value the user set wins. The engine's core
 # has a process of its own, so that searches and contexts do not wait for its interpreter lock, nor it for theirs; it
@@ -127,6 +128,7 @@ class VLLMPolicy:
         self.name = name or Path(checkpoint).name
         self.checkpoint = str(checkpoint)
         self._on_cpu = current_platform.is_cpu()
+        _refuse_unfit(checkpoint)
         try:
             self.encoder = Encoder(AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False), images)
             config = AutoConfig.from_pretrained(str(checkpoint), trust_remote_code=False)
@@ -194,6 +196,7 @@ class VLLMPolicy:
         """
         if not any(Path(folder).glob("*.safetensors")):
             raise PolicyError(f"no weights to load in {folder}: it must hold *.safetensors")
+        _refuse_unfit(folder)
 
         def replace() -> None:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
@@ -345,6 +348,25 @@ class VLLMPolicy:
             finish_reason=reason,
             seconds=seconds,
         )
+
+
+def _refuse_unfit(checkpoint: Path | str) -> None:
+    """Refuse a folder whose weights are not all those of its model: vLLM leaves what is missing as it lies in memory.
+
+    Raises:
+        PolicyError: naming what is wrong.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText
+
+    refuse_adapter(checkpoint)
+    if not Path(checkpoint).is_dir():
+        return  # a hub id: vLLM fetches it
+    try:
+        check_folder(AutoModelForImageTextToText.from_pretrained, Path(checkpoint))
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        message = " ".join(str(error).split())
+        raise PolicyError(f"no usable checkpoint at {checkpoint}: {message[:600]}") from error
 
 
 def _gpu_options(memory: float | None, index: int | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from visor_core.config import OptimizerConfig
+from visor_core.files import grant_by_umask
 from visor_core.policies.attention import use_short_rows
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
@@ -131,6 +132,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        grant_by_umask(folder)
         mark_complete(folder, state.global_step, self.latest)
         if self.on_checkpoint is not None:
             self.on_checkpoint(folder, state.global_step, dict(self.latest))

@@ -30,7 +30,14 @@ from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.vision import VisionCache
 from visor_core.training.batching import WeightedRow, collate, cut, per_token
-from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
+from visor_core.training.checkpoints import (
+    FittingCheckpoints,
+    OnCheckpoint,
+    OnStep,
+    TrainResult,
+    finished,
+    resume_point,
+)
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.loop import (
     RunCallback,
@@ -47,7 +54,7 @@ from visor_core.training.rows import TurnRow, encode_turn
 from visor_core.training.weights import end_training
 
 
-class TurnSFTTrainer(SFTTrainer):  # type: ignore[misc]
+class TurnSFTTrainer(FittingCheckpoints, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose examples are indices of turn rows.
 
     Args:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from safetensors import SafetensorError
 
 from visor_core.errors import SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.embedders.patches import Patches, patch_tokens
+from visor_core.policies.weights_check import load_model
 
 MODELS = {
     "colmodernvbert": ("ColModernVBertForRetrieval", "ColModernVBertProcessor"),
@@ -25,7 +27,9 @@ MODELS = {
     "colqwen2": ("ColQwen2ForRetrieval", "ColQwen2Processor"),
 }
 """Model type → transformers' model and processor class."""
-LOADING_FAULTS = (OSError, ValueError, ImportError, AttributeError, RuntimeError, AssertionError)
+UNUSED = ("lm_head",)
+"""What checkpoints of these retrievers may hold of the language model they were made from."""
+LOADING_FAULTS = (OSError, ValueError, ImportError, AttributeError, RuntimeError, AssertionError, SafetensorError)
 """What is raised over a model that is not there, is of another kind, or does not get its device."""
 
 
@@ -65,7 +69,7 @@ class LateInteractionEmbedder:
             model_class, processor_class = (getattr(transformers, name) for name in MODELS[kind])
             self.processor = processor_class.from_pretrained(source, **options)
             options |= {"dtype": torch.float32, "use_safetensors": True}
-            self.model = model_class.from_pretrained(source, **options).eval().to(device)
+            self.model = load_model(model_class.from_pretrained, source, unused=UNUSED, **options).eval().to(device)
         except LOADING_FAULTS as error:
             raise SearchIndexError(
                 f"the retriever {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
