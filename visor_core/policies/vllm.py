@@ -116,6 +116,7 @@ class VLLMPolicy:
         gpu: int | None = None,
         **engine_options: Any,
     ) -> None:
+        _refuse_unfit(checkpoint)
         for variable, value in _ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         from transformers import AutoConfig, AutoProcessor
@@ -128,7 +129,6 @@ class VLLMPolicy:
         self.name = name or Path(checkpoint).name
         self.checkpoint = str(checkpoint)
         self._on_cpu = current_platform.is_cpu()
-        _refuse_unfit(checkpoint)
         try:
             self.encoder = Encoder(AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False), images)
             config = AutoConfig.from_pretrained(str(checkpoint), trust_remote_code=False)

@@ -22,6 +22,7 @@ from visor_core.index.embedders import load_embedder
 from visor_core.nano.retriever import build_retriever
 from visor_core.policies.base import Sampling
 from visor_core.policies.transformers import TransformersPolicy, load_checkpoint
+from visor_core.policies.vllm import VLLMPolicy
 from visor_core.training.loop import load_for_training
 
 FILE = "model.safetensors"
@@ -70,6 +71,7 @@ CHANGES = {
 LOADS: dict[str, Callable[[Path], object]] = {
     "policy": lambda folder: TransformersPolicy(folder, picture),
     "training": load_for_training,
+    "vllm": lambda folder: VLLMPolicy(folder, picture),
     "nano retriever": build_retriever,
 }
 
