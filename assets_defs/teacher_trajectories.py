@@ -85,16 +85,17 @@ def _synthesise(work: Work) -> None:
         read_questions(work.input_folder("questions", corpus) / "questions.parquet")
     )
     episodes: list[Trajectory] = []
-    result = evaluate(
-        _teacher(work, index),
-        Environment(index, work.profile.agent, work.profile.index),
-        questions,
-        EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
-        seed=work.profile.seed,
-        store=work.folder / "episodes",
-        progress=work.progress.show,
-        on_episodes=episodes.extend,
-    )
+    with _teacher(work, index) as teacher:
+        result = evaluate(
+            teacher,
+            Environment(index, work.profile.agent, work.profile.index),
+            questions,
+            EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
+            seed=work.profile.seed,
+            store=work.folder / "episodes",
+            progress=work.progress.show,
+            on_episodes=episodes.extend,
+        )
     index.close()
     wanted = work.profile.teacher
     filtered = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)

@@ -61,7 +61,7 @@ def evaluate(
     policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     wanted = min(len(found.questions), limit or len(found.questions))
-    with progress_bar() as bar:
+    with policy, progress_bar() as bar:
         task = bar.add_task("episodes", total=wanted)
         result = run_evaluation(
             policy,

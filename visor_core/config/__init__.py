@@ -18,6 +18,7 @@ from visor_core.config.training import (
     OptimizerConfig,
     SFTConfig,
     TeacherConfig,
+    VLLMConfig,
 )
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ServerConfig",
     "StudyConfig",
     "TeacherConfig",
+    "VLLMConfig",
     "apply_overrides",
     "derived",
     "embedder_parts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from visor_core.config import SecretReference
 from visor_core.errors import ConfigError, MissingDependencyError, PolicyError
-from visor_core.policies.base import ImageLoader, Policy
+from visor_core.policies.base import EngineLimits, ImageLoader, Policy
 
 Engine = Literal["transformers", "vllm"]
 
@@ -25,11 +26,13 @@ def load_policy(
     dtype: str = "float32",
     device: str = "auto",
     name: str = "",
+    limits: EngineLimits | None = None,
     **options: Any,
 ) -> Policy:
     """A policy from a checkpoint folder, a hub id, or (with `base_url`) a model behind an OpenAI-compatible server.
 
-    `device` "auto" takes the GPU if there is one. `options` go to the policy's own constructor.
+    `device` "auto" takes the GPU if there is one. `limits` is what vLLM is started for; none takes the model's own
+    context. `options` go to the policy's own constructor.
 
     Raises:
         PolicyError: if the checkpoint or endpoint cannot be used.
@@ -50,7 +53,7 @@ def load_policy(
             )
         from visor_core.policies.vllm import VLLMPolicy
 
-        return VLLMPolicy(model, images, dtype=dtype, name=name, **options)
+        return VLLMPolicy(model, images, dtype=dtype, name=name, **(asdict(limits) if limits else {}), **options)
     if device == "auto":
         import torch
 

@@ -23,7 +23,7 @@ import httpx
 
 from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import PolicyError
-from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, ImageLoader, ImageRef, Prompt, Sampling
 from visor_core.policies.sampling import derive_seed
 
 # Control tokens of the widespread chat formats: in message text they could open a turn or forge a picture.
@@ -41,7 +41,7 @@ class Usage:
     cost: float = 0.0
 
 
-class OpenAICompatiblePolicy:
+class OpenAICompatiblePolicy(Closing):
     """`model` at `base_url` (up to and including `/v1`), asked as `server` says.
 
     Raises:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from visor_core.policies.base import Completion, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, Prompt, Sampling
 
 
-class ScriptedPolicy:
+class ScriptedPolicy(Closing):
     """Calls `function` with the prompt; `count_tokens`, if given, fills the prompt's token count."""
 
     reproducible: Literal[True] = True

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from visor_core.errors import PolicyError
 from visor_core.policies.attention import use_short_rows
-from visor_core.policies.base import Completion, ImageLoader, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, ImageLoader, Prompt, Sampling
 from visor_core.policies.decoding import Sampler, decode
 from visor_core.policies.encoding import Encoded, Encoder, TokenBatch, distinct_images, pad_left
 from visor_core.policies.gathering import Gatherer
@@ -35,7 +35,7 @@ from visor_core.policies.vision import (
 from visor_core.policies.weights_check import UnfitWeightsError, load_model, refuse_adapter, refuse_damaged
 
 
-class TransformersPolicy:
+class TransformersPolicy(Closing):
     """A checkpoint folder (or hub id) as a policy, in batches of at most `max_batch` rows.
 
     Raises:
@@ -97,9 +97,18 @@ class TransformersPolicy:
         self.forbidden = forbidden_tokens(processor.tokenizer, model.config)
         self.ends = end_tokens(processor.tokenizer, model.generation_config)
         self._vision = vision
+        self._closed = False
         self._takes_features = takes_features(model)
         self._takes_token_types = takes_token_types(model)
         self._gatherer = Gatherer(self.complete_batch, max_batch)
+
+    def close(self) -> None:
+        """Let go of the model and of what was kept of pictures; a model that was handed over stays its owner's."""
+        self.model = self._vision = None
+        self._closed = True
+        self.encoder = Encoder(self.encoder.processor, self.encoder.loader, cache_images=0)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One completion; calls waiting at the same time share a batch."""
@@ -109,8 +118,10 @@ class TransformersPolicy:
         """Completions in order; batches of `max_batch` rows are cut in the order given.
 
         Raises:
-            PolicyError: if a prompt cannot be encoded.
+            PolicyError: if a prompt cannot be encoded, or the policy was closed.
         """
+        if self._closed:
+            raise PolicyError(f"the policy {self.name} was closed: load it again")
         completions: list[Completion] = []
         for start in range(0, len(prompts), self.max_batch):
             rows = [self.encoder.encode(prompt) for prompt in prompts[start : start + self.max_batch]]
