@@ -112,6 +112,8 @@ class SFTConfig(Section):
     """LoRA rank; 0 trains all parameters."""
     save_steps: int = Field(default=50, ge=1)
     """Steps between checkpoints."""
+    save_total_limit: int = Field(default=2, ge=1)
+    """Checkpoints kept: the newest ones, and the best beside them (the lowest loss); `final/` always stays."""
     eval_questions: int = Field(default=64, ge=0)
     """Development questions of the closing evaluation."""
 
@@ -185,6 +187,8 @@ class GRPOConfig(Section):
     """Rollouts may be this many optimizer steps older than the weights they train."""
     save_steps: int = Field(default=10, ge=1)
     """Steps between checkpoints."""
+    save_total_limit: int = Field(default=2, ge=1)
+    """Checkpoints kept: the newest ones, and the best beside them (the highest reward); `final/` always stays."""
     eval_questions: int = Field(default=64, ge=0)
     """Development questions of the closing evaluation."""
 

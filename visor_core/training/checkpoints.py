@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,39 @@ class FittingCheckpoints:
         except UnfitWeightsError as error:
             raise DataError(f"the checkpoint to continue from is unfit ({error}): delete it and run again") from error
         self.model.tie_weights()
+
+
+def best_checkpoint(complete: Sequence[Path]) -> Path | None:
+    """The complete checkpoint with the highest reward, or where none was earned the lowest loss; the newest of equals.
+
+    Raises:
+        DataError: if a marker is damaged.
+    """
+    scored = []
+    for folder in complete:
+        try:
+            metrics = json.loads((folder / MARKER).read_text(encoding="utf-8"))["metrics"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(f"{folder / MARKER} is damaged: delete {folder}") from error
+        if "reward" in metrics or "loss" in metrics:
+            score = float(metrics["reward"]) if "reward" in metrics else -float(metrics["loss"])
+            scored.append((score, step_of(folder)))
+    best = max(scored, default=None)
+    return None if best is None else next(folder for folder in complete if step_of(folder) == best[1])
+
+
+def remove_old(output: Path, limit: int) -> None:
+    """Remove complete checkpoints but the newest `limit` and the best; to be called once the newest is complete.
+
+    So a killed run has one to continue from at every moment.
+    """
+    complete = complete_checkpoints(output)
+    kept = {*complete[-limit:], best_checkpoint(complete)}
+    for folder in complete:
+        if folder not in kept:
+            # First, so that a kill in between leaves a torn folder and not one that passes for complete.
+            (folder / MARKER).unlink()
+            shutil.rmtree(folder)
 
 
 def finished(output: Path) -> TrainResult | None:

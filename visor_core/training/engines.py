@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import AutocastKwargs, DistributedType
 
 from visor_core.agent.bounds import engine_limits
 from visor_core.agent.environment import Environment
@@ -105,7 +105,8 @@ class LiveRollouts:
 
     def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
         config = self._trainer.grpo
-        with self._trainer.accelerator.autocast():
+        # Here weights are cast once for all steps of decoding, whatever training does.
+        with self._trainer.accelerator.autocast(autocast_handler=AutocastKwargs()):
             return run_reference(
                 self._environment,
                 self._live.policy,

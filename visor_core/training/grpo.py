@@ -71,7 +71,7 @@ def train_grpo(
     output.mkdir(parents=True, exist_ok=True)
     precision = trained_dtype(dtype, config.lora_rank)
     model, processor = load_for_training(model_folder, dtype=precision, freeze=config.freeze_vision)
-    callback = RunCallback(on_step, on_checkpoint)
+    callback = RunCallback(on_step, on_checkpoint, limit=config.save_total_limit)
     trainer = TurnGRPOTrainer(
         model=model,
         args=trl_arguments(config, output, seed),

@@ -40,6 +40,7 @@ from visor_core.training.checkpoints import (
 )
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.loop import (
+    BriefCasts,
     RunCallback,
     accumulate,
     arguments,
@@ -54,7 +55,7 @@ from visor_core.training.rows import TurnRow, encode_turn
 from visor_core.training.weights import end_training
 
 
-class TurnSFTTrainer(FittingCheckpoints, SFTTrainer):  # type: ignore[misc]
+class TurnSFTTrainer(BriefCasts, FittingCheckpoints, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose examples are indices of turn rows.
 
     Args:
@@ -185,7 +186,7 @@ def train_sft(
     encoder = encoder_for(processor, images, pixels)
     rows = sft_rows(records, encoder, config.max_length)
     steps = config.steps or math.ceil(config.epochs * len(rows) / config.batch_size)
-    callback = RunCallback(on_step, on_checkpoint)
+    callback = RunCallback(on_step, on_checkpoint, limit=config.save_total_limit)
     shared = arguments(config.optimizer, output, steps=steps, save_steps=config.save_steps, seed=seed)
     args = TRLSFTConfig(
         **shared, per_device_train_batch_size=1, max_length=None, dataset_kwargs={"skip_prepare_dataset": True}

@@ -136,6 +136,10 @@ def test_sharded_training_saves_whole_folders_and_resumes(checkpoint: Path, tmp_
     """Under FSDP2 as the launch file of the 7B profile sets it up: frozen vision, a reference, two processes."""
     launch(2, "sharded_script", checkpoint, tmp_path, ACCELERATE_CONFIGS / "fsdp.yaml")
     start = load_file(checkpoint / "model.safetensors")
+    trained, reference = json.loads((tmp_path / "units-0.json").read_text(encoding="utf-8"))
+    # The reference is gathered layer by layer as the trained model is; as one unit it would be whole on every process.
+    assert max(reference.values()) == max(trained.values()) < sum(trained.values()) / 4
+    assert reference == trained
     folders = [tmp_path / name for name in ("checkpoint-1", "kept", "first", "final")]
     early, second, first, again = (load_file(folder / "model.safetensors") for folder in folders)
     for weights in (early, second, first, again):

@@ -52,7 +52,6 @@ class LateInteractionEmbedder:
     def __init__(
         self, source: str, spec: str, *, revision: str | None = None, device: str = "cpu", batch_size: int = 8
     ) -> None:
-        import torch
         import transformers
 
         self.spec = spec
@@ -68,7 +67,7 @@ class LateInteractionEmbedder:
                 )
             model_class, processor_class = (getattr(transformers, name) for name in MODELS[kind])
             self.processor = processor_class.from_pretrained(source, **options)
-            options |= {"dtype": torch.float32, "use_safetensors": True}
+            options |= {"dtype": precision(device), "use_safetensors": True}
             self.model = load_model(model_class.from_pretrained, source, unused=UNUSED, **options).eval().to(device)
         except LOADING_FAULTS as error:
             raise SearchIndexError(
@@ -107,6 +106,13 @@ class LateInteractionEmbedder:
             output = self.model(**moved).embeddings.float().cpu().numpy()
         masks = inputs["attention_mask"].bool().numpy()
         return [output[i][masks[i]] for i in range(len(output))]
+
+
+def precision(device: str) -> Any:
+    """A retriever's precision: float32 on a processor, on a GPU that of its own checkpoint, half the memory or less."""
+    import torch
+
+    return torch.float32 if device == "cpu" else "auto"
 
 
 def folder_fingerprint(folder: Path) -> str:
