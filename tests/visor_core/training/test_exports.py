@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 
@@ -17,6 +19,7 @@ from tests.visor_core.training.bandit import bandit_config, build_trainer
 from tests.visor_core.training.test_stages import lesson_config, lessons
 from visor_core.errors import DataError
 from visor_core.policies.transformers import load_checkpoint
+from visor_core.training.checkpoints import mark_complete
 from visor_core.training.loop import load_for_training, lora
 from visor_core.training.sft import train_sft
 from visor_core.training.weights import whole_state, write_weights
@@ -124,3 +127,39 @@ def test_checkpoints_are_written_with_the_users_umask(checkpoint: Path, tmp_path
     modes = {p.relative_to(tmp_path).as_posix(): p.stat().st_mode & 0o777 for p in tmp_path.rglob("*") if p.is_file()}
     assert {"checkpoint-1/model.safetensors", "final/model.safetensors"} <= modes.keys()
     assert set(modes.values()) == {mode}, modes
+
+
+def test_old_checkpoints_go_once_a_newer_one_is_complete(tmp_path: Path) -> None:
+    """The newest two and the best stay; of a torn one nothing is said, and equals are decided for the newest."""
+    from visor_core.training.checkpoints import best_checkpoint, remove_old
+
+    for step, reward in enumerate((0.2, 0.9, 0.1, 0.3, 0.3), start=1):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        mark_complete(tmp_path / f"checkpoint-{step}", step, {"reward": reward, "loss": -reward})
+        remove_old(tmp_path, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
+    (tmp_path / "checkpoint-6").mkdir()  # being written
+    remove_old(tmp_path, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-2", "checkpoint-5", "checkpoint-6"]
+    assert best_checkpoint([tmp_path / "checkpoint-2", tmp_path / "checkpoint-5"]) == tmp_path / "checkpoint-2"
+
+
+@pytest.mark.parametrize(("device", "cached"), [("cpu", True), ("cuda", False)])
+def test_casts_are_brief_on_accelerators(device: str, cached: bool) -> None:
+    """There autocast would keep a bfloat16 copy of every weight for the whole pass."""
+    from visor_core.training.loop import BriefCasts
+
+    class Made:
+        def create_accelerator_and_postprocess(self) -> None:
+            handler = AutocastKwargs() if device == "cpu" else None
+            self.accelerator = SimpleNamespace(device=torch.device(device), autocast_handler=handler)
+
+    class Brief(BriefCasts, Made):
+        pass
+
+    trainer = Brief()
+    trainer.create_accelerator_and_postprocess()
+    model = torch.nn.Linear(4, 4)
+    with torch.autocast("cpu", torch.bfloat16, **trainer.accelerator.autocast_handler.to_kwargs()):
+        assert torch.is_autocast_cache_enabled() is cached
+        assert model(torch.ones(1, 4)).dtype == torch.bfloat16
