@@ -74,18 +74,19 @@ def _synthesise(work: Work) -> None:
     episodes: list[Trajectory] = []
     student, wanted = work.profile.agent, work.profile.teacher
     played = wanted.plays(student)
-    result = evaluate(
-        _teacher(work, index),
-        Environment(index, played, work.profile.index),
-        questions,
-        EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
-        seed=work.profile.seed,
-        # Beside the builds: another filter or scorer asks the teacher, who may be paid, for nothing again.
-        store=work.folder.parent / "episodes",
-        fresh=work.rebuild,
-        progress=work.progress.show,
-        on_episodes=episodes.extend,
-    )
+    with _teacher(work, index) as teacher:
+        result = evaluate(
+            teacher,
+            Environment(index, played, work.profile.index),
+            questions,
+            EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
+            seed=work.profile.seed,
+            # Beside the builds: another filter or scorer asks the teacher, who may be paid, for nothing again.
+            store=work.folder.parent / "episodes",
+            fresh=work.rebuild,
+            progress=work.progress.show,
+            on_episodes=episodes.extend,
+        )
     filtered = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
     kept, rejected = filtered.kept, filtered.rejected
     if played != student:

@@ -1,24 +1,41 @@
 """What a run will cost before it starts: time, disk, tokens and GPU hours by stage, from recorded unit costs.
 
 The unit costs are data with their sources (`unit_costs.yaml`); the arithmetic here is counts of the resolved profile
-times those. Time on GPUs is given as GPU hours, time on the CPU as seconds.
+times those, and each figure carries its own (`Figure.text`), which `--dry-run` prints. Time on GPUs is given as GPU
+hours, time on the CPU as seconds, disk in GiB as it is written (sizes.py).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from assets_defs.launching import launch_of
-from visor_core.config import Profile
+from pipelines.figures import NOTHING, Figure, number
+from pipelines.sizes import (
+    GIB,
+    Shape,
+    bytes_of,
+    checkpoint_disk,
+    engine_memory,
+    least_gpu,
+    saved_checkpoints,
+    shape_of,
+    training_memory,
+)
+from visor_core.agent.bounds import engine_limits
+from visor_core.config import Profile, embedder_parts
 
 UNIT_COSTS = Path(__file__).with_name("unit_costs.yaml")
 DEFAULT_PAGES = 1000
 _EVALUATIONS = 5
 """Untrained greedy, and SFT and GRPO greedy and sampled."""
+_MIB = Figure(2.0**20, "2²⁰ bytes")
+_HOUR = number(3600, "s an hour")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +44,10 @@ class StageEstimate:
 
     stage: str
     work: str
-    seconds: float = 0.0
-    gpu_hours: float = 0.0
-    tokens: float = 0.0
-    disk_gib: float = 0.0
+    seconds: Figure = NOTHING
+    gpu_hours: Figure = NOTHING
+    tokens: Figure = NOTHING
+    disk_gib: Figure = NOTHING
 
 
 def unit_costs() -> dict[str, Any]:
@@ -44,122 +61,169 @@ def estimate(profile: Profile, pages: int = 0) -> list[StageEstimate]:
     return _nano(profile, costs["nano"]) if profile.nano else _pretrained(profile, costs["pretrained"], pages)
 
 
-def _nano(profile: Profile, cost: dict[str, Any]) -> list[StageEstimate]:
+def shape(profile: Profile) -> Shape:
+    """The shape of the model a profile trains."""
+    costs = unit_costs()
+    if profile.nano:
+        return Shape("nano", **costs["nano"]["shape"])
+    return shape_of(profile.model.name, costs["pretrained"]["models"])
+
+
+def sft_steps(profile: Profile, rows: float) -> int:
+    """Optimizer steps of SFT over so many rows an epoch."""
+    return profile.sft.steps or math.ceil(profile.sft.epochs * rows / profile.sft.batch_size)
+
+
+def _nano(profile: Profile, cost: Mapping[str, Any]) -> list[StageEstimate]:
     world = profile.nano
     assert world is not None
-    turns = cost["turns_per_episode"]
-    trained_turns = cost["two_page_turns_per_episode"] if profile.grpo.min_hops > 1 else turns
-    per_turn = cost["prompt_tokens_per_turn"] + cost["completion_tokens_per_turn"]
-    pages = (world.train_corpora + world.development_corpora) * world.companies * (world.topics + 1)
-    images = (world.vision_steps + world.alignment_steps) * world.batch_size
-    trajectories = profile.teacher.trajectories
-    sft_rows = (profile.sft.steps or 0) * profile.sft.batch_size or trajectories * turns * profile.sft.epochs
-    episodes = profile.grpo.steps * profile.grpo.questions_per_step * profile.grpo.group_size
-    evaluated = min(profile.evaluation.questions or world.development_questions, world.development_questions)
-    checkpoints = profile.grpo.steps // profile.grpo.save_steps + 2
+    turns = number(cost["turns_per_episode"], "turns")
+    trained_turns = number(cost["two_page_turns_per_episode"], "turns") if profile.grpo.min_hops > 1 else turns
+    per_turn = number(cost["prompt_tokens_per_turn"] + cost["completion_tokens_per_turn"], "tokens")
+    corpora = world.train_corpora + world.development_corpora
+    pages = number(corpora * world.companies * (world.topics + 1), "pages")
+    images = number((world.vision_steps + world.alignment_steps) * world.batch_size, "images")
+    trajectories = number(profile.teacher.trajectories, "episodes")
+    steps = sft_steps(profile, profile.teacher.trajectories * cost["turns_per_episode"])
+    sft_rows = number(steps * profile.sft.batch_size, "rows")
+    episodes = number(profile.grpo.steps * profile.grpo.questions_per_step * profile.grpo.group_size, "episodes")
+    questions = min(profile.evaluation.questions or world.development_questions, world.development_questions)
+    evaluated = number(_EVALUATIONS, "times") * number(questions, "questions") * turns
+    rest = number(cost["folder_mib"], "MiB of other files") * _MIB
+    sft_disk, grpo_disk = (
+        checkpoint_disk(shape(profile), count, config, rest, 4) / GIB
+        for count, config in ((steps, profile.sft), (profile.grpo.steps, profile.grpo))
+    )
+    played = episodes * trained_turns
+    sampling = number(cost["rollout_turns_per_second"], "turns a second")
     return [
         StageEstimate(
             "nano_corpus, documents, pages",
-            f"{pages:,} pages",
-            pages / cost["render_pages_per_second"],
-            disk_gib=pages * cost["stored_page_mib"] / 1024,
+            pages.text,
+            pages / number(cost["render_pages_per_second"], "a second"),
+            disk_gib=pages * number(cost["stored_page_mib"], "MiB") / number(1024, "MiB a GiB"),
         ),
-        StageEstimate("base_model", f"{images:,} images", images / cost["pretraining_images_per_second"]),
+        StageEstimate("base_model", images.text, images / number(cost["pretraining_images_per_second"], "a second")),
         StageEstimate(
             "retriever, page_index",
-            f"{world.retriever_steps} steps, {pages:,} pages",
-            world.retriever_steps * cost["retriever_seconds_per_step"] + pages / cost["index_pages_per_second"],
+            f"{world.retriever_steps} steps, {pages.text}",
+            number(world.retriever_steps, "steps") * number(cost["retriever_seconds_per_step"], "s")
+            + pages / number(cost["index_pages_per_second"], "a second"),
         ),
         StageEstimate(
             "teacher_trajectories",
-            f"{trajectories:,} episodes",
-            trajectories * turns / cost["teacher_turns_per_second"],
+            trajectories.text,
+            trajectories * turns / number(cost["teacher_turns_per_second"], "turns a second"),
         ),
         StageEstimate(
             "sft_checkpoint",
-            f"{sft_rows:,.0f} rows",
-            sft_rows / cost["sft_rows_per_second"],
+            sft_rows.text,
+            sft_rows / number(cost["sft_rows_per_second"], "a second"),
             tokens=sft_rows * per_turn,
-            disk_gib=cost["checkpoint_gib"] * 2,
+            disk_gib=sft_disk,
         ),
         StageEstimate(
             "grpo_checkpoint",
-            f"{episodes:,} episodes",
-            episodes * trained_turns * (1 / cost["rollout_turns_per_second"] + 1 / cost["update_rows_per_second"]),
-            tokens=episodes * trained_turns * per_turn * 2,
-            disk_gib=cost["checkpoint_gib"] * checkpoints,
+            episodes.text,
+            played / sampling + played / number(cost["update_rows_per_second"], "rows a second"),
+            tokens=played * per_turn * number(2, "passes"),
+            disk_gib=grpo_disk,
         ),
         StageEstimate(
             "benchmark_results",
-            f"{evaluated:,} questions, {_EVALUATIONS} times",
-            _EVALUATIONS * evaluated * turns / cost["rollout_turns_per_second"],
-            tokens=_EVALUATIONS * evaluated * turns * per_turn,
+            f"{questions:,} questions, {_EVALUATIONS} times",
+            evaluated / sampling,
+            tokens=evaluated * per_turn,
         ),
     ]
 
 
-def _pretrained(profile: Profile, cost: dict[str, Any], pages: int) -> list[StageEstimate]:
-    pages = pages or DEFAULT_PAGES
-    turns = cost["turns_per_episode"]
-    per_turn = cost["prompt_tokens_per_turn"] + cost["completion_tokens_per_turn"]
-    parameters = float(cost["parameters"].get(profile.model.name, 7e9))
-    flops_hour = cost["gpu_peak_flops"] * cost["training_utilisation"] * 3600
+def _pretrained(profile: Profile, cost: Mapping[str, Any], pages: int) -> list[StageEstimate]:
+    model = shape(profile)
+    corpus = number(pages or DEFAULT_PAGES, "pages")
+    turns = number(cost["turns_per_episode"], "turns")
+    written = number(cost["completion_tokens_per_turn"], "tokens written")
+    per_turn = number(cost["prompt_tokens_per_turn"] + cost["completion_tokens_per_turn"], "tokens")
+    parameters = number(model.parameters, "weights")
+    speed = number(cost["gpu_peak_flops"], "FLOPS") * number(cost["training_utilisation"], "used") * _HOUR
     # 6 FLOPs a parameter and token for forward and backward, 2 more when the forward pass is run again.
-    training = (8 if profile.grpo.optimizer.gradient_checkpointing else 6) * parameters
-    weights_gib = parameters * 2 / 2**30
+    passes = number(8 if profile.grpo.optimizer.gradient_checkpointing else 6, "FLOPs")
     # A policy of half the size samples about twice as fast: decoding is bound by reading the weights.
-    sampling_hour = cost["rollout_tokens_per_gpu_second"] * 3600 * 7e9 / parameters
-    rows = profile.teacher.trajectories * turns * profile.sft.epochs
-    episodes = profile.grpo.steps * profile.grpo.questions_per_step * profile.grpo.group_size
-    questions = profile.evaluation.questions or 1000
-    sampled = episodes * turns * cost["completion_tokens_per_turn"]
-    read = episodes * turns * per_turn
+    sampling = number(cost["rollout_tokens_per_gpu_second"], "tokens a second") * _HOUR * number(7e9) / parameters
+    reading = number(2, "FLOPs") * parameters
+    steps = sft_steps(profile, profile.teacher.trajectories * cost["turns_per_episode"])
+    rows = number(steps * profile.sft.batch_size, "rows")
+    episodes = number(profile.grpo.steps * profile.grpo.questions_per_step * profile.grpo.group_size, "episodes")
+    questions = number(profile.evaluation.questions or 1000, "questions")
+    played = episodes * turns
+    rest = number(cost["folder_mib"], "MiB of other files") * _MIB
+    size = bytes_of(profile.model.dtype)
+    handed = parameters * number(4, "bytes for the engine") if profile.model.engine == "vllm" else NOTHING
     # The update runs the policy forward and backward and the reference forward: 2 FLOPs a parameter and token more.
-    update = read * (training + 2 * parameters) / flops_hour
+    update = played * per_turn * (passes + number(2, "FLOPs")) * parameters / speed
     return [
         StageEstimate(
             "documents, pages",
-            f"{pages:,} pages",
-            pages / cost["render_pages_per_second"],
-            disk_gib=pages * cost["stored_page_mib"] / 1024,
+            corpus.text,
+            corpus / number(cost["render_pages_per_second"], "a second"),
+            disk_gib=corpus * number(cost["stored_page_mib"], "MiB") / number(1024, "MiB a GiB"),
         ),
         StageEstimate(
             "page_index",
-            f"{pages:,} pages",
-            gpu_hours=pages / cost["embed_pages_per_gpu_second"] / 3600,
-            tokens=pages * 731,
+            corpus.text,
+            gpu_hours=corpus / number(cost["embed_pages_per_gpu_second"], "a second") / _HOUR,
+            tokens=corpus * number(cost["vectors_per_page"], "tokens"),
         ),
         StageEstimate(
             "teacher_trajectories",
             f"{profile.teacher.trajectories:,} kept of twice as many",
-            tokens=2 * profile.teacher.trajectories * turns * per_turn,
+            tokens=number(2 * profile.teacher.trajectories, "episodes") * turns * per_turn,
         ),
         StageEstimate(
             "sft_checkpoint",
-            f"{rows:,.0f} rows",
-            gpu_hours=rows * per_turn * training / flops_hour,
+            f"{rows.text}, {saved_checkpoints(steps, profile.sft)} checkpoints kept",
+            gpu_hours=rows * per_turn * passes * parameters / speed,
             tokens=rows * per_turn,
-            disk_gib=weights_gib * 2,
+            disk_gib=checkpoint_disk(model, steps, profile.sft, rest, size) / GIB,
         ),
         StageEstimate(
             "grpo_checkpoint",
-            f"{episodes:,} episodes",
-            gpu_hours=sampled / sampling_hour + read * 2 * parameters / flops_hour + update,
-            tokens=2 * read,
-            disk_gib=weights_gib * (profile.grpo.steps // profile.grpo.save_steps + 1),
+            f"{episodes.text}, {saved_checkpoints(profile.grpo.steps, profile.grpo)} checkpoints kept",
+            gpu_hours=played * written / sampling + played * per_turn * reading / speed + update,
+            tokens=number(2, "passes") * played * per_turn,
+            disk_gib=(checkpoint_disk(model, profile.grpo.steps, profile.grpo, rest, size) + handed) / GIB,
         ),
         StageEstimate(
             "benchmark_results",
-            f"{questions:,} questions",
-            gpu_hours=questions * turns * cost["completion_tokens_per_turn"] / sampling_hour
-            + questions * turns * per_turn * 2 * parameters / flops_hour,
+            questions.text,
+            gpu_hours=questions * turns * written / sampling + questions * turns * per_turn * reading / speed,
             tokens=questions * turns * per_turn,
         ),
     ]
 
 
-def training_memory_gib(profile: Profile) -> float:
-    """Memory of each GPU that training all parameters needs for weights, gradients, optimizer and reference; GiB."""
+def memory_gib(profile: Profile) -> dict[str, Figure]:
+    """Memory that GRPO needs on each GPU by what it is for, and `in all` with the engine's share; GiB."""
     cost = unit_costs()["pretrained"]
-    parameters = float(cost["parameters"].get(profile.model.name, 0.0))
-    return parameters * cost["memory_bytes_per_parameter"] / 2**30 / launch_of(profile).shards
+    model = shape(profile)
+    parts = {name: value / GIB for name, value in training_memory(profile, model).items()}
+    embedder = _embedder(profile, cost["embedder_weights"])
+    if embedder:
+        parts["embedder"] = embedder / GIB
+    context = engine_limits(profile.agent, profile.model.vllm, episodes=1).max_model_len
+    return parts | least_gpu(profile, parts, engine_memory(profile, model, context) / GIB)
+
+
+def least_gpu_gib(profile: Profile) -> float:
+    """What a GPU must have for a profile: the larger of what training and what the engine asks for; GiB."""
+    parts = memory_gib(profile)
+    return max(parts[name].value for name in ("training in all", "engine") if name in parts)
+
+
+def _embedder(profile: Profile, weights: Mapping[str, float]) -> Figure:
+    """Bytes of the embedders that searches run on the GPU."""
+    if profile.index.device == "cpu":
+        return NOTHING
+    kinds = [embedder_parts(spec)[0] for spec in profile.index.embedders]
+    sizes = [number(weights[kind], "weights") * number(2, "bytes") for kind in kinds if kind in weights]
+    return sum(sizes, NOTHING)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -80,6 +81,24 @@ def claimed(path: Path) -> Iterator[None]:
     finally:
         if path.is_file() and path.stat().st_size == 0:
             path.unlink()
+
+
+def grant_by_umask(folder: Path) -> None:
+    """Give the files in a folder and below at least the permissions that a new file gets there.
+
+    safetensors writes its files readable by their owner alone, whatever the umask is.
+    """
+    # The umask itself can only be read by setting it, which other threads would see.
+    probe = folder / f".permissions.{os.getpid()}.{threading.get_ident()}"
+    descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666)
+    try:
+        usual = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | usual)
 
 
 def flush(path: Path) -> None:

@@ -183,6 +183,15 @@ class Tracker:
             self.client.finalize_logged_model(model.model_id, "READY" if done else "FAILED")
         return str(model.model_id)
 
+    def remove_weights(self, model_id: str) -> None:
+        """Remove what is large of a logged model whose checkpoint is gone; its metrics and samples stay."""
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        folder = Path(local_file_uri_to_path(self.client.get_logged_model(model_id).artifact_location))
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        self.client.set_logged_model_tags(model_id, {"weights": "removed with the checkpoint"})
+
     def evaluated(self, run_id: str, model_id: str, metrics: Mapping[str, Any], *, dataset: str, digest: str) -> None:
         """Attach benchmark figures to a logged model, naming the question set and its content hash."""
         for key, value in metrics.items():

@@ -96,7 +96,8 @@ def ask(
             if isinstance(policy, ConnectedPolicy):
                 await policy.disconnect()
 
-    episode = asyncio.run(play())
+    with policy:
+        episode = asyncio.run(play())
     if episode.outcome == "error":
         raise PolicyError(episode.error)
     with TrajectoryWriter(home.asset("asked")) as writer:
@@ -288,6 +289,7 @@ def choose_policy(
         ConfigError: if an endpoint has no model name, or the engine is unknown.
         PolicyError: if it cannot be loaded.
     """
+    from visor_core.agent.bounds import engine_limits
     from visor_core.config import SecretReference
     from visor_core.policies.load import load_policy
 
@@ -303,7 +305,10 @@ def choose_policy(
     assert checkpoint is not None
     _quiet_transformers()
     name = str(read_lineage(checkpoint).get("asset", "")) or checkpoint.name
-    return load_policy(checkpoint, index, engine=engine, dtype=profile.model.dtype, name=name, digests=digests)
+    limits = engine_limits(profile.agent, profile.model.vllm, episodes=profile.evaluation.concurrency)
+    return load_policy(
+        checkpoint, index, engine=engine, dtype=profile.model.dtype, name=name, digests=digests, limits=limits
+    )
 
 
 def _quiet_transformers() -> None:

@@ -73,7 +73,7 @@ def evaluate(
     chosen = runner.chosen_questions(found.questions, config)
     identity = runner.evaluation_identity(policy, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
-    with _claimed(path), progress_bar() as bar:
+    with policy, _claimed(path), progress_bar() as bar:
         task = bar.add_task("episodes", total=len(chosen))
         result = runner.evaluate(
             policy,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from visor_core.questions import Question
 
 
+FIELDS = {"seconds": "CPU time", "gpu_hours": "GPU hours", "tokens": "tokens", "disk_gib": "disk GiB"}
+"""Figures of a stage's estimate, and their columns."""
 POLICIES = {
     "base": "untrained",
     "sft": "after SFT, greedy",
@@ -84,9 +86,8 @@ def ui(
 
 def _print_plan(profile: Profile, home: Home) -> None:
     """The resolved profile as YAML, then what it would cost and what is missing for it."""
-    from assets_defs.launching import launch_of
     from pipelines import preflight
-    from pipelines.estimates import DEFAULT_PAGES, estimate, training_memory_gib, unit_costs
+    from pipelines.estimates import DEFAULT_PAGES, estimate, unit_costs
 
     print(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False), end="")
     machine = preflight.inspect_machine(home.root)
@@ -95,14 +96,11 @@ def _print_plan(profile: Profile, home: Home) -> None:
     console.print()
     console.print(_estimate_table(stages))
     console.print(f"[dim]Unit costs: {source}[/dim]", soft_wrap=True)
+    _print_sums(stages)
     if not profile.nano:
-        console.print(
-            f"[dim]For a corpus of {DEFAULT_PAGES:,} pages. Training all parameters needs about"
-            f" {training_memory_gib(profile):.0f} GiB of memory on each of {launch_of(profile).processes} GPUs,"
-            " activations and the engine apart.[/dim]",
-            soft_wrap=True,
-        )
-    disk = sum(stage.disk_gib for stage in stages)
+        console.print(f"[dim]For a corpus of {DEFAULT_PAGES:,} pages.[/dim]", soft_wrap=True)
+        _print_memory(profile)
+    disk = sum(stage.disk_gib.value for stage in stages)
     if disk > machine.disk_gib:
         console.print(f"Disk: {disk:.1f} GiB wanted, {machine.disk_gib:.1f} GiB free for {home.root}", soft_wrap=True)
     for fault in preflight.lacking(profile, machine):
@@ -111,29 +109,51 @@ def _print_plan(profile: Profile, home: Home) -> None:
 
 def _estimate_table(stages: list[StageEstimate]) -> Table:
     table = Table(title="Estimate", title_justify="left", box=None, show_footer=True)
-    totals = [
-        sum(getattr(stage, field) for stage in stages) for field in ("seconds", "gpu_hours", "tokens", "disk_gib")
-    ]
     table.add_column("stage", footer="all", overflow="fold")
     table.add_column("work", overflow="fold")
-    for name, total in zip(("CPU time", "GPU hours", "tokens", "disk GiB"), _cells(*totals), strict=True):
-        table.add_column(name, justify="right", footer=total, no_wrap=True)
+    for field, name in FIELDS.items():
+        total = sum(getattr(stage, field).value for stage in stages)
+        table.add_column(name, justify="right", footer=_cell(field, total), no_wrap=True)
     for stage in stages:
-        table.add_row(stage.stage, stage.work, *_cells(stage.seconds, stage.gpu_hours, stage.tokens, stage.disk_gib))
+        table.add_row(stage.stage, stage.work, *(_cell(field, getattr(stage, field).value) for field in FIELDS))
     return table
 
 
-def _cells(seconds: float, gpu_hours: float, tokens: float, disk_gib: float) -> list[str]:
-    def shown(value: float, text: str) -> str:
-        return text if value else ""
+def _cell(field: str, value: float) -> str:
+    """A figure as it stands in the table; nothing for none."""
+    if not value:
+        return ""
+    if field == "seconds":
+        return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+    if field == "tokens":
+        return f"{value / 1e6:.2f} M"
+    return f"{value:.1f}" if field == "gpu_hours" else f"{value:.2f}"
 
-    minutes = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return [
-        shown(seconds, minutes),
-        shown(gpu_hours, f"{gpu_hours:.1f}"),
-        shown(tokens, f"{tokens / 1e6:.2f} M"),
-        shown(disk_gib, f"{disk_gib:.2f}"),
-    ]
+
+def _print_sums(stages: list[StageEstimate]) -> None:
+    """How each figure of the table comes about, a line each."""
+    for stage in stages:
+        for field, name in FIELDS.items():
+            figure = getattr(stage, field)
+            if figure:
+                text = f"{stage.stage}, {name}: {figure.text} = {_cell(field, figure.value)}"
+                console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_memory(profile: Profile) -> None:
+    """What each GPU must hold while GRPO trains, and how that comes about."""
+    from assets_defs.launching import launch_of
+    from pipelines.estimates import least_gpu_gib, memory_gib
+
+    count = launch_of(profile).processes
+    console.print(
+        f"Memory of each of {count} GPUs for GRPO: about {least_gpu_gib(profile):.0f} GiB"
+        f" (the profile asks for {profile.model.min_gpu_gib:.0f})",
+        soft_wrap=True,
+    )
+    for name, figure in memory_gib(profile).items():
+        text = f"{name}: {figure.text} = {figure.value:.1f} GiB"
+        console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_summary(summary: RunSummary) -> None:

@@ -39,6 +39,7 @@ def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
 
 
 def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> dict[str, int | float | str]:
+    from visor_core.agent.bounds import engine_limits
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import evaluate
     from visor_core.policies.load import load_policy
@@ -48,23 +49,28 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     index = session.open_index()
     checkpoint = session.input(policy)
     episodes: list[Trajectory] = []
-    result = evaluate(
-        load_policy(
-            checkpoint,
-            index,
-            engine=profile.model.engine,
-            dtype=profile.model.dtype,
-            name=policy,
-            digests=session.home.digests,
-        ),
-        Environment(index, profile.agent, profile.index),
-        read_questions(session.input("questions")),
-        config,
-        seed=profile.seed,
-        store=session.folder / "episodes",
-        progress=lambda done, total: session.progress.show(done, total, name),
-        on_episodes=episodes.extend,
-    )
+    model = profile.model
+    limits = engine_limits(profile.agent, model.vllm, episodes=config.concurrency)
+    # One at a time: an engine holds a GPU's memory until it is closed.
+    with load_policy(
+        checkpoint,
+        index,
+        engine=model.engine,
+        dtype=model.dtype,
+        name=policy,
+        digests=session.home.digests,
+        limits=limits,
+    ) as opened:
+        result = evaluate(
+            opened,
+            Environment(index, profile.agent, profile.index),
+            read_questions(session.input("questions")),
+            config,
+            seed=profile.seed,
+            store=session.folder / "episodes",
+            progress=lambda done, total: session.progress.show(done, total, name),
+            on_episodes=episodes.extend,
+        )
     index.close()
     session.traces(episodes, TRACED_SHARE)
     result.save(session.folder / "results" / f"{name}.json")

@@ -51,6 +51,7 @@ def main() -> None:
             profile.seed,
             engine=profile.model.engine,
             dtype=profile.model.dtype,
+            vllm=profile.model.vllm,
             context=RewardContext(words=lambda page_id: index.page(page_id).words),
             on_step=session.on_step,
             on_checkpoint=checkpointed,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 CURVES = ("reward", "loss", "accuracy", "kl", "entropy", "grad_norm", "learning_rate")
 """What is drawn of a training, as far as it was reported; all steps, those before an interruption included."""
+LOGGED = "logged_checkpoints.json"
+"""In a stage's folder: which of its checkpoints are logged models with weights."""
 
 
 class Session:
@@ -89,6 +91,7 @@ class Session:
         """
         if self._tracker is None:
             return ""
+        self._follow_removed(self._tracker)
         model_id = self._tracker.checkpoint(
             self._run_id,
             f"{self.stage}-{step}",
@@ -98,9 +101,27 @@ class Session:
             tags={"stage": self.stage, **self._lineage()},
             samples=samples,
         )
+        if folder.parent == self.folder:
+            self._remember(folder.name, model_id)
         if self._pipes:
             self._pipes.log.info(f"checkpoint of step {step}: {folder}")
         return model_id
+
+    def _follow_removed(self, tracker: Tracker) -> None:
+        """MLflow keeps the weights of the checkpoints that training keeps, and of all others what they earned."""
+        for name, model_id in self._logged().items():
+            if not (self.folder / name).is_dir():
+                tracker.remove_weights(model_id)
+                self._remember(name, "")
+
+    def _logged(self) -> dict[str, str]:
+        """Checkpoint folders of this stage → their logged models with weights, also from before an interruption."""
+        path = self.folder / LOGGED
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _remember(self, name: str, model_id: str) -> None:
+        logged = self._logged() | {name: model_id}
+        write_json(self.folder / LOGGED, {key: value for key, value in logged.items() if value})
 
     def _lineage(self) -> dict[str, str]:
         """What the stage is made from, as tags: builds by their folders under VISOR_HOME, the index by its tag."""

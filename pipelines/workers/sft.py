@@ -58,14 +58,15 @@ def _play(session: Session, checkpoint: Path, index: PageIndex) -> list[Trajecto
     wanted = NANO_QUESTIONS if profile.nano else QUESTIONS
     asked = list(questions.values())[:: max(1, len(questions) // wanted)][:wanted]
     episodes: list[Trajectory] = []
-    evaluate(
-        load_policy(checkpoint, index, dtype=profile.model.dtype, name="sft_checkpoint"),
-        Environment(index, profile.agent, profile.index),
-        asked,
-        profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
-        seed=profile.seed,
-        on_episodes=episodes.extend,
-    )
+    with load_policy(checkpoint, index, dtype=profile.model.dtype, name="sft_checkpoint") as policy:
+        evaluate(
+            policy,
+            Environment(index, profile.agent, profile.index),
+            asked,
+            profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
+            seed=profile.seed,
+            on_episodes=episodes.extend,
+        )
     return episodes
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.estimates import estimate, training_memory_gib, unit_costs
+from pipelines.estimates import estimate, memory_gib, unit_costs
 from visor_core.config import GRPOConfig, ModelConfig, NanoConfig, Profile, SFTConfig
 
 NANO = Profile(
@@ -19,21 +19,21 @@ def test_counts_by_hand() -> None:
     pages = (3 + 1) * 5 * (6 + 1)  # a cover and six topics a company
     rendering = stages["nano_corpus, documents, pages"]
     assert rendering.work == "140 pages"
-    assert rendering.seconds == pytest.approx(pages / cost["render_pages_per_second"])
+    assert rendering.seconds.value == pytest.approx(pages / cost["render_pages_per_second"])
     per_turn = cost["prompt_tokens_per_turn"] + cost["completion_tokens_per_turn"]
-    assert stages["sft_checkpoint"].tokens == 1000 * per_turn
+    assert stages["sft_checkpoint"].tokens.value == 1000 * per_turn
     assert stages["grpo_checkpoint"].work == "200 episodes"
 
 
 def test_twice_the_steps_cost_twice() -> None:
     double = NANO.model_copy(update={"grpo": NANO.grpo.model_copy(update={"steps": 20})})
     once, twice = (next(s for s in estimate(p) if s.stage == "grpo_checkpoint") for p in (NANO, double))
-    assert twice.seconds == pytest.approx(2 * once.seconds)
+    assert twice.seconds.value == pytest.approx(2 * once.seconds.value)
 
 
 def test_large_models_cost_gpu_hours_in_proportion() -> None:
     def hours(name: str) -> float:
-        return sum(s.gpu_hours for s in estimate(Profile(name="p", model=ModelConfig(name=name)), pages=5000))
+        return sum(s.gpu_hours.value for s in estimate(Profile(name="p", model=ModelConfig(name=name)), pages=5000))
 
     small, large = hours("Qwen/Qwen2.5-VL-3B-Instruct"), hours("Qwen/Qwen2.5-VL-7B-Instruct")
     assert 0 < small < large < 10 * small
@@ -41,12 +41,20 @@ def test_large_models_cost_gpu_hours_in_proportion() -> None:
 
 def test_sharded_weights_are_divided_among_the_gpus() -> None:
     model = ModelConfig(name="Qwen/Qwen2.5-VL-7B-Instruct")
-    whole, shard = (
-        training_memory_gib(Profile(name="p", model=model, accelerate=name)) for name in ("gpu.yaml", "fsdp.yaml")
-    )
-    # float32 weights, gradients, two moments and the reference of 8.29 thousand million parameters
-    assert whole == pytest.approx(20 * 8.29e9 / 2**30)
-    assert shard == pytest.approx(whole / 8)
+    whole, shard = (memory_gib(Profile(name="p", model=model, accelerate=name)) for name in ("gpu.yaml", "fsdp.yaml"))
+    for part in ("weights", "reference", "gradients", "optimizer"):
+        assert shard[part].value == pytest.approx(whole[part].value / 8)
+    assert shard["activations"] == whole["activations"]
+
+
+def test_every_figure_has_its_arithmetic() -> None:
+    """Beside each figure stands the sum that it is, of the profile's counts and the unit costs."""
+    for profile in (NANO, Profile(name="p", model=ModelConfig(name="Qwen/Qwen2.5-VL-3B-Instruct"))):
+        for stage in estimate(profile):
+            for figure in (stage.seconds, stage.gpu_hours, stage.tokens, stage.disk_gib):
+                assert bool(figure) == bool(figure.text)
+    rendering = estimate(NANO)[0].seconds
+    assert rendering.text == "140 pages ÷ 60 a second"
 
 
 def test_every_unit_cost_set_names_its_source() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,30 @@ def test_a_checkpoint_keeps_what_it_is_made_from_and_what_it_played(
     assert {m.key: m.value for m in model.metrics} == {"reward": 0.5}
     kept = {artifact.path for artifact in tracker.client.list_logged_model_artifacts(model.model_id)}
     assert kept == {"model.safetensors"} | {f"episode-{n}.{kind}" for n in (1, 2, 3) for kind in ("html", "png")}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
+def test_mlflow_keeps_the_weights_of_checkpoints_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that training removed leaves its figures there, also if the worker began anew in between."""
+    tracker = Tracker(Home(tmp_path), "visor")
+    monkeypatch.setitem(os.environ, "MLFLOW_RUN_ID", tracker.open_run("grpo_checkpoint"))
+    models = []
+    for step in (1, 2, 3):
+        session = Session(_order(tmp_path), _Pipes())  # type: ignore[arg-type]
+        folder = tmp_path / "build" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "config.json").write_text("{}")
+        models.append(session.on_checkpoint(folder, step, {"reward": step / 10}))
+        if step > 1:
+            shutil.rmtree(tmp_path / "build" / f"checkpoint-{step - 1}")
+    held = [{file.path for file in tracker.client.list_logged_model_artifacts(model)} for model in models]
+    assert held == [{"config.json"}, {"config.json", "model.safetensors"}, {"config.json", "model.safetensors"}]
+    first = tracker.client.get_logged_model(models[0])
+    assert [(m.key, m.value) for m in first.metrics] == [("reward", 0.1)]
+    assert first.tags["weights"] == "removed with the checkpoint"
 
 
 class _Pipes:

@@ -19,6 +19,7 @@ from visor_core.config.training import (
     OptimizerConfig,
     SFTConfig,
     TeacherConfig,
+    VLLMConfig,
 )
 from visor_core.config.wording import FaultTexts, FewShot, WordingTexts, read_wording, shipped_wording
 
@@ -46,6 +47,7 @@ __all__ = [
     "ServerConfig",
     "StudyConfig",
     "TeacherConfig",
+    "VLLMConfig",
     "WordingTexts",
     "apply_overrides",
     "contradictions",

@@ -12,6 +12,20 @@ from visor_core.config.server import ServerConfig
 from visor_core.geometry import CoordinateSystem
 
 
+class VLLMConfig(Section):
+    """How vLLM is started. What is none follows from `agent`: the turns, pictures and tokens a context can come to."""
+
+    max_model_len: int | None = Field(default=None, ge=16)
+    """Tokens of the longest prompt and its reply; memory is kept for at least one of this length."""
+    max_images: int | None = Field(default=None, ge=1)
+    """Most pictures in one prompt."""
+    gpu_memory: float = Field(default=0.85, gt=0, lt=1)
+    """Share of a GPU's memory the engine takes, weights and cache, where nothing is trained beside it (there it is
+    `grpo.engine_memory`). The rest is left to the embedder of searches."""
+    cuda_graphs: bool = True
+    """Whether decoding steps are captured as CUDA graphs on a GPU; without, each is launched kernel by kernel."""
+
+
 class ModelConfig(Section):
     """The policy's model."""
 
@@ -21,6 +35,8 @@ class ModelConfig(Section):
     """Precision of the weights an engine runs; trained weights are float32 (under LoRA the adapters are)."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What runs rollouts."""
+    vllm: VLLMConfig = VLLMConfig()
+    """How the engine vLLM is started."""
     min_gpu_gib: float = Field(default=0.0, ge=0)
     """GPU memory below which the profile refuses to start; 0 means none is needed."""
     requires: tuple[str, ...] = ()
@@ -109,6 +125,8 @@ class SFTConfig(Section):
     """LoRA rank; 0 trains all parameters."""
     save_steps: int = Field(default=50, ge=1)
     """Steps between checkpoints."""
+    save_total_limit: int = Field(default=2, ge=1)
+    """Checkpoints kept: the newest ones, and the best beside them (the lowest loss); `final/` always stays."""
     eval_questions: int = Field(default=64, ge=0)
     """Development questions of the closing evaluation."""
 
@@ -182,6 +200,8 @@ class GRPOConfig(Section):
     """Rollouts may be this many optimizer steps older than the weights they train."""
     save_steps: int = Field(default=10, ge=1)
     """Steps between checkpoints."""
+    save_total_limit: int = Field(default=2, ge=1)
+    """Checkpoints kept: the newest ones, and the best beside them (the highest reward); `final/` always stays."""
     eval_questions: int = Field(default=64, ge=0)
     """Development questions of the closing evaluation."""
 

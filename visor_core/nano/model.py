@@ -25,6 +25,7 @@ from transformers import (
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from visor_core.agent.prompts import COMPACT_VOCABULARY
+from visor_core.files import grant_by_umask
 from visor_core.nano.panels import COLUMNS, LABELS
 from visor_core.nano.questions import OPERATIONS, REFUSAL, THEN
 from visor_core.nano.world import COMPANIES, COVER, TOPICS
@@ -183,3 +184,4 @@ def save_checkpoint(model: Any, processor: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    grant_by_umask(folder)

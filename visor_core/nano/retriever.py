@@ -22,10 +22,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from visor_core.errors import DataError
-from visor_core.files import whole_file
+from visor_core.files import grant_by_umask, whole_file
 from visor_core.nano.views import load_picture, page_renderer, view_of
 from visor_core.nano.world import World
 from visor_core.policies.precision import fast_bfloat16
+from visor_core.policies.transformers import load_checkpoint
 
 EMBEDDING_DIM = 64
 _TEMPERATURE = 0.05
@@ -72,8 +73,8 @@ def build_retriever(base_model: Path) -> tuple[Any, Any]:
 
     Raises:
         DataError: if the folder holds no Idefics3 checkpoint.
+        PolicyError: if its weights are not all there.
     """
-    from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.models.colmodernvbert import (
         ColModernVBertConfig,
         ColModernVBertForRetrieval,
@@ -82,10 +83,9 @@ def build_retriever(base_model: Path) -> tuple[Any, Any]:
 
     if not (base_model / "config.json").is_file():
         raise DataError(f"no model in {base_model}: materialize the asset `base_model` first")
-    base = AutoModelForImageTextToText.from_pretrained(base_model, dtype=torch.float32)
+    base, processor = load_checkpoint(base_model)
     if base.config.model_type != "idefics3":
         raise DataError(f"{base_model} holds a {base.config.model_type}, not an idefics3: the nano retriever needs one")
-    processor = AutoProcessor.from_pretrained(base_model)
     vlm_config = base.config.to_dict()
     # The folder the base was loaded from would make fingerprint and index tag those of one place on one machine.
     vlm_config.pop("_name_or_path", None)
@@ -152,6 +152,7 @@ def train_retriever(
     output.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(output)
     processor.save_pretrained(output)
+    grant_by_umask(output)
     (output / _STATE).unlink(missing_ok=True)
     (output / "training.json").write_text(json.dumps({"steps": steps, "seed": seed, "pages": len(pages)}))
     return output

@@ -118,15 +118,16 @@ class Split:
         if key not in self._done:
             episodes: list[Trajectory] = []
             index = self.seed.index(self.world)
-            result = evaluate(
-                self.seed.policy(checkpoint, index),
-                self.seed.environment(self.world, profile),
-                self.questions,
-                EvaluationConfig(temperature=temperature),
-                seed=self.seed.seed,
-                store=self.seed.episodes,
-                on_episodes=episodes.extend,
-            )
+            with self.seed.policy(checkpoint, index) as policy:
+                result = evaluate(
+                    policy,
+                    self.seed.environment(self.world, profile),
+                    self.questions,
+                    EvaluationConfig(temperature=temperature),
+                    seed=self.seed.seed,
+                    store=self.seed.episodes,
+                    on_episodes=episodes.extend,
+                )
             self._done[key] = (result, episodes)
         return self._done[key]
 
@@ -177,15 +178,16 @@ class Split:
 
     def _pass(self, profile: Profile, checkpoint: Path) -> tuple[float, ...]:
         """pass@8 of supported success at T = 1, for each of the first questions."""
-        episodes = run_reference(
-            self.seed.environment(self.world, profile),
-            self.seed.policy(checkpoint, self.seed.index(self.world)),
-            self.questions[:PASS_QUESTIONS],
-            rollouts=PASS_AT,
-            seed=self.seed.seed,
-            step=1,
-            temperature=1.0,
-        )
+        with self.seed.policy(checkpoint, self.seed.index(self.world)) as policy:
+            episodes = run_reference(
+                self.seed.environment(self.world, profile),
+                policy,
+                self.questions[:PASS_QUESTIONS],
+                rollouts=PASS_AT,
+                seed=self.seed.seed,
+                step=1,
+                temperature=1.0,
+            )
         groups = [episodes[i : i + PASS_AT] for i in range(0, len(episodes), PASS_AT)]
         return tuple(pass_at_k(sum(map(supported, group)), PASS_AT, PASS_AT) for group in groups)
 

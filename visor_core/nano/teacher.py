@@ -25,7 +25,7 @@ from visor_core.geometry import FULL_PAGE, Box
 from visor_core.nano.panels import COLUMNS, GRID
 from visor_core.nano.questions import OPERATIONS, REFUSAL, THEN, combine
 from visor_core.nano.world import TOPICS, World, WorldPage
-from visor_core.policies.base import Completion, ImageRef, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, ImageRef, Prompt, Sampling
 
 LOOSE_CELLS = 5
 PATIENCE = 3
@@ -95,7 +95,7 @@ def parse_question(text: str) -> Need:
     raise ConfigError(f"the scripted teacher cannot read the question {text!r}: it knows the nano world's only")
 
 
-class ScriptedTeacher:
+class ScriptedTeacher(Closing):
     """A reproducible policy over the world's truth; for the `compact` prompts and 0–10 coordinates."""
 
     reproducible: Literal[True] = True

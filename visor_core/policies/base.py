@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -107,9 +108,44 @@ class Completion:
         return len(self.token_ids) if self.token_ids else self.completion_tokens
 
 
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What an engine with a fixed memory is started for.
+
+    `max_model_len` is the tokens of the longest prompt and its reply, cut to what the model itself can do unless
+    `exact_length`; `max_images` the pictures of one prompt; `max_num_seqs` the requests at once; `gpu_memory` the share
+    of a GPU's memory; `cuda_graphs` whether decoding is captured on a GPU.
+    """
+
+    max_model_len: int
+    max_images: int
+    max_num_seqs: int
+    gpu_memory: float
+    cuda_graphs: bool = True
+    exact_length: bool = False
+
+
+class Closing:
+    """Makes a policy a context manager that closes it; one that holds nothing has nothing to give back."""
+
+    def close(self) -> None:
+        """Give back memory and processes; a later call of the policy fails."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 @runtime_checkable
 class Policy(Protocol):
-    """Writes the next turn. `name` and `checkpoint` are recorded with every trajectory."""
+    """Writes the next turn. `name` and `checkpoint` are recorded with every trajectory.
+
+    A policy is opened by making it and is a context manager that closes it: an engine holds a GPU's memory until then.
+    """
 
     name: str
     checkpoint: str
@@ -125,6 +161,16 @@ class Policy(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give back memory and processes; a later call of the policy fails."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One completion; throughput mode calls many at once.
 
@@ -135,7 +181,7 @@ class Policy(Protocol):
 
 
 @runtime_checkable
-class ConnectedPolicy(Policy, Protocol):
+class ConnectedPolicy(Protocol):
     """A policy that holds connections of an event loop: whoever ends the loop has it let go of them first."""
 
     async def disconnect(self) -> None:

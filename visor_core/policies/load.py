@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from visor_core.config import SecretReference
 from visor_core.errors import ConfigError, MissingDependencyError, PolicyError
-from visor_core.policies.base import ImageLoader, Policy
+from visor_core.policies.base import EngineLimits, ImageLoader, Policy
 
 Engine = Literal["transformers", "vllm"]
 
@@ -26,12 +27,14 @@ def load_policy(
     device: str = "auto",
     name: str = "",
     digests: Path | None = None,
+    limits: EngineLimits | None = None,
     **options: Any,
 ) -> Policy:
     """A policy from a checkpoint folder, a hub id, or (with `base_url`) a model behind an OpenAI-compatible server.
 
     `device` "auto" takes the GPU if there is one. `digests` is a file that keeps the hashes of weights, so that a large
-    checkpoint is read once for its identity. `options` go to the policy's own constructor.
+    checkpoint is read once for its identity. `limits` is what vLLM is started for; none takes the model's own context.
+    `options` go to the policy's own constructor.
 
     Raises:
         PolicyError: if the checkpoint or endpoint cannot be used.
@@ -52,7 +55,8 @@ def load_policy(
             )
         from visor_core.policies.vllm import VLLMPolicy
 
-        return VLLMPolicy(model, images, dtype=dtype, name=name, digests=digests, **options)
+        started = asdict(limits) if limits else {}
+        return VLLMPolicy(model, images, dtype=dtype, name=name, digests=digests, **started, **options)
     if device == "auto":
         import torch
 

@@ -24,7 +24,7 @@ import httpx
 
 from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import PolicyError
-from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, ImageLoader, ImageRef, Prompt, Sampling
 from visor_core.policies.identity import Identity, policy_code, public_address
 from visor_core.policies.sampling import derive_seed
 from visor_core.policies.served import FINGERPRINT, STAYS, model_card
@@ -44,7 +44,7 @@ class Usage:
     cost: float = 0.0
 
 
-class OpenAICompatiblePolicy:
+class OpenAICompatiblePolicy(Closing):
     """`model` at `base_url` (up to and including `/v1`), asked as `server` says.
 
     Raises:

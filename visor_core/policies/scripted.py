@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, Literal
 
-from visor_core.policies.base import Completion, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, Prompt, Sampling
 
 
 def _body(constant: object) -> str:
@@ -18,7 +18,7 @@ def _body(constant: object) -> str:
     return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
 
 
-class ScriptedPolicy:
+class ScriptedPolicy(Closing):
     """Calls `function` with the prompt; `count_tokens`, if given, fills the prompt's token count."""
 
     reproducible: Literal[True] = True

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from visor_core.errors import PolicyError
 from visor_core.policies.attention import use_short_rows
-from visor_core.policies.base import Completion, ImageLoader, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, ImageLoader, Prompt, Sampling
 from visor_core.policies.decoding import Sampler, decode
 from visor_core.policies.encoding import Encoded, Encoder, TokenBatch, distinct_images, pad_left
 from visor_core.policies.gathering import Gatherer
@@ -34,9 +34,10 @@ from visor_core.policies.vision import (
     takes_features,
     takes_token_types,
 )
+from visor_core.policies.weights_check import UnfitWeightsError, load_model, refuse_adapter, refuse_damaged
 
 
-class TransformersPolicy:
+class TransformersPolicy(Closing):
     """A checkpoint folder (or hub id) as a policy, in batches of at most `max_batch` rows.
 
     Raises:
@@ -102,6 +103,7 @@ class TransformersPolicy:
         self.ends = end_tokens(processor.tokenizer, model.generation_config)
         self._weights_digest = lambda: live_digest(model, processor)
         self._vision = vision
+        self._closed = False
         self._takes_features = takes_features(model)
         self._takes_token_types = takes_token_types(model)
         self._gatherer = Gatherer(self.complete_batch, max_batch)
@@ -119,6 +121,14 @@ class TransformersPolicy:
             "max_batch": self.max_batch,
         }
 
+    def close(self) -> None:
+        """Let go of the model and of what was kept of pictures; a model that was handed over stays its owner's."""
+        self.model = self._vision = None
+        self._closed = True
+        self.encoder = Encoder(self.encoder.processor, self.encoder.loader, cache_images=0)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One completion; calls waiting at the same time share a batch."""
         return await self._gatherer.complete(prompt, sampling)
@@ -127,8 +137,10 @@ class TransformersPolicy:
         """Completions in order; batches of `max_batch` rows are cut in the order given.
 
         Raises:
-            PolicyError: if a prompt cannot be encoded.
+            PolicyError: if a prompt cannot be encoded, or the policy was closed.
         """
+        if self._closed:
+            raise PolicyError(f"the policy {self.name} was closed: load it again")
         completions: list[Completion] = []
         for start in range(0, len(prompts), self.max_batch):
             rows = [self.encoder.encode(prompt) for prompt in prompts[start : start + self.max_batch]]
@@ -217,16 +229,26 @@ def load_checkpoint(checkpoint: Path | str, *, dtype: str = "float32", device: s
     """Model (eval mode) and processor of a Hugging Face folder or hub id; safetensors only, no remote code.
 
     Raises:
-        PolicyError: naming the checkpoint and what is wrong with it.
+        PolicyError: naming the checkpoint and what is wrong with it; a model that lacks weights is none.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    refuse_adapter(checkpoint)
     try:
+        if Path(checkpoint).is_dir():
+            refuse_damaged(Path(checkpoint))
         processor = AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False)
-        model = AutoModelForImageTextToText.from_pretrained(
-            str(checkpoint), trust_remote_code=False, use_safetensors=True, dtype=getattr(torch, dtype)
+        model = load_model(
+            AutoModelForImageTextToText.from_pretrained,
+            checkpoint,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except UnfitWeightsError as error:
+        raise PolicyError(f"no usable checkpoint at {checkpoint}: {error}") from error
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         message = " ".join(str(error).split())
         raise PolicyError(
             f"no usable checkpoint at {checkpoint}: it must be a Hugging Face folder with a processor and safetensors "

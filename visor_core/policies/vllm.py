@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from visor_core.errors import PolicyError
-from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, ImageLoader, ImageRef, Prompt, Sampling
 from visor_core.policies.identity import checkpoint_digest, policy_code
 from visor_core.policies.sampling import cut_reply, derive_seed, end_tokens, forbidden_tokens
+from visor_core.policies.weights_check import check_folder, refuse_adapter
 
 # vLLM is configured by environment variables, read at import and at start; a value the user set wins. The engine's core
 # has a process of its own, so that searches and contexts do not wait for its interpreter lock, nor it for theirs; it
@@ -90,13 +91,14 @@ class _Job:
     call: Callable[[], Any] | None = None
 
 
-class VLLMPolicy:
+class VLLMPolicy(Closing):
     """A checkpoint folder (or hub id) run by vLLM.
 
-    `block_size` is the prefix cache's grain in tokens: a multiple of 32 is fastest on CPU. `max_model_len` none takes
-    the model's own. `gpu_memory` is the share of a GPU's memory it may take; none takes vLLM's default, nearly all.
-    `gpu` is the GPU it runs on, counted among the visible ones; none takes vLLM's default, the first. Both mean nothing
-    without a GPU.
+    `block_size` is the prefix cache's grain in tokens: a multiple of 32 is fastest on CPU. `max_model_len` is cut to
+    the model's own unless `exact_length`; none takes the model's own, for which a long-context model keeps gigabytes.
+    `gpu_memory` is the share of a GPU's memory it may take; none takes vLLM's default, nearly all. `gpu` is the GPU it
+    runs on, counted among the visible ones; none takes vLLM's default, the first. `cuda_graphs` has decoding captured.
+    The three mean nothing without a GPU.
     Close it when done: one engine a process is what vLLM supports. The engine's process is spawned, so a script that
     makes one needs `if __name__ == "__main__":`.
 
@@ -120,8 +122,11 @@ class VLLMPolicy:
         gpu_memory: float | None = None,
         gpu: int | None = None,
         digests: Path | None = None,
+        cuda_graphs: bool = True,
+        exact_length: bool = False,
         **engine_options: Any,
     ) -> None:
+        _refuse_unfit(checkpoint)
         for variable, value in _ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         from transformers import AutoConfig, AutoProcessor
@@ -141,9 +146,9 @@ class VLLMPolicy:
             arguments = {
                 "model": str(checkpoint),
                 "dtype": dtype,
-                "enforce_eager": True,
+                "enforce_eager": self._on_cpu or not cuda_graphs,
                 "max_num_seqs": max_num_seqs,
-                "max_model_len": max_model_len,
+                "max_model_len": max_model_len if exact_length else _fitting(max_model_len, config),
                 "block_size": block_size,
                 "enable_prefix_caching": prefix_caching,
                 "limit_mm_per_prompt": {"image": max_images},
@@ -212,6 +217,7 @@ class VLLMPolicy:
         """
         if not any(Path(folder).glob("*.safetensors")):
             raise PolicyError(f"no weights to load in {folder}: it must hold *.safetensors")
+        _refuse_unfit(folder)
 
         def replace() -> None:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
@@ -363,6 +369,31 @@ class VLLMPolicy:
             finish_reason=reason,
             seconds=seconds,
         )
+
+
+def _refuse_unfit(checkpoint: Path | str) -> None:
+    """Refuse a folder whose weights are not all those of its model: vLLM leaves what is missing as it lies in memory.
+
+    Raises:
+        PolicyError: naming what is wrong.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText
+
+    refuse_adapter(checkpoint)
+    if not Path(checkpoint).is_dir():
+        return  # a hub id: vLLM fetches it
+    try:
+        check_folder(AutoModelForImageTextToText.from_pretrained, Path(checkpoint))
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        message = " ".join(str(error).split())
+        raise PolicyError(f"no usable checkpoint at {checkpoint}: {message[:600]}") from error
+
+
+def _fitting(wanted: int | None, config: Any) -> int | None:
+    """A context length that the model's positions can hold."""
+    own = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return wanted if wanted is None or own is None else min(wanted, int(own))
 
 
 def _gpu_options(memory: float | None, index: int | None) -> dict[str, Any]:

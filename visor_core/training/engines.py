@@ -11,15 +11,18 @@ import asyncio
 import copy
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import AutocastKwargs, DistributedType
 
+from visor_core.agent.bounds import engine_limits
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import OnFinished, run_reference, run_throughput
 from visor_core.agent.trajectory import Trajectory
+from visor_core.config import VLLMConfig
 from visor_core.errors import ConfigError
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.sampling import derive_seed
@@ -106,7 +109,8 @@ class LiveRollouts:
 
     def __call__(self, step: int, questions: Sequence[Question], on_finished: OnFinished) -> list[Trajectory]:
         config = self._trainer.grpo
-        with self._trainer.accelerator.autocast():
+        # Here weights are cast once for all steps of decoding, whatever training does.
+        with self._trainer.accelerator.autocast(autocast_handler=AutocastKwargs()):
             return run_reference(
                 self._environment,
                 self._live.policy,
@@ -125,7 +129,8 @@ class VLLMRollouts:
     """Rollouts by vLLM in throughput mode; its weights are replaced in place by `refresh`.
 
     The folder handed over is one for all processes, rewritten by the main one every time and removed at the end.
-    `begins` is the optimizer step that training continues from.
+    `begins` is the optimizer step that training continues from. The engine is started for what `environment`'s
+    contexts can come to.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class VLLMRollouts:
         dtype: str,
         *,
         begins: int,
+        vllm: VLLMConfig,
     ) -> None:
         from visor_core.policies.vllm import VLLMPolicy
 
@@ -152,7 +158,14 @@ class VLLMRollouts:
             trainer.encoder.loader,
             dtype=dtype,
             seed=draws,
-            gpu_memory=trainer.grpo.engine_memory,
+            **asdict(
+                engine_limits(
+                    environment.config,
+                    vllm,
+                    episodes=trainer.grpo.rollout_batch,
+                    gpu_memory=trainer.grpo.engine_memory,
+                )
+            ),
             # The engine's process would take the first visible GPU, whichever process of the training started it.
             gpu=trainer.accelerator.device.index,
         )

@@ -97,7 +97,7 @@ def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) ->
     original = model.forward
     banned = torch.tensor(sorted(set(forbidden)), dtype=torch.long)
     as_features = takes_features(model)
-    _let_score(model.get_output_embeddings(), temperature, banned)
+    let_score(model.get_output_embeddings(), temperature, banned)
 
     @functools.wraps(type(model).forward)
     def forward(self: Any, *args: Any, row_batch: ModelInputs | None = None, **kwargs: Any) -> Any:
@@ -106,7 +106,7 @@ def add_row_head(model: Any, *, temperature: float, forbidden: Sequence[int]) ->
         states = _backbone(self, row_batch, as_features)
         batch = row_batch.batch
         selected = states.flatten(0, 1)[batch.positions]
-        projected = _project(self.get_output_embeddings(), selected, batch.targets)
+        projected = self.get_output_embeddings()(selected, batch.targets)
         shape = (batch.rows, batch.completion_width)
         scattered = []
         for values in projected:
@@ -139,40 +139,40 @@ def _backbone(model: Any, inputs: ModelInputs, as_features: bool) -> Tensor:
     return model.base_model(**arguments).last_hidden_state
 
 
-def _let_score(head: Any, temperature: float, banned: Tensor) -> None:
-    """Let an LM head, called with targets too, return what `_project` does; else it projects as before.
+def let_score(head: Any, temperature: float, banned: Tensor) -> None:
+    """Let an LM head that is called with targets return log-probabilities, entropies and hits; else it projects.
 
-    It is done in the head's own call, because that is where FSDP gathers the head's weights.
+    `head(states, targets)` with (n, H) and (n,) gives three tensors (n,), at least float32. Chunks are cut within this
+    one call, which is where sharded weights (FSDP, DeepSpeed's stage 3) are gathered, once forward and once backward,
+    however many chunks there are: a call a chunk would leave processes with other numbers of chunks waiting for each
+    other. Each chunk's logits are computed again in the backward pass.
     """
 
-    def forward(self: Any, states: Tensor, targets: Tensor | None = None) -> Any:
-        if targets is None:
-            return type(self).forward(self, states)
+    def score(states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         dtype = torch.promote_types(states.dtype, torch.float32)
         with torch.autocast(states.device.type, enabled=False):
-            bias = None if self.bias is None else self.bias.to(dtype)
-            logits = F.linear(states.to(dtype), self.weight.to(dtype), bias) / temperature
+            bias = None if bias is None else bias.to(dtype)
+            logits = F.linear(states.to(dtype), weight.to(dtype), bias) / temperature
             logits = logits.index_fill(1, banned.to(states.device), FORBIDDEN_LOGIT)
             log_probs = torch.log_softmax(logits, dim=-1)
             entropies = -(log_probs.exp() * log_probs).sum(-1)
             hits = (logits.argmax(-1) == targets).to(dtype)
         return log_probs.gather(1, targets.unsqueeze(1)).squeeze(1), entropies, hits
 
+    def forward(self: Any, states: Tensor, targets: Tensor | None = None) -> Any:
+        if targets is None:
+            return type(self).forward(self, states)
+        size = max(1, CHUNK_ELEMENTS // self.weight.shape[0])
+        if len(targets) <= size:
+            return score(states, targets, self.weight, self.bias)
+        parts = [
+            checkpoint(score, chunk, wanted, self.weight, self.bias, use_reentrant=False)
+            for chunk, wanted in zip(states.split(size), targets.split(size), strict=True)
+        ]
+        log_probs, entropies, hits = zip(*parts, strict=True)
+        return torch.cat(log_probs), torch.cat(entropies), torch.cat(hits)
+
     head.forward = types.MethodType(forward, head)
-
-
-def _project(head: Any, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, H) states → log-probabilities of the targets, entropies and hits, (n,) each, at least float32."""
-    # Not by the weight, which has no rows while DeepSpeed's stage 3 keeps it in pieces.
-    size = max(1, CHUNK_ELEMENTS // head.out_features)
-    if len(targets) <= size:
-        return head(states, targets)
-    parts = [
-        checkpoint(head, chunk, wanted, use_reentrant=False)
-        for chunk, wanted in zip(states.split(size), targets.split(size), strict=True)
-    ]
-    log_probs, entropies, hits = zip(*parts, strict=True)
-    return torch.cat(log_probs), torch.cat(entropies), torch.cat(hits)
 
 
 def _touch(model: Any) -> Tensor:

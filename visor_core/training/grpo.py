@@ -8,7 +8,7 @@ from typing import Literal
 
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import OnFinished
-from visor_core.config import GRPOConfig
+from visor_core.config import GRPOConfig, VLLMConfig
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.vision import VisionCache
 from visor_core.questions import Question
@@ -35,6 +35,7 @@ def train_grpo(
     *,
     engine: Literal["transformers", "vllm"] = "transformers",
     dtype: str = "float32",
+    vllm: VLLMConfig | None = None,
     context: RewardContext | None = None,
     on_step: OnStep | None = None,
     on_checkpoint: OnCheckpoint | None = None,
@@ -50,6 +51,7 @@ def train_grpo(
         output: `checkpoint-N/` folders and, at the end, `final/`.
         engine: what rolls out. `transformers` on the live weights is the reference mode: fixed batches, keyed noise, a
             resumed run ends bit-identical. `vllm` is the throughput mode.
+        vllm: how that engine is started.
         dtype: precision of the engine's weights and of those that LoRA leaves as they are; trained ones are float32.
         context: judge and page words for the rewards.
         on_step: metrics of every step; a resumed run reports the steps after its checkpoint again.
@@ -69,7 +71,7 @@ def train_grpo(
     output.mkdir(parents=True, exist_ok=True)
     precision = trained_dtype(dtype, config.lora_rank)
     model, processor = load_for_training(model_folder, dtype=precision, freeze=config.freeze_vision)
-    callback = RunCallback(on_step, on_checkpoint)
+    callback = RunCallback(on_step, on_checkpoint, limit=config.save_total_limit)
     trainer = TurnGRPOTrainer(
         model=model,
         args=trl_arguments(config, output, seed),
@@ -83,8 +85,9 @@ def train_grpo(
         callbacks=[callback],
     )
     point = resume_point(output)
+    begins = step_of(point) if point else 0
     source: VLLMRollouts | LiveRollouts = (
-        VLLMRollouts(trainer, environment, model_folder, seed, dtype, begins=step_of(point) if point else 0)
+        VLLMRollouts(trainer, environment, model_folder, seed, dtype, begins=begins, vllm=vllm or VLLMConfig())
         if engine == "vllm"
         else LiveRollouts(trainer, environment, seed)
     )

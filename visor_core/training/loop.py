@@ -13,18 +13,19 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import AutocastKwargs, DistributedType
 from torch import Tensor
 from transformers import TrainerCallback
 
 from visor_core.config import OptimizerConfig
+from visor_core.files import grant_by_umask
 from visor_core.policies.attention import use_short_rows
 from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.precision import fast_bfloat16
 from visor_core.policies.sampling import forbidden_tokens
 from visor_core.policies.transformers import load_checkpoint
-from visor_core.training.checkpoints import OnCheckpoint, OnStep, mark_complete
+from visor_core.training.checkpoints import OnCheckpoint, OnStep, mark_complete, remove_old
 from visor_core.training.forward import freeze_vision
 
 CACHE_BYTES = 2**30
@@ -108,11 +109,16 @@ def arguments(config: OptimizerConfig, output: Path, *, steps: int, save_steps: 
 
 
 class RunCallback(TrainerCallback):  # type: ignore[misc]
-    """Reports each step's metrics, and each checkpoint once it is complete."""
+    """Reports each step's metrics, and each checkpoint once it is complete; old ones are then removed.
 
-    def __init__(self, on_step: OnStep | None, on_checkpoint: OnCheckpoint | None) -> None:
+    Args:
+        limit: newest checkpoints that are kept, the best beside them; none keeps all.
+    """
+
+    def __init__(self, on_step: OnStep | None, on_checkpoint: OnCheckpoint | None, *, limit: int | None = None) -> None:
         self.on_step = on_step
         self.on_checkpoint = on_checkpoint
+        self.limit = limit
         self.latest: dict[str, float] = {}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -131,9 +137,28 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        grant_by_umask(folder)
         mark_complete(folder, state.global_step, self.latest)
         if self.on_checkpoint is not None:
             self.on_checkpoint(folder, state.global_step, dict(self.latest))
+        if self.limit is not None:
+            remove_old(Path(args.output_dir), self.limit)
+
+
+class BriefCasts:
+    """Mixin of the trainers: on accelerators a weight's bfloat16 copy lasts for one product, not for the whole pass.
+
+    Autocast would keep the copies of all weights, trained and reference, until its block ends: 4 bytes a parameter, to
+    spare casts of weights that a forward pass uses once.
+    """
+
+    accelerator: Any
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """What transformers' Trainer makes its accelerator by."""
+        super().create_accelerator_and_postprocess()  # type: ignore[misc]
+        if self.accelerator.device.type != "cpu":
+            self.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
 
 
 def accumulate(trainer: Any, model: Any, losses: Sequence[Callable[[], Tensor]]) -> Tensor:

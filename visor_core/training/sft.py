@@ -30,9 +30,17 @@ from visor_core.policies.base import ImageLoader
 from visor_core.policies.encoding import Encoder
 from visor_core.policies.vision import VisionCache
 from visor_core.training.batching import WeightedRow, collate, cut, per_token
-from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point
+from visor_core.training.checkpoints import (
+    FittingCheckpoints,
+    OnCheckpoint,
+    OnStep,
+    TrainResult,
+    finished,
+    resume_point,
+)
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.loop import (
+    BriefCasts,
     RunCallback,
     accumulate,
     arguments,
@@ -47,7 +55,7 @@ from visor_core.training.rows import TurnRow, encode_turn
 from visor_core.training.weights import end_training
 
 
-class TurnSFTTrainer(SFTTrainer):  # type: ignore[misc]
+class TurnSFTTrainer(BriefCasts, FittingCheckpoints, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose examples are indices of turn rows.
 
     Args:
@@ -178,7 +186,7 @@ def train_sft(
     encoder = encoder_for(processor, images, pixels)
     rows = sft_rows(records, encoder, config.max_length)
     steps = config.steps or math.ceil(config.epochs * len(rows) / config.batch_size)
-    callback = RunCallback(on_step, on_checkpoint)
+    callback = RunCallback(on_step, on_checkpoint, limit=config.save_total_limit)
     shared = arguments(config.optimizer, output, steps=steps, save_steps=config.save_steps, seed=seed)
     args = TRLSFTConfig(
         **shared, per_device_train_batch_size=1, max_length=None, dataset_kwargs={"skip_prepare_dataset": True}

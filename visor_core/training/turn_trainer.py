@@ -42,8 +42,9 @@ from visor_core.policies.encoding import Encoder
 from visor_core.policies.vision import VisionCache
 from visor_core.training.ahead import Ahead
 from visor_core.training.batching import WeightedRow, collate, cut, per_token
+from visor_core.training.checkpoints import FittingCheckpoints
 from visor_core.training.forward import ModelInputs, add_row_head, prepare
-from visor_core.training.loop import accumulate, base_of, forbidden_ids
+from visor_core.training.loop import BriefCasts, accumulate, base_of, forbidden_ids
 from visor_core.training.rollouts import Collected, Collector, figures, summary, weigh
 from visor_core.training.trl_grpo import GRPOConfig as TRLGRPOConfig
 from visor_core.training.trl_grpo import GRPOTrainer
@@ -51,7 +52,7 @@ from visor_core.training.trl_grpo import GRPOTrainer
 OnRollouts = Callable[[int, Sequence[Trajectory]], None]
 
 
-class TurnGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
+class TurnGRPOTrainer(BriefCasts, FittingCheckpoints, GRPOTrainer):  # type: ignore[misc]
     """GRPOTrainer on turn rows.
 
     Args:

@@ -1,6 +1,8 @@
 """The trained weights in one piece, as a plain Hugging Face state: gathered from shards, LoRA adapters merged in.
 
 Adapters are merged in a copy, W + (α/r)·B·A (arXiv 2106.09685): merging into live weights and back would round them.
+The sum is taken and kept in float32, whatever W is stored in: what an adapter adds is often below half the distance of
+two neighbouring bfloat16 numbers, and would be gone. Whoever loads the folder casts it, once, to what it computes in.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from visor_core.files import grant_by_umask
 from visor_core.training.checkpoints import FINAL, TrainResult, save_final
 from visor_core.training.loop import base_of
 
@@ -27,7 +31,7 @@ def whole_state(accelerator: Any, wrapped: Any) -> dict[str, Tensor]:
 
 
 def merged(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state without adapters: PEFT's names taken off, each adapted weight replaced by its merged one."""
+    """A state without adapters: PEFT's names taken off, each adapted weight replaced by its merged one, in float32."""
     if not hasattr(model, "get_base_model"):
         return state
     from peft.tuners.lora import LoraLayer
@@ -42,8 +46,8 @@ def merged(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         module = key.partition(ADAPTED)[0]
         if key.endswith(f"{ADAPTED}.weight") and module in scales:
-            down, up = (state[f"{module}.lora_{part}.default.weight"].to(value) for part in "AB")
-            value = value + scales[module] * (up.float() @ down.float()).to(value.dtype)
+            down, up = (state[f"{module}.lora_{part}.default.weight"].to(value.device, torch.float32) for part in "AB")
+            value = value.float() + scales[module] * (up @ down)
         plain[key.removeprefix(prefix).replace(ADAPTED, "")] = value
     return plain
 
@@ -53,6 +57,7 @@ def write_weights(model: Any, state: dict[str, Tensor], processor: Any, folder: 
     folder.mkdir(parents=True, exist_ok=True)
     base_of(model).save_pretrained(folder, state_dict=state, safe_serialization=True)
     processor.save_pretrained(folder)
+    grant_by_umask(folder)
 
 
 def end_training(trainer: Any, output: Path, step: int, metrics: dict[str, float]) -> TrainResult:

@@ -48,6 +48,6 @@ def vllm_policy(checkpoint: Path) -> Iterator[Any]:
         pytest.skip(obstacle)
     from visor_core.policies.vllm import VLLMPolicy
 
-    policy = VLLMPolicy(checkpoint, picture)
-    yield policy
-    policy.close()
+    # Longer than the tiny model's 1,024 positions, to which it is cut.
+    with VLLMPolicy(checkpoint, picture, max_model_len=4096) as policy:
+        yield policy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,25 +55,41 @@ def test_the_engine_steps_once_after_the_last_micro_batch(accelerator: Accelerat
 
 
 def test_a_head_without_rows_outside_its_own_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stage 3 empties a weight but for the call of its module; scoring in chunks equals that of the whole head."""
+    """Stage 3 empties a weight but for the call of its module, forward and backward, where it is gathered once each.
+
+    Scoring in three chunks equals that of the whole head, and so do its gradients.
+    """
     torch.manual_seed(0)
     head = torch.nn.Linear(4, 9, bias=False)
-    states, targets = torch.randn(5, 4), torch.tensor([1, 2, 3, 4, 5])
-    forward._let_score(head, 1.0, torch.tensor([0]))
-    expected = forward._project(head, states, targets)
-    whole, empty = head.weight.data, torch.empty(0)
+    states, targets = torch.randn(5, 4, requires_grad=True), torch.tensor([1, 2, 3, 4, 5])
+    forward.let_score(head, 1.0, torch.tensor([0]))
 
-    def give(module: Any, *rest: Any) -> None:
-        module.weight.data = whole
+    def gradients() -> list[torch.Tensor]:
+        log_probs, entropies, hits = head(states, targets)
+        found = torch.autograd.grad(log_probs.sum() + 0.3 * entropies.sum(), [states, head.weight])
+        return [log_probs.detach(), entropies.detach(), hits, *found]
+
+    expected = gradients()
+    whole, empty = head.weight.data, torch.empty(0)
+    gathered: list[str] = []
+
+    def give(when: str) -> Callable[..., None]:
+        def gather(module: Any, *rest: Any) -> None:
+            gathered.append(when)
+            module.weight.data = whole
+
+        return gather
 
     def take(module: Any, *rest: Any) -> None:
         module.weight.data = empty
 
-    head.register_forward_pre_hook(give)
+    head.register_forward_pre_hook(give("forward"))
     head.register_forward_hook(take)
+    head.register_full_backward_pre_hook(give("backward"))
     head.weight.data = empty
     monkeypatch.setattr(forward, "CHUNK_ELEMENTS", 20)
-    with torch.no_grad():
-        for found, value in zip(forward._project(head, states, targets), expected, strict=True):
-            torch.testing.assert_close(found, value)
+    for found, value in zip(gradients(), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=0, atol=1e-6)
+    assert gathered == ["forward", "backward"]
+    take(head)
     assert float(forward._touch(head)) == 0.0

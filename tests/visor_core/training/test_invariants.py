@@ -226,7 +226,12 @@ def test_projection_in_chunks_changes_nothing(
     from visor_core.training import forward
 
     monkeypatch.setattr(forward, "CHUNK_ELEMENTS", 200)
-    same(expected, gradients(whole, seven_rows(encoder)))
+    calls: list[int] = []
+    head = whole.model.get_output_embeddings()
+    head.register_forward_hook(lambda module, given, output: calls.append(len(given[0])))
+    same(expected, gradients(whole, seven_rows(encoder)), tolerance=1e-6)
+    # A sharded head is gathered by every call of it: as many calls as chunks would differ between processes.
+    assert calls == [13], "one call, forward and backward, for the 13 tokens of five chunks"
 
 
 def test_other_calls_of_the_model_are_unchanged(trainer: TurnGRPOTrainer, encoder: Encoder) -> None:

@@ -21,6 +21,8 @@ from tests.visor_core.training import forking
 from visor_core.training.checkpoints import mark_complete
 
 ROOT = Path(__file__).parents[3]
+CHUNK = 126
+"""Logits made at once: those of two tokens of the tiny vocabulary."""
 
 
 def torchrun(processes: int, script: str, *arguments: object) -> None:
@@ -40,12 +42,12 @@ def launch(processes: int, script: str, *arguments: object) -> None:
     forking.run(f"tests.visor_core.training.{script}", arguments, processes, seconds=300)
 
 
-def gradients(processes: int, checkpoint: Path, output: Path, kind: str, rank: int) -> dict[str, Any]:
+def gradients(processes: int, checkpoint: Path, output: Path, kind: str, rank: int, chunk: int = 0) -> dict[str, Any]:
     """Gradients by case."""
     output.mkdir()
     # The launcher itself is tried once, on the plainest case.
-    started_by = torchrun if (kind, rank) == ("replicated", 0) else launch
-    started_by(processes, "update_script", checkpoint, output, kind, rank)
+    started_by = torchrun if (kind, rank, chunk) == ("replicated", 0, 0) else launch
+    started_by(processes, "update_script", checkpoint, output, kind, rank, chunk)
     found: dict[str, Any] = torch.load(output / "gradients.pt")
     assert int(found.pop("processes")[""]) == processes
     return found
@@ -64,7 +66,25 @@ def test_two_processes_update_as_one(
     kind: str, rank: int, checkpoint: Path, alone: Callable[[int], dict[str, Any]], tmp_path: Path
 ) -> None:
     """DDP and FSDP2, all parameters and LoRA: 7 and 7 rows, 3 and 11, 0 and 4, pictures on one process only."""
-    one, two = alone(rank), gradients(2, checkpoint, tmp_path / "two", kind, rank)
+    same(alone(rank), gradients(2, checkpoint, tmp_path / "two", kind, rank))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("kind", ["replicated", "sharded"])
+def test_processes_may_cut_the_head_into_other_numbers_of_chunks(
+    kind: str, rank: int, checkpoint: Path, alone: Callable[[int], dict[str, Any]], tmp_path: Path
+) -> None:
+    """As a large vocabulary does at nearly every micro-batch: two tokens' logits at once, here of 63 entries."""
+    found = gradients(2, checkpoint, tmp_path / "two", kind, rank, CHUNK)
+    first, second = (json.loads((tmp_path / "two" / f"chunks-{i}.json").read_text("utf-8")) for i in range(2))
+    assert len(first) == len(second) > 4
+    assert sum(a != b for a, b in zip(first, second, strict=True)) > 2
+    same(alone(rank), found)
+
+
+def same(one: dict[str, Any], two: dict[str, Any]) -> None:
+    """The gradients of all cases, relative to their norms."""
     assert one.keys() == two.keys() == {"equal", "unequal", "none", "no pictures first"}
     for case, expected in one.items():
         assert expected.keys() == two[case].keys()
@@ -76,19 +96,29 @@ def test_two_processes_update_as_one(
 
 @pytest.mark.slow
 def test_two_processes_are_taught_as_one(checkpoint: Path, tmp_path: Path) -> None:
-    """The same losses and gradient norms, in the same number of forward passes on either process."""
-    seen = {}
-    for processes in (1, 2):
-        output = tmp_path / str(processes)
-        launch(processes, "sft_script", checkpoint, output)
-        ranks = [json.loads((output / f"seen-{rank}.json").read_text(encoding="utf-8")) for rank in range(processes)]
-        assert all(rank["passes"] == ranks[0]["passes"] for rank in ranks)
-        seen[processes] = ranks[0]["steps"]
-    assert [step["step"] for step in seen[2]] == [1.0, 2.0]
-    for one, two in zip(seen[1], seen[2], strict=True):
-        assert one["loss"] > 1.0
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
-        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
+    """The same losses and gradient norms, in the same number of forward passes on either process.
+
+    Replicated and sharded, also where the processes cut the head into other numbers of chunks.
+    """
+    sharding = ACCELERATE_CONFIGS / "fsdp.yaml"
+    expected = taught(1, checkpoint, tmp_path / "alone", "", 0)[0]["steps"]
+    assert [step["step"] for step in expected] == [1.0, 2.0]
+    for number, (launching, chunk) in enumerate((("", 0), ("", CHUNK), (sharding, 0), (sharding, CHUNK))):
+        first, second = taught(2, checkpoint, tmp_path / str(number), launching, chunk)
+        assert first["passes"] == second["passes"]
+        if chunk:
+            assert len(first["chunks"]) == len(second["chunks"])
+            assert sum(a != b for a, b in zip(first["chunks"], second["chunks"], strict=True)) > 0
+        for one, two in zip(expected, first["steps"], strict=True):
+            assert one["loss"] > 1.0
+            assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
+            assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
+
+
+def taught(processes: int, checkpoint: Path, output: Path, launching: Path | str, chunk: int) -> list[dict[str, Any]]:
+    """What each process saw of two supervised steps."""
+    launch(processes, "sft_script", checkpoint, output, launching, chunk)
+    return [json.loads((output / f"seen-{rank}.json").read_text(encoding="utf-8")) for rank in range(processes)]
 
 
 @pytest.mark.slow
@@ -106,6 +136,10 @@ def test_sharded_training_saves_whole_folders_and_resumes(checkpoint: Path, tmp_
     """Under FSDP2 as the launch file of the 7B profile sets it up: frozen vision, a reference, two processes."""
     launch(2, "sharded_script", checkpoint, tmp_path, ACCELERATE_CONFIGS / "fsdp.yaml")
     start = load_file(checkpoint / "model.safetensors")
+    trained, reference = json.loads((tmp_path / "units-0.json").read_text(encoding="utf-8"))
+    # The reference is gathered layer by layer as the trained model is; as one unit it would be whole on every process.
+    assert max(reference.values()) < sum(reference.values()) / 2
+    assert reference == trained
     folders = [tmp_path / name for name in ("checkpoint-1", "kept", "first", "final")]
     early, second, first, again = (load_file(folder / "model.safetensors") for folder in folders)
     for weights in (early, second, first, again):

@@ -146,6 +146,7 @@ def test_all_processes_have_written_before_a_checkpoint_is_complete(
 ) -> None:
     """Every process meets the others, and the first one marks the folder only then."""
     folder = tmp_path / "checkpoint-2"
+    folder.mkdir()
     marked: list[bool] = []
 
     class Processes:

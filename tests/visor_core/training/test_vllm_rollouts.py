@@ -13,6 +13,7 @@ from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from tests.visor_core.training.test_stages import AGENT, QUESTIONS, reward, rollout_config
 from visor_core.agent.environment import Environment
 from visor_core.agent.trajectory import Trajectory
+from visor_core.config import VLLMConfig
 from visor_core.training.engines import VLLMRollouts
 from visor_core.training.grpo import train_grpo
 from visor_core.training.rewards import RewardContext
@@ -86,8 +87,13 @@ def test_the_engine_shares_the_gpu_of_its_process(device: str, tmp_path: Path, m
         accelerator=SimpleNamespace(process_index=3, device=torch.device(device)),
         encoder=SimpleNamespace(loader=None),
     )
-    VLLMRollouts(trainer, None, tmp_path, 0, "bfloat16", begins=0)  # type: ignore[arg-type]
+    environment = Environment(SmallIndex([]), AGENT)
+    VLLMRollouts(trainer, environment, tmp_path, 0, "bfloat16", begins=0, vllm=VLLMConfig())  # type: ignore[arg-type]
     assert asked["gpu_memory"] == 0.4
+    assert asked["max_num_seqs"] == trainer.grpo.rollout_batch
+    # Two turns in the window, and a page that a crop is of.
+    assert asked["max_images"] == 3
+    assert AGENT.max_new_tokens < asked["max_model_len"] < 16_384
     assert asked["gpu"] == {"cuda:0": 0, "cuda:3": 3, "cpu": None}[device]
 
 

@@ -1,10 +1,12 @@
 """One training step for each of several shares of rollouts, under however many processes; gradients are saved.
 
-With `sharded` the model is prepared by accelerate's FSDP2, with a LoRA rank above 0 it carries adapters.
+With `sharded` the model is prepared by accelerate's FSDP2, with a LoRA rank above 0 it carries adapters. `chunk` is how
+many logits the LM head makes at once; how many chunks each of its calls took is written down by each process.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +23,9 @@ from tests.visor_core.training.bandit import bandit_config, build_trainer
 from tests.visor_core.training.episodes import shown
 from tests.visor_core.training.hand_rows import row
 from visor_core.policies.encoding import Encoder
+from visor_core.training import forward
 from visor_core.training.credit import CreditRollout, CreditTurn
+from visor_core.training.loop import base_of
 from visor_core.training.rollouts import Collected, StepRollout
 
 
@@ -81,7 +85,18 @@ def whole(gradient: Any) -> torch.Tensor:
     return (gradient.full_tensor() if isinstance(gradient, DTensor) else gradient).clone()
 
 
-def main(checkpoint: Path, output: Path, kind: str = "", rank: int = 0) -> None:
+def chunks_of(model: Any, chunk: int) -> list[int]:
+    """Limits the logits made at once; returns the list to which every call of the head appends its chunks."""
+    seen: list[int] = []
+    if chunk:
+        forward.CHUNK_ELEMENTS = chunk
+        head = base_of(model).get_output_embeddings()
+        size = max(1, chunk // head.out_features)
+        head.register_forward_pre_hook(lambda module, given: seen.append(-(-len(given[0]) // size)))
+    return seen
+
+
+def main(checkpoint: Path, output: Path, kind: str = "", rank: int = 0, chunk: int = 0) -> None:
     """Each process rolls out its own share; the training step gathers, weighs and plans what all have."""
     config = bandit_config(beta=0.1, micro_batch_tokens=64, lora_rank=rank, entropy_coefficient=0.03)
     trainer = build_trainer(checkpoint, output, config)
@@ -91,6 +106,7 @@ def main(checkpoint: Path, output: Path, kind: str = "", rank: int = 0) -> None:
         for name, parameter in trainer.model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.1)
+    chunks = chunks_of(trainer.model, chunk)
     sharded = kind == "sharded" and trainer.accelerator.num_processes > 1
     model = shard(trainer.accelerator, trainer.model) if sharded else trainer.accelerator.prepare(trainer.model)
     process, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
@@ -111,9 +127,10 @@ def main(checkpoint: Path, output: Path, kind: str = "", rank: int = 0) -> None:
         gradients = {n: whole(p.grad) for n, p in base.named_parameters() if p.grad is not None}
         found[name] = {"": loss, **gradients}
     found["processes"] = {"": torch.tensor(world)}
+    (output / f"chunks-{process}.json").write_text(json.dumps(chunks), encoding="utf-8")
     if process == 0:
         torch.save(found, output / "gradients.pt")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:]))

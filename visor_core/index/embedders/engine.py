@@ -10,8 +10,9 @@ from PIL import Image
 
 from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
-from visor_core.index.embedders.late import LOADING_FAULTS, folder_fingerprint, hub_fingerprint
+from visor_core.index.embedders.late import LOADING_FAULTS, UNUSED, folder_fingerprint, hub_fingerprint, precision
 from visor_core.index.embedders.patches import Patches, patch_tokens
+from visor_core.policies.weights_check import load_model
 
 MODELS = {
     "colqwen2.5": ("ColQwen2_5", "ColQwen2_5_Processor", "vidore/colqwen2.5-v0.1"),
@@ -48,15 +49,14 @@ class EngineEmbedder:
                 f"the embedder {name} needs the extra `colpali`: pip install 'visor[colpali]' (its pins may need an "
                 "environment of their own)"
             ) from error
-        import torch
-
         model_class, processor_class, hub = MODELS[name]
         source = source or hub
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         try:
             self.processor = getattr(models, processor_class).from_pretrained(source, **options)
-            options |= {"dtype": torch.float32, "use_safetensors": True}
-            self.model = getattr(models, model_class).from_pretrained(source, **options).eval().to(device)
+            options |= {"dtype": precision(device), "use_safetensors": True}
+            load = getattr(models, model_class).from_pretrained
+            self.model = load_model(load, source, unused=UNUSED, **options).eval().to(device)
         except LOADING_FAULTS as error:
             raise SearchIndexError(
                 f"the retriever {source} cannot be loaded: {' '.join(str(error).split())[:300]}"

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from safetensors import SafetensorError
 
 from visor_core.errors import SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.embedders.patches import Patches, patch_tokens
+from visor_core.policies.weights_check import load_model
 
 MODELS = {
     "colmodernvbert": ("ColModernVBertForRetrieval", "ColModernVBertProcessor"),
@@ -25,7 +27,9 @@ MODELS = {
     "colqwen2": ("ColQwen2ForRetrieval", "ColQwen2Processor"),
 }
 """Model type → transformers' model and processor class."""
-LOADING_FAULTS = (OSError, ValueError, ImportError, AttributeError, RuntimeError, AssertionError)
+UNUSED = ("lm_head",)
+"""What checkpoints of these retrievers may hold of the language model they were made from."""
+LOADING_FAULTS = (OSError, ValueError, ImportError, AttributeError, RuntimeError, AssertionError, SafetensorError)
 """What is raised over a model that is not there, is of another kind, or does not get its device."""
 
 
@@ -48,7 +52,6 @@ class LateInteractionEmbedder:
     def __init__(
         self, source: str, spec: str, *, revision: str | None = None, device: str = "cpu", batch_size: int = 8
     ) -> None:
-        import torch
         import transformers
 
         self.spec = spec
@@ -64,8 +67,8 @@ class LateInteractionEmbedder:
                 )
             model_class, processor_class = (getattr(transformers, name) for name in MODELS[kind])
             self.processor = processor_class.from_pretrained(source, **options)
-            options |= {"dtype": torch.float32, "use_safetensors": True}
-            self.model = model_class.from_pretrained(source, **options).eval().to(device)
+            options |= {"dtype": precision(device), "use_safetensors": True}
+            self.model = load_model(model_class.from_pretrained, source, unused=UNUSED, **options).eval().to(device)
         except LOADING_FAULTS as error:
             raise SearchIndexError(
                 f"the retriever {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
@@ -103,6 +106,13 @@ class LateInteractionEmbedder:
             output = self.model(**moved).embeddings.float().cpu().numpy()
         masks = inputs["attention_mask"].bool().numpy()
         return [output[i][masks[i]] for i in range(len(output))]
+
+
+def precision(device: str) -> Any:
+    """A retriever's precision: float32 on a processor, on a GPU that of its own checkpoint, half the memory or less."""
+    import torch
+
+    return torch.float32 if device == "cpu" else "auto"
 
 
 def folder_fingerprint(folder: Path) -> str:

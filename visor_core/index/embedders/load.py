@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from visor_core.config import IndexConfig, embedder_parts
@@ -65,8 +66,9 @@ def load_embedder(spec: str, *, device: str = "cpu") -> Embedder:
 
 
 def _resolved(device: str) -> str:
+    """`auto` as a device: of several GPUs the one that this process of a launch trains on."""
     if device != "auto":
         return device
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.embedders.late import LOADING_FAULTS, folder_fingerprint, hub_fingerprint
+from visor_core.policies.weights_check import load_model, refuse_not_finite
+
+HEADS = ("cls", "lm_head", "pooler", "predictions", "position_ids", "vocab_transform", "vocab_layer_norm")
+"""Parts of language models that no sentence vector is read from; their checkpoints may hold them or not."""
 
 
 class SentenceEmbedder:
@@ -38,6 +43,7 @@ class SentenceEmbedder:
                 trust_remote_code=False,
                 model_kwargs={"use_safetensors": True},
             )
+            _refuse_unfit(self._model, revision)
         except LOADING_FAULTS as error:
             raise SearchIndexError(
                 f"the text embedder {source} cannot be loaded: {' '.join(str(error).split())[:300]}"
@@ -59,3 +65,18 @@ class SentenceEmbedder:
     def statistics(self, vectors: Iterable[Vector]) -> Vector | None:
         """None."""
         return None
+
+
+def _refuse_unfit(model: Any, revision: str | None) -> None:
+    """Compare the encoder's keys with those of the checkpoint it came from, and look for numbers that are none.
+
+    sentence-transformers keeps transformers' report of a load to itself, so the keys are compared without the weights.
+
+    Raises:
+        UnfitWeightsError: naming keys.
+    """
+    encoder = getattr(model[0], "auto_model", None)
+    if encoder is not None:
+        options = {"revision": revision, "device_map": "meta", "use_safetensors": True, "trust_remote_code": False}
+        load_model(type(encoder).from_pretrained, encoder.config._name_or_path, unused=HEADS, **options)
+    refuse_not_finite(model.state_dict().items())
