@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from visor_core.code_version import code_version
-from visor_core.config import Home, Profile, Section
+from visor_core.config import Home, Profile, Section, corpus_name
 from visor_core.errors import DataError
 from visor_core.files import write_json
 
@@ -27,10 +27,18 @@ CORPUS_SPLITS = ("train", "development")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Node:
-    """A stage and, where it has them, one of its partitions."""
+    """A stage and, where it has them, one of its partitions, which is a corpus.
+
+    Raises:
+        ConfigError: if the partition is no corpus name.
+    """
 
     stage: str
     partition: str = ""
+
+    def __post_init__(self) -> None:
+        if self.partition:
+            object.__setattr__(self, "partition", corpus_name(self.partition))
 
     def __str__(self) -> str:
         return f"{self.stage}[{self.partition}]" if self.partition else self.stage

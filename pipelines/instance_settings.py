@@ -50,18 +50,17 @@ def merge_settings(given: str, template: str, where: str = "dagster.yaml") -> Me
     }
     kept = [f"{other} in place of {key}" for key, other in replaced.items()]
     wanted = {key: value for key, value in wanted.items() if key not in replaced}
-    edits, differing = _edits(given, root, {k: v for k, v in wanted.items() if k in data})
+    absent = set() if root.flow_style else wanted.keys() - data.keys()
+    edits, differing = _edits(given, root, {key: value for key, value in wanted.items() if key not in absent})
     text = given
     for place, addition in sorted(edits, reverse=True):
         text = text[:place] + addition + text[place:]
-    absent = wanted.keys() - data.keys()
-    if root.flow_style and absent:
-        raise _by_hand(where, {key: wanted[key] for key in absent})
     for block in template.split("\n\n"):
         if absent & (yaml.safe_load(block) or {}).keys():
             text = _joined(text, block)
     if yaml.safe_load(text) != _completed(data, wanted):
-        raise _by_hand(where, wanted)
+        lines = yaml.safe_dump(wanted, default_flow_style=True, width=10_000).strip()
+        raise ConfigError(f"{where} cannot be completed without changing what you wrote: add {lines} to it")
     return Merged(text, tuple(kept + differing))
 
 
@@ -73,9 +72,11 @@ def _edits(given: str, node: yaml.MappingNode, wanted: Mapping[str, Any], prefix
     absent = {key: value for key, value in wanted.items() if key not in held}
     if absent and node.flow_style:
         inside = yaml.safe_dump(absent, default_flow_style=True, width=10_000).strip()[1:-1]
-        edits.append((node.start_mark.index + 1, f"{inside}, " if node.value else inside))
+        brace = given.index("{", node.start_mark.index)  # an anchor may stand before it
+        edits.append((brace + 1, f"{inside}, " if node.value else inside))
     elif absent:
-        edits.append((node.start_mark.index, _indented(absent, node.start_mark.column)))
+        first = node.value[0][0].start_mark
+        edits.append((first.index, _indented(absent, first.column)))
     for name in wanted.keys() & held.keys():
         key, value = held[name]
         path = f"{prefix}{name}"
@@ -96,7 +97,7 @@ def _edits(given: str, node: yaml.MappingNode, wanted: Mapping[str, Any], prefix
 
 
 def _indented(settings: Mapping[str, Any], column: int) -> str:
-    """Settings as lines of YAML for a place at a column: all but the first line are indented, and so is what follows."""
+    """Settings as lines of YAML for a place at a column; what stands there comes on a line of its own after them."""
     return yaml.safe_dump(dict(settings), sort_keys=False).replace("\n", "\n" + " " * column)
 
 
@@ -111,8 +112,3 @@ def _completed(data: Any, wanted: Any) -> Any:
         return data
     held = data or {}
     return {**held, **{key: _completed(held[key], value) if key in held else value for key, value in wanted.items()}}
-
-
-def _by_hand(where: str, settings: Mapping[str, Any]) -> ConfigError:
-    lines = yaml.safe_dump(dict(settings), default_flow_style=True, width=10_000).strip()
-    return ConfigError(f"{where} cannot be completed without changing what you wrote: add {lines} to it")

@@ -1,8 +1,9 @@
 """Folders as the libraries below want them named: a path is never pasted into an address.
 
-SQLAlchemy takes `?` for the start of its options and decodes `%20`; Lance encodes letters beyond ASCII, `#`, `?` and
-`%` in some of the paths it writes, and not in others; Dagster pastes. Each function here gives one of them an address
-that means the folder asked for, whatever its name.
+Lance encodes letters beyond ASCII, `#`, `?` and `%` in some of the paths it writes, and not in others. SQLAlchemy takes
+`?` for the start of its options and decodes `%20`; Dagster and MLflow paste the same path into its address and into
+folders they make, so that no spelling is right for both. Each function here gives one of them an address that means
+the folder asked for, whatever its name.
 """
 
 from __future__ import annotations
@@ -15,15 +16,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from visor_core.errors import ConfigError
-
-
-def sqlite_address(database: Path) -> str:
-    """SQLAlchemy's address of a SQLite file, as MLflow takes it.
-
-    >>> sqlite_address(Path("/data/50%20?/runs.db"))
-    'sqlite:////data/50%2520%3F/runs.db'
-    """
-    return f"sqlite:///{quote(os.fsencode(database))}"
 
 
 def lance_address(folder: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from visor_core.addresses import sqlite_address
+from visor_core.addresses import pasteable
 from visor_core.config import Home
 from visor_core.errors import DataError
 
@@ -42,7 +42,7 @@ def silence() -> None:
 
 def tracking_uri(home: Home) -> str:
     """The SQLite address MLflow's client and UI share."""
-    return sqlite_address(home.mlflow / "mlflow.db")
+    return f"sqlite:///{pasteable(home.mlflow) / 'mlflow.db'}"
 
 
 class Tracker:

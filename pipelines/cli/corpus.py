@@ -48,8 +48,6 @@ def ingest(
     from visor_core.index import Corpus, build_index, load_embedders, register_documents, render_pages
 
     config = document_settings(profile, settings)
-    if Path(corpus).name != corpus:
-        raise ConfigError(f"--corpus {corpus!r} is not a plain name")
     store = Corpus(home_of(context).corpus(corpus))
     with progress_bar() as bar:
         tasks: dict[str, int] = {}

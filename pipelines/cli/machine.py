@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.table import Table
 
-from pipelines.cli.session import console, corpora, home_of, profile_names, resolve_profile
+from pipelines.cli.session import console, home_of, profile_names, resolve_profile
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def doctor(context: typer.Context) -> None:
     )
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in machine.gpus)
     console.print(f"CUDA GPUs: {gpus or 'none found by nvidia-smi'}")
-    console.print(f"Corpora: {', '.join(corpora(home)) or 'none yet (visor ingest PATH makes one)'}")
+    console.print(f"Corpora: {', '.join(home.corpora()) or 'none yet (visor ingest PATH makes one)'}")
 
     table = Table(title="Packages", title_justify="left")
     for column in ("package", "version", "for"):

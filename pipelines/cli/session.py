@@ -80,21 +80,16 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     return values
 
 
-def corpora(home: Home) -> list[str]:
-    """Names of the corpora under VISOR_HOME."""
-    folder = home.root / "corpora"
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
 def corpus_folder(home: Home, name: str) -> Path:
     """The folder of an existing corpus.
 
     Raises:
+        ConfigError: if the name can be none.
         SearchIndexError: listing the corpora there are.
     """
     folder = home.corpus(name)
-    if Path(name).name != name or not folder.is_dir():
-        there = ", ".join(corpora(home)) or "none"
+    if not folder.is_dir():
+        there = ", ".join(home.corpora()) or "none"
         raise SearchIndexError(
             f"no corpus {name!r} under {home.root} (there are: {there}): `visor ingest PATH` makes one"
         )

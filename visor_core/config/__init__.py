@@ -7,7 +7,7 @@ are references (`env:NAME` or `file:PATH`) and are read only at the moment of us
 from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, ImageConfig
 from visor_core.config.base import SecretReference, Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig, embedder_parts
-from visor_core.config.home import Home
+from visor_core.config.home import Home, corpus_name
 from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
 from visor_core.config.server import ServerConfig
@@ -43,6 +43,7 @@ __all__ = [
     "StudyConfig",
     "TeacherConfig",
     "apply_overrides",
+    "corpus_name",
     "derived",
     "embedder_parts",
     "load_profile",

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from visor_core.config.agent import AgentConfig
 from visor_core.config.base import Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
+from visor_core.config.home import corpus_name
 from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
@@ -28,6 +29,14 @@ class CorporaConfig(Section):
     """Corpus of the training questions."""
     development: str = "nano-development"
     """Corpus of the development questions."""
+
+    @field_validator("train", "development")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        try:
+            return corpus_name(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
 
 class Profile(Section):
