@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import asking
-from pipelines.cli.session import console, document_settings, home_of, open_index, progress_bar
+from pipelines.cli.session import console, document_settings, home_of, open_index, progress_bar, reason_of
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def evaluate(
     policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     wanted = min(len(found.questions), limit or len(found.questions))
+    unkept: list[str] = []
     with progress_bar() as bar:
         task = bar.add_task("episodes", total=wanted)
         result = run_evaluation(
@@ -71,15 +72,21 @@ def evaluate(
             seed=seed,
             store=home.root / "evaluations" / "trajectories",
             progress=lambda done, _: bar.update(task, completed=done),
+            on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
         )
     label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     path = home.root / "evaluations" / f"{re.sub(r'[^A-Za-z0-9.=-]+', '-', label)}.json"
-    result.save(path)
+    try:
+        result.save(path)
+    except OSError as error:
+        unkept.append(f"the result ({reason_of(error)})")
     if found.left_out:
         console.print(f"{len(found.left_out)} questions left out: their document is not in corpus {name}")
     console.print(result_table({label: result}))
     if cost := result.metrics()["cost"]:
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
+    if unkept:
+        raise DataError(f"the figures stand above, but {home.root} could not keep {' and '.join(unkept)}")
     console.print(f"kept as {path}; `visor report` shows all results on one page", soft_wrap=True)
 
 

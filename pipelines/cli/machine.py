@@ -1,4 +1,4 @@
-"""`visor doctor`: what is installed, what this machine can run, what each profile still lacks."""
+"""`visor doctor` and `visor adopt`: what this machine can run, and a copied VISOR_HOME made to stand on its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from pipelines.cli.session import console, home_of, profile_names, resolve_profi
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(doctor)
+    app.command()(adopt)
+
+
+def adopt(context: typer.Context) -> None:
+    """Make a copied or moved VISOR_HOME stand on its own: its runs then keep their files in it, not in the original."""
+    from visor_core.tracking import adopt as take_over
+
+    home = home_of(context)
+    former = take_over(home)
+    said = f"runs of {former} are now those of {home.root}" if former else f"{home.root} stands on its own already"
+    console.print(said, markup=False, soft_wrap=True)
 
 
 def doctor(context: typer.Context) -> None:

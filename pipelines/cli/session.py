@@ -5,6 +5,7 @@ Here, at the edge, the environment is read once; everything below gets values.
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,13 @@ def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None
     if profile is None:
         return PageIndex.open(folder, tag)
     return PageIndex.open(folder, tag, documents=profile.documents, device=profile.index.device)
+
+
+def reason_of(error: OSError) -> str:
+    """What the operating system says, in the words of a user."""
+    if error.errno == errno.ENOLCK:
+        return "its file system has no file locks"
+    return error.strerror or str(error)
 
 
 def progress_bar() -> Progress:

@@ -42,6 +42,7 @@ def evaluate(
     progress: Progress | None = None,
     mode: Mode | None = None,
     on_episodes: Callable[[Sequence[Trajectory]], None] | None = None,
+    on_unkept: Callable[[int, OSError], None] | None = None,
 ) -> BenchmarkResult:
     """Run one episode a question and score it.
 
@@ -51,9 +52,12 @@ def evaluate(
         progress: called with (episodes finished, episodes wanted).
         mode: none chooses reference mode for a `ReproduciblePolicy`, throughput mode for any other.
         on_episodes: called once with all trajectories, in the order of the questions.
+        on_unkept: called at the end with (episodes that could not be stored, why), if there are any; without it the
+            first such episode ends the evaluation.
 
     Raises:
         DataError: if there is no question, one is given twice, or the store is damaged.
+        OSError: if an episode cannot be stored and there is no `on_unkept`.
         PolicyError: if the engine fails for good; what was finished stays in the store.
     """
     chosen = list(questions)[: config.questions]
@@ -62,7 +66,7 @@ def evaluate(
     if len({question.question_id for question in chosen}) != len(chosen):
         raise DataError("the question set names a question twice: every question_id must be its own")
     folder = store and evaluation_folder(store, policy, environment, chosen, config.temperature, seed)
-    keep = _Keep(folder, len(chosen), progress)
+    keep = _Keep(folder, len(chosen), progress, goes_on=on_unkept is not None)
     try:
         if mode == "reference" or (mode is None and isinstance(policy, ReproduciblePolicy)):
             assert isinstance(policy, BatchPolicy)
@@ -71,6 +75,8 @@ def evaluate(
             episodes, seconds = _throughput(policy, environment, chosen, config, seed, keep)
     finally:
         keep.close()
+    if keep.failure and on_unkept:
+        on_unkept(keep.lost, keep.failure)
     if on_episodes:
         on_episodes(episodes)
     first = chosen[0]
@@ -109,9 +115,12 @@ def evaluation_folder(
 class _Keep:
     """Stores episodes as they finish, gives back those of an earlier run, and reports progress."""
 
-    def __init__(self, folder: Path | None, wanted: int, progress: Progress | None) -> None:
+    def __init__(self, folder: Path | None, wanted: int, progress: Progress | None, *, goes_on: bool) -> None:
+        self._goes_on = goes_on
         self._writer = TrajectoryWriter(folder) if folder else None
         self._wanted, self._progress, self._seen = wanted, progress, 0
+        self.lost = 0
+        self.failure: OSError | None = None
         kept = read_trajectories(folder) if folder and (folder / "segments").is_dir() else []
         self.episodes = {episode.question.question_id: episode for episode in kept}
 
@@ -125,10 +134,20 @@ class _Keep:
         """Store one episode; one that failed is left out, so that it is tried again."""
         question_id = episode.question.question_id
         if episode.outcome != "error" and question_id not in self.episodes:
-            if self._writer:
-                self._writer.append(episode)
+            self._store(episode)
             self.episodes[question_id] = episode
         self.found(1)
+
+    def _store(self, episode: Trajectory) -> None:
+        """Store an episode, or count it as lost once the disk has refused one: what was paid for is scored anyway."""
+        try:
+            if self._writer and not self.failure:
+                self._writer.append(episode)
+        except OSError as error:
+            if not self._goes_on:
+                raise
+            self.failure = error
+        self.lost += self.failure is not None
 
     def close(self) -> None:
         """Release the segment."""
