@@ -16,6 +16,7 @@ import typer
 from pipelines.cli import asking, corpus, evaluating, machine, nano, runs, upkeep
 from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
+from visor_core.installation import version as installed_version
 
 REFUSALS = {
     getattr(errno, name)
@@ -38,9 +39,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"visor {version('visor')}")
+        typer.echo(f"visor {installed_version()}")
         raise typer.Exit
 
 

@@ -12,6 +12,7 @@ from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.embedders.late import LOADING_FAULTS, folder_fingerprint, hub_fingerprint
 from visor_core.index.embedders.patches import Patches, patch_tokens
+from visor_core.installation import install_command
 
 MODELS = {
     "colqwen2.5": ("ColQwen2_5", "ColQwen2_5_Processor", "vidore/colqwen2.5-v0.1"),
@@ -45,8 +46,7 @@ class EngineEmbedder:
             import colpali_engine.models as models
         except ImportError as error:
             raise MissingDependencyError(
-                f"the embedder {name} needs the extra `colpali`: pip install 'visor[colpali]' (its pins may need an "
-                "environment of their own)"
+                f"the embedder {name} needs the extra `colpali`: `{install_command('colpali')}`"
             ) from error
         import torch
 

@@ -10,6 +10,7 @@ import numpy as np
 from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.embedders.late import LOADING_FAULTS, folder_fingerprint, hub_fingerprint
+from visor_core.installation import install_command
 
 
 class SentenceEmbedder:
@@ -28,7 +29,7 @@ class SentenceEmbedder:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingDependencyError(
-                f"the embedder sentence:{source} needs the extra `sentence`: pip install 'visor[sentence]'"
+                f"the embedder sentence:{source} needs the extra `sentence`: `{install_command('sentence')}`"
             ) from error
         try:
             self._model = SentenceTransformer(
