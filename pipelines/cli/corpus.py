@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,8 @@ def ingest(
         soft_wrap=True,
     )
     console.print(
-        f'index {built.index_tag} of corpus {corpus}: try  visor search --corpus {corpus} "your words"', soft_wrap=True
+        f'index {built.index_tag} of corpus {corpus}: try  visor search --corpus {shlex.quote(corpus)} "your words"',
+        soft_wrap=True,
     )
 
 

@@ -106,6 +106,8 @@ def load_profile(path: Path, overrides: dict[str, Any] | None = None) -> Profile
     Raises:
         ConfigError: naming the file and the key at fault.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: give the YAML file of a profile")
     if not path.is_file():
         names = sorted(p.stem for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise ConfigError(f"no profile {path.stem!r}: choose one of {', '.join(names) or 'none found'}, or give a file")
