@@ -34,7 +34,7 @@ test: $(VENV)/test.stamp lint typecheck ## install what tests need, then lint, t
 
 extra: $(VENV)/run.stamp ## install optional packages: EXTRA=ocr, or EXTRA=ocr,sentence
 	@test -n "$(EXTRA)" || { echo "give the names of extras, as EXTRA=ocr; pyproject.toml lists them" >&2; exit 1; }
-	$(PY) infra/download.py -c constraints.txt -e '.[$(EXTRA)]'
+	$(PY) infra/download.py $(if $(findstring colpali,$(EXTRA)),,-c constraints.txt) -e '.[$(EXTRA)]'
 
 lint: $(VENV)/dev.stamp ## ruff: rules and format
 	$(VENV)/bin/ruff check .

@@ -127,6 +127,7 @@ def test_every_remedy_is_a_command_that_pip_takes(tmp_path: Path) -> None:
 def test_remedies_fit_where_the_code_lies(tmp_path: Path) -> None:
     here = shlex.split(install_command("ocr", root=ROOT, folder=ROOT))
     assert here[1:] == ["-m", "pip", "install", "-c", "constraints.txt", "-e", ".[ocr]"]
+    assert "constraints.txt" not in install_command("colpali", root=ROOT), "colpali-engine wants another peft"
     assert install_command("ocr", root=ROOT, folder=tmp_path).startswith(f"cd {shlex.quote(str(ROOT))} && ")
     installed = shlex.split(install_command("ocr", root=tmp_path))
     assert installed == [sys.executable, "-m", "pip", "install", f"{DISTRIBUTION}[ocr]"]

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 DISTRIBUTION = "visor-rag"
+UNPINNED = {"colpali"}
+"""Extras that cannot be had with `constraints.txt`: colpali-engine wants an older peft than the one pinned there."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -39,5 +41,6 @@ def install_command(*extras: str, root: Path = ROOT, folder: Path | None = None)
     if here and python.is_relative_to(root):
         python = python.relative_to(root)
     # pip reads `#` and `%` of a path as those of an address: inside the checkout none is needed.
-    inside = shlex.join([str(python), "-m", "pip", "install", "-c", "constraints.txt", "-e", f".{wanted}"])
+    pins = [] if UNPINNED & set(extras) else ["-c", "constraints.txt"]
+    inside = shlex.join([str(python), "-m", "pip", "install", *pins, "-e", f".{wanted}"])
     return inside if here else f"cd {shlex.quote(str(root))} && {inside}"
