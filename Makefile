@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test ui bench lint typecheck pictures clean
+.PHONY: help run test extra ui bench lint typecheck pictures clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -31,6 +31,10 @@ run: $(VENV)/run.stamp ## install, then the whole asset graph on the nano profil
 
 test: $(VENV)/test.stamp lint typecheck ## install what tests need, then lint, types and all tests
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+extra: $(VENV)/run.stamp ## install optional packages: EXTRA=ocr, or EXTRA=ocr,sentence
+	@test -n "$(EXTRA)" || { echo "give the names of extras, as EXTRA=ocr; pyproject.toml lists them" >&2; exit 1; }
+	$(PY) infra/download.py $(if $(findstring colpali,$(EXTRA)),,-c constraints.txt) -e '.[$(EXTRA)]'
 
 lint: $(VENV)/dev.stamp ## ruff: rules and format
 	$(VENV)/bin/ruff check .

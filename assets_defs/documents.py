@@ -74,7 +74,7 @@ def _sources(work: Work, config: Sources, *, nano: bool) -> list[str | Path]:
     if nano:
         split = "train" if work.node.partition == work.profile.corpora.train else "development"
         return [work.input_folder("nano_corpus") / split]
-    inbox = work.home.root / "inbox" / work.node.partition
+    inbox = work.home.inbox(work.node.partition)
     return list(config.paths) or ([inbox] if inbox.is_dir() else [])
 
 

@@ -114,7 +114,9 @@ def rewards_differ_within_groups(workspace: Workspace) -> dg.AssetCheckResult:
     from visor_core.trajectories.store import current_tables
 
     tables = current_tables(workspace.build_folder(Node("grpo_checkpoint")) / "rollouts")
-    rollouts = pl.read_parquet(tables / "episodes.parquet", columns=["group_id", "reward"]).drop_nulls("reward")
+    rollouts = pl.read_parquet(tables / "episodes.parquet", columns=["group_id", "reward"], glob=False).drop_nulls(
+        "reward"
+    )
     rewards = rollouts.group_by("group_id").agg(pl.col("reward").round(6).n_unique())["reward"]
     groups, useful = len(rewards), int((rewards > 1).sum())
     return dg.AssetCheckResult(

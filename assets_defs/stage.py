@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from visor_core.code_version import code_behind, code_version
-from visor_core.config import Profile, Section
+from visor_core.config import Profile, Section, corpus_name
 from visor_core.errors import DataError
 
 Figure = int | float | str
@@ -40,10 +40,18 @@ DECIDES_NOTHING = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Node:
-    """A stage and, where it has them, one of its partitions."""
+    """A stage and, where it has them, one of its partitions, which is a corpus.
+
+    Raises:
+        ConfigError: if the partition is no corpus name.
+    """
 
     stage: str
     partition: str = ""
+
+    def __post_init__(self) -> None:
+        if self.partition:
+            object.__setattr__(self, "partition", corpus_name(self.partition))
 
     def __str__(self) -> str:
         return f"{self.stage}[{self.partition}]" if self.partition else self.stage

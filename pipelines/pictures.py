@@ -131,7 +131,7 @@ def main() -> None:
     """Draw what can be drawn."""
     prepare_process()
     draw_asset_graph(DOCS / "asset-graph.png")
-    home = Home(Path(os.environ.get("VISOR_HOME", ".visor")))
+    home = Home(Path(os.environ.get("VISOR_HOME") or ".visor"))
     rollouts = find_record(home, Node("grpo_checkpoint"))
     benchmark = find_record(home, Node("benchmark_results"))
     if rollouts is None or benchmark is None:

@@ -20,13 +20,14 @@ import psutil
 from assets_defs.launching import launch_of
 from visor_core.config import Profile, embedder_parts
 from visor_core.errors import MissingDependencyError
+from visor_core.installation import install_command
 
 GIB = 2**30
 CONFIGURATIONS = ("config.json", "adapter_config.json")
 EMBEDDER_PACKAGES = {
-    "colqwen2.5": ("colpali_engine", "pip install 'visor[colpali]'"),
-    "colsmol": ("colpali_engine", "pip install 'visor[colpali]'"),
-    "sentence": ("sentence_transformers", "pip install sentence-transformers"),
+    "colqwen2.5": "colpali_engine",
+    "colsmol": "colpali_engine",
+    "sentence": "sentence_transformers",
 }
 # Hub ids as in visor_core.index.embedders, whose import would cost a second.
 EMBEDDER_WEIGHTS = {
@@ -36,12 +37,14 @@ EMBEDDER_WEIGHTS = {
     "colqwen2.5": "vidore/colqwen2.5-v0.1",
     "colsmol": "vidore/colSmol-256M",
 }
-PACKAGE_REMEDIES = {
-    "vllm": "pip install 'visor[vllm]'",
-    "torchvision": "pip install 'visor[qwen]'",
-    "colpali_engine": "pip install 'visor[colpali]'",
-    "rapidocr": "pip install 'visor[ocr]'",
+EXTRAS = {
+    "vllm": "vllm",
+    "torchvision": "qwen",
+    "colpali_engine": "colpali",
+    "sentence_transformers": "sentence",
+    "rapidocr": "ocr",
 }
+"""The extra that installs a module."""
 # Distribution name, what it is for, whether the nano profile needs it.
 PACKAGES: tuple[tuple[str, str, bool], ...] = (
     ("torch", "models", True),
@@ -169,22 +172,27 @@ def lacking(profile: Profile, machine: Machine) -> list[str]:
         modules.append("vllm")
     for module in modules:
         if not importable(module):
-            faults.append(f"the package {module} ({PACKAGE_REMEDIES.get(module, f'pip install {module}')})")
+            faults.append(f"the package {module} ({_remedy(module)})")
     for embedder in profile.index.embedders:
         kind, source, revision = embedder_parts(embedder)
-        module, remedy = EMBEDDER_PACKAGES.get(kind, ("", ""))
+        module = EMBEDDER_PACKAGES.get(kind, "")
         weights = source or EMBEDDER_WEIGHTS[kind] if kind in EMBEDDER_WEIGHTS else ""
         if weights and not weights_present(weights, revision):
             pinned = f" --revision {revision}" if revision else ""
             faults.append(f"the weights of {weights} for the embedder {embedder} (hf download {weights}{pinned})")
         if module and module not in modules and not importable(module):
-            faults.append(f"the package {module} for the embedder {embedder} ({remedy})")
+            faults.append(f"the package {module} for the embedder {embedder} ({_remedy(module)})")
     if profile.index.device.startswith("cuda") and not machine.gpus:
         faults.append(f"a CUDA GPU for index.device = {profile.index.device} (or --set index.device=auto)")
     faults += _lacking_gpus(profile, machine)
     if profile.model.name != "nano" and not weights_present(profile.model.name):
         faults.append(f"the weights of {profile.model.name} (hf download {profile.model.name})")
     return faults
+
+
+def _remedy(module: str) -> str:
+    """The command that installs a module; where no extra does, the module's name is all that is known."""
+    return install_command(EXTRAS[module]) if module in EXTRAS else f"no extra of this project installs {module}"
 
 
 def _lacking_gpus(profile: Profile, machine: Machine) -> list[str]:

@@ -43,4 +43,4 @@ def resources_from_environment() -> dict[str, Any]:
         if not separator:
             raise ConfigError(f"VISOR_SET: {setting!r} is not of the form section.key=value")
         overrides[key] = yaml.safe_load(value)
-    return resources_for(Home(Path(os.environ.get("VISOR_HOME", ".visor"))), load_profile(path, overrides))
+    return resources_for(Home(Path(os.environ.get("VISOR_HOME") or ".visor")), load_profile(path, overrides))

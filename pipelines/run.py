@@ -179,7 +179,7 @@ def main() -> None:
     from pipelines.resources import PROFILES
     from visor_core.config import load_profile
 
-    home = Home(Path(os.environ.get("VISOR_HOME", ".visor")))
+    home = Home(Path(os.environ.get("VISOR_HOME") or ".visor"))
     try:
         profile = load_profile(PROFILES / f"{sys.argv[1] if len(sys.argv) > 1 else 'nano'}.yaml")
         run_graph(profile, home)

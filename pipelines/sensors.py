@@ -9,6 +9,8 @@ import dagster as dg
 from assets_defs.partitions import corpora
 from assets_defs.workspace import Workspace
 from pipelines.jobs import ingest_job
+from visor_core.config import corpus_name
+from visor_core.errors import ConfigError
 
 
 def folder_state(folder: Path) -> str:
@@ -26,7 +28,12 @@ def inbox(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Senso
     root = workspace.place.root / "inbox"
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
-    now = {folder.name: folder_state(folder) for folder in folders}
+    now: dict[str, str] = {}
+    for folder in folders:
+        try:
+            now[corpus_name(folder.name)] = folder_state(folder)
+        except ConfigError as error:
+            context.log.warning(f"{folder} is left alone: {error}")
     changed = [name for name, state in now.items() if state and state != seen.get(name)]
     if not changed:
         return dg.SkipReason(f"nothing new under {root}")

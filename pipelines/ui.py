@@ -49,9 +49,11 @@ def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: in
     """Start the pages, say where they are, and wait; everything started is stopped on the way out.
 
     Raises:
-        ConfigError: if a port is taken, or a server ends or does not answer; its log is named.
+        ConfigError: if a port is none or is taken, or a server ends or does not answer; its log is named.
     """
     for name, port in (("--dagster-port", dagster_port), ("--mlflow-port", mlflow_port)):
+        if not 1 <= port <= 65535:
+            raise ConfigError(f"{name} {port} is no port: choose one from 1 to 65535")
         if _answers(port):
             raise ConfigError(f"{name} {port} is taken on {ADDRESS}: stop what listens there or choose another port")
     prepare_process()

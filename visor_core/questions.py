@@ -113,7 +113,7 @@ def read_questions(path: Path) -> list[Question]:
     """
     if not path.is_file():
         raise DataError(f"no questions at {path}: materialize the asset `questions` first")
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(path, glob=False)
     missing = set(to_frame([]).columns) - set(frame.columns)
     if missing:
         raise DataError(f"{path} lacks the columns {sorted(missing)}: rebuild it with the asset `questions`")

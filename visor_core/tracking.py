@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from visor_core.addresses import pasteable
 from visor_core.config import Home
-from visor_core.errors import DataError
+from visor_core.errors import ConfigError, DataError
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,7 +46,72 @@ def silence() -> None:
 
 def tracking_uri(home: Home) -> str:
     """The SQLite address MLflow's client and UI share."""
-    return f"sqlite:///{home.mlflow / 'mlflow.db'}"
+    return f"sqlite:///{pasteable(home.mlflow) / 'mlflow.db'}"
+
+
+def adopt(home: Home) -> Path | None:
+    """Make the database of a copied or moved home name that home's own folders; returns the folder it named before.
+
+    MLflow stores absolute paths and addresses in a dozen columns: whatever begins with the former home is put right,
+    in one transaction. Artifacts are part of the home and came with it.
+
+    Raises:
+        DataError: if there is no database, or it is damaged.
+    """
+    path = home.mlflow / "mlflow.db"
+    if not path.is_file():
+        raise DataError(f"{home.root} keeps no runs yet: there is nothing to adopt")
+    try:
+        with closing(sqlite3.connect(path)) as database, database:
+            locations = [row[0] for row in database.execute("SELECT artifact_location FROM experiments")]
+            former = next((p.parents[1] for p in map(_local_path, locations) if p and not _is_own(home, p)), None)
+            if former is None:
+                return None
+            for old, new in ((former.as_uri(), home.root.as_uri()), (str(former), str(home.root))):
+                for table, column in _text_columns(database):
+                    database.execute(
+                        f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?)'
+                        f' WHERE "{column}" = ? OR substr("{column}", 1, ?) = ?',
+                        (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                    )
+    except sqlite3.Error as error:
+        raise DataError(f"{path} cannot be read as MLflow's database: {error}") from error
+    return former
+
+
+def _text_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """(table, column) of everything that holds text."""
+    tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return [
+        (table, row[1])
+        for table in tables
+        for row in database.execute(f'PRAGMA table_info("{table}")')
+        if row[2].upper().startswith(("VARCHAR", "TEXT"))
+    ]
+
+
+def _local_path(location: str) -> Path | None:
+    """The folder of a `file://` address; None for any other."""
+    return Path(unquote(urlsplit(location).path)) if location.startswith("file://") else None
+
+
+def _is_own(home: Home, artifacts: Path) -> bool:
+    own = home.mlflow / "artifacts"
+    return artifacts == own or (artifacts.exists() and own.exists() and artifacts.samefile(own))
+
+
+def _refuse_foreign(home: Home, location: str) -> None:
+    """Stop before files of new runs are written into the home that this one was copied from.
+
+    Raises:
+        ConfigError: naming both folders and the command that puts it right.
+    """
+    artifacts = _local_path(location)
+    if artifacts and not _is_own(home, artifacts):
+        raise ConfigError(
+            f"{home.root} was copied or moved: its runs keep their files in {artifacts.parents[1]}; make it stand on"
+            f" its own with `visor --home {shlex.quote(str(home.root))} adopt`"
+        )
 
 
 def meaningful(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +125,11 @@ def meaningful(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Tracker:
-    """Writes one project's runs and models. Building one imports MLflow and creates the database if need be."""
+    """Writes one project's runs and models. Building one imports MLflow and creates the database if need be.
+
+    Raises:
+        ConfigError: if the home is a copy whose database still names the original (see `adopt`).
+    """
 
     def __init__(self, home: Home, experiment: str) -> None:
         silence()
@@ -70,6 +144,8 @@ class Tracker:
         mlflow.set_tracking_uri(tracking_uri(home))
         self.client: Any = MlflowClient(tracking_uri=tracking_uri(home), registry_uri=tracking_uri(home))
         found = self.client.get_experiment_by_name(experiment)
+        if found:
+            _refuse_foreign(home, found.artifact_location)
         self.experiment_id: str = (
             found.experiment_id
             if found

@@ -1,17 +1,31 @@
 """Assembles the command line and is its outermost frame: a `VisorError` becomes one line on stderr and exit code 2.
 
+So does what the machine refuses: a full disk, a folder that may not be written, a name that is too long.
 Anything else is a defect of the project and keeps its traceback.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
 import typer
 
 from pipelines.cli import asking, corpus, evaluating, machine, nano, runs, upkeep
+from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
+from visor_core.installation import version as installed_version
+
+REFUSALS = {
+    getattr(errno, name)
+    for name in (
+        "ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOLCK", "EIO", "ENAMETOOLONG", "ENOTDIR", "EISDIR",
+        "EEXIST", "ELOOP", "EMFILE", "ENFILE", "ENOMEM",
+    )
+}  # fmt: skip
+"""What an operating system says of its files and not of the program."""
 
 app = typer.Typer(
     name="visor",
@@ -25,9 +39,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"visor {version('visor')}")
+        typer.echo(f"visor {installed_version()}")
         raise typer.Exit
 
 
@@ -51,4 +63,10 @@ def main() -> None:
         app()
     except VisorError as error:
         print(f"visor: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file of VISOR_HOME"
+        print(f"visor: {where}: {reason_of(error)}", file=sys.stderr)
         raise SystemExit(2) from None

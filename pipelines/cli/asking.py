@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from pipelines.cli.session import console, errors, home_of, open_index, read_lineage, resolve_profile
+from pipelines.cli.session import console, errors, home_of, open_index, read_lineage, reason_of, resolve_profile
 from visor_core.errors import ConfigError, DataError, PolicyError, SearchIndexError
 
 if TYPE_CHECKING:
@@ -67,8 +67,6 @@ def ask(
     from visor_core.policies.base import ConnectedPolicy
     from visor_core.policies.identity import digest_of
     from visor_core.questions import Question
-    from visor_core.trajectories.store import TrajectoryWriter
-    from visor_core.trajectories.viewer import episode_html
 
     if not question.strip():
         raise ConfigError("the question is empty")
@@ -100,13 +98,34 @@ def ask(
         episode = asyncio.run(play())
     if episode.outcome == "error":
         raise PolicyError(episode.error)
-    with TrajectoryWriter(home.asset("asked")) as writer:
-        writer.append(episode)
-    _print_answer(episode)
+    _print_answer(episode)  # before anything that a full or read-only disk can stop
+    _keep_episode(home, episode, index)
+
+
+def _keep_episode(home: Home, episode: Trajectory, index: PageIndex) -> None:
+    """Store an episode for `replay` and write its page.
+
+    Raises:
+        DataError: naming what could not be kept, and why.
+    """
+    from visor_core.files import write_text
+    from visor_core.trajectories.store import TrajectoryWriter
+    from visor_core.trajectories.viewer import episode_html
+
+    lost: list[str] = []
+    try:
+        with TrajectoryWriter(home.asset("asked")) as writer:
+            writer.append(episode)
+    except OSError as error:
+        lost.append(f"the episode ({reason_of(error)})")
     path = home.reports / f"ask-{episode.trajectory_id}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(episode_html(episode, index), encoding="utf-8")
-    console.print(f"page with the pictures: {path}", soft_wrap=True)
+    try:
+        write_text(path, episode_html(episode, index))
+        console.print(f"page with the pictures: {path}", soft_wrap=True)
+    except OSError as error:
+        lost.append(f"its page ({reason_of(error)})")
+    if lost:
+        raise DataError(f"the answer stands above, but {home.root} could not keep {' and '.join(lost)}")
 
 
 def replay(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -48,8 +49,6 @@ def ingest(
     from visor_core.index import Corpus, build_index, load_embedders, register_documents, render_pages
 
     config = document_settings(profile, settings)
-    if Path(corpus).name != corpus:
-        raise ConfigError(f"--corpus {corpus!r} is not a plain name")
     store = Corpus(home_of(context).corpus(corpus))
     with progress_bar() as bar:
         tasks: dict[str, int] = {}
@@ -87,7 +86,8 @@ def ingest(
         soft_wrap=True,
     )
     console.print(
-        f'index {built.index_tag} of corpus {corpus}: try  visor search --corpus {corpus} "your words"', soft_wrap=True
+        f'index {built.index_tag} of corpus {corpus}: try  visor search --corpus {shlex.quote(corpus)} "your words"',
+        soft_wrap=True,
     )
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import asking
-from pipelines.cli.session import console, document_settings, errors, home_of, open_index, progress_bar
+from pipelines.cli.session import console, document_settings, errors, home_of, open_index, progress_bar, reason_of
 from visor_core.errors import ConfigError, DataError
 from visor_core.files import claimed, file_name
 
@@ -73,6 +73,7 @@ def evaluate(
     chosen = runner.chosen_questions(found.questions, config)
     identity = runner.evaluation_identity(policy, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
+    unkept: list[str] = []
     with policy, _claimed(path), progress_bar() as bar:
         task = bar.add_task("episodes", total=len(chosen))
         result = runner.evaluate(
@@ -84,14 +85,20 @@ def evaluate(
             store=home.evaluations / "trajectories",
             progress=lambda done, _: bar.update(task, completed=done),
             fresh=fresh,
+            on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
         )
-        result.save(path)
+        try:
+            result.save(path)
+        except OSError as error:
+            unkept.append(f"the result ({reason_of(error)})")
     if found.left_out:
         console.print(f"{len(found.left_out)} questions left out: their document is not in corpus {name}")
     _print_kept(result, endpoint=bool(endpoint))
     console.print(result_table({label: result}))
     if cost := result.metrics()["cost"]:
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
+    if unkept:
+        raise DataError(f"the figures stand above, but {home.root} could not keep {' and '.join(unkept)}")
     console.print(f"kept as {path}; `visor report` shows all results on one page", soft_wrap=True)
     if result.failed:
         _print_failures(result)

@@ -1,16 +1,27 @@
-"""`visor doctor`: what is installed, what this machine can run, what each profile still lacks."""
+"""`visor doctor` and `visor adopt`: what this machine can run, and a copied VISOR_HOME made to stand on its own."""
 
 from __future__ import annotations
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.session import console, corpora, home_of, profile_names, resolve_profile
+from pipelines.cli.session import console, home_of, profile_names, resolve_profile
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(doctor)
+    app.command()(adopt)
+
+
+def adopt(context: typer.Context) -> None:
+    """Make a copied or moved VISOR_HOME stand on its own: its runs then keep their files in it, not in the original."""
+    from visor_core.tracking import adopt as take_over
+
+    home = home_of(context)
+    former = take_over(home)
+    said = f"runs of {former} are now those of {home.root}" if former else f"{home.root} stands on its own already"
+    console.print(said, markup=False, soft_wrap=True)
 
 
 def doctor(context: typer.Context) -> None:
@@ -26,7 +37,7 @@ def doctor(context: typer.Context) -> None:
     )
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in machine.gpus)
     console.print(f"CUDA GPUs: {gpus or 'none found by nvidia-smi'}")
-    console.print(f"Corpora: {', '.join(corpora(home)) or 'none yet (visor ingest PATH makes one)'}")
+    console.print(f"Corpora: {', '.join(home.corpora()) or 'none yet (visor ingest PATH makes one)'}")
 
     table = Table(title="Packages", title_justify="left")
     for column in ("package", "version", "for"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def nano(
     )
     for question in asked[:3]:
         console.print(f"  “{question.question}” → {', '.join(question.answers)}", markup=False)
-    console.print(f"index them with  visor ingest {folder} --corpus my-nano", soft_wrap=True)
+    console.print(f"index them with  visor ingest {shlex.quote(str(folder))} --corpus my-nano", soft_wrap=True)
 
 
 @nano_app.command()
@@ -101,4 +102,6 @@ def _seeds(text: str) -> tuple[int, ...]:
     numbers = [part.strip() for part in text.split(",")]
     if not all(number.isascii() and number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
         raise ConfigError(f"--seeds {text!r}: give different numbers with commas between, as 0,1,2")
+    if any(int(number) >= 2**31 for number in numbers):
+        raise ConfigError(f"--seeds {text!r}: give numbers below 2147483648")
     return tuple(int(number) for number in numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from typing import TYPE_CHECKING
 
@@ -215,10 +216,11 @@ def _first_question(profile: Profile, home: Home) -> Question | None:
 def _print_next(report: Path, question: Question | None, corpus: str) -> None:
     console.print("\nWhere to look next")
     visor = "visor" if shutil.which("visor") else ".venv/bin/visor"
-    hints = [("the report", f"xdg-open {report}"), ("Dagster's page, MLflow's page", "make ui")]
+    hints = [("the report", shlex.join(["xdg-open", str(report)])), ("Dagster's page, MLflow's page", "make ui")]
     if question:
-        partition = f" --partition {question.partition}" if question.partition else ""
-        hints.append(("an episode", f'{visor} ask "{question.question}" --corpus {corpus}{partition}'))
+        partition = ["--partition", question.partition] if question.partition else []
+        command = [visor, "ask", question.question, "--corpus", corpus, *partition]
+        hints.append(("an episode", shlex.join(command)))
     hints.append(("your own documents", f'{visor} ingest PATH, then {visor} search "…"'))
     for what, how in hints:
         console.print(f"  {what:<36}{how}", markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ Here, at the edge, the environment is read once; everything below gets values.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,21 +90,16 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     return values
 
 
-def corpora(home: Home) -> list[str]:
-    """Names of the corpora under VISOR_HOME."""
-    folder = home.root / "corpora"
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
 def corpus_folder(home: Home, name: str) -> Path:
     """The folder of an existing corpus.
 
     Raises:
+        ConfigError: if the name can be none.
         SearchIndexError: listing the corpora there are.
     """
     folder = home.corpus(name)
-    if Path(name).name != name or not folder.is_dir():
-        there = ", ".join(corpora(home)) or "none"
+    if not folder.is_dir():
+        there = ", ".join(home.corpora()) or "none"
         raise SearchIndexError(
             f"no corpus {name!r} under {home.root} (there are: {there}): `visor ingest PATH` makes one"
         )
@@ -122,6 +118,13 @@ def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None
     if profile is None:
         return PageIndex.open(folder, tag)
     return PageIndex.open(folder, tag, documents=profile.documents, device=profile.index.device)
+
+
+def reason_of(error: OSError) -> str:
+    """What the operating system says, in the words of a user."""
+    if error.errno == errno.ENOLCK:
+        return "its file system has no file locks"
+    return error.strerror or str(error)
 
 
 def progress_bar() -> Progress:

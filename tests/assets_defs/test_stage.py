@@ -10,7 +10,7 @@ import pytest
 from assets_defs.builds import Builds, Record, failing, find_record, is_checked, judge, read_record, write_build
 from assets_defs.stage import Need, Node, Stage, folder_version
 from visor_core.config import Home, Profile, SFTConfig, derived
-from visor_core.errors import DataError
+from visor_core.errors import ConfigError, DataError
 
 STAGE = Stage(
     name="sample",
@@ -130,3 +130,10 @@ def test_a_folder_version_follows_contents_and_names(tmp_path: Path) -> None:
     assert folder_version(tmp_path, "*.json") != first
     with pytest.raises(DataError, match="holds none of"):
         folder_version(tmp_path, "*.safetensors")
+
+
+@pytest.mark.parametrize("corpus", ["..", "a/b", ".hidden", "a*b"])
+def test_a_partition_is_a_corpus_name(corpus: str) -> None:
+    """Dagster's page takes any text as a partition; what is built for it may not land outside VISOR_HOME."""
+    with pytest.raises(ConfigError, match="corpus name"):
+        Node("questions", corpus)

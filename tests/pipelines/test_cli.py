@@ -93,3 +93,34 @@ def test_run_refusals(visor: Visor, arguments: tuple[str, ...], word: str) -> No
     assert outcome.code == 2
     assert len(outcome.err.strip().splitlines()) == 1
     assert word in outcome.err
+
+
+@pytest.mark.parametrize("corpus", ["..", "", ".x", "-x", "a*b"])
+@pytest.mark.parametrize("command", [("search", "words"), ("ingest", "x.pdf"), ("index", "tags"), ("recall", "q.json")])
+def test_a_corpus_is_named_plainly(visor: Visor, command: tuple[str, ...], corpus: str, tmp_path: Path) -> None:
+    outcome = visor(*command, "--corpus", corpus)
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert f"{corpus!r} is no corpus name" in line
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999"])
+def test_a_port_out_of_range_is_one_line(visor: Visor, port: str) -> None:
+    outcome = visor("ui", "--dagster-port", port)
+    assert outcome.code == 2
+    assert outcome.err == f"visor: --dagster-port {port} is no port: choose one from 1 to 65535\n"
+
+
+def test_an_address_is_no_home(visor: Visor) -> None:
+    outcome = visor("search", "words", home=Path("s3://bucket/home"))
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert "is an address: give a folder of this machine" in line
+
+
+def test_a_folder_is_no_profile(visor: Visor, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").mkdir()
+    outcome = visor("run", "--profile", str(tmp_path / "mine.yaml"), "--dry-run")
+    assert outcome.code == 2
+    assert "is a folder" in outcome.err

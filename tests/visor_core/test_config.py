@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from visor_core import config
-from visor_core.config import GRPOConfig, Home, Profile, SecretReference, Section, load_profile
+from visor_core.config import GRPOConfig, Home, Profile, SecretReference, Section, apply_overrides, load_profile
 from visor_core.errors import ConfigError
 from visor_core.questions import Question, grpo_questions, teacher_questions
 
@@ -218,3 +218,39 @@ def test_a_resolved_profile_resolves_to_itself(profile: Path, tmp_path: Path) ->
         resolved = load_profile(profile, {"agent.strategy": strategy})
         resolved.save(tmp_path / "resolved.yaml")
         assert load_profile(tmp_path / "resolved.yaml") == resolved
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("..", "", ".x", "-x", "a*b", "a/b", "a\\b", "a\nb", "a?", "a#b", "50%", "x.", "x ", "a..b"),
+        *("x" * 101, "é" * 51, "con", "COM1.txt"),
+    ],
+)
+def test_names_that_are_no_corpus_are_refused_wherever_one_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="corpus name") as refused:
+        Home(tmp_path).corpus(name)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(ConfigError, match=r"corpora\.train: .*corpus name"):
+        apply_overrides({"name": "mine"}, {"corpora.train": name}, "mine.yaml")
+
+
+def test_a_corpus_has_one_name_in_every_unicode_form(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    composed, decomposed = "Caf\u00e9 2024", "Cafe\u0301 2024"
+    assert home.corpus(composed) == home.corpus(decomposed) == tmp_path / "corpora" / composed
+    (tmp_path / "inbox" / decomposed).mkdir(parents=True)
+    assert home.inbox(composed) == tmp_path / "inbox" / decomposed
+
+
+@pytest.mark.parametrize(
+    ("root", "word"),
+    [("s3://bucket/home", "is an address"), ("~nobody-here/x", "cannot be a folder"), ("\udcff", "UTF-8")],
+)
+def test_a_home_that_is_no_folder_is_refused(
+    root: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=word):
+        Home(Path(root))
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, Ima
 from visor_core.config.base import SecretReference, Section
 from visor_core.config.corpus import DocumentsConfig, IndexConfig, embedder_parts
 from visor_core.config.families import contradictions, family_of, fit_agent
-from visor_core.config.home import Home
+from visor_core.config.home import Home, corpus_name
 from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
 from visor_core.config.server import ServerConfig
@@ -51,6 +51,7 @@ __all__ = [
     "WordingTexts",
     "apply_overrides",
     "contradictions",
+    "corpus_name",
     "derived",
     "embedder_parts",
     "family_of",

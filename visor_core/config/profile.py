@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from visor_core.config.agent import AgentConfig, ImageConfig, preset
 from visor_core.config.base import Section, explain
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.families import contradictions, family_of, fit_agent, fit_image
+from visor_core.config.home import corpus_name
 from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
@@ -27,6 +28,14 @@ class CorporaConfig(Section):
     """Corpus of the training questions."""
     development: str = "nano-development"
     """Corpus of the development questions."""
+
+    @field_validator("train", "development")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        try:
+            return corpus_name(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
 
 class Profile(Section):
@@ -96,6 +105,8 @@ def load_profile(path: Path, overrides: dict[str, Any] | None = None) -> Profile
     Raises:
         ConfigError: naming the file and the key at fault.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: give the YAML file of a profile")
     if not path.is_file():
         names = sorted(p.stem for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise ConfigError(f"no profile {path.stem!r}: choose one of {', '.join(names) or 'none found'}, or give a file")

@@ -98,7 +98,7 @@ class CropRenderer:
             if image is None:
                 image = self._drawn(document_id, page, width, height, box)
                 if path is not None:
-                    _write(path, image)
+                    self._store(path, image)
             self._hold(key, image)
             return image
 
@@ -137,6 +137,14 @@ class CropRenderer:
         )
         return Image.frombytes("RGB", (width, height), self._drawer.pixels(drawing, self._config.picture_seconds))
 
+    def _store(self, path: Path, image: Image.Image) -> None:
+        """Keep a picture on disk. Where that fails (a full or read-only disk) the rest is drawn without a cache."""
+        try:
+            with whole_file(path, several_writers=True) as partial:
+                image.save(partial, "PNG", compress_level=1)
+        except OSError:
+            self._cache = None
+
     def _cache_path(self, key: tuple[object, ...]) -> Path:
         assert self._cache is not None
         digest = hashlib.sha256(repr((self._renderer, key)).encode()).hexdigest()
@@ -166,11 +174,6 @@ def _read(path: Path, size: tuple[int, int]) -> Image.Image | None:
             return image.convert("RGB") if image.size == size else None
     except (OSError, SyntaxError, ValueError):
         return None
-
-
-def _write(path: Path, image: Image.Image) -> None:
-    with whole_file(path, several_writers=True) as partial:
-        image.save(partial, "PNG", compress_level=1)
 
 
 _living: weakref.WeakSet[CropRenderer] = weakref.WeakSet()

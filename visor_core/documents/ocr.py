@@ -16,6 +16,7 @@ from PIL import Image
 
 from visor_core.documents.reader import Word
 from visor_core.errors import MissingDependencyError
+from visor_core.installation import install_command
 
 _MIN_CONFIDENCE = 0.5
 _LONGEST_SIDE = 1600
@@ -39,7 +40,7 @@ def _engine() -> Any:
         from rapidocr import RapidOCR
     except ImportError as error:
         raise MissingDependencyError(
-            "OCR needs the extra `ocr`: pip install 'visor[ocr]', or set documents.ocr: never"
+            f"OCR needs the extra `ocr`: `{install_command('ocr')}`, or set documents.ocr: never"
         ) from error
     options = {
         "Global.log_level": "critical",

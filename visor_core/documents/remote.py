@@ -23,6 +23,7 @@ from visor_core.config import DocumentsConfig
 from visor_core.documents.patience import OverdueError, Patience
 from visor_core.documents.sources import SUFFIXES, Refused, display_name, shown_address
 from visor_core.errors import DocumentError
+from visor_core.installation import install_command
 
 _OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "memory"})
 _MAX_REDIRECTS = 5
@@ -102,7 +103,7 @@ def _store_faults(address: str, what: str, config: DocumentsConfig) -> Iterator[
     except OverdueError as error:
         raise _overdue(what, config) from error
     except ImportError as error:
-        raise DocumentError(f"{_shown(address)} needs the extra `remote`: pip install 'visor[remote]'") from error
+        raise DocumentError(f"{_shown(address)} needs the extra `remote`: `{install_command('remote')}`") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise

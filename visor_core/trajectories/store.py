@@ -319,8 +319,8 @@ def _read_tables(folder: Path, sample: int | None = None) -> Iterator[Trajectory
     if not tables:
         return
     try:
-        episodes = pl.read_parquet(tables[-1] / "episodes.parquet", columns=["trajectory_id", "record"])
-        turns = pl.scan_parquet(tables[-1] / "turns.parquet")
+        episodes = pl.read_parquet(tables[-1] / "episodes.parquet", columns=["trajectory_id", "record"], glob=False)
+        turns = pl.scan_parquet(tables[-1] / "turns.parquet", glob=False)
         if sample is not None:
             episodes = episodes.gather_every(max(1, episodes.height // sample)).head(sample)
             turns = turns.filter(pl.col("trajectory_id").is_in(episodes["trajectory_id"].to_list()))

@@ -12,6 +12,7 @@ from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.embedders.late import LOADING_FAULTS, UNUSED, folder_fingerprint, hub_fingerprint, precision
 from visor_core.index.embedders.patches import Patches, patch_tokens
+from visor_core.installation import install_command
 from visor_core.policies.weights_check import load_model
 
 MODELS = {
@@ -46,8 +47,7 @@ class EngineEmbedder:
             import colpali_engine.models as models
         except ImportError as error:
             raise MissingDependencyError(
-                f"the embedder {name} needs the extra `colpali`: pip install 'visor[colpali]' (its pins may need an "
-                "environment of their own)"
+                f"the embedder {name} needs the extra `colpali`: `{install_command('colpali')}`"
             ) from error
         model_class, processor_class, hub = MODELS[name]
         source = source or hub

@@ -11,6 +11,7 @@ import numpy as np
 from visor_core.errors import MissingDependencyError, SearchIndexError
 from visor_core.index.embedders.base import PageInput, Vector
 from visor_core.index.embedders.late import LOADING_FAULTS, folder_fingerprint, hub_fingerprint
+from visor_core.installation import install_command
 from visor_core.policies.weights_check import load_model, refuse_not_finite
 
 HEADS = ("cls", "lm_head", "pooler", "predictions", "position_ids", "vocab_transform", "vocab_layer_norm")
@@ -33,7 +34,7 @@ class SentenceEmbedder:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingDependencyError(
-                f"the embedder sentence:{source} needs the extra `sentence`: pip install 'visor[sentence]'"
+                f"the embedder sentence:{source} needs the extra `sentence`: `{install_command('sentence')}`"
             ) from error
         try:
             self._model = SentenceTransformer(
