@@ -66,6 +66,10 @@ def _nothing(profile: Profile, partition: str) -> tuple[Node, ...]:
     return ()
 
 
+def _no_settings(profile: Profile, partition: str, home: Home) -> dict[str, Any]:
+    return {}
+
+
 def _always(profile: Profile) -> bool:
     return True
 
@@ -80,7 +84,8 @@ class Stage:
 
     `settings` picks the sections of the profile that matter; `inputs` names the upstream nodes; a `partitioned` stage
     has one node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so
-    a finished folder is no reason to skip it. A `watching` node also depends on files outside the graph.
+    a finished folder is no reason to skip it. A `watching` node also depends on files outside the graph. `kept` reads
+    settings that lie with the node's data and hold in place of the profile's.
     """
 
     name: str
@@ -91,6 +96,7 @@ class Stage:
     partitioned: bool = False
     incremental: bool = False
     watching: Callable[[Profile, str], bool] = _never
+    kept: Callable[[Profile, str, Home], dict[str, Any]] = _no_settings
 
     @cached_property
     def version(self) -> str:
@@ -103,11 +109,13 @@ class Stage:
             return []
         return [Node(self.name, name) for name in corpora_of(profile)] if self.partitioned else [Node(self.name)]
 
-    def fingerprint(self, profile: Profile, partition: str, upstream: dict[str, str]) -> str:
-        """Hash (16 hex digits) of everything the output depends on."""
+    def fingerprint(self, profile: Profile, partition: str, upstream: dict[str, str], home: Home | None = None) -> str:
+        """Hash (16 hex digits) of everything the output depends on; without a home, of the profile's settings alone."""
+        chosen = self.settings(profile, partition)
+        held = self.kept(profile, partition, home) if home is not None else {}
         settings = {
             key: value.model_dump(mode="json") if isinstance(value, Section) else value
-            for key, value in self.settings(profile, partition).items()
+            for key, value in (chosen | {key: held[key] for key in chosen if key in held}).items()
         }
         decided_by = {
             "stage": self.name,

@@ -63,7 +63,7 @@ class Work:
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
         self.inputs = stage.inputs(profile, node.partition)
         self.upstream = upstream_versions(home, self.inputs)
-        self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream)
+        self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream, home)
         self.folder = stage_folder(home, node) / self.fingerprint
         self._lock = self._acquire()
         if rebuild and self.folder.is_dir():

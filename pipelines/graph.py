@@ -78,7 +78,7 @@ def fingerprint_of(node: Node, profile: Profile, home: Home) -> str | None:
         if record is None:
             return None
         upstream[str(need)] = record.data_version
-    return stage.fingerprint(profile, node.partition, upstream)
+    return stage.fingerprint(profile, node.partition, upstream, home)
 
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:

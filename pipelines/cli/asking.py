@@ -71,7 +71,7 @@ def ask(
     home = home_of(context)
     folder = None if endpoint else choose_checkpoint(home, checkpoint)
     settled = agent_profile(profile, settings, strategy, folder)
-    index = open_index(home, corpus, tag, settled)
+    index = open_index(home, corpus, tag, settled, settings)
     if "retries" not in settled.server.model_fields_set:  # somebody waits
         settled = derived(settled, {"server.retries": 2}, "visor ask")
     policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled)
@@ -129,7 +129,7 @@ def replay(
 
     def index_at(tag: str) -> PageIndex:
         if tag not in indexes:
-            indexes[tag] = open_index(home, corpus, tag, settled)
+            indexes[tag] = open_index(home, corpus, tag, settled, settings)
         return indexes[tag]
 
     if checkpoint and not corpus:

@@ -6,7 +6,7 @@ are references (`env:NAME` or `file:PATH`) and are read only at the moment of us
 
 from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, ImageConfig
 from visor_core.config.base import SecretReference, Section
-from visor_core.config.corpus import DocumentsConfig, IndexConfig, embedder_parts
+from visor_core.config.corpus import PER_CALL, DocumentsConfig, IndexConfig, embedder_parts
 from visor_core.config.home import Home
 from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
@@ -21,6 +21,7 @@ from visor_core.config.training import (
 )
 
 __all__ = [
+    "PER_CALL",
     "AgentConfig",
     "CorporaConfig",
     "CropConfig",
