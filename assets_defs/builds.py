@@ -225,6 +225,6 @@ class Builds:
                 if record is None:
                     return self._found[node]
                 upstream[str(need)] = record.data_version
-            fingerprint = stage.fingerprint(self.profile, node.partition, upstream)
+            fingerprint = stage.fingerprint(self.profile, node.partition, upstream, self.home)
             self._found[node] = (fingerprint, read_build(self.home, node, fingerprint))
         return self._found[node]

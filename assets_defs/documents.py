@@ -1,30 +1,40 @@
 """Asset `documents`: the bytes of a corpus, known by content hash; unreadable ones are quarantined with a reason."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
+from assets_defs.corpus_settings import is_synthetic, kept, settings_of
 from assets_defs.judging import check
 from assets_defs.partitions import corpora
 from assets_defs.pictures import table
-from assets_defs.stage import Need, Node, Stage, is_nano_corpus
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.workspace import Work, Workspace
-from visor_core.index import Corpus, register_documents
+from visor_core.documents.names import names_of_sources
+from visor_core.documents.sources import Refused
+from visor_core.index import Corpus, keep_settings, register_documents
 from visor_core.index.corpus import rows
 from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
+
+LISTED = 50
+"""Sources that are named in the metadata; all are counted."""
+
 
 STAGE = Stage(
     name="documents",
     begins=("assets_defs.documents",),
     settings=lambda profile, corpus: {"documents": profile.documents},
-    needs=(Need("nano_corpus", when=is_nano_corpus),),
-    watching=lambda profile, corpus: not is_nano_corpus(profile, corpus),
+    needs=(Need("nano_corpus", when=is_synthetic),),
+    watching=lambda profile, corpus: not is_synthetic(profile, corpus),
     partitioned=True,
     incremental=True,
     holds=lambda folder, version: (
         documents_version(rows(Corpus(folder).table("documents"), DOCUMENT_COLUMNS)) == version
     ),
+    kept=kept,
 )
 
 
@@ -47,15 +57,20 @@ def documents(context: dg.AssetExecutionContext, workspace: Workspace, config: S
     """The documents of a corpus, validated and copied under their content hash."""
     work = workspace.begin(STAGE, context)
     corpus = Corpus(work.home.corpus(work.node.partition))
-    nano = is_nano_corpus(work.profile, work.node.partition)
+    nano = is_synthetic(work.profile, work.node.partition)
+    settled = settings_of(work.profile, work.home, work.node.partition)
+    if settled.contradicted:
+        context.log.warning(f"{corpus.root.name} keeps its settings {', '.join(settled.contradicted)}")
+    keep_settings(corpus, documents=settled.documents, since=settled.held)
     report = register_documents(
         corpus,
         _sources(work, config, nano=nano),
-        work.profile.documents,
+        settled.documents,
         partition_of=(lambda path: path.parent.name) if nano else None,
         prune=config.prune,
         exactly=nano,
         progress=lambda what, done, total: work.progress.show(done, total, what),
+        say=context.log.warning,
     )
     figures = {
         "documents": report.documents,
@@ -63,10 +78,23 @@ def documents(context: dg.AssetExecutionContext, workspace: Workspace, config: S
         "added": report.added,
         "retired": report.retired,
         "quarantined": len(report.quarantined),
+        "skipped": len(report.skipped),
     }
     work.finish(report.data_version, figures, path=corpus.root)
-    refused = [{"file": r.filename, "reason": r.reason} for r in report.quarantined[:50]]
-    return work.result({"quarantined_documents": table(refused)})
+    return work.result(
+        {
+            "quarantined_documents": _listed(report.quarantined),
+            "skipped_files": _listed(report.skipped),
+            "reasons": dg.MetadataValue.json(dict(Counter(r.reason for r in (*report.quarantined, *report.skipped)))),
+            "corpus_settings": dg.MetadataValue.json(settled.documents.model_dump(mode="json")),
+        }
+    )
+
+
+def _listed(sources: Sequence[Refused]) -> dg.MarkdownMetadataValue:
+    """Sources with their reasons as a table, the first of many."""
+    names = names_of_sources((r.filename, r.uri) for r in sources)
+    return table([{"file": names[r.uri], "reason": r.reason} for r in sources[:LISTED]])
 
 
 def _sources(work: Work, config: Sources, *, nano: bool) -> list[str | Path]:

@@ -2,23 +2,21 @@
 
 import dagster as dg
 
+from assets_defs.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of
 from assets_defs.judging import check
 from assets_defs.partitions import corpora
-from assets_defs.stage import Need, Node, Stage, corpora_of
+from assets_defs.pictures import table
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.workspace import Work, Workspace
 from visor_core.config import IndexConfig, Profile
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders
+from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_settings, load_embedders
 from visor_core.index.tags import latest_version
 from visor_core.index.upkeep import approximate_recall
 
-NANO_RETRIEVER = "late:retriever"
-"""In a profile: the asset `retriever`. Trained on nano pages, it serves the profile's own corpora only."""
-
 
 def embedder_specs(profile: Profile, corpus: str) -> tuple[str, ...]:
-    """The embedders of a corpus as the profile writes them; one that needs no training where none of them is left."""
-    own = corpus in corpora_of(profile)
-    return tuple(spec for spec in profile.index.embedders if own or spec != NANO_RETRIEVER) or ("hash",)
+    """The embedders of a synthetic corpus as the profile writes them; a user's corpus keeps its own."""
+    return profile.index.embedders if is_synthetic(profile, corpus) else ()
 
 
 STAGE = Stage(
@@ -32,16 +30,17 @@ STAGE = Stage(
     partitioned=True,
     incremental=True,
     holds=lambda folder, version: latest_version(Corpus(folder)) == version,
+    kept=kept,
 )
 
 
-def resolved_index_config(work: Work) -> IndexConfig:
+def resolved_index_config(work: Work, config: IndexConfig) -> IndexConfig:
     """The index section with the asset `retriever` replaced by its folder."""
-    specs = embedder_specs(work.profile, work.node.partition)
-    if NANO_RETRIEVER in specs:
-        folder = work.input_folder("retriever")
-        specs = tuple(f"late:{folder}" if spec == NANO_RETRIEVER else spec for spec in specs)
-    return work.profile.index.model_copy(update={"embedders": specs})
+    if NANO_RETRIEVER not in config.embedders:
+        return config
+    folder = work.input_folder("retriever")
+    specs = tuple(f"late:{folder}" if spec == NANO_RETRIEVER else spec for spec in config.embedders)
+    return config.model_copy(update={"embedders": specs})
 
 
 @dg.asset(
@@ -56,22 +55,44 @@ def page_index(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
     """The searchable index of a corpus."""
     work = workspace.begin(STAGE, context)
     corpus = Corpus(work.home.corpus(work.node.partition))
-    config = resolved_index_config(work)
+    settled = settings_of(work.profile, work.home, work.node.partition)
+    config = resolved_index_config(work, settled.index)
+    embedders = load_embedders(config)
+    keep_settings(corpus, index=config, since=settled.held)
     report = build_index(
         corpus,
         config,
-        load_embedders(config),
+        embedders,
         progress=lambda what, done, total: work.progress.show(done, total, what),
-        documents=work.profile.documents,
+        documents=settled.documents,
+        # Vectors of a synthetic corpus are those of the retriever in force; another one is trained again in minutes.
+        drop=(EVERY_COLUMN,) if is_synthetic(work.profile, work.node.partition) else (),
     )
     figures = {
         "index_pages": report.pages,
         "passages": report.passages,
         "embedded": report.embedded,
         "vector_columns": len(report.vectors),
+        "vectors_missing": len(report.undrawn),
     }
     work.finish(report.data_version, figures, path=corpus.root, index_tag=report.index_tag)
-    return work.result({"vectors": dg.MetadataValue.json(report.vectors)})
+    undrawn = [{"file": f, "page": p, "embedder": e, "reason": r} for f, p, e, r in report.undrawn[:50]]
+    return work.result(
+        {
+            "vectors": dg.MetadataValue.json(report.vectors),
+            "pages_without_vector": table(undrawn),
+            "corpus_settings": dg.MetadataValue.json(config.model_dump(mode="json")),
+        }
+    )
+
+
+@check(STAGE)
+def every_page_has_its_vectors(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """No page lacks a vector because its picture could not be drawn; pages without one are not found by it."""
+    missing = int(workspace.record(Node("page_index", context.partition_key)).figures["vectors_missing"])
+    return dg.AssetCheckResult(
+        passed=missing == 0, severity=dg.AssetCheckSeverity.WARN, metadata={"vectors_missing": missing}
+    )
 
 
 @check(STAGE, blocking=True)

@@ -2,15 +2,17 @@
 
 import dagster as dg
 
+from assets_defs.corpus_settings import kept, settings_of
 from assets_defs.judging import check
 from assets_defs.partitions import corpora
 from assets_defs.pictures import page_with_words, table
 from assets_defs.stage import Need, Stage
 from assets_defs.workspace import Workspace
+from visor_core.documents.names import shown_names
 from visor_core.geometry import Box
 from visor_core.index import Corpus, render_pages
-from visor_core.index.build import stored_picture
 from visor_core.index.corpus import rows
+from visor_core.index.page_pictures import stored_picture
 from visor_core.index.pages import held_version
 
 STAGE = Stage(
@@ -21,6 +23,7 @@ STAGE = Stage(
     partitioned=True,
     incremental=True,
     holds=lambda folder, version: held_version(Corpus(folder)) == version,
+    kept=kept,
 )
 
 
@@ -36,8 +39,9 @@ def pages(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Materia
     """The pages of a corpus, rasterised, with words and their boxes."""
     work = workspace.begin(STAGE, context)
     corpus = Corpus(work.home.corpus(work.node.partition))
+    settled = settings_of(work.profile, work.home, work.node.partition)
     report = render_pages(
-        corpus, work.profile.documents, progress=lambda what, done, total: work.progress.show(done, total, what)
+        corpus, settled.documents, progress=lambda what, done, total: work.progress.show(done, total, what)
     )
     figures = {
         "pages": report.pages,
@@ -57,7 +61,8 @@ def _sample(corpus: Corpus) -> dg.MarkdownMetadataValue:
     fullest = max(sorted(found, key=lambda r: r["page_id"])[:200], key=lambda r: len(r["words"] or ()), default=None)
     if fullest is None:
         return dg.MetadataValue.md("there are no pages")
-    names = {r["document_id"]: r["filename"] for r in rows(corpus.table("documents"), ["document_id", "filename"])}
+    documents = rows(corpus.table("documents"), ["document_id", "filename", "source_uri"])
+    names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in documents})
     return page_with_words(
         stored_picture(corpus.table("images"), fullest["page_id"]),
         [Box(w["x0"], w["y0"], w["x1"], w["y1"]) for w in fullest["words"] or ()],

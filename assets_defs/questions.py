@@ -2,10 +2,11 @@
 
 import dagster as dg
 
+from assets_defs.corpus_settings import is_synthetic
 from assets_defs.judging import check
 from assets_defs.partitions import corpora
 from assets_defs.pictures import table
-from assets_defs.stage import Need, Node, Stage, is_nano_corpus
+from assets_defs.stage import Need, Node, Stage
 from assets_defs.workspace import Work, Workspace
 from visor_core.index import PageIndex
 from visor_core.questions import Question, questions_version, read_questions, write_questions
@@ -14,8 +15,8 @@ STAGE = Stage(
     name="questions",
     begins=("assets_defs.questions",),
     settings=lambda profile, corpus: {},
-    needs=(Need("page_index", "same"), Need("nano_corpus", when=is_nano_corpus)),
-    watching=lambda profile, corpus: not is_nano_corpus(profile, corpus),
+    needs=(Need("page_index", "same"), Need("nano_corpus", when=is_synthetic)),
+    watching=lambda profile, corpus: not is_synthetic(profile, corpus),
     partitioned=True,
 )
 
@@ -48,7 +49,7 @@ def questions(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mat
 
 def _found(work: Work) -> list[Question]:
     corpus = work.node.partition
-    if is_nano_corpus(work.profile, corpus):
+    if is_synthetic(work.profile, corpus):
         split = "train" if corpus == work.profile.corpora.train else "development"
         return read_questions(work.input_folder("nano_corpus") / f"{split}.parquet")
     given = work.home.root / "inbox" / f"{corpus}.questions.parquet"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from visor_core.code_version import code_behind, code_version
-from visor_core.config import Profile, Section, corpus_name
+from visor_core.config import Home, Profile, Section, corpus_name
 from visor_core.errors import DataError
 
 Figure = int | float | str
@@ -78,6 +78,10 @@ def _any_content(folder: Path, data_version: str) -> bool:
     return True
 
 
+def _no_settings(profile: Profile, partition: str, home: Home) -> dict[str, Any]:
+    return {}
+
+
 def _always(profile: Profile) -> bool:
     return True
 
@@ -94,7 +98,8 @@ class Stage:
     the profile that matter; `needs` are the upstream stages, for Dagster as well; a `partitioned` stage has one node a
     corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder is no
     reason to skip it; `holds` says whether the output folder still has the content of a data version. A `watching` node
-    also depends on files outside the graph.
+    also depends on files outside the graph. `kept` reads settings that lie with the node's data and hold in place of
+    those of the profile.
     """
 
     name: str
@@ -106,6 +111,7 @@ class Stage:
     incremental: bool = False
     watching: Callable[[Profile, str], bool] = _never
     holds: Callable[[Path, str], bool] = _any_content
+    kept: Callable[[Profile, str, Home], dict[str, Any]] = _no_settings
 
     @property
     def deps(self) -> tuple[str, ...]:
@@ -132,11 +138,13 @@ class Stage:
             return []
         return [Node(self.name, name) for name in corpora_of(profile)] if self.partitioned else [Node(self.name)]
 
-    def fingerprint(self, profile: Profile, partition: str, upstream: dict[str, str]) -> str:
-        """Hash (16 hex digits) of everything the output depends on."""
+    def fingerprint(self, profile: Profile, partition: str, upstream: dict[str, str], home: Home | None = None) -> str:
+        """Hash (16 hex digits) of everything the output depends on; without a home, of the profile's settings alone."""
+        chosen = self.settings(profile, partition)
+        held = self.kept(profile, partition, home) if home is not None else {}
         settings = {
             key: value.model_dump(mode="json") if isinstance(value, Section) else value
-            for key, value in self.settings(profile, partition).items()
+            for key, value in (chosen | {key: held[key] for key in chosen if key in held}).items()
         }
         decided_by = {
             "stage": self.name,
@@ -152,11 +160,6 @@ class Stage:
 def corpora_of(profile: Profile) -> tuple[str, ...]:
     """The corpora a profile trains on and measures on."""
     return tuple(dict.fromkeys((profile.corpora.train, profile.corpora.development)))
-
-
-def is_nano_corpus(profile: Profile, corpus: str) -> bool:
-    """Whether a corpus is one of the synthetic world's."""
-    return profile.nano is not None and corpus in corpora_of(profile)
 
 
 def folder_version(folder: Path, *patterns: str) -> str:

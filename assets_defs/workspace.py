@@ -57,7 +57,7 @@ class Work:
         self.upstream = self._builds.versions(self.inputs)
         if stage.incremental:
             self._require_held_inputs()
-        self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream)
+        self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream, home)
         self.folder = stage_folder(home, node) / self.fingerprint
         self.rebuild = rebuild
         self._lock = self._acquire()

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import stat
 from pathlib import Path
 
 import dagster as dg
@@ -16,10 +18,15 @@ from visor_core.errors import ConfigError
 def folder_state(folder: Path) -> str:
     """Hash (16 hex digits) of names, sizes and times of the files under a folder; empty text if there are none."""
     rows = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        status = path.stat()
-        rows.append(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16] if rows else ""
+    for path in sorted(p for p in folder.rglob("*") if not p.name.startswith(".")):
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # it went meanwhile, or is no file: the ingest says why it cannot be read
+        if stat.S_ISREG(status.st_mode):
+            # A name need not be UTF-8.
+            rows.append(os.fsencode(path.relative_to(folder)) + f" {status.st_size} {status.st_mtime_ns}".encode())
+    return hashlib.sha256(b"\n".join(rows)).hexdigest()[:16] if rows else ""
 
 
 @dg.sensor(job=ingest_job, minimum_interval_seconds=30, description="Watches VISOR_HOME/inbox/<corpus>/.")

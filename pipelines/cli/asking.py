@@ -73,7 +73,7 @@ def ask(
     home = home_of(context)
     folder = None if endpoint else choose_checkpoint(home, checkpoint)
     settled = agent_profile(profile, settings, strategy, folder, model if endpoint else "")
-    index = open_index(home, corpus, tag, settled)
+    index = open_index(home, corpus, tag, settled, settings)
     if "retries" not in settled.server.model_fields_set:  # somebody waits
         settled = derived(settled, {"server.retries": 2}, "visor ask")
     policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
@@ -148,7 +148,7 @@ def replay(
 
     home = home_of(context)
     episodes = read_trajectories(folder or home.asset("asked"))[: limit or None]
-    indexes = Indexes(home, corpus, agent_profile(profile, settings, "", checkpoint))
+    indexes = Indexes(home, corpus, agent_profile(profile, settings, "", checkpoint), settings)
     encode = _encoder(checkpoint, indexes) if checkpoint else None
     reports = [_replayed(episode, indexes, encode) for episode in episodes]
     if html:
@@ -180,8 +180,8 @@ class Indexes:
     Draws the pages of all of them: a page's id holds the hash of its document.
     """
 
-    def __init__(self, home: Home, corpus: str, profile: Profile) -> None:
-        self._home, self._corpus, self._profile = home, corpus, profile
+    def __init__(self, home: Home, corpus: str, profile: Profile, settings: list[str]) -> None:
+        self._home, self._corpus, self._profile, self._settings = home, corpus, profile, settings
         self._open: dict[tuple[str, str], PageIndex | None] = {}
 
     def of(self, episode: Trajectory) -> PageIndex | None:
@@ -194,7 +194,7 @@ class Indexes:
         if key not in self._open:
             there = (self._home.corpus(key[0]) / "tags" / f"{key[1]}.json").is_file()
             wanted = bool(self._corpus) or (bool(key[0]) and there)
-            self._open[key] = open_index(self._home, *key, self._profile) if wanted else None
+            self._open[key] = open_index(self._home, *key, self._profile, self._settings) if wanted else None
         return self._open[key]
 
     def required(self, episode: Trajectory) -> PageIndex:

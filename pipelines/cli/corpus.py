@@ -13,19 +13,32 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.session import console, document_settings, errors, home_of, open_index, progress_bar
+from pipelines.cli.session import (
+    console,
+    document_settings,
+    errors,
+    home_of,
+    named_settings,
+    open_index,
+    progress_bar,
+)
+from visor_core.documents.names import names_of_sources
 from visor_core.errors import ConfigError, DocumentError
 
 if TYPE_CHECKING:
     from visor_core.config import Home
+    from visor_core.documents.sources import Refused
     from visor_core.evaluation.page_recall import PageRecall, Search
-    from visor_core.index import Hit, PageIndex
+    from visor_core.index import Corpus, DocumentsReport, Hit, IndexReport, PageIndex, PagesReport
+    from visor_core.index.settings import Settled
 
 CORPUS = typer.Option("documents", "--corpus", help="Name of the corpus.")
 TAG = typer.Option("latest", "--tag", help="Index tag to read.")
 PROFILE = typer.Option("", "--profile", help="Profile whose document and index settings apply; none: the defaults.")
 SETTINGS = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated.")
 MODES = ("text", "vector", "hybrid")
+SHOWN_SKIPPED = 20
+"""Files of one reason that are named when a folder holds many that are not read."""
 LABELS = {"text": "full text (BM25)", "vector": "vectors", "hybrid": "hybrid"}
 
 
@@ -41,15 +54,54 @@ def ingest(
     paths: list[str] = typer.Argument(..., help="PDFs, pictures, folders of them, or URLs.", show_default=False),
     corpus: str = CORPUS,
     prune: bool = typer.Option(False, "--prune", help="Also retire documents that are gone from the given folders."),
+    rerender: bool = typer.Option(False, "--rerender", help="Let a setting that is named make pages and vectors anew."),
+    drop_column: list[str] = typer.Option(
+        [], "--drop-column", help="Drop the vectors of this embedder, or this column; may be repeated."
+    ),
     profile: str = PROFILE,
     settings: list[str] = SETTINGS,
 ) -> None:
-    """Read documents, rasterise their pages and index them. Unchanged documents cost nothing; bad ones are listed."""
-    from visor_core.documents.pool import WorkerPool
-    from visor_core.index import Corpus, build_index, load_embedders, register_documents, render_pages
+    """Read documents, rasterise their pages and index them. Unchanged documents cost nothing; bad ones are listed.
+
+    A corpus keeps its settings: a later call changes only what it names by --set.
+    """
+    from visor_core.index import Corpus, settle
 
     config = document_settings(profile, settings)
     store = Corpus(home_of(context).corpus(corpus))
+    named = named_settings(settings)
+    settled = settle(store, config.documents, config.index, named=named, rerender=rerender, drop=drop_column)
+    if settled.contradicted:
+        errors.print(
+            f"note: corpus {escape(corpus)} keeps its settings {escape(', '.join(settled.contradicted))};"
+            " --set changes one",
+            style="yellow",
+            soft_wrap=True,
+        )
+    for cost in settled.costs:
+        _note(cost)
+    documents, pages, built = _ingested(store, paths, settled, prune=prune)
+    _print_refused(documents, pages)
+    if built is None:
+        refused = len({(r.uri, r.reason) for r in (*documents.quarantined, *pages.quarantined)})
+        raise DocumentError(f"corpus {corpus!r} has no readable page: {refused} sources refused, see above")
+    _print_ingested(corpus, documents, pages, built)
+
+
+def _note(text: str) -> None:
+    errors.print(f"note: {escape(text)}", soft_wrap=True)
+
+
+def _ingested(
+    store: Corpus, paths: list[str], settled: Settled, *, prune: bool
+) -> tuple[DocumentsReport, PagesReport, IndexReport | None]:
+    """The three stages; no index is built of no pages.
+
+    A section's settings are kept when the stage that needs them begins: an embedder that cannot be loaded is not kept.
+    """
+    from visor_core.documents.pool import WorkerPool
+    from visor_core.index import build_index, keep_settings, load_embedders, register_documents, render_pages
+
     with progress_bar() as bar:
         tasks: dict[str, int] = {}
 
@@ -59,32 +111,69 @@ def ingest(
                 tasks[what] = task = bar.add_task(what, total=total)
             bar.update(task, completed=done, total=total)
 
-        with WorkerPool(config.documents.workers) as pool:
-            documents = register_documents(store, paths, config.documents, prune=prune, progress=on_progress, pool=pool)
-            pages = render_pages(store, config.documents, progress=on_progress, pool=pool)
-        if pages.pages:
-            built = build_index(
-                store,
-                config.index,
-                load_embedders(config.index),
-                progress=on_progress,
-                documents=config.documents,
+        keep_settings(store, documents=settled.documents, since=settled.held)
+        with WorkerPool(settled.documents.workers) as pool:
+            documents = register_documents(
+                store, paths, settled.documents, prune=prune, progress=on_progress, pool=pool, say=_note
             )
+            pages = render_pages(store, settled.documents, progress=on_progress, pool=pool)
+        if not pages.pages:
+            return documents, pages, None
+        embedders = load_embedders(settled.index)
+        keep_settings(store, index=settled.index, since=settled.held)
+        built = build_index(
+            store,
+            settled.index,
+            embedders,
+            progress=on_progress,
+            documents=settled.documents,
+            drop=settled.drop,
+        )
+    return documents, pages, built
+
+
+def _print_refused(documents: DocumentsReport, pages: PagesReport) -> None:
+    """Every source that is no document, then those that were not looked at, a few of each reason."""
     refused = {(r.uri, r.reason): r for r in (*documents.quarantined, *pages.quarantined)}
+    names = names_of_sources((r.filename, r.uri) for r in (*refused.values(), *documents.skipped))
     for item in refused.values():
         reason = " ".join(item.reason.split())
-        errors.print(f"quarantined: {escape(item.filename)}: {escape(reason)}", soft_wrap=True)
+        errors.print(f"quarantined: {escape(names[item.uri])}: {escape(reason)}", soft_wrap=True)
+    by_reason: dict[str, list[Refused]] = {}
+    for item in documents.skipped:
+        by_reason.setdefault(item.reason, []).append(item)
+    for reason, items in sorted(by_reason.items()):
+        for item in items[:SHOWN_SKIPPED]:
+            errors.print(f"skipped: {escape(names[item.uri])}: {escape(reason)}", soft_wrap=True)
+        if (more := len(items) - SHOWN_SKIPPED) > 0:
+            errors.print(f"skipped: {more:,} more: {escape(reason)}", soft_wrap=True)
     for filename, number, problem in pages.problems:
         errors.print(f"page without content: {escape(filename)} page {number}: {escape(problem)}", soft_wrap=True)
-    if not pages.pages:
-        raise DocumentError(f"corpus {corpus!r} has no readable page: {len(refused)} sources refused, see above")
+
+
+def _print_ingested(corpus: str, documents: DocumentsReport, pages: PagesReport, built: IndexReport) -> None:
+    """What there is now, what is missing of it, and what to do next."""
+    refused = {(r.uri, r.reason) for r in (*documents.quarantined, *pages.quarantined)}
     texts = ", ".join(f"{count} {source}" for source, count in pages.text_sources.items())
+    skipped = f", {len(documents.skipped)} skipped" if documents.skipped else ""
     console.print(
         f"{pages.documents} documents ({documents.added} new, {documents.unchanged} unchanged,"
-        f" {documents.retired} retired, {len(refused)} quarantined),"
+        f" {documents.retired} retired, {len(refused)} quarantined{skipped}),"
         f" {pages.pages} pages ({pages.rendered} rendered now; text: {texts})",
         soft_wrap=True,
     )
+    for filename, number, embedder, reason in built.undrawn:
+        errors.print(
+            f"page without vector: {escape(filename)} page {number}: {escape(embedder)}: {escape(reason)}",
+            soft_wrap=True,
+        )
+    if pages.problems or built.undrawn:
+        console.print(
+            f"the index is not complete: {len(pages.problems)} pages without content, {len(built.undrawn)} vectors"
+            " missing, see above",
+            style="yellow",
+            soft_wrap=True,
+        )
     console.print(
         f'index {built.index_tag} of corpus {corpus}: try  visor search --corpus {shlex.quote(corpus)} "your words"',
         soft_wrap=True,
@@ -109,7 +198,7 @@ def search(
     """Find pages: scores, snippets and, with --open, their pictures."""
     _check_mode(mode)
     home = home_of(context)
-    index = open_index(home, corpus, tag, document_settings(profile, settings))
+    index = open_index(home, corpus, tag, document_settings(profile, settings), settings)
     hits = index.search(query, k=k, mode=mode, partition=partition, document=document or None, pages=pages or None)
     if not hits:
         console.print("no page found")
@@ -177,10 +266,11 @@ def recall(
 
 
 def _finder(index: PageIndex, mode: str, *, within_document: bool) -> Search:
-    """Search as a function of a question, restricted to its document or not."""
+    """Search as a function of a question, restricted to its document (that of its first gold page) or not."""
+    from visor_core.index.records import split_page_id
 
     def find(question, k):  # type: ignore[no-untyped-def]
-        document = question.metadata["filename"] if within_document else None
+        document = split_page_id(question.gold_pages[0])[0] if within_document else None
         return [hit.page_id for hit in index.search(question.question, k=k, mode=mode, document=document)]
 
     return find

@@ -64,7 +64,7 @@ def evaluate(
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
-    index = open_index(home, name, tag, settled)
+    index = open_index(home, name, tag, settled, settings)
     found = _read(home, benchmark, questions, split, name, index)
     policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})

@@ -58,6 +58,7 @@ def run(
         _print_plan(resolved, home)
         return
     preflight.require(resolved, preflight.inspect_machine(home.root))
+    _say_what_corpora_keep(resolved, home, corpus)
     from pipelines.run import run_graph
 
     try:
@@ -67,6 +68,21 @@ def run(
         raise typer.Exit(130) from None
     _print_summary(summary)
     _print_next(_write_report(home, resolved), _first_question(resolved, home), resolved.corpora.development)
+
+
+def _say_what_corpora_keep(profile: Profile, home: Home, corpus: str) -> None:
+    """Where a user's corpus was made under other settings than the profile's: its own hold."""
+    from assets_defs.corpus_settings import is_synthetic, settings_of
+    from assets_defs.stage import corpora_of
+
+    for name in (corpus,) if corpus else corpora_of(profile):
+        if not is_synthetic(profile, name) and (kept := settings_of(profile, home, name).contradicted):
+            errors.print(
+                f"note: corpus {escape(name)} keeps its settings {escape(', '.join(kept))};"
+                f" `visor ingest --corpus {escape(name)} --set …` changes one",
+                style="yellow",
+                soft_wrap=True,
+            )
 
 
 def ui(

@@ -90,6 +90,20 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     return values
 
 
+def named_settings(settings: list[str]) -> set[str]:
+    """The settings of a corpus that `--set` names, as `documents.dpi`.
+
+    Raises:
+        ConfigError: as `parse_settings`.
+    """
+    named: set[str] = set()
+    for key, value in parse_settings(settings).items():
+        if key in ("documents", "index") and isinstance(value, dict):
+            named |= {f"{key}.{field}" for field in value}
+        named.add(".".join(key.split(".")[:2]))
+    return named
+
+
 def corpus_folder(home: Home, name: str) -> Path:
     """The folder of an existing corpus.
 
@@ -106,8 +120,12 @@ def corpus_folder(home: Home, name: str) -> Path:
     return folder
 
 
-def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None) -> PageIndex:
-    """The read side of a corpus, pinned to a tag; limits, passwords and the embedders' device come from the profile.
+def open_index(
+    home: Home, corpus: str, tag: str, profile: Profile | None = None, settings: list[str] | None = None
+) -> PageIndex:
+    """The read side of a corpus, pinned to a tag.
+
+    The corpus's own settings hold; what belongs to a call, more passwords and what `settings` name are the profile's.
 
     Raises:
         SearchIndexError: if the corpus or the tag does not exist.
@@ -117,7 +135,8 @@ def open_index(home: Home, corpus: str, tag: str, profile: Profile | None = None
 
     if profile is None:
         return PageIndex.open(folder, tag)
-    return PageIndex.open(folder, tag, documents=profile.documents, device=profile.index.device)
+    named = named_settings(settings or [])
+    return PageIndex.open(folder, tag, documents=profile.documents, device=profile.index.device, named=named)
 
 
 def reason_of(error: OSError) -> str:

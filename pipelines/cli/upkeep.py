@@ -11,7 +11,7 @@ from rich.table import Table
 from pipelines.cli.session import console, corpus_folder, errors, home_of
 from visor_core.errors import SearchIndexError
 
-index_app = typer.Typer(no_args_is_help=True, help="Look after an index: verify, compact, tags, diff.")
+index_app = typer.Typer(no_args_is_help=True, help="Look after an index: verify, compact, tags, settings, diff.")
 CORPUS = typer.Option("documents", "--corpus", help="Name of the corpus.")
 
 
@@ -40,7 +40,9 @@ def verify(
         errors.print(escape(fault), soft_wrap=True)
     if faults:
         raise SearchIndexError(f"corpus {corpus!r}, tag {tag!r}: {len(faults)} faults, see above; ingest it again")
-    console.print(f"corpus {corpus}, tag {tag}: no fault")
+    blank, refused = upkeep.lacking(Corpus(folder), tag)
+    missing = f"; {blank} pages without content, {refused} documents quarantined" if blank or refused else ""
+    console.print(f"corpus {corpus}, tag {tag}: no fault{missing}", soft_wrap=True)
 
 
 @index_app.command()
@@ -80,6 +82,24 @@ def tags(context: typer.Context, corpus: str = CORPUS) -> None:
         counts = [str(manifest.counts[name]) for name in ("documents", "pages", "passages")]
         table.add_row(tag, manifest.data_version, *counts, ", ".join(vector.name for vector in manifest.vectors))
     console.print(table)
+
+
+@index_app.command()
+def settings(context: typer.Context, corpus: str = CORPUS) -> None:
+    """Show the settings that a corpus keeps: they hold for every command that does not name another."""
+    folder = _folder(context, corpus)
+    from visor_core.index import Corpus, read_settings
+    from visor_core.index.settings import stored_fields
+
+    found = read_settings(Corpus(folder))
+    if found.documents is None:
+        console.print(f"corpus {corpus} holds no page: the next ingest decides its settings", markup=False)
+    for name, section in (("documents", found.documents), ("index", found.index)):
+        for field in stored_fields(type(section)) if section is not None else ():
+            value = section.model_dump(mode="json")[field]
+            if field == "passwords":
+                value = {file: secret["reference"] for file, secret in value.items()}
+            console.print(f"{name}.{field}={value}", markup=False, soft_wrap=True)
 
 
 @index_app.command()

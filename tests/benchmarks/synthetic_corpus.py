@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from visor_core.config import IndexConfig
-from visor_core.index import Corpus, IndexReport, build_index
+from visor_core.config import DocumentsConfig, IndexConfig
+from visor_core.index import Corpus, IndexReport, build_index, keep_settings
 from visor_core.index.corpus import SCHEMAS, upsert
 from visor_core.index.embedders import Embedder, PageInput
 from visor_core.index.embedders.base import Vector
@@ -59,6 +59,7 @@ def build(
 ) -> tuple[Corpus, IndexReport]:
     """A corpus with one page a text, 50 pages a document, built and tagged."""
     corpus = Corpus(root)
+    keep_settings(corpus, documents=DocumentsConfig(), index=config)
     pages = list(texts)
     count = -(-len(pages) // PAGES_A_DOCUMENT)
     documents = [

@@ -213,3 +213,13 @@ def test_an_unknown_asset_is_refused() -> None:
         graph.plan(profile, ["sft"])
     with pytest.raises(ConfigError, match="does not belong"):
         graph.plan(load_profile(PROFILES / "smolvlm.yaml"), ["retriever"])
+
+
+def test_an_inbox_is_looked_at_whatever_lies_in_it(tmp_path: Path) -> None:
+    """Links to nothing and names that are not UTF-8 change the folder's state, and stop nobody."""
+    (tmp_path / "a.pdf").write_bytes(b"x")
+    before = sensors.folder_state(tmp_path)
+    (tmp_path / "nowhere.pdf").symlink_to(tmp_path / "absent")
+    assert sensors.folder_state(tmp_path) == before
+    (tmp_path / os.fsdecode(b"caf\xe9.pdf")).write_bytes(b"x")
+    assert sensors.folder_state(tmp_path) not in ("", before)

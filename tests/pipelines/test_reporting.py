@@ -20,7 +20,7 @@ from visor_core.documents.sources import document_id_of
 from visor_core.errors import DataError
 from visor_core.evaluation.report import report_html
 from visor_core.evaluation.results import BenchmarkResult, score_episode
-from visor_core.index import Corpus, build_index, register_documents, render_pages
+from visor_core.index import Corpus, build_index, keep_settings, register_documents, render_pages
 from visor_core.index.records import page_id_of
 from visor_core.policies.base import ImageRef
 from visor_core.trajectories.store import TrajectoryWriter
@@ -91,7 +91,13 @@ def test_encrypted_pages_are_shown_with_their_password_and_named_without(tmp_pat
     (home.root / "evaluations").mkdir()
     _result().save(home.root / "evaluations" / "mine.json")
     output = tmp_path / "report.html"
-    for settings, shown, said in (([], False, True), (["--set", setting], True, False)):
+    without = documents.model_copy(update={"passwords": {}})
+    for kept, settings, shown, said in (
+        (without, [], False, True),
+        (without, ["--set", setting], True, False),
+        (documents, [], True, False),  # the corpus keeps where its passwords are
+    ):
+        keep_settings(corpus, documents=kept)
         assert visor("report", "--output", str(output), *settings).code == 0
         html = output.read_text(encoding="utf-8")
         assert ("data:image/webp" in html) == shown

@@ -4,6 +4,7 @@ itself and a stored trajectory gives back every state it went through.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -139,6 +140,12 @@ def citations(state: EpisodeState, facts: Callable[[str], PageName]) -> tuple[Ci
 
 
 def display_name(filename: str) -> str:
-    """A file name safe to stand in a prompt, at most 120 characters."""
+    """A file name safe to stand in a prompt, at most 120 characters.
+
+    A longer one keeps its beginning, which tells it from others of the same file name, and its end; letters of its hash
+    stand for the middle, so that two names stay two.
+    """
     name = neutralise(filename)
-    return name if len(name) <= 120 else f"{name[:80]}…{name[-39:]}"
+    if len(name) <= 120:
+        return name
+    return f"{name[:73]}…{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:6]}…{name[-39:]}"

@@ -6,7 +6,7 @@ are references (`env:NAME` or `file:PATH`) and are read only at the moment of us
 
 from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, ImageConfig
 from visor_core.config.base import SecretReference, Section
-from visor_core.config.corpus import DocumentsConfig, IndexConfig, embedder_parts
+from visor_core.config.corpus import PER_CALL, DocumentsConfig, IndexConfig, embedder_parts
 from visor_core.config.families import contradictions, family_of, fit_agent
 from visor_core.config.home import Home, corpus_name
 from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
@@ -24,6 +24,7 @@ from visor_core.config.training import (
 from visor_core.config.wording import FaultTexts, FewShot, WordingTexts, read_wording, shipped_wording
 
 __all__ = [
+    "PER_CALL",
     "AgentConfig",
     "CorporaConfig",
     "CropConfig",

@@ -20,6 +20,14 @@ def embedder_parts(spec: str) -> tuple[str, str, str]:
     return kind, source, revision
 
 
+PER_CALL: dict[str, frozenset[str]] = {
+    "documents": frozenset({"workers", "picture_seconds", "allow_private_addresses", "download_timeout_seconds"}),
+    "index": frozenset({"device", "mode", "top_k"}),
+}
+"""Settings that belong to a call or a query. All others of the two sections belong to the corpus: they decide what is
+stored, are stored with it (`visor_core.index.settings`) and hold for every later call that does not name them."""
+
+
 class DocumentsConfig(Section):
     """Bytes → documents → pages."""
 

@@ -16,7 +16,11 @@ from visor_core.geometry import FULL_PAGE, Box
 pymupdf.TOOLS.mupdf_display_errors(False)
 pymupdf.TOOLS.mupdf_display_warnings(False)
 
-_TEXT_FLAGS = pymupdf.TEXTFLAGS_WORDS | pymupdf.TEXT_MEDIABOX_CLIP
+_TEXT_FLAGS = (pymupdf.TEXTFLAGS_WORDS | pymupdf.TEXT_MEDIABOX_CLIP) & ~(
+    # A glyph that the font does not name would get a letter all the same, of plausible nonsense; a ligature of several
+    # letters would be one that no query has.
+    pymupdf.TEXT_CID_FOR_UNKNOWN_UNICODE | pymupdf.TEXT_PRESERVE_LIGATURES
+)
 _STORE_PAGES = 32
 """Pages between which MuPDF may keep fonts and decoded pictures; its own bound, 256 MiB a process, is too much here."""
 _FAULTS = (pymupdf.FileDataError, pymupdf.mupdf.FzErrorBase, RuntimeError, ValueError, IndexError, TypeError)

@@ -7,7 +7,6 @@ load. A recognised line becomes words by sharing its width among its characters.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 from typing import Any
 
@@ -26,11 +25,6 @@ _LONGEST_SIDE = 1600
 def available() -> bool:
     """Whether the extra `ocr` is installed."""
     return importlib.util.find_spec("rapidocr") is not None and importlib.util.find_spec("onnxruntime") is not None
-
-
-def version() -> str:
-    """What decides how a picture is read: pages read by another engine are read again."""
-    return f"rapidocr {importlib.metadata.version('rapidocr')} {_LONGEST_SIDE} {_MIN_CONFIDENCE}"
 
 
 @functools.cache

@@ -20,6 +20,8 @@ MediaType = Literal["application/pdf", "image/png", "image/jpeg", "image/webp", 
 Renderer = Literal["pymupdf", "pdfium"]
 
 POINTS_PER_INCH = 72.0
+_LONGEST_SIDE = 65_500
+"""Pixels: the most that JPEG has along a side."""
 
 
 def one_line(error: BaseException) -> str:
@@ -192,11 +194,13 @@ def check_limits(document: OpenDocument, limits: Limits) -> None:
 
 
 def raster_size(size: PageSize, dpi: float, max_pixels: int) -> tuple[int, int, float]:
-    """Pixel width, pixel height and effective dpi of a page, lowered where it would exceed `max_pixels`."""
+    """Pixel width, pixel height and effective dpi of a page, lowered where it would exceed `max_pixels` or the
+    longest side that JPEG has."""
     scale = dpi / POINTS_PER_INCH
     pixels = size.width_pt * size.height_pt * scale * scale
     if pixels > max_pixels:
         scale *= (max_pixels / pixels) ** 0.5
+    scale = min(scale, _LONGEST_SIDE / max(size.width_pt, size.height_pt))
     width = max(1, round(size.width_pt * scale))
     height = max(1, round(size.height_pt * scale))
     return width, height, scale * POINTS_PER_INCH

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents.patience import OverdueError, Patience
-from visor_core.documents.sources import SUFFIXES, Refused, display_name, shown_address
+from visor_core.documents.sources import SUFFIXES, Refused, display_name, shown_address, unread_kind
 from visor_core.errors import DocumentError
 from visor_core.installation import install_command
 
@@ -38,32 +38,41 @@ def is_object_store(source: str) -> bool:
 
 def list_folders(
     sources: Sequence[str | Path], config: DocumentsConfig, patience: Patience
-) -> tuple[list[str | Path], list[Refused]]:
+) -> tuple[list[str | Path], list[Refused], list[Refused]]:
     """The sources, with every bucket or folder of an object store replaced by the addresses of its documents by name.
 
     An address that ends like a document is one. A folder that cannot be listed in time, or holds no document, is
-    refused.
+    refused. Objects of other kinds are skipped.
+
+    Returns:
+        sources, refused, skipped.
     """
     found: list[str | Path] = []
     refused: list[Refused] = []
+    skipped: list[Refused] = []
     for source in sources:
         if not isinstance(source, str) or not is_object_store(source) or _is_document(source):
             found.append(source)
             continue
         try:
-            found += _documents_under(source, config, patience)
+            documents, others = _objects_under(source, config, patience)
+            found += documents
+            for other in map(shown_address, others):
+                name = PurePosixPath(other.partition("?")[0])
+                skipped.append(Refused(other, display_name(name.name), unread_kind(name)))
         except DocumentError as error:
             shown = shown_address(source)
             refused.append(Refused(shown, display_name(shown.rstrip("/").rpartition("/")[2]), str(error)))
-    return found, refused
+    return found, refused, skipped
 
 
 def _is_document(name: str) -> bool:
     return not name.endswith("/") and PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _documents_under(address: str, config: DocumentsConfig, patience: Patience) -> list[str]:
-    """The addresses of the documents under a folder of an object store; the address itself if it is none.
+def _objects_under(address: str, config: DocumentsConfig, patience: Patience) -> tuple[list[str], list[str]]:
+    """The addresses of documents, and of other objects, under a folder of an object store; the address itself if it is
+    none.
 
     Raises:
         DocumentError: if the store cannot be asked, or the folder holds no document.
@@ -78,12 +87,13 @@ def _documents_under(address: str, config: DocumentsConfig, patience: Patience) 
     with _store_faults(address, "the listing", config):
         folder, found = patience.call(listed, config.download_timeout_seconds)
     if found is None:
-        return [address]
-    names = sorted(name for name in found if _is_document(name))
-    if not names:
+        return [address], []
+    if not any(map(_is_document, found)):
         raise DocumentError(f"{_shown(address)} holds no PDF and no picture")
     # Not put together from the names alone: an address may say more (the account, in Azure) than they do.
-    return [f"{address.rstrip('/')}/{name[len(folder) :].lstrip('/')}" for name in names]
+    whole = {name: f"{address.rstrip('/')}/{name[len(folder) :].lstrip('/')}" for name in sorted(found)}
+    documents = [at for name, at in whole.items() if _is_document(name)]
+    return documents, [at for name, at in whole.items() if not _is_document(name)]
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 from visor_core.errors import DocumentError
@@ -101,9 +102,12 @@ def _remote(address: str) -> Source:
 
 
 def display_name(name: str) -> str:
-    """A file name fit to be shown and stored: no control, direction or separator characters, at most 160 of them."""
+    """A file name fit to be shown and stored: composed (NFC), no control, direction or separator characters, at most
+    160 of them."""
     kept = "".join(
-        c for c in name if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "/\\"
+        c
+        for c in unicodedata.normalize("NFC", name)
+        if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "/\\"
     )
     kept = " ".join(kept.split()).strip(". ") or "document"
     if len(kept) > _LONGEST_NAME:
@@ -119,22 +123,50 @@ def uri_of(path: Path) -> str:
     return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 — `resolve` would follow symbolic links
 
 
+def source_key(uri: str) -> str:
+    """What two URIs of one local file have in common: the path with its letters composed (NFC).
+
+    Archives made on a Mac name files in the decomposed form; taken out again elsewhere they may have the other one.
+    Addresses stand for themselves.
+    """
+    if not uri.startswith("file://"):
+        return uri
+    return unicodedata.normalize("NFC", os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
+
+
 def local_path(given: str | Path) -> Path:
-    """The path that a source names which is no address: a path, with `~` for the home, or a `file://` URI."""
+    """The path that a source names which is no address: a path, with `~` for the home, or a `file://` URI.
+
+    A `~` that begins a file's own name (`~$report.pdf`) stands for itself, as it does where nobody is called so.
+    """
     text = str(given)
-    path = Path(os.fsdecode(unquote_to_bytes(urlsplit(text).path))) if text.startswith("file://") else Path(given)
-    return path.expanduser()
+    if text.startswith("file://"):
+        return Path(os.fsdecode(unquote_to_bytes(urlsplit(text).path)))
+    path = Path(given)
+    if not text.startswith("~") or (path.parts[0] != "~" and os.path.lexists(path)):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
-def expand(
-    sources: Sequence[str | Path], *, partition_of: Callable[[Path], str] | None = None
-) -> tuple[list[Source], list[Refused]]:
+class Expanded(NamedTuple):
+    """What sources stand for: files to read, what was refused, and files that are not looked at, each with why."""
+
+    found: list[Source]
+    refused: list[Refused]
+    skipped: list[Refused]
+
+
+def expand(sources: Sequence[str | Path], *, partition_of: Callable[[Path], str] | None = None) -> Expanded:
     """Files behind paths, folders and addresses, each once, in a stable order.
 
     A folder contributes the files under it with a known suffix, by name; symbolic links to folders are followed once.
     """
     found: dict[str, Source] = {}
     refused: list[Refused] = []
+    skipped: list[Refused] = []
     for given in sources:
         if isinstance(given, str) and is_remote(given):
             try:
@@ -149,18 +181,15 @@ def expand(
         try:
             if path.is_dir():
                 unread: list[Refused] = []
-                files = list(_walk(path, set(), unread))
+                files = list(_walk(path, set(), unread, skipped))
                 refused += unread
                 if not files and not unread:
                     refused.append(Refused(uri_of(path), shown, "the folder holds no PDF and no picture"))
             elif path.is_file():
                 files = [path]
-            elif path.exists():
-                files = []
-                refused.append(Refused(uri_of(path), shown, "it is not a regular file"))
             else:
                 files = []
-                refused.append(Refused(uri_of(path), shown, "there is no such file or folder"))
+                refused.append(Refused(uri_of(path), shown, _no_file(path)))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             refused.append(Refused(uri_of(path), shown, f"the path cannot be read: {reason}"))
@@ -169,13 +198,24 @@ def expand(
             uri = uri_of(file)
             partition = partition_of(file) if partition_of else ""
             found.setdefault(uri, Source(uri, display_name(file.name), file, partition))
-    return list(found.values()), refused
+    passed = {item.uri: item for item in skipped if item.uri not in found}
+    return Expanded(list(found.values()), refused, list(passed.values()))
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]], unread: list[Refused]) -> Iterator[Path]:
+def _no_file(path: Path) -> str:
+    """Why a path is no file that can be read."""
+    if not os.path.lexists(path):
+        return "there is no such file or folder"
+    if path.is_symlink() and not path.exists():
+        return "it is a link to nothing, or a loop of links"
+    return "it is not a regular file"
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]], unread: list[Refused], skipped: list[Refused]) -> Iterator[Path]:
     """Files under a folder in name order; a folder reached twice (a symlink loop) is entered once.
 
-    A folder or file that the system does not let be looked at goes to `unread`.
+    What the system does not let be looked at, and what has the suffix of a document and is none, goes to `unread`,
+    files of other kinds to `skipped`.
     """
     try:
         status = folder.stat()
@@ -184,19 +224,33 @@ def _walk(folder: Path, seen: set[tuple[int, int]], unread: list[Refused]) -> It
         unread.append(_unread(folder, error))
         return
     if (status.st_dev, status.st_ino) in seen:
+        skipped.append(Refused(uri_of(folder), display_name(folder.name), "the folder is read by another path already"))
         return
     seen.add((status.st_dev, status.st_ino))
     for entry in entries:
         try:
-            is_folder = entry.is_dir()
-            is_document = not is_folder and entry.suffix.lower() in SUFFIXES and entry.is_file()
+            is_folder, is_file = entry.is_dir(), entry.is_file()
         except OSError as error:
             unread.append(_unread(entry, error))
             continue
         if is_folder:
-            yield from _walk(entry, seen, unread)
-        elif is_document:
-            yield entry
+            yield from _walk(entry, seen, unread, skipped)
+        elif entry.suffix.lower() in SUFFIXES:
+            if is_file:
+                yield entry
+            else:
+                unread.append(Refused(uri_of(entry), display_name(entry.name), _no_file(entry)))
+        elif not is_file:
+            skipped.append(Refused(uri_of(entry), display_name(entry.name), _no_file(entry)))
+        else:
+            skipped.append(Refused(uri_of(entry), display_name(entry.name), unread_kind(entry)))
+
+
+def unread_kind(path: PurePath) -> str:
+    """Why a file of a folder is not looked at."""
+    suffix = display_name(path.suffix.lower()) if path.suffix else ""
+    kind = f"files of the kind .{suffix}" if suffix else "files without a suffix"
+    return f"{kind} are not read in a folder: PDF, PNG, JPEG, WebP and TIFF are"
 
 
 def _unread(path: Path, error: OSError) -> Refused:

@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -225,7 +226,7 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
         size, image = _LETTER, Image.new("RGB", (width, height), "white")
     if not problem:
         try:
-            blocks = reading_order(document.words(page))
+            blocks = _named(reading_order(document.words(page)))
         except DocumentError as error:
             problem = str(error)
     text, source = text_of(blocks), "layer"
@@ -240,7 +241,7 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
         source = "none"
     words = [word for block in blocks for word in block]
     word_texts = tuple(word.text for word in words)
-    if _UNSTORABLE.search(" ".join(word_texts)):
+    if _UNSTORABLE.search(joined := " ".join(word_texts)) or not joined.isascii():
         word_texts = tuple(map(_clean, word_texts))
     word_boxes = np.array([word[1:] for word in words], dtype=np.float32).reshape(-1, 4).round(5)
     encoded = encode(image, task.image_format, task.jpeg_quality)
@@ -290,8 +291,15 @@ _UNSTORABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 def _clean(text: str) -> str:
-    """Text without control characters (line ends stay) and lone surrogates: neither Arrow nor a terminal takes them."""
-    return _UNSTORABLE.sub("", text)
+    """Text with composed letters (NFC), without control characters (line ends stay) and lone surrogates: neither Arrow
+    nor a terminal takes them."""
+    return unicodedata.normalize("NFC", _UNSTORABLE.sub("", text))
+
+
+def _named(blocks: list[list[Word]]) -> list[list[Word]]:
+    """Blocks without the words of which a font names no character: they are ink, and no text."""
+    kept = [[word for word in block if word.text.strip("\ufffd")] for block in blocks]
+    return [block for block in kept if block]
 
 
 def main() -> None:

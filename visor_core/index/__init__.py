@@ -7,8 +7,10 @@ from visor_core.index.pages import PagesReport, render_pages
 from visor_core.index.records import Document, Hit, Page
 from visor_core.index.register import DocumentsReport, register_documents
 from visor_core.index.search import PageIndex
+from visor_core.index.settings import EVERY_COLUMN, keep_settings, read_settings, settle
 
 __all__ = [
+    "EVERY_COLUMN",
     "Corpus",
     "Document",
     "DocumentsReport",
@@ -19,7 +21,10 @@ __all__ = [
     "PageIndex",
     "PagesReport",
     "build_index",
+    "keep_settings",
     "load_embedders",
+    "read_settings",
     "register_documents",
     "render_pages",
+    "settle",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from lancedb.index import FTS, IvfRq
-from PIL import Image
 
 from visor_core.config import DocumentsConfig, IndexConfig
-from visor_core.documents.crops import CropRenderer
-from visor_core.documents.sources import stored_path
-from visor_core.errors import DocumentError
+from visor_core.documents.names import shown_names
 from visor_core.files import whole_file
-from visor_core.geometry import shown_size
+from visor_core.index.columns import embed_drawable, key_column, stale_columns, vector_array, vector_type
 from visor_core.index.corpus import KEYS, SCHEMAS, Corpus, delete_by, quoted, rows, upsert
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
+from visor_core.index.page_pictures import PagePictures
 from visor_core.index.pages import pages_version
 from visor_core.index.passages import normalised, passage_key, windows
-from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version, password_for
+from visor_core.index.records import split_page_id
+from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
+from visor_core.index.settings import hold_settings, reading_settings
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
 INDEX_FORMAT = 2
@@ -46,7 +46,11 @@ kill costs what was embedded since the last one."""
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What a build did. `changed` is false if the tag already named this content."""
+    """What a build did. `changed` is false if the tag already named this content.
+
+    `undrawn` are pages that an embedder could not be shown, as (document, page, embedder, reason): they have no vector
+    of it, and the next build tries again.
+    """
 
     index_tag: str
     data_version: str
@@ -56,6 +60,7 @@ class IndexReport:
     vectors: dict[str, int]
     embedded: int
     changed: bool
+    undrawn: tuple[tuple[str, int, str, str], ...] = ()
 
 
 def build_index(
@@ -66,28 +71,38 @@ def build_index(
     tag: str | None = None,
     progress: Progress | None = None,
     documents: DocumentsConfig | None = None,
+    drop: Collection[str] = (),
 ) -> IndexReport:
     """Bring passages, full text and vectors in line with the table pages, then publish a tag.
 
     Args:
         corpus: where.
         config: passages, limits, default mode.
-        embedders: a vector column each; columns of other fingerprints of the same embedder are dropped.
+        embedders: a vector column each.
         tag: name to publish under; none names it after the content (`index-<data version>`). `latest` always follows.
         progress: called as pages are embedded.
-        documents: how they were rendered: for pages an embedder wants drawn from the source (`index.embed_pixels`).
+        documents: how they were rendered: for pages an embedder wants drawn from the source (`index.embed_pixels`);
+            none takes the corpus's settings.
+        drop: columns that may go where none of the embedders fills them; `EVERY_COLUMN` stands for all.
+
+    Raises:
+        SearchIndexError: if a column of another embedder is there and not to be dropped, or the corpus keeps other
+            settings.
     """
-    reading = documents or DocumentsConfig()
     if tag is not None:
         check_tag(tag)
     with corpus.writing():
+        hold_settings(corpus, index=config)
+        reading = documents or reading_settings(corpus, None)
+        stale = stale_columns(corpus, embedders, drop)
         registered = rows(corpus.table("documents"), DOCUMENT_COLUMNS)
         readable = {r["document_id"]: r for r in registered if r["status"] == "ok"}
         _drop_unreadable(corpus, readable)
         _update_passages(corpus, readable, config)
-        with closing(_Pictures(corpus, readable, config, reading)) as source:
-            embedded = sum(_fill_column(corpus, e, readable, source, config, progress) for e in embedders)
-        _drop_stale_columns(corpus, embedders)
+        with closing(PagePictures(corpus, readable, config, reading)) as source:
+            filled = [_fill_column(corpus, e, readable, source, config, progress) for e in embedders]
+        if stale:
+            corpus.table("pages").drop_columns(stale)
         _index_text(corpus)
         vectors = tuple(_vector_column(corpus, e, config) for e in embedders)
         manifest = _manifest(corpus, registered, vectors, config, reading.renderer, tag)
@@ -100,10 +115,32 @@ def build_index(
         documents=len(readable),
         pages=manifest.counts["pages"],
         passages=manifest.counts["passages"],
-        vectors={v.column: manifest.counts["pages"] for v in vectors},
-        embedded=embedded,
+        vectors={v.column: manifest.counts["pages"] - len(f.undrawn) for v, f in zip(vectors, filled, strict=True)},
+        embedded=sum(f.embedded for f in filled),
         changed=changed,
+        undrawn=_undrawn(filled, embedders, registered),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """Pages that were embedded, and by page id why others could not be drawn."""
+
+    embedded: int
+    undrawn: dict[str, str]
+
+
+def _undrawn(
+    filled: Sequence[_Filled], embedders: Sequence[Embedder], registered: Sequence[dict[str, Any]]
+) -> tuple[tuple[str, int, str, str], ...]:
+    """Pages without a vector as (document, page, embedder, reason)."""
+    names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in registered})
+    found = []
+    for part, embedder in zip(filled, embedders, strict=True):
+        for page_id, reason in part.undrawn.items():
+            document_id, page = split_page_id(page_id)
+            found.append((names[document_id], page, embedder.spec, reason))
+    return tuple(sorted(found))
 
 
 def context_of(document: dict[str, Any]) -> str:
@@ -111,52 +148,6 @@ def context_of(document: dict[str, Any]) -> str:
     stem = Path(document["filename"]).stem.replace("_", " ").replace("-", " ")
     title = str(document["title"] or "")
     return " ".join(f"{title} {stem}".split())
-
-
-class _Pictures:
-    """Page pictures for embedders: the stored raster, or drawn from the source at `index.embed_pixels`."""
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        readable: dict[str, dict[str, Any]],
-        config: IndexConfig,
-        reading: DocumentsConfig,
-    ) -> None:
-        self._images = corpus.table("images")
-        self._pixels = config.embed_pixels
-        self._crops = CropRenderer(
-            {i: stored_path(corpus.sources, i) for i in readable},
-            None,
-            reading.renderer,
-            config=reading,
-            password_of=lambda document_id: password_for(reading, readable[document_id]["filename"]),
-            memory_bytes=1,
-        )
-
-    def picture(self, page: dict[str, Any]) -> Image.Image:
-        """The picture an embedder sees of a page row."""
-        if self._pixels:
-            width, height = shown_size(page["width_pt"], page["height_pt"], 1, self._pixels)
-            try:
-                return self._crops.picture(page["document_id"], page["page"], width, height)
-            except DocumentError:
-                if page["problem"]:  # the page was stored as unreadable: a blank one, as its stored raster is
-                    return Image.new("RGB", (width, height), "white")
-                raise
-        return stored_picture(self._images, page["page_id"])
-
-    def close(self) -> None:
-        """Release open documents."""
-        self._crops.close()
-
-
-def stored_picture(images: Any, page_id: str) -> Image.Image:
-    """The stored raster of a page, from the table images."""
-    import io
-
-    found = images.search().where(f"page_id = {quoted([page_id])}").select(["image"]).limit(1).to_arrow()
-    return Image.open(io.BytesIO(found["image"][0].as_py())).convert("RGB")
 
 
 def _drop_unreadable(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> None:
@@ -198,16 +189,17 @@ def _fill_column(
     corpus: Corpus,
     embedder: Embedder,
     readable: dict[str, dict[str, Any]],
-    source: _Pictures,
+    source: PagePictures,
     config: IndexConfig,
     progress: Progress | None,
-) -> int:
-    """Embed the pages whose vector is missing or was made of something else; how many.
+) -> _Filled:
+    """Embed the pages whose vector is missing or was made of something else.
 
-    What a vector was made of is kept in a column beside it and written in the same commit.
+    What a vector was made of is kept in a column beside it and written in the same commit. A page that cannot be drawn
+    for an embedder that wants its picture has neither.
     """
     table, column = corpus.table("pages"), column_of(embedder)
-    kind = _vector_type(embedder)
+    kind = vector_type(embedder)
     schema = pa.schema([pa.field(column, kind), pa.field(key_column(column), pa.string())])
     if added := [field for field in schema if field.name not in table.schema.names]:
         table.add_columns(added)
@@ -222,10 +214,14 @@ def _fill_column(
     embedded: dict[str, Vector] = {}
     committed = time.monotonic()
 
+    undrawn: dict[str, str] = {}
+
     def commit() -> None:
         nonlocal committed
-        keys = pa.array([wanted[page_id] for page_id in embedded])
-        data = pa.table([pa.array(embedded), _vector_array([*embedded.values()], kind), keys], schema=schema)
+        keys = pa.array([wanted[page_id] for page_id in embedded], pa.string())
+        data = pa.table(
+            [pa.array(embedded, pa.string()), vector_array([*embedded.values()], kind), keys], schema=schema
+        )
         table.merge_insert("page_id").when_matched_update_all().execute(data)
         embedded.clear()
         committed = time.monotonic()
@@ -236,16 +232,22 @@ def _fill_column(
             PageInput(p["page_id"], p["text"], context_of(readable[p["document_id"]]), lambda p=p: source.picture(p))  # type: ignore[misc]
             for p in batch
         ]
-        vectors = embedder.embed_pages(inputs)
-        embedded |= {page["page_id"]: vector for page, vector in zip(batch, vectors, strict=True)}
+        vectors, failed = embed_drawable(embedder, inputs)
+        undrawn |= failed
+        embedded |= vectors
         done += len(batch)
         size = sum(vector.nbytes for vector in embedded.values())
         late = time.monotonic() - committed > _SECONDS_A_COMMIT
-        if done == len(missing) or len(embedded) >= _PAGES_A_COMMIT or size >= _BYTES_A_COMMIT or late:
+        full = done == len(missing) or len(embedded) >= _PAGES_A_COMMIT or size >= _BYTES_A_COMMIT or late
+        if embedded and full:
             commit()
         if progress:
             progress(f"embed {embedder.name}", done, len(missing))
-    return len(missing)
+    if undrawn:
+        nothing = [pa.nulls(len(undrawn), field.type) for field in list(schema)[1:]]
+        data = pa.table([pa.array(undrawn, pa.string()), *nothing], schema=schema)
+        table.merge_insert("page_id").when_matched_update_all().execute(data)
+    return _Filled(len(missing) - len(undrawn), undrawn)
 
 
 def _batches(table: Any, page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
@@ -263,43 +265,10 @@ def _by_commit(table: Any, columns: Sequence[str], page_ids: Sequence[str]) -> I
         yield sorted(rows(table, columns, f"page_id IN ({quoted(chosen)})"), key=lambda row: row["page_id"])
 
 
-def key_column(column: str) -> str:
-    """The column beside a vector column that says what each vector was made of."""
-    return f"{column}_key"
-
-
 def _vector_key(embedder: Embedder, content_hash: str, context: str, config: IndexConfig) -> str:
     """What decides a page's vector; a page whose vector carries another key is embedded anew."""
     seen = str(config.embed_pixels) if embedder.embeds_pictures else context
     return hashlib.sha256(f"1 {content_hash} {seen}".encode()).hexdigest()[:16]
-
-
-def _vector_type(embedder: Embedder) -> pa.DataType:
-    if embedder.multi_vector:
-        return pa.list_(pa.list_(pa.float16(), embedder.dimension))
-    return pa.list_(pa.float32(), embedder.dimension)
-
-
-def _vector_array(vectors: Sequence[Vector], kind: pa.DataType) -> pa.Array:
-    """Vectors as one Arrow array, without passing through Python floats."""
-    if pa.types.is_fixed_size_list(kind):
-        flat = np.concatenate([np.asarray(v, np.float32) for v in vectors])
-        return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size)
-    inner = kind.value_type
-    flat = np.concatenate([np.asarray(v, np.float16).reshape(-1) for v in vectors])
-    offsets = np.cumsum([0, *(len(v) for v in vectors)]).astype(np.int32)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), pa.FixedSizeListArray.from_arrays(pa.array(flat), inner.list_size), type=kind
-    )
-
-
-def _drop_stale_columns(corpus: Corpus, embedders: Sequence[Embedder]) -> None:
-    """Drop vector columns that no embedder of this build fills."""
-    table = corpus.table("pages")
-    current = {name for e in embedders for name in (column_of(e), key_column(column_of(e)))}
-    stale = [name for name in table.schema.names if "__" in name and name not in current]
-    if stale:
-        table.drop_columns(stale)
 
 
 def _index_text(corpus: Corpus) -> None:
@@ -375,7 +344,7 @@ def _worth_an_index(table: Any, column: str, embedder: Embedder, config: IndexCo
 def _vectors(table: Any, column: str) -> Iterator[Vector]:
     """All vectors of a single-vector column, in a stable order."""
     for batch in table.search().select([column]).limit(None).to_batches():
-        array = batch.column(column)
+        array = batch.column(column).drop_null()
         values = array.flatten().to_numpy(zero_copy_only=False)
         yield from values.reshape(len(array), -1)
 
@@ -392,7 +361,6 @@ def _manifest(
     pages = rows(tables["pages"], ["page_id", "partition", "content_hash", "render_key"])
     versions = documents_version(documents), pages_version(pages)
     settings = {
-        "mode": config.mode,
         "passage_words": config.passage_words,
         "passage_overlap": config.passage_overlap,
         "overfetch": config.overfetch,

@@ -7,7 +7,6 @@ document whose rendering fails is quarantined and leaves no page. A killed run i
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,13 +18,16 @@ import pyarrow as pa
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents import ocr
+from visor_core.documents.names import shown_names
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.sources import Refused, stored_path
 from visor_core.documents.worker import Failed, Finished, RenderedPage, Task
 from visor_core.errors import MissingDependencyError, VisorError
 from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, quoted, rows, upsert
-from visor_core.index.records import page_id_of
+from visor_core.index.records import page_id_of, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for, rendering_key
+from visor_core.index.render_keys import fitting_keys, render_base, render_key
+from visor_core.index.settings import hold_settings
 from visor_core.installation import install_command
 
 _TASK_PAGES = 8
@@ -64,17 +66,15 @@ def render_pages(
         MissingDependencyError: if `documents.ocr` is `always` and the extra `ocr` is not installed.
     """
     mode = _ocr_mode(config)
-    key = render_key(config, mode)
+    base = render_base(config)
     quarantined: dict[str, Failed] = {}
     rendered, slowest = 0, ("", 0.0)
     with corpus.writing():
+        hold_settings(corpus, documents=config)
         documents = {r["document_id"]: r for r in rows(corpus.table("documents"), DOCUMENT_COLUMNS)}
         wanted = {i: r for i, r in documents.items() if r["status"] == "ok"}
         removed = _remove_orphans(corpus, wanted)
-        # A page rendered otherwise is a new row, so that no vector of the old one stays with it.
-        if corpus.table("pages").count_rows(f"render_key != '{key}'"):
-            corpus.table("pages").delete(f"render_key != '{key}'")
-        tasks, quarantined = _tasks(corpus, wanted, config, key, mode)
+        tasks, quarantined = _tasks(corpus, wanted, config, mode)
         if tasks:
             # Rendering goes on while a batch is written; at most one batch waits, which bounds the memory.
             with (
@@ -87,7 +87,7 @@ def render_pages(
                     rendered += len(batch)
                     if pending is not None:
                         pending.result()
-                    pending = writer.submit(_write, corpus, batch, wanted, key)
+                    pending = writer.submit(_write, corpus, batch, wanted, base, mode)
                 if pending is not None:
                     pending.result()
                 slowest = max(((documents[i]["filename"], s) for i, s in workers.spent.items()), key=lambda p: p[1])
@@ -95,21 +95,6 @@ def render_pages(
             _quarantine(corpus, documents, quarantined, config)
         _move_partitions(corpus, documents)
         return _report(corpus, documents, rendered, removed, slowest)
-
-
-def render_key(config: DocumentsConfig, ocr_mode: str) -> str:
-    """What decides how a page looks and reads; pages made under another key are rendered again."""
-    parts = [
-        1,
-        config.renderer,
-        config.dpi,
-        config.image_format,
-        config.jpeg_quality if config.image_format == "jpeg" else 0,
-        config.max_page_pixels,
-        ocr_mode,
-        ocr.version() if ocr_mode != "never" else "",
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def pages_version(pages: Sequence[dict[str, Any]]) -> str:
@@ -130,22 +115,30 @@ def _ocr_mode(config: DocumentsConfig) -> str:
 
 
 def _remove_orphans(corpus: Corpus, wanted: dict[str, dict[str, Any]]) -> int:
-    """Drop pages and images of documents that are retired or quarantined."""
+    """Drop pages and images of documents that are retired or quarantined, and pages beyond a document's last."""
     removed = 0
     for name in ("pages", "images"):
         table = corpus.table(name)
-        present = set(table.search().select(["document_id"]).limit(None).to_arrow()["document_id"].to_pylist())
-        count = delete_by(table, "document_id", present - set(wanted))
+        held = table.search().select(["page_id", "document_id"]).limit(None).to_arrow()
+        pairs = list(zip(held["page_id"].to_pylist(), held["document_id"].to_pylist(), strict=True))
+        count = delete_by(table, "document_id", {i for _, i in pairs} - set(wanted))
+        # Another renderer may count fewer pages.
+        beyond = [p for p, i in pairs if i in wanted and split_page_id(p)[1] > wanted[i]["num_pages"]]
+        count += delete_by(table, "page_id", beyond)
         removed = count if name == "pages" else removed
     return removed
 
 
 def _tasks(
-    corpus: Corpus, wanted: dict[str, dict[str, Any]], config: DocumentsConfig, key: str, mode: str
+    corpus: Corpus, wanted: dict[str, dict[str, Any]], config: DocumentsConfig, mode: str
 ) -> tuple[list[tuple[Task, float]], dict[str, Failed]]:
-    """Rendering tasks for the pages that are missing or stale, with their time limits."""
+    """Rendering tasks for the pages that are missing or stale, with their time limits.
+
+    A page rendered anew replaces its row; what its vectors were made of is kept beside them and shows them to be old.
+    """
     done: dict[str, set[int]] = {}
-    for row in rows(corpus.table("pages"), ["document_id", "page"], f"render_key = '{key}'"):
+    fitting = fitting_keys(config, mode)
+    for row in rows(corpus.table("pages"), ["document_id", "page"], f"render_key IN ({quoted(sorted(fitting))})"):
         done.setdefault(row["document_id"], set()).add(row["page"])
     tasks: list[tuple[Task, float]] = []
     unreadable: dict[str, Failed] = {}
@@ -203,7 +196,9 @@ def _batches(
     yield [p for p in batch if p.key not in failures], dict(failures)
 
 
-def _write(corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict[str, Any]], key: str) -> None:
+def _write(
+    corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict[str, Any]], base: str, ocr_mode: str
+) -> None:
     """Store pages; pictures first, so that a page row always has its picture."""
     if not batch:
         return
@@ -227,7 +222,7 @@ def _write(corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict
             "image_height": p.image_height,
             "dpi": p.dpi,
             "problem": p.problem,
-            "render_key": key,
+            "render_key": render_key(base, ocr_mode, p.text, p.text_source),
             "content_hash": p.content_hash,
         }
         for page_id, p in zip(page_ids, batch, strict=True)
@@ -287,7 +282,8 @@ def _report(
     for row in held:
         sources[row["text_source"]] = sources.get(row["text_source"], 0) + 1
     lost = [r for r in documents.values() if r["status"] != "ok"]
-    problems = sorted((documents[r["document_id"]]["filename"], r["page"], r["problem"]) for r in held if r["problem"])
+    names = shown_names({i: (r["filename"], r["source_uri"]) for i, r in documents.items()})
+    problems = sorted((names[r["document_id"]], r["page"], r["problem"]) for r in held if r["problem"])
     return PagesReport(
         documents=len(documents) - len(lost),
         pages=len(held),

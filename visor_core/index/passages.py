@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 
 _WORD = re.compile(r"[^\W_]+")
@@ -43,7 +44,7 @@ def normalised(text: str) -> str:
     >>> normalised("Net-revenue (2023)")
     ' net revenue 2023 '
     """
-    return f" {' '.join(_WORD.findall(text.lower()))} "
+    return f" {' '.join(_words(text))} "
 
 
 def content_words(query: str) -> list[str]:
@@ -52,8 +53,13 @@ def content_words(query: str) -> list[str]:
     >>> content_words("What is the net revenue?")
     ['net', 'revenue']
     """
-    words = _WORD.findall(query.lower())
+    words = _words(query)
     return [w for w in words if w not in _STOP] or words
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words; a decomposed letter (NFD) would be cut at its accent."""
+    return _WORD.findall(unicodedata.normalize("NFC", text).lower())
 
 
 def mentioned_pages(query: str) -> set[int]:

@@ -11,7 +11,10 @@ from visor_core.errors import SearchIndexError
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One row of the table `documents`; `status` is `ok` or `quarantined`, the latter with its `reason`."""
+    """One row of the table `documents`; `status` is `ok` or `quarantined`, the latter with its `reason`.
+
+    `filename` is the file's own name; `name` is shown: where names repeat, with the folders that tell them apart.
+    """
 
     document_id: str
     filename: str
@@ -23,12 +26,14 @@ class Document:
     title: str
     status: str
     reason: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page: sizes in points, words in page-normalised floats, pictures by `PageIndex`.
 
+    `filename` is its document's name as it is shown: where names repeat, with the folders that tell them apart.
     `text_source` is `layer`, `ocr` or `none`; `problem` says why a page could not be read, and is empty otherwise.
     """
 
@@ -53,6 +58,7 @@ class Page:
 class Hit:
     """A page found by a search, best first. Scores compare within one search only.
 
+    `filename` is the document's name as it is shown, with folders where names repeat.
     `ranks` says where each source of the ranking (`text`, `passages`, a vector column) had the page, from 1.
     """
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from visor_core.config import DocumentsConfig
+from visor_core.config import DocumentsConfig, SecretReference
 from visor_core.documents import ocr
+from visor_core.documents.names import composed
 from visor_core.documents.patience import Patience
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits
@@ -31,6 +32,7 @@ from visor_core.documents.sources import (
     keep_copy,
     local_path,
     shown_address,
+    source_key,
     stored_path,
     uri_of,
 )
@@ -69,6 +71,8 @@ class DocumentsReport:
     duplicates: int
     quarantined: tuple[Refused, ...]
     data_version: str
+    skipped: tuple[Refused, ...] = ()
+    """Files of the given folders that are not read, by their kind."""
     added_ids: tuple[str, ...] = field(default=(), repr=False)
 
 
@@ -79,8 +83,12 @@ def limits_of(config: DocumentsConfig) -> Limits:
 
 def password_for(config: DocumentsConfig, filename: str) -> str:
     """The password configured for a file name, read now; empty if there is none."""
-    reference = config.passwords.get(filename)
+    reference = _passwords(config).get(composed(filename))
     return reference.read().get_secret_value() if reference else ""
+
+
+def _passwords(config: DocumentsConfig) -> dict[str, SecretReference]:
+    return {composed(name): reference for name, reference in config.passwords.items()}
 
 
 def register_documents(
@@ -93,6 +101,7 @@ def register_documents(
     exactly: bool = False,
     progress: Progress | None = None,
     pool: WorkerPool | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> DocumentsReport:
     """Bring the table documents in line with the sources.
 
@@ -105,6 +114,7 @@ def register_documents(
         exactly: also retire every document that the sources do not hold, wherever it came from.
         progress: called as documents are validated.
         pool: workers that open the documents; none starts some and ends them.
+        say: told what pruning costs, before it is done.
     """
     with corpus.writing():
         corpus.remove_partial_files()
@@ -112,17 +122,20 @@ def register_documents(
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
         with Patience() as patience:
-            listed, unlisted = list_folders(sources, config, patience)
-            found, refused = expand(listed, partition_of=partition_of)
-            refused += unlisted
+            listed, unlisted, passed = list_folders(sources, config, patience)
+            expanded = expand(listed, partition_of=partition_of)
+            found, refused, skipped = expanded.found, [*expanded.refused, *unlisted], [*expanded.skipped, *passed]
             unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
             arrived, unreadable = _copies(corpus, found, config, patience)
             refused += unreadable
+        _rename(known, found)
         seen = _claim(known, arrived)
         fresh = _needing_validation(seen, config)
         _validate(corpus, fresh, config, progress, pool)
         gone = _prune(known, found, unread, "" if exactly else _prefixes(sources)) if exactly or prune else set()
         retired = _retire(known, seen, gone)
+        if say and gone and retired:
+            say(_price([known[document_id] for document_id in sorted(retired)]))
         _name_after_source(known, found)
         if json.dumps(known, sort_keys=True) != before:
             kept = [r for r in known.values() if r["document_id"] not in retired]
@@ -142,6 +155,7 @@ def register_documents(
         duplicates=len(arrived) - len({document_id for _, document_id, _ in arrived}),
         quarantined=tuple(sorted([*refused, *lost], key=lambda r: (r.filename, r.uri))),
         data_version=documents_version(current),
+        skipped=tuple(sorted(skipped, key=lambda r: (r.filename, r.uri))),
         added_ids=added,
     )
 
@@ -170,6 +184,31 @@ def _copies(
         else:
             arrived.append((source, document_id, size))
     return arrived, refused
+
+
+def _rename(known: dict[str, dict[str, Any]], found: Sequence[Source]) -> None:
+    """A source that is known under the other Unicode form of its name is known under the one it has now.
+
+    Where files of both forms are there, they are two sources.
+    """
+    present = {source.uri for source in found}
+    stored = {uri for row in known.values() for uri in (row["source_uri"], *row["other_uris"])}
+    fresh = {source_key(uri): uri for uri in sorted(present - stored)}
+    for row in known.values():
+        for uri in (row["source_uri"], *row["other_uris"]):
+            now = fresh.get(source_key(uri), uri)
+            if now == uri or uri in present or not is_gone(uri):
+                continue
+            row["other_uris"] = [now if other == uri else other for other in row["other_uris"]]
+            row["source_uri"] = now if row["source_uri"] == uri else row["source_uri"]
+
+
+def _price(retired: Sequence[dict[str, Any]]) -> str:
+    """What retiring documents costs, in a line."""
+    names = ", ".join(sorted(row["filename"] for row in retired)[:5])
+    more = f" and {len(retired) - 5} more" if len(retired) > 5 else ""
+    pages = sum(row["num_pages"] for row in retired)
+    return f"retires {len(retired)} documents ({names}{more}): {pages:,} pages and their vectors go"
 
 
 def _claim(known: dict[str, dict[str, Any]], arrived: Sequence[tuple[Source, str, int]]) -> dict[str, dict[str, Any]]:
@@ -234,7 +273,7 @@ def reader_key(config: DocumentsConfig, filename: str) -> str:
         config.max_page_pixels,
         config.timeout_seconds,
         config.memory_bytes,
-        filename in config.passwords,
+        composed(filename) in _passwords(config),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

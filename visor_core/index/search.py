@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,19 +19,21 @@ from PIL import Image
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
+from visor_core.documents.names import composed, goes_by, shown_names
 from visor_core.documents.reader import Word
 from visor_core.documents.sources import stored_path
 from visor_core.errors import ConfigError, DocumentError, SearchIndexError
 from visor_core.geometry import shown_size
-from visor_core.index.build import stored_picture
 from visor_core.index.corpus import Corpus, quoted, rows
 from visor_core.index.embedders import Embedder, load_embedder
 from visor_core.index.embedders.base import column_of
 from visor_core.index.fusion import reciprocal_rank_fusion
 from visor_core.index.nearest import nearest
+from visor_core.index.page_pictures import stored_picture
 from visor_core.index.passages import content_words, mentioned_pages, normalised
 from visor_core.index.records import Document, Hit, Page, page_id_of, parse_pages, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, password_for
+from visor_core.index.settings import reading_settings
 from visor_core.index.snippets import snippet
 from visor_core.index.tags import Manifest, VectorColumn, read_manifest
 from visor_core.policies.base import ImageRef
@@ -70,19 +72,17 @@ class PageIndex:
         embedders: Sequence[Embedder] | None = None,
         documents: DocumentsConfig | None = None,
         device: str = "cpu",
+        named: Collection[str] = (),
     ) -> None:
         self.corpus, self.manifest, self.tag = corpus, manifest, manifest.tag
         self._tables = {name: corpus.table_at(name, version) for name, version in manifest.tables.items()}
-        self._documents = {
-            r["document_id"]: Document(**{k: r[k] for k in Document.__dataclass_fields__})
-            for r in rows(self._tables["documents"], DOCUMENT_COLUMNS)
-        }
+        self._documents = _documents(self._tables["documents"])
         self._embedders = {column_of(e): e for e in embedders or ()}
         self._statistics: dict[str, np.ndarray | None] = {}
         self._lock = threading.RLock()
         self._pages: OrderedDict[str, Page] = OrderedDict()
         self._searches: OrderedDict[tuple[object, ...], list[Hit]] = OrderedDict()
-        self._reading, self._device = documents or DocumentsConfig(), device
+        self._reading, self._device = reading_settings(corpus, documents, named), device
         self._crops = CropRenderer(
             {i: stored_path(corpus.sources, i) for i in self._documents},
             corpus.crops,
@@ -99,6 +99,7 @@ class PageIndex:
         embedders: Sequence[Embedder] | None = None,
         documents: DocumentsConfig | None = None,
         device: str = "cpu",
+        named: Collection[str] = (),
     ) -> PageIndex:
         """Open a corpus folder at a tag.
 
@@ -106,15 +107,16 @@ class PageIndex:
             root: the corpus folder.
             tag: an index tag; `latest` is the last one published.
             embedders: for queries; those not given are loaded from the manifest when first needed.
-            documents: limits on what is drawn, and passwords of encrypted documents by file name, each of which is
-                read when its document is drawn; none takes the defaults.
+            documents: the caller's settings for drawing. Those that the corpus keeps are the corpus's, and passwords of
+                encrypted documents by file name are added to its own; each is read when its document is drawn.
             device: where the embedders that are loaded run, as `index.device`.
+            named: dotted names of kept settings that the caller names, which are then its own.
 
         Raises:
             SearchIndexError: if the corpus, the tag or one of its table versions does not exist.
         """
         corpus = Corpus(Path(root))
-        return cls(corpus, read_manifest(corpus, tag), embedders, documents, device)
+        return cls(corpus, read_manifest(corpus, tag), embedders, documents, device, named)
 
     @property
     def corpus_name(self) -> str:
@@ -173,15 +175,15 @@ class PageIndex:
             raise SearchIndexError(f"page {ref.page_id} is not in index {self.tag!r}")
         document = self._documents[document_id]
         if document.status == "ok" and not 1 <= page <= document.num_pages:
-            raise SearchIndexError(f"{document.filename} has {document.num_pages} pages, there is no page {page}")
+            raise SearchIndexError(f"{document.name} has {document.num_pages} pages, there is no page {page}")
         try:
             return self._crops.picture(document_id, page, ref.width, ref.height, ref.box)
         except DocumentError as error:
             if self.page(ref.page_id).problem:  # the page was stored as unreadable: it is shown blank, as indexed
                 return Image.new("RGB", (ref.width, ref.height), "white")
-            raise DocumentError(f"{document.filename}: {error}") from error
+            raise DocumentError(f"{document.name}: {error}") from error
         except ConfigError as error:  # a secret that is not set: this document's own fault, not the index's
-            raise DocumentError(f"{document.filename}: {error}") from error
+            raise DocumentError(f"{document.name}: {error}") from error
 
     def search(
         self,
@@ -200,7 +202,8 @@ class PageIndex:
             k: most hits.
             mode: `text` (BM25 over whole pages and their passages), `vector` (all vector columns) or `hybrid`.
             partition: restrict to this partition; "" means all.
-            document: restrict to one document, by id or file name.
+            document: restrict to one document, by id or by file name, alone or after its folders; a name that repeats
+                stands for all that have it.
             pages: restrict to pages, as `3-7` or (first, last).
 
         Raises:
@@ -243,9 +246,7 @@ class PageIndex:
 
     def _named_pages(self, query: str, document: str) -> list[str]:
         """Pages of one document whose numbers the query names."""
-        documents = [
-            d for d in self._documents.values() if document in (d.document_id, d.filename) and d.status == "ok"
-        ]
+        documents = [d for d in self._documents.values() if _is_meant(d, document) and d.status == "ok"]
         return [
             page_id_of(d.document_id, n)
             for d in documents
@@ -367,7 +368,7 @@ class PageIndex:
         if partition:
             parts.append(f"partition = {quoted([partition])}")
         if document is not None:
-            ids = [i for i, d in self._documents.items() if document in (i, d.filename)]
+            ids = [i for i, d in self._documents.items() if _is_meant(d, document)]
             if not ids:
                 raise SearchIndexError(f"no document {document[:100]!r} in index {self.tag!r}")
             parts.append(f"document_id IN ({quoted(sorted(ids))})")
@@ -402,7 +403,26 @@ class PageIndex:
     def _page_of(self, row: dict[str, Any]) -> Page:
         words = tuple(Word(w["text"], w["x0"], w["y0"], w["x1"], w["y1"]) for w in row["words"] or ())
         document = self._documents[row["document_id"]]
-        return Page(**{**row, "words": words, "filename": document.filename})
+        return Page(**{**row, "words": words, "filename": document.name})
+
+
+def _documents(table: Any) -> dict[str, Document]:
+    """The rows of the table documents by id, each with the name it is shown by."""
+    found = rows(table, DOCUMENT_COLUMNS)
+    names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in found})
+    columns = [name for name in Document.__dataclass_fields__ if name != "name"]
+    return {
+        r["document_id"]: Document(**{name: r[name] for name in columns}, name=names[r["document_id"]]) for r in found
+    }
+
+
+def _is_meant(document: Document, name: str) -> bool:
+    """Whether a filter names a document."""
+    return (
+        name == document.document_id
+        or composed(name) == document.name
+        or goes_by(name, document.filename, document.source_uri)
+    )
 
 
 __all__ = ["Hit", "Mode", "Page", "PageIndex", "page_id_of"]

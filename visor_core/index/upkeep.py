@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from visor_core.documents.names import shown_names
 from visor_core.documents.sources import document_id_of, stored_path
 from visor_core.errors import SearchIndexError
 from visor_core.index.corpus import KEYS, Corpus, quoted, rows
@@ -76,20 +77,29 @@ def verify(corpus: Corpus, tag: str = "latest", *, deep: bool = False) -> list[s
             faults.append(f"table pages: {empty} pages have no vector of {vector.name}")
         if vector.statistics and not (corpus.root / "statistics" / vector.statistics).is_file():
             faults.append(f"the statistics {vector.statistics} of {vector.name} are missing")
+    names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in documents})
     for row in documents:
         path = stored_path(corpus.sources, row["document_id"])
         if not path.is_file():
-            faults.append(f"{row['filename']}: its copy under sources/ is missing")
+            faults.append(f"{names[row['document_id']]}: its copy under sources/ is missing")
         elif deep and document_id_of(path) != row["document_id"]:
-            faults.append(f"{row['filename']}: its copy under sources/ is damaged")
+            faults.append(f"{names[row['document_id']]}: its copy under sources/ is damaged")
     return faults
+
+
+def lacking(corpus: Corpus, tag: str = "latest") -> tuple[int, int]:
+    """Pages without content and quarantined documents of a tagged state: no fault of the index, and not in it."""
+    manifest = read_manifest(corpus, tag)
+    pages, documents = (corpus.table_at(name, manifest.tables[name]) for name in ("pages", "documents"))
+    return int(pages.count_rows("problem != ''")), int(documents.count_rows("status != 'ok'"))
 
 
 def _page_faults(documents: list[dict[str, Any]], page_ids: set[str], tables: dict[str, Any]) -> list[str]:
     """Pages missing, orphaned, without a picture or without full text."""
     faults = []
+    names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in documents})
     expected = {
-        page_id_of(row["document_id"], page): row["filename"]
+        page_id_of(row["document_id"], page): names[row["document_id"]]
         for row in documents
         if row["status"] == "ok"
         for page in range(1, row["num_pages"] + 1)
@@ -178,8 +188,9 @@ def difference(corpus: Corpus, old: str, new: str) -> Difference:
     documents, pages = [], []
     for manifest in manifests:
         table = corpus.table_at("documents", manifest.tables["documents"])
-        found = rows(table, ["document_id", "filename", "status"])
-        documents.append({r["document_id"]: r["filename"] for r in found if r["status"] == "ok"})
+        found = rows(table, ["document_id", "filename", "source_uri", "status"])
+        names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in found})
+        documents.append({r["document_id"]: names[r["document_id"]] for r in found if r["status"] == "ok"})
         table = corpus.table_at("pages", manifest.tables["pages"])
         pages.append({r["page_id"]: r["content_hash"] for r in rows(table, ["page_id", "content_hash"])})
     first, second = (m.settings | {"embedders": [v.spec for v in m.vectors]} for m in manifests)

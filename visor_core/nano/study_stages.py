@@ -26,7 +26,15 @@ from visor_core.config.nano import BASE_TRAINING
 from visor_core.errors import ConfigError
 from visor_core.evaluation.runner import evaluate
 from visor_core.files import write_json
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
+from visor_core.index import (
+    EVERY_COLUMN,
+    Corpus,
+    PageIndex,
+    build_index,
+    load_embedders,
+    register_documents,
+    render_pages,
+)
 from visor_core.nano.pretraining import train_base_model
 from visor_core.nano.questions import ask_world
 from visor_core.nano.retriever import titled_pages, train_retriever
@@ -218,7 +226,7 @@ class Seed:
                 corpus, [world.folder], self.profile.documents, partition_of=lambda path: path.parent.name
             )
             render_pages(corpus, self.profile.documents)
-            report = build_index(corpus, config, load_embedders(config))
+            report = build_index(corpus, config, load_embedders(config), drop=(EVERY_COLUMN,))
             self._indexes[world.split] = PageIndex.open(
                 folder, report.index_tag, documents=self.profile.documents, device=config.device
             )

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.visor_core.documents.writing import write_pdf, write_picture
+from tests.visor_core.documents.writing import mapped_font, nameless_font, write_pdf, write_picture, write_raw_pdf
 from visor_core.documents import reader
 from visor_core.documents.reader import Limits, OpenDocument, PageSize, check_limits, media_type, raster_size
+from visor_core.documents.worker import Task, render_page
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -162,6 +163,8 @@ def test_raster_size_is_lowered_to_the_pixel_limit() -> None:
     assert raster_size(PageSize(720, 360), 144, 10**9) == (1440, 720, 144.0)
     width, height, dpi = raster_size(PageSize(720, 360), 144, 1440 * 720 // 4)
     assert (width, height, dpi) == (720, 360, 72.0)
+    # JPEG has at most 65,535 pixels along a side.
+    assert raster_size(PageSize(120 * 72, 7.2), 600, 24_000_000)[:2] == (65_500, 55)
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [("png", "png"), ("jpg", "jpeg"), ("webp", "webp"), ("tif", "tiff")])
@@ -278,3 +281,71 @@ def test_a_bomb_in_a_later_frame_is_refused(tmp_path: Path) -> None:
     Image.new("1", (10, 10)).save(tmp_path / "a.tif", save_all=True, append_images=[Image.new("1", (2_000, 2_000))])
     with pytest.raises(DocumentError, match="page 2 is a picture of 2000 × 2000 pixels, more than the 1,000,000"):
         open_document(tmp_path / "a.tif", max_pixels=1_000_000)
+
+
+def _words(document: OpenDocument) -> list[str]:
+    return [word.text for block in document.words(1) for word in block]
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_what_a_form_field_holds_is_drawn_and_read(tmp_path: Path, renderer: str) -> None:
+    with pymupdf.open() as made:
+        page = made.new_page(width=400, height=300)
+        field = pymupdf.Widget()
+        field.field_type, field.field_name = pymupdf.PDF_WIDGET_TYPE_TEXT, "name"
+        field.rect, field.field_value, field.text_fontsize = pymupdf.Rect(160, 40, 380, 70), "Quendolina Harbour", 14
+        page.add_widget(field)
+        made.save(tmp_path / "form.pdf")
+    document = open_document(tmp_path / "form.pdf", renderer=renderer)
+    assert _words(document) == ["Quendolina", "Harbour"]
+    x0, y0, x1, y1 = dark_box(document.render(1, 800, 600))
+    assert 0.38 < x0 < x1 < 0.96
+    assert 0.13 < y0 < y1 < 0.24
+    crop = document.render(1, 440, 60, Box(0.4, 40 / 300, 0.95, 70 / 300))
+    assert (np.asarray(crop.convert("L")) < 128).any()
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_characters_beyond_the_first_plane_do_not_shift_the_boxes_that_follow(tmp_path: Path, renderer: str) -> None:
+    letters = {code: chr(code) for code in range(65, 91)}
+    content = b"BT /F1 24 Tf 40 200 Td (aaaaaaaaaaaaaaaa) Tj ET BT /F1 24 Tf 40 100 Td (VELOCITY) Tj ET"
+    path = write_raw_pdf(tmp_path / "math.pdf", content, mapped_font({97: "\U0001d6fc"} | letters))
+    document = open_document(path, renderer=renderer)
+    words = {word.text: word for block in document.words(1) for word in block}
+    assert set(words) == {"\U0001d6fc" * 16, "VELOCITY"}
+    velocity = words["VELOCITY"]
+    assert 0.7 > velocity.y1 > velocity.y0 > 0.55
+    assert (velocity.x0, velocity.x1) == (pytest.approx(0.08, abs=0.01), pytest.approx(0.317, abs=0.01))
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_a_hyphen_at_the_end_of_a_line_is_one(tmp_path: Path, renderer: str) -> None:
+    document = open_document(write_pdf(tmp_path / "a.pdf", ["the recon-\nciliation"]), renderer=renderer)
+    assert _words(document) == ["the", "recon-", "ciliation"]
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_a_ligature_is_its_letters(tmp_path: Path, renderer: str) -> None:
+    content = b"BT /F1 24 Tf 40 200 Td (a) Tj ET"
+    path = write_raw_pdf(tmp_path / "a.pdf", content, mapped_font({97: "\ufb01"}))
+    assert _words(open_document(path, renderer=renderer)) == ["fi"]
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_glyphs_that_a_font_does_not_name_are_no_text(tmp_path: Path, renderer: str) -> None:
+    """Their codes would read as plausible words ("5IF SFWFOVF"), which nobody can search or quote."""
+    font, codes = nameless_font()
+    content = b"BT /F1 14 Tf 40 200 Td " + codes("The revenue of the harbour office rose to 4711 that year") + b" Tj ET"
+    path = write_raw_pdf(tmp_path / "a.pdf", content, font)
+    task = Task("a", path, "a.pdf", renderer, LIMITS, 2**31, pages=(1,), dpi=72)  # type: ignore[arg-type]
+    page = render_page(open_document(path, renderer=renderer), task, 1)
+    assert (page.text, page.text_source, page.word_texts) == ("", "none", ())
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_letters_are_composed(tmp_path: Path, renderer: str) -> None:
+    content = b"BT /F1 24 Tf 40 200 Td (ab) Tj ET"
+    path = write_raw_pdf(tmp_path / "a.pdf", content, mapped_font({97: "e\u0301", 98: "t"}))
+    task = Task("a", path, "a.pdf", renderer, LIMITS, 2**31, pages=(1,), dpi=72)  # type: ignore[arg-type]
+    page = render_page(open_document(path, renderer=renderer), task, 1)
+    assert (page.text, page.word_texts) == ("\u00e9t", ("\u00e9t",))

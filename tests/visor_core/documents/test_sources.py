@@ -23,7 +23,7 @@ from visor_core.config import DocumentsConfig
 from visor_core.documents import remote
 from visor_core.documents.patience import Patience
 from visor_core.documents.remote import checked_address, fetch, list_folders
-from visor_core.documents.sources import display_name, document_id_of, expand, keep_copy
+from visor_core.documents.sources import Refused, display_name, document_id_of, expand, keep_copy
 from visor_core.errors import DocumentError
 
 
@@ -32,7 +32,7 @@ def test_folders_are_walked_once_in_name_order_and_loops_end(tmp_path: Path) -> 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path)
-    found, refused = expand([tmp_path], partition_of=lambda p: p.parent.name if p.parent != tmp_path else "")
+    found, refused, _ = expand([tmp_path], partition_of=lambda p: p.parent.name if p.parent != tmp_path else "")
     assert [(s.filename, s.partition) for s in found] == [("A.PDF", ""), ("b.pdf", ""), ("a.PNG", "sub")]
     assert refused == []
 
@@ -41,7 +41,7 @@ def test_what_is_not_there_is_refused_and_the_rest_goes_on(tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.pdf").write_bytes(b"x")
     os.mkfifo(tmp_path / "pipe")
-    found, refused = expand(
+    found, refused, _ = expand(
         [tmp_path / "missing.pdf", tmp_path / "empty", tmp_path / "a.pdf", tmp_path / "pipe", "a\0b"]
     )
     assert [s.filename for s in found] == ["a.pdf"]
@@ -215,7 +215,7 @@ def test_no_secret_of_an_address_is_stored_or_shown(tmp_path: Path) -> None:
     signed = "https://host/a.pdf?id=7&X-Amz-Signature=geheim"
     again = signed.replace("geheim", "heimlich")
     other = signed.replace("id=7", "id=8")
-    found, refused = expand(
+    found, refused, _ = expand(
         [
             signed,
             again,
@@ -257,15 +257,21 @@ def test_a_folder_of_an_object_store_is_its_documents(tmp_path: Path) -> None:
     for name in ("b.pdf", "sub/a.PNG", "sub/notes.txt", "sub/other/c#1.tiff"):
         with fsspec.open(f"memory://shelf/{name}", "wb") as file:
             file.write(b"%PDF-1.4")
+    kind = "files of the kind .txt are not read in a folder: PDF, PNG, JPEG, WebP and TIFF are"
+    skipped = [Refused("memory://shelf/sub/notes.txt", "notes.txt", kind)]
     below = ["memory://shelf/sub/a.PNG", "memory://shelf/sub/other/c#1.tiff"]
     for folder in ("memory://shelf/sub", "memory://shelf/sub/"):
-        assert list_folders([folder, tmp_path], DocumentsConfig(), Patience()) == ([*below, tmp_path], [])
-    assert list_folders(["memory://shelf"], DocumentsConfig(), Patience()) == (["memory://shelf/b.pdf", *below], [])
+        assert list_folders([folder, tmp_path], DocumentsConfig(), Patience()) == ([*below, tmp_path], [], skipped)
+    assert list_folders(["memory://shelf"], DocumentsConfig(), Patience()) == (
+        ["memory://shelf/b.pdf", *below],
+        [],
+        skipped,
+    )
     # What is no folder is a document, there or not.
     single = ["memory://shelf/sub/notes.txt", "memory://shelf/none.pdf", "memory://shelf/none", "https://host/a/"]
-    assert list_folders(single, DocumentsConfig(), Patience()) == (single, [])
+    assert list_folders(single, DocumentsConfig(), Patience()) == (single, [], [])
     fsspec.filesystem("memory").mkdirs("/shelf/bare", exist_ok=True)
-    found, refused = list_folders(
+    found, refused, _ = list_folders(
         ["memory://shelf/bare?token=geheim", "memory://shelf/bare", "s3://a::file:///etc"],
         DocumentsConfig(),
         Patience(),

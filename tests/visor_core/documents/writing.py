@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pymupdf
@@ -43,3 +43,56 @@ def write_picture(path: Path, text: str = "", size: tuple[int, int] = (320, 200)
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
     return path
+
+
+def write_raw_pdf(path: Path, content: bytes, font: Sequence[bytes], *, box: bytes = b"[0 0 500 300]") -> Path:
+    """A PDF of one page with this content stream; `font` are the objects of the font F1, from object 5 on."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox " + box + b" /Contents 4 0 R"
+        b" /Resources << /Font << /F1 5 0 R >> >> >>",
+        stream(content),
+        *font,
+    ]
+    out, offsets = bytearray(b"%PDF-1.7\n"), []
+    for number, body in enumerate(objects, start=1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n" % number + body + b"\nendobj\n"
+    start = len(out)
+    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    out += b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(out)
+    return path
+
+
+def stream(content: bytes, entries: bytes = b"") -> bytes:
+    """A stream object."""
+    return b"<< /Length %d " % len(content) + entries + b">>\nstream\n" + content + b"\nendstream"
+
+
+def mapped_font(mapping: Mapping[int, str]) -> list[bytes]:
+    """Helvetica whose codes stand for other characters, by a ToUnicode map, as two objects from number 5 on."""
+    pairs = [b"<%02x> <%s>" % (code, text.encode("utf-16-be").hex().encode()) for code, text in mapping.items()]
+    cmap = (
+        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def\n"
+        b"1 begincodespacerange <00> <FF> endcodespacerange\n"
+        b"%d beginbfchar\n" % len(pairs) + b"\n".join(pairs) + b"\nendbfchar\nendcmap end end"
+    )
+    return [b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>", stream(cmap)]
+
+
+def nameless_font() -> tuple[list[bytes], Callable[[str], bytes]]:
+    """A font that does not say which characters its glyphs are, as objects from number 5 on; and text → its codes."""
+    font = pymupdf.Font("helv")
+    objects = [
+        b"<< /Type /Font /Subtype /Type0 /BaseFont /ABCDEF+X /Encoding /Identity-H /DescendantFonts [6 0 R] >>",
+        b"<< /Type /Font /Subtype /CIDFontType0 /BaseFont /ABCDEF+X /CIDSystemInfo"
+        b" << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >> /FontDescriptor 7 0 R /DW 500 >>",
+        b"<< /Type /FontDescriptor /FontName /ABCDEF+X /Flags 4 /FontBBox [0 0 1000 1000] /ItalicAngle 0"
+        b" /Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 /FontFile3 8 0 R >>",
+        stream(font.buffer, b"/Subtype /OpenType "),
+    ]
+    return objects, lambda text: b"<" + b"".join(b"%04x" % font.has_glyph(ord(c)) for c in text) + b">"

@@ -11,12 +11,14 @@ from tests.visor_core.documents.writing import write_pdf, write_picture
 from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.pool import WorkerPool
 from visor_core.index import (
+    EVERY_COLUMN,
     Corpus,
     DocumentsReport,
     IndexReport,
     PageIndex,
     PagesReport,
     build_index,
+    keep_settings,
     load_embedders,
     register_documents,
     render_pages,
@@ -48,8 +50,10 @@ def ingest(
     tag: str | None = None,
     pool: WorkerPool = WORKERS,
 ) -> tuple[DocumentsReport, PagesReport, IndexReport]:
-    """The three stages, as the command line runs them; by one worker for all tests, as each takes a while to start."""
+    """The three stages, as the command line runs them, whatever the corpus was before; by one worker for all tests, as
+    each takes a while to start."""
     corpus = Corpus(root)
+    keep_settings(corpus, documents=documents, index=index)
     registered = register_documents(
         corpus,
         sources,
@@ -59,7 +63,7 @@ def ingest(
         pool=pool,
     )
     rendered = render_pages(corpus, documents, pool=pool)
-    built = build_index(corpus, index, load_embedders(index), tag=tag)
+    built = build_index(corpus, index, load_embedders(index), tag=tag, drop=(EVERY_COLUMN,))
     return registered, rendered, built
 
 

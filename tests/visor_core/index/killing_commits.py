@@ -27,7 +27,7 @@ from tests.visor_core.index.killing import contents
 from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents import mupdf  # noqa: F401 (imported once, before the forks)
 from visor_core.documents.worker import Message, Task, perform
-from visor_core.index import Corpus, PageIndex, build_index, load_embedders, pages, register, render_pages
+from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, load_embedders, pages, register, render_pages
 from visor_core.index import tags as tags_module
 from visor_core.index.corpus import PRIMARY_KEY
 from visor_core.index.upkeep import verify
@@ -70,7 +70,7 @@ def ingest(root: Path, folder: Path, dimension: int) -> None:
     index = IndexConfig(embedders=(f"hash:{dimension}",))
     register.register_documents(corpus, [folder], DOCUMENTS, prune=True)
     render_pages(corpus, DOCUMENTS)
-    build_index(corpus, index, load_embedders(index))
+    build_index(corpus, index, load_embedders(index), drop=(EVERY_COLUMN,))
 
 
 class Commits:

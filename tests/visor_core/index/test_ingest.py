@@ -33,12 +33,13 @@ from visor_core.index import (
     Corpus,
     PageIndex,
     build_index,
+    keep_settings,
     load_embedders,
     register,
     register_documents,
     render_pages,
 )
-from visor_core.index.build import key_column
+from visor_core.index.columns import key_column
 from visor_core.index.corpus import SCHEMAS, rows, upsert
 from visor_core.index.embedders.base import PageInput, Vector, column_of
 from visor_core.index.upkeep import compact, delete_tag, difference, verify
@@ -492,6 +493,10 @@ def test_hostile_names_are_documents_like_any_other(tmp_path: Path) -> None:
     (files / "itself").symlink_to(files / "itself")
     registered, rendered, _ = ingest(tmp_path / "corpus", [files])
     assert (registered.documents, rendered.pages, registered.quarantined) == (len(names), len(names), ())
+    assert {(r.filename, r.reason) for r in registered.skipped} == {
+        ("itself", "it is a link to nothing, or a loop of links"),
+        ("loop", "the folder is read by another path already"),
+    }
     index = PageIndex.open(tmp_path / "corpus")
     shown = [d.filename for d in index.documents()]
     assert len(set(shown)) == len(names)
@@ -679,6 +684,7 @@ def test_other_embed_pixels_give_new_vectors_and_a_page_with_a_problem_is_blank(
     assert [page for _, page, _ in rendered.problems] == [2]
     for pixels, shown in ((0, 300 * 225), (1200, 1200), (4800, 4800)):
         config = IndexConfig(embedders=("hash",), embed_pixels=pixels)
+        keep_settings(corpus, index=config)
         assert build_index(corpus, config, [_Brightness()]).embedded == 2
         assert build_index(corpus, config, [_Brightness()]).embedded == 0
         first, second = _vectors(corpus.root).values()
