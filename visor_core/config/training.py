@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from visor_core.config.base import SecretReference, Section
 from visor_core.config.server import ServerConfig
+from visor_core.network import has_secret
 
 
 class ModelConfig(Section):
@@ -43,13 +44,25 @@ class TeacherConfig(Section):
     wrong_label: float = Field(default=0.1, ge=0, le=1)
     """Scripted teacher: chance of cropping the wrong panel first."""
     endpoint: str = ""
-    """Profiles without a synthetic world: OpenAI-compatible server of the teacher, as http://host:port/v1."""
+    """Profiles without a synthetic world: OpenAI-compatible server of the teacher, as http://host:port/v1. An address
+    with a password or key in it is given by reference, `env:NAME` or `file:PATH`."""
     model: str = ""
     """The teacher's model name at the endpoint."""
     api_key: SecretReference | None = None
     """The endpoint's key, by reference."""
     server: ServerConfig = ServerConfig()
     """How the endpoint is asked."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _holds_no_secret(cls, value: str) -> str:
+        # Profiles are stored with every run and printed by --dry-run.
+        if has_secret(value):
+            raise ValueError(
+                "the address holds a password or a key, which would be stored with every run: give the key as api_key, "
+                "or the whole address as env:NAME or file:PATH"
+            )
+        return value
 
 
 class OptimizerConfig(Section):

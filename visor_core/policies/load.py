@@ -29,7 +29,8 @@ def load_policy(
 ) -> Policy:
     """A policy from a checkpoint folder, a hub id, or (with `base_url`) a model behind an OpenAI-compatible server.
 
-    `device` "auto" takes the GPU if there is one. `options` go to the policy's own constructor.
+    `device` "auto" takes the GPU if there is one. `base_url` may be a reference (`env:NAME`,
+    `file:PATH`) to an address. `options` go to the policy's own constructor.
 
     Raises:
         PolicyError: if the checkpoint or endpoint cannot be used.
@@ -40,7 +41,7 @@ def load_policy(
         from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 
         key = _reference(api_key) if isinstance(api_key, str) else api_key
-        return OpenAICompatiblePolicy(base_url, str(model), images, key, name=name, **options)
+        return OpenAICompatiblePolicy(_address(base_url), str(model), images, key, name=name, **options)
     require_checkpoint(model)
     if engine == "vllm":
         if importlib.util.find_spec("vllm") is None:
@@ -58,6 +59,13 @@ def load_policy(
     from visor_core.policies.transformers import TransformersPolicy
 
     return TransformersPolicy(model, images, dtype=dtype, device=device, name=name, **options)
+
+
+def _address(base_url: str) -> str:
+    """An endpoint's address, read where it is given by reference."""
+    if not base_url.startswith(("env:", "file:")):
+        return base_url
+    return SecretReference.parse(base_url, "the endpoint").read_line().get_secret_value()
 
 
 def _reference(api_key: str) -> SecretReference:
