@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from visor_core.errors import PolicyError
-from visor_core.policies.base import ImageLoader, ImageRef, Prompt
+from visor_core.policies.base import ImageLoader, ImageRef, Part, Prompt
 
 # Keys of a processor's output that describe text; every other tensor describes pictures.
 _TEXT_KEYS = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
@@ -85,15 +85,11 @@ class Encoder:
 
         Control tokens that stand in message text are broken up with a space, so that neither a page nor a question
         can open a turn or forge a picture. Protocol tags must therefore not be special tokens of the tokenizer.
+        Templates put parts together as they are, so every text part but a message's last ends with a line break (which
+        a template that trims and separates them takes off again).
         """
         messages = [
-            {
-                "role": message.role,
-                "content": [
-                    {"type": "image"} if isinstance(part, ImageRef) else {"type": "text", "text": self._harmless(part)}
-                    for part in message.content
-                ],
-            }
+            {"role": message.role, "content": [self._part(part) for part in separated(message.content)]}
             for message in prompt.messages
         ]
         text = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -168,6 +164,9 @@ class Encoder:
             stacked[key] = torch.cat(pieces).unsqueeze(0) if self.nested_images else torch.cat(pieces)
         return stacked
 
+    def _part(self, part: Part) -> dict[str, str]:
+        return {"type": "image"} if isinstance(part, ImageRef) else {"type": "text", "text": self._harmless(part)}
+
     def _harmless(self, text: str) -> str:
         return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
@@ -203,6 +202,15 @@ class Encoder:
 def encode(processor: Any, prompt: Prompt, images: ImageLoader) -> Encoded:
     """Encode one prompt; keep an `Encoder` where many are encoded."""
     return Encoder(processor, images, cache_images=0).encode(prompt)
+
+
+def separated(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The parts of a message, every text but the last ended with a line break."""
+    last = len(parts) - 1
+    return tuple(
+        f"{part}\n" if isinstance(part, str) and place < last and not part.endswith("\n") else part
+        for place, part in enumerate(parts)
+    )
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad_token_id: int) -> TokenBatch:

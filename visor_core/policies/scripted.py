@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from visor_core.policies.base import Completion, Prompt, Sampling
+from visor_core.policies.replies import with_prefix
 
 
 class ScriptedPolicy:
@@ -34,7 +35,5 @@ class ScriptedPolicy:
         return [self._write(prompt) for prompt in prompts]
 
     def _write(self, prompt: Prompt) -> Completion:
-        text = self._function(prompt)
-        if not text.startswith(prompt.forced_prefix):
-            text = prompt.forced_prefix + text
+        text = with_prefix(self._function(prompt), prompt.forced_prefix, Sampling().thought)
         return Completion(text=text, prompt_tokens=self._count_tokens(prompt) if self._count_tokens else 0)

@@ -21,6 +21,7 @@ from visor_core.policies.base import Completion, ImageLoader, Prompt, Sampling
 from visor_core.policies.decoding import Sampler, decode
 from visor_core.policies.encoding import Encoded, Encoder, TokenBatch, distinct_images, pad_left
 from visor_core.policies.gathering import Gatherer
+from visor_core.policies.replies import with_prefix
 from visor_core.policies.sampling import cut_reply, end_tokens, forbidden_tokens
 from visor_core.policies.vision import (
     VisionCache,
@@ -153,7 +154,7 @@ class TransformersPolicy:
     ) -> Completion:
         kept, text, reason = cut_reply(self.encoder.tokenizer, tokens, sampling, self.ends)
         return Completion(
-            text=prompt.forced_prefix + text,
+            text=with_prefix(text, prompt.forced_prefix, sampling.thought),
             token_ids=tuple(tokens[:kept]),
             logprobs=tuple(logprobs[:kept]),
             prompt_ids=row.input_ids,

@@ -18,7 +18,7 @@ def test_ids_and_pixels_equal_an_ordinary_processor_call() -> None:
     shown = prompt("what is acme staff q3 ?", ("p1", "p2", "p1"), prefix="<think>")
     encoded = encode(PROCESSOR, shown, picture)
     text = (
-        "<|im_start|>system answer<end_of_utterance><|im_start|>user page<image>page<image>page<image>"
+        "<|im_start|>system answer<end_of_utterance><|im_start|>user page\n<image>page\n<image>page\n<image>"
         "what is acme staff q3 ?<end_of_utterance><|im_start|>assistant <think>"
     )
     pictures = [picture(ref) for ref in shown.images]
