@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from visor_core.policies.base import Policy
 
 CHECKPOINT = typer.Option(None, "--checkpoint", help="Hugging Face folder of the policy.", show_default="the champion")
-ENDPOINT = typer.Option("", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1.")
+ENDPOINT = typer.Option(
+    "", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1, env:NAME or file:PATH."
+)
 MODEL = typer.Option("", "--model", help="Model name at the endpoint.")
 API_KEY = typer.Option("", "--api-key", help="Reference to the key: env:NAME or file:PATH, never the key itself.")
 ENGINE = typer.Option("transformers", "--engine", help="What runs a checkpoint: transformers or vllm.")
@@ -274,14 +276,17 @@ def _encoder(checkpoint: Path, index_at: Callable[[str], PageIndex]):  # type: i
 
 def _print_turn(state: EpisodeState) -> None:
     """One finished turn: what was thought and done, and what came back."""
+    from visor_core.policies.replies import describe_empty
+
     turn = state.turns[-1]
     action, seen = turn.action, turn.observation
+    empty = describe_empty(turn.completion, turn.prompt.forced_prefix)
     what = {
         "search": f"search “{action.text}”",
         "crop": f"crop {list(action.box or ())}",
         "select": f"select {action.choice}",
         "answer": "answer",
-        "invalid": f"not understood: {action.text}",
+        "invalid": empty or f"not understood: {action.text}",
     }[action.kind]
     came = {
         "page": "page shown",

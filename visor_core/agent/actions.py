@@ -27,11 +27,12 @@ MAX_QUERY_CHARS = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Element:
-    """One tagged stretch of a reply: `closed` by its own end tag, `nested` when other tags stood inside."""
+    """One tagged stretch of a reply up to `end`: `closed` by its own end tag, `nested` when other tags stood inside."""
 
     name: str
     text: str
     closed: bool
+    end: int
     nested: bool = False
 
 
@@ -76,6 +77,20 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
     )
 
 
+def stop_strings(*, search: bool = True, crop: bool = True, select: bool = False) -> tuple[str, ...]:
+    """The closing tags at which a reply ends: those of the actions that exist under the strategy (`Sampling.stop`)."""
+    exists = {"search": search, "select": select, "bbox": crop, "answer": True}
+    return tuple(f"</{name}>" for name in _KINDS if exists[name])
+
+
+def upto_action(text: str, *, search: bool = True, crop: bool = True, select: bool = False) -> str:
+    """A reply without what follows its first valid action; whole where it has none."""
+    for element in _elements(text)[0]:
+        if element.name in _KINDS and _read(element, search=search, crop=crop, select=select).kind != "invalid":
+            return text[: element.end]
+    return text
+
+
 def _elements(text: str) -> tuple[list[_Element], bool]:
     """The tagged stretches in order, and whether nothing but white space stood between them."""
     tags = [(m.group(2).lower(), bool(m.group(1)), m.start(), m.end()) for m in _TAG.finditer(text)]
@@ -91,17 +106,18 @@ def _elements(text: str) -> tuple[list[_Element], bool]:
             clean = False
             # A template may write the opening tag of the thought itself: what precedes a lone end tag is the thought.
             if name == "think" and not elements:
-                elements.append(_Element("think", text[position:start], closed=False))
+                elements.append(_Element("think", text[position:start], False, end))
             position, i = end, i + 1
             continue
         last = _end_of(tags, i)
         if last < len(tags):
             stop_name, stop_closing, stop_start, stop_end = tags[last]
             closed = stop_closing and stop_name == name
-            elements.append(_Element(name, text[end:stop_start], closed, nested=last > i + 1))
-            position, i = (stop_end, last + 1) if closed else (stop_start, last)
+            position = stop_end if closed else stop_start
+            elements.append(_Element(name, text[end:stop_start], closed, position, nested=last > i + 1))
+            i = last + 1 if closed else last
         else:
-            elements.append(_Element(name, text[end:], closed=False))
+            elements.append(_Element(name, text[end:], False, len(text)))
             position, i = len(text), last
     if text[position:].strip():
         clean = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from visor_core.agent.actions import upto_action
 from visor_core.agent.prompts import Wording, wording
 from visor_core.agent.state import EpisodeState, is_last_turn, must_force
 from visor_core.agent.trajectory import Turn
@@ -95,7 +96,7 @@ def _assemble(
     for turn in window:
         if config.window != 0:
             messages.append(Message("user", tuple(user)))
-            reply = shorten_reply(turn.completion.text, config.max_new_tokens)
+            reply = shorten_reply(_upto_action(turn, config), config.max_new_tokens)
             messages.append(Message("assistant", (reply,)))
             user = []
         user.append(turn.observation.message)
@@ -114,6 +115,16 @@ def _assemble(
         user.append(tail)
     messages.append(Message("user", tuple(user)))
     return Prompt(tuple(messages), FORCED_PREFIX if forced else "")
+
+
+def _upto_action(turn: Turn, config: AgentConfig) -> str:
+    """A turn's reply up to its action: an observation or an answer imagined after it is none of the episode's."""
+    return upto_action(
+        turn.completion.text,
+        search=config.search_enabled or turn.forced,
+        crop=config.crop_enabled,
+        select=config.select_enabled,
+    )
 
 
 def shorten_reply(text: str, max_tokens: int) -> str:
