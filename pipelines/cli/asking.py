@@ -237,7 +237,21 @@ def choose_policy(
     assert checkpoint is not None
     _quiet_transformers()
     name = str(read_lineage(checkpoint).get("asset", "")) or checkpoint.name
-    return load_policy(checkpoint, index, engine=engine, dtype=profile.model.dtype, name=name)
+    policy = load_policy(
+        checkpoint, index, engine=engine, dtype=profile.model.dtype, name=name, caches=profile.model.caches
+    )
+    _warn_about_image_tokens(policy, profile)
+    return policy
+
+
+def _warn_about_image_tokens(policy: Policy, profile: Profile) -> None:
+    """Say so where the profile's estimate of image tokens is not what the checkpoint's own processor makes."""
+    from visor_core.policies.image_tokens import contradiction
+
+    encoder = getattr(policy, "encoder", None)  # what runs a checkpoint here encodes for itself
+    said = contradiction(encoder.processor, profile.agent.image) if encoder is not None else ""
+    if said:
+        errors.print(f"note: {escape(said)}", style="yellow", soft_wrap=True)
 
 
 def _quiet_transformers() -> None:

@@ -49,7 +49,14 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     checkpoint = session.input(policy)
     episodes: list[Trajectory] = []
     result = evaluate(
-        load_policy(checkpoint, index, engine=profile.model.engine, dtype=profile.model.dtype, name=policy),
+        load_policy(
+            checkpoint,
+            index,
+            engine=profile.model.engine,
+            dtype=profile.model.dtype,
+            name=policy,
+            caches=profile.model.caches,
+        ),
         Environment(index, profile.agent, profile.index),
         read_questions(session.input("questions")),
         config,

@@ -36,6 +36,7 @@ def main() -> None:
             dtype=profile.model.dtype,
             on_step=session.on_step,
             on_checkpoint=session.on_checkpoint,
+            **profile.model.caches,
         )
         if session.leads:
             samples = log_episodes(session, _play(session, result.checkpoint, index), index)
@@ -59,7 +60,7 @@ def _play(session: Session, checkpoint: Path, index: PageIndex) -> list[Trajecto
     asked = list(questions.values())[:: max(1, len(questions) // wanted)][:wanted]
     episodes: list[Trajectory] = []
     evaluate(
-        load_policy(checkpoint, index, dtype=profile.model.dtype, name="sft_checkpoint"),
+        load_policy(checkpoint, index, dtype=profile.model.dtype, name="sft_checkpoint", caches=profile.model.caches),
         Environment(index, profile.agent, profile.index),
         asked,
         profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),

@@ -81,6 +81,7 @@ def test_replay_compares_tokens_and_writes_pages(visor: Visor, corpus: Path, tmp
     chosen = [word for setting in settings for word in ("--set", setting)]
     asked = visor("ask", "English Channel coast", "--checkpoint", str(checkpoint), *chosen)
     assert asked.code == 0, asked.err
+    assert "is estimated at 1 tokens, this model's processor makes 4" in asked.err
     replayed = visor("replay", "--checkpoint", str(checkpoint), "--corpus", "documents", "--html", str(pages))
     assert replayed.code == 0, replayed.err
     (tokens,) = re.findall(r"1 of 1 trajectories identical \(4 contexts rebuilt, (\d+) prompt tokens", replayed.out)

@@ -8,7 +8,6 @@ question out of the header (small models use it only at the end).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from visor_core.agent.actions import upto_action
@@ -18,6 +17,7 @@ from visor_core.agent.trajectory import Turn
 from visor_core.agent.untrusted import approximate_tokens, neutralise, neutralise_reply, shorten
 from visor_core.config import AgentConfig, ImageConfig
 from visor_core.policies.base import ImageRef, Message, Part, Prompt
+from visor_core.policies.image_tokens import picture_tokens
 
 FORCED_PREFIX = "<answer>"
 
@@ -78,8 +78,8 @@ def estimate_tokens(prompt: Prompt, image: ImageConfig) -> int:
 
 
 def image_tokens(images: Sequence[ImageRef], image: ImageConfig) -> int:
-    """Approximate visual tokens of pictures at their shown sizes."""
-    return sum(math.ceil(i.width * i.height / image.pixels_per_token) for i in images)
+    """Visual tokens of pictures at their shown sizes, as the model family's processor makes them."""
+    return sum(picture_tokens(i.width, i.height, image) for i in images)
 
 
 def _assemble(

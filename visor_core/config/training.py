@@ -24,6 +24,15 @@ class ModelConfig(Section):
     """GPU memory below which the profile refuses to start; 0 means none is needed."""
     requires: tuple[str, ...] = ()
     """Python modules that must import for this profile."""
+    picture_cache_mib: int = Field(default=2048, ge=0)
+    """Most memory of each process for pictures as the processor made them, MiB (a page of SmolVLM takes 53)."""
+    feature_cache_mib: int = Field(default=1024, ge=0)
+    """Most memory of each process for vision features, MiB, where vision tower and projector stay as they are."""
+
+    @property
+    def caches(self) -> dict[str, int]:
+        """Limits of the caches in bytes, as arguments of the transformers engine and of training."""
+        return {"cache_bytes": self.picture_cache_mib * 2**20, "feature_bytes": self.feature_cache_mib * 2**20}
 
 
 class TeacherConfig(Section):

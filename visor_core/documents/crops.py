@@ -11,12 +11,12 @@ import hashlib
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
+from visor_core.byte_cache import ByteCache
 from visor_core.config import DocumentsConfig
 from visor_core.documents.drawer import Drawer, shared_drawer
 from visor_core.documents.drawings import Drawing
@@ -42,7 +42,7 @@ class CropRenderer:
         config: the limits on what is drawn; none takes the defaults.
         password_of: the password of a document id (empty if none), asked for when it is drawn.
         open_documents: documents kept open.
-        memory_bytes: pictures kept in memory, bytes of RGB.
+        memory_bytes: pictures kept in memory, bytes of RGB; none takes `documents.picture_cache_mib`.
         drawer: who draws; none takes the one of this process.
     """
 
@@ -55,7 +55,7 @@ class CropRenderer:
         config: DocumentsConfig | None = None,
         password_of: Callable[[str], str] = lambda document_id: "",
         open_documents: int = 256,
-        memory_bytes: int = 256 * 2**20,
+        memory_bytes: int | None = None,
         drawer: Drawer | None = None,
     ) -> None:
         self._path_of = path_of
@@ -67,8 +67,8 @@ class CropRenderer:
         self._drawer = drawer or shared_drawer()
         self._owner = self._drawer.owner()
         self._retire = weakref.finalize(self, self._drawer.retire, self._owner)
-        self._pictures: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
-        self._held, self._memory_bytes = 0, memory_bytes
+        limit = self._config.picture_cache_mib * 2**20 if memory_bytes is None else memory_bytes
+        self._pictures: ByteCache[tuple[object, ...], Image.Image] = ByteCache(limit)
         self._renew_locks()
         _living.add(self)
 
@@ -107,7 +107,6 @@ class CropRenderer:
         self._drawer.retire(self._owner)
         with self._lock:
             self._pictures.clear()
-            self._held = 0
 
     def _renew_locks(self) -> None:
         self._lock, self._drawing = threading.Lock(), threading.Lock()
@@ -144,18 +143,11 @@ class CropRenderer:
 
     def _cached(self, key: tuple[object, ...]) -> Image.Image | None:
         with self._lock:
-            held = self._pictures.get(key)
-            if held is not None:
-                self._pictures.move_to_end(key)
-            return held
+            return self._pictures.get(key)
 
     def _hold(self, key: tuple[object, ...], image: Image.Image) -> None:
         with self._lock:
-            self._pictures[key] = image
-            self._held += image.width * image.height * 3
-            while self._held > self._memory_bytes and len(self._pictures) > 1:
-                _, oldest = self._pictures.popitem(last=False)
-                self._held -= oldest.width * oldest.height * 3
+            self._pictures.keep(key, image, image.width * image.height * 3)
 
 
 def _read(path: Path, size: tuple[int, int]) -> Image.Image | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +26,14 @@ def load_policy(
     dtype: str = "float32",
     device: str = "auto",
     name: str = "",
+    caches: Mapping[str, int] | None = None,
     **options: Any,
 ) -> Policy:
     """A policy from a checkpoint folder, a hub id, or (with `base_url`) a model behind an OpenAI-compatible server.
 
     `device` "auto" takes the GPU if there is one. `base_url` may be a reference (`env:NAME`,
-    `file:PATH`) to an address. `options` go to the policy's own constructor.
+    `file:PATH`) to an address. `caches` are the limits of the transformers
+    engine's caches (`ModelConfig.caches`), `options` go to the policy's own constructor.
 
     Raises:
         PolicyError: if the checkpoint or endpoint cannot be used.
@@ -58,7 +61,7 @@ def load_policy(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     from visor_core.policies.transformers import TransformersPolicy
 
-    return TransformersPolicy(model, images, dtype=dtype, device=device, name=name, **options)
+    return TransformersPolicy(model, images, dtype=dtype, device=device, name=name, **(caches or {}), **options)
 
 
 def _address(base_url: str) -> str:

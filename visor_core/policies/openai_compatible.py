@@ -22,12 +22,12 @@ from typing import Any
 
 import httpx
 
+from visor_core.byte_cache import ByteCache
 from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import PolicyError
 from visor_core.network import client_options, without_secrets
 from visor_core.policies.address import Address
 from visor_core.policies.base import Completion, ImageLoader, ImageRef, Prompt, Sampling
-from visor_core.policies.byte_cache import ByteCache
 from visor_core.policies.dialect import Dialect, error_in, read_body, refusal_text, remedy
 from visor_core.policies.replies import read_message, stop_end, with_prefix, with_stop, with_thought
 from visor_core.policies.sampling import derive_seed

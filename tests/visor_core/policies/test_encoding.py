@@ -68,6 +68,35 @@ def test_each_picture_is_processed_once() -> None:
     assert loads == ["b"]
 
 
+def test_kept_pictures_are_bounded_in_bytes() -> None:
+    loads: list[str] = []
+
+    def loader(ref: ImageRef) -> Image.Image:
+        loads.append(ref.page_id)
+        return picture(ref)
+
+    one = Encoder(PROCESSOR, picture).image(ImageRef("a", IMAGE_SIZE, IMAGE_SIZE))
+    # Pixels in float32; the mask of a picture without padding is one number.
+    assert 3 * IMAGE_SIZE**2 * 4 < one.nbytes < 3 * IMAGE_SIZE**2 * 4 + 256
+    encoder = Encoder(PROCESSOR, loader, cache_bytes=2 * one.nbytes)
+    for page in "abcab":
+        encoder.image(ImageRef(page, IMAGE_SIZE, IMAGE_SIZE))
+    assert loads == list("abcab")
+    encoder.image(ImageRef("a", IMAGE_SIZE, IMAGE_SIZE))
+    assert loads == list("abcab")
+    none = Encoder(PROCESSOR, loader, cache_bytes=one.nbytes - 1)
+    loads.clear()
+    for _ in range(2):
+        none.image(ImageRef("a", IMAGE_SIZE, IMAGE_SIZE))
+    assert loads == ["a", "a"]
+
+
+def test_text_parts_do_not_run_together() -> None:
+    shown = Prompt((Message("user", ("(empty)", "Start by searching", ImageRef("p", IMAGE_SIZE, IMAGE_SIZE), "q3")),))
+    text = Encoder(PROCESSOR, picture).text(shown)
+    assert "(empty)\nStart by searching\n<image>q3<end_of_utterance>" in text
+
+
 def test_padding_is_on_the_left() -> None:
     batch = pad_left([[5, 6], [7, 8, 9]], pad_token_id=0)
     assert batch.input_ids.tolist() == [[0, 5, 6], [7, 8, 9]]
