@@ -219,7 +219,7 @@ def test_an_index_that_fails_ends_the_run_with_its_own_error() -> None:
 
 
 class Remembering:
-    """Says its lines in turn and remembers how it was asked."""
+    """Says its lines in turn, the last one for ever, and remembers how it was asked."""
 
     name, checkpoint = "remembering", ""
 
@@ -229,7 +229,7 @@ class Remembering:
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         self.samplings.append(sampling)
-        return self.replies.pop(0)
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
 
 @pytest.mark.parametrize(
