@@ -39,10 +39,5 @@ class ByteCache(Generic[K, V]):
         while self.held_bytes > self.max_bytes:
             self.held_bytes -= self._held.popitem(last=False)[1][1]
 
-    def clear(self) -> None:
-        """Let go of everything."""
-        self._held.clear()
-        self.held_bytes = 0
-
     def __len__(self) -> int:
         return len(self._held)

@@ -11,12 +11,12 @@ import hashlib
 import os
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
-from visor_core.byte_cache import ByteCache
 from visor_core.config import DocumentsConfig
 from visor_core.documents.drawer import Drawer, shared_drawer
 from visor_core.documents.drawings import Drawing
@@ -67,8 +67,9 @@ class CropRenderer:
         self._drawer = drawer or shared_drawer()
         self._owner = self._drawer.owner()
         self._retire = weakref.finalize(self, self._drawer.retire, self._owner)
+        self._pictures: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
         limit = self._config.picture_cache_mib * 2**20 if memory_bytes is None else memory_bytes
-        self._pictures: ByteCache[tuple[object, ...], Image.Image] = ByteCache(limit)
+        self._held, self._memory_bytes = 0, limit
         self._renew_locks()
         _living.add(self)
 
@@ -107,6 +108,7 @@ class CropRenderer:
         self._drawer.retire(self._owner)
         with self._lock:
             self._pictures.clear()
+            self._held = 0
 
     def _renew_locks(self) -> None:
         self._lock, self._drawing = threading.Lock(), threading.Lock()
@@ -143,11 +145,18 @@ class CropRenderer:
 
     def _cached(self, key: tuple[object, ...]) -> Image.Image | None:
         with self._lock:
-            return self._pictures.get(key)
+            held = self._pictures.get(key)
+            if held is not None:
+                self._pictures.move_to_end(key)
+            return held
 
     def _hold(self, key: tuple[object, ...], image: Image.Image) -> None:
         with self._lock:
-            self._pictures.keep(key, image, image.width * image.height * 3)
+            self._pictures[key] = image
+            self._held += image.width * image.height * 3
+            while self._held > self._memory_bytes:
+                _, oldest = self._pictures.popitem(last=False)
+                self._held -= oldest.width * oldest.height * 3
 
 
 def _read(path: Path, size: tuple[int, int]) -> Image.Image | None:
