@@ -8,7 +8,7 @@ import httpx
 from pydantic import SecretStr
 
 from visor_core.errors import PolicyError
-from visor_core.network import without_secrets
+from visor_core.network import has_secret, without_secrets
 
 _SHORTEST = 4
 """Letters below which a secret is not looked for in a text: it would be found everywhere."""
@@ -20,6 +20,7 @@ class Address:
     Attributes:
         url: where requests go, secrets included.
         shown, base: the same and `base_url` without secrets, to be printed and stored.
+        secret: whether there is anything to hide.
 
     Raises:
         PolicyError: if `base_url` is not http(s), or names no host or no port there is.
@@ -38,6 +39,7 @@ class Address:
         url = parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions", fragment="").geturl()
         self.url = SecretStr(url)
         self.shown = without_secrets(url)
+        self.secret = has_secret(url)
 
     def masked(self, text: str, key: str = "") -> str:
         """A text in which neither a key nor what is secret in the address stands."""
@@ -45,7 +47,7 @@ class Address:
         parts = urlsplit(url)
         text = text.replace(url, self.shown)
         secrets = [key, parts.netloc.rpartition("@")[0], parts.password or ""]
-        if "…" in self.shown:
+        if self.secret:
             secrets += [value for _, value in parse_qsl(parts.query) if value not in self.shown]
         for found in {*secrets, *map(unquote, secrets)}:
             if len(found) >= _SHORTEST:

@@ -164,6 +164,9 @@ class OpenAICompatiblePolicy:
             ConfigError: if one of them cannot be used.
         """
         key = None if self._api_key is None else self._api_key.read_line().get_secret_value()
+        if self._address.secret:
+            # httpx notes every address it asks, whole, for whoever listens at this level.
+            logging.getLogger("httpx").setLevel(logging.WARNING)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         if self._transport is not None:
             return httpx.AsyncClient(

@@ -191,6 +191,8 @@ def _turn(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, ImageR
     if turn.observation.fault:
         chips.append(f'<span class="chip bad">{escape(turn.observation.fault)}</span>')
     c = turn.completion
+    if missed := c.metadata.get("not_as_asked"):
+        chips.append(f'<span class="chip warn">not as asked: {escape(missed)}</span>')
     cost = f"{c.prompt_tokens:,} in · {len(c.token_ids):,} out · {c.seconds:.2f} s" if c.prompt_tokens else ""
     thought = (
         f'<p class="think t">{escape(action.thought)}</p>' if action.thought else '<p class="think none">no thought</p>'

@@ -398,7 +398,10 @@ def test_a_key_is_stripped_and_never_said(server: ChatServer, monkeypatch: pytes
     assert "canary" not in str(repeated.value)
 
 
-def test_what_is_secret_in_an_address_is_sent_and_never_said(server: ChatServer) -> None:
+def test_what_is_secret_in_an_address_is_sent_and_never_said(
+    server: ChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="httpx")
     address = server.url.replace("http://", "http://me:canary-word@") + "?api-version=2&key=canary-query"
     policy = OpenAICompatiblePolicy(address, "big", picture, server=QUICK)
     assert complete(policy).text == "hello"
@@ -416,6 +419,7 @@ def test_what_is_secret_in_an_address_is_sent_and_never_said(server: ChatServer)
         policy.name,
         policy.checkpoint,
         repr(vars(policy)),
+        caplog.text,
     ):
         assert "canary" not in text
     assert "api-version=2&key=…" in policy.base_url
