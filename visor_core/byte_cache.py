@@ -12,7 +12,8 @@ V = TypeVar("V")
 class ByteCache(Generic[K, V]):
     """Values by key, the least recently used out first once `max_bytes` are passed. Not safe for threads.
 
-    A value larger than the whole cache is not kept.
+    The newest value is kept even where it alone passes the limit, so that it is not made again at once; a limit of 0
+    keeps nothing.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -32,11 +33,11 @@ class ByteCache(Generic[K, V]):
         """Keep a value of `size` bytes, at the cost of the oldest ones."""
         dropped = self._held.pop(key, None)
         self.held_bytes -= dropped[1] if dropped else 0
-        if size > self.max_bytes:
+        if self.max_bytes == 0:
             return
         self._held[key] = (value, size)
         self.held_bytes += size
-        while self.held_bytes > self.max_bytes:
+        while self.held_bytes > self.max_bytes and len(self._held) > 1:
             self.held_bytes -= self._held.popitem(last=False)[1][1]
 
     def __len__(self) -> int:

@@ -154,7 +154,7 @@ class CropRenderer:
         with self._lock:
             self._pictures[key] = image
             self._held += image.width * image.height * 3
-            while self._held > self._memory_bytes:
+            while self._held > self._memory_bytes and len(self._pictures) > 1:
                 _, oldest = self._pictures.popitem(last=False)
                 self._held -= oldest.width * oldest.height * 3
 
