@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("visor_core", "assets_defs", "pipelines")
 # Each layer may import itself and those before it; the two in one row are siblings and do not know each other.
 LAYERS = (
-    ("errors", "addresses", "installation", "files", "config", "code_version", "geometry", "questions"),
+    (
+        *("errors", "addresses", "installation", "files", "byte_cache", "network"),
+        *("config", "code_version", "geometry", "questions"),
+    ),
     ("tracking",),
     ("scoring",),
     ("policies",),

@@ -22,12 +22,13 @@ from visor_core.nano.pretraining import train_base_model
 from visor_core.nano.questions import make_questions
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import write_world
+from visor_core.policies.encoding import Encoder
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.scoring.facts import supported
 from visor_core.training.batching import collate, per_token
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.grpo import train_grpo
-from visor_core.training.loop import encoder_for, forbidden_ids, load_for_training
+from visor_core.training.loop import forbidden_ids, load_for_training
 from visor_core.training.rows import TurnRow, rows_of
 from visor_core.training.sft import train_sft
 from visor_core.trajectories.filters import keep_good
@@ -110,7 +111,7 @@ def likelihood(checkpoint: Path, rows: Sequence[TurnRow], index: PageIndex, temp
     """Log-probability of each row's sampled tokens under a checkpoint."""
     model, processor = load_for_training(checkpoint, dtype="float32", freeze=False)
     add_row_head(model, temperature=temperature, forbidden=forbidden_ids(model, processor))
-    encoder = encoder_for(processor, index, 128 * 128)
+    encoder = Encoder(processor, index)
     totals: list[float] = []
     with torch.no_grad():
         for start in range(0, len(rows), 64):

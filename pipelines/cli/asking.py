@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from visor_core.trajectories.replay import Encode, ReplayReport
 
 CHECKPOINT = typer.Option(None, "--checkpoint", help="Hugging Face folder of the policy.", show_default="the champion")
-ENDPOINT = typer.Option("", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1.")
+ENDPOINT = typer.Option(
+    "", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1, env:NAME or file:PATH."
+)
 MODEL = typer.Option("", "--model", help="Model name at the endpoint.")
 API_KEY = typer.Option("", "--api-key", help="Reference to the key: env:NAME or file:PATH, never the key itself.")
 ENGINE = typer.Option("transformers", "--engine", help="What runs a checkpoint: transformers or vllm.")
@@ -325,9 +327,28 @@ def choose_policy(
     _quiet_transformers()
     name = str(read_lineage(checkpoint).get("asset", "")) or checkpoint.name
     limits = engine_limits(profile.agent, profile.model.vllm, episodes=profile.evaluation.concurrency)
-    return load_policy(
-        checkpoint, index, engine=engine, dtype=profile.model.dtype, name=name, digests=digests, limits=limits
+    policy = load_policy(
+        checkpoint,
+        index,
+        engine=engine,
+        dtype=profile.model.dtype,
+        name=name,
+        digests=digests,
+        limits=limits,
+        caches=profile.model.caches,
     )
+    _warn_about_image_tokens(policy, profile)
+    return policy
+
+
+def _warn_about_image_tokens(policy: Policy, profile: Profile) -> None:
+    """Say so where the profile's estimate of image tokens is not what the checkpoint's own processor makes."""
+    from visor_core.policies.image_tokens import contradiction
+
+    encoder = getattr(policy, "encoder", None)  # what runs a checkpoint here encodes for itself
+    said = contradiction(encoder.processor, profile.agent.image) if encoder is not None else ""
+    if said:
+        errors.print(f"note: {escape(said)}", style="yellow", soft_wrap=True)
 
 
 def _quiet_transformers() -> None:
@@ -368,14 +389,17 @@ def _encoder(checkpoint: Path, indexes: Indexes) -> Callable[[Trajectory], Encod
 
 def _print_turn(state: EpisodeState) -> None:
     """One finished turn: what was thought and done, and what came back."""
+    from visor_core.policies.replies import describe_empty
+
     turn = state.turns[-1]
     action, seen = turn.action, turn.observation
+    empty = describe_empty(turn.completion, turn.prompt.forced_prefix)
     what = {
         "search": f"search “{action.text}”",
         "crop": f"crop {list(action.box or ())}",
         "select": f"select {action.choice}",
         "answer": "answer",
-        "invalid": f"not understood: {action.text}",
+        "invalid": empty or f"not understood: {action.text}",
     }[action.kind]
     came = {
         "page": "page shown",

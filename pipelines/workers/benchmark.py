@@ -60,6 +60,7 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
         name=policy,
         digests=session.home.digests,
         limits=limits,
+        caches=model.caches,
     ) as opened:
         result = evaluate(
             opened,

@@ -57,6 +57,7 @@ def main() -> None:
             on_checkpoint=checkpointed,
             on_episode=writer.append,
             on_rollouts=rolled_out,
+            **profile.model.caches,
         )
         writer.close()
         # Compaction leaves a segment alone that another process still holds.

@@ -36,6 +36,7 @@ def main() -> None:
             dtype=profile.model.dtype,
             on_step=session.on_step,
             on_checkpoint=session.on_checkpoint,
+            **profile.model.caches,
         )
         if session.leads:
             samples = log_episodes(session, _play(session, result.checkpoint, index), index)
@@ -58,7 +59,8 @@ def _play(session: Session, checkpoint: Path, index: PageIndex) -> list[Trajecto
     wanted = NANO_QUESTIONS if profile.nano else QUESTIONS
     asked = list(questions.values())[:: max(1, len(questions) // wanted)][:wanted]
     episodes: list[Trajectory] = []
-    with load_policy(checkpoint, index, dtype=profile.model.dtype, name="sft_checkpoint") as policy:
+    model = profile.model
+    with load_policy(checkpoint, index, dtype=model.dtype, name="sft_checkpoint", caches=model.caches) as policy:
         evaluate(
             policy,
             Environment(index, profile.agent, profile.index),

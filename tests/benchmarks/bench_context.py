@@ -135,7 +135,7 @@ def _by_turn(trajectories: Sequence[Trajectory], tokenizer: Tokenizer) -> tuple[
     """Tokens of each turn's prompt, and the share of it that the previous turn's prompt begins with, over episodes."""
     tokens: list[list[int]] = [[] for _ in range(TURNS)]
     shared: list[list[float]] = [[] for _ in range(TURNS)]
-    patch = AgentConfig().image.pixels_per_token
+    patch = AgentConfig().image.multiple ** 2
     for t in trajectories:
         before: list[object] = []
         for turn in t.turns[:TURNS]:

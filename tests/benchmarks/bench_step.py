@@ -40,7 +40,7 @@ from visor_core.training import batching, forward
 from visor_core.training.batching import WeightedRow, plan
 from visor_core.training.forward import add_row_head, freeze_vision
 from visor_core.training.grpo import trl_arguments
-from visor_core.training.loop import encoder_for, load_for_training
+from visor_core.training.loop import load_for_training
 from visor_core.training.rows import TurnRow
 from visor_core.training.trl_grpo import GRPOTrainer
 from visor_core.training.turn_trainer import TurnGRPOTrainer
@@ -59,7 +59,7 @@ def ours(setting: NanoSetting, output: Path, budget: int, *, freeze: bool) -> Tu
         model=model,
         args=trl_arguments(config, output, 0),
         processing_class=processor,
-        encoder=encoder_for(processor, setting.index, 128 * 128),
+        encoder=Encoder(processor, setting.index),
         grpo=config,
         cache=VisionCache() if freeze else None,
     )

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = Callable[[list[dict[str, Any]]], str]
+Reply = Callable[[list[dict[str, Any]]], str | dict[str, Any]]
+"""What a server says to the messages it is given: the text of its reply, or a whole choice."""
 
 
 @contextmanager
@@ -25,11 +26,11 @@ def serving(reply: Reply, seen: list[dict[str, Any]] | None = None) -> Iterator[
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if seen is not None:
                 seen.append({"body": body, "headers": dict(self.headers)})
-            content = reply(body["messages"])
+            said = reply(body["messages"])
+            if isinstance(said, str):
+                said = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
             answer = {
-                "choices": [
-                    {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
-                ],
+                "choices": [{"index": 0, **said}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
             }
             data = json.dumps(answer).encode()

@@ -97,6 +97,7 @@ def test_replay_compares_tokens_and_writes_pages(visor: Visor, corpus: Path, tmp
     chosen = [word for setting in settings for word in ("--set", setting)]
     asked = visor("ask", "English Channel coast", "--checkpoint", str(checkpoint), *chosen)
     assert asked.code == 0, asked.err
+    assert "is estimated at 1 tokens, this model's processor makes 4" in asked.err
     replayed = visor("replay", "--checkpoint", str(checkpoint), "--corpus", "documents", "--html", str(pages))
     assert replayed.code == 0, replayed.err
     (tokens,) = re.findall(r"1 of 1 trajectories identical \(4 contexts rebuilt, (\d+) prompt tokens", replayed.out)
@@ -112,6 +113,56 @@ def test_a_key_given_as_itself_is_refused_unprinted(visor: Visor, corpus: Path) 
     assert outcome.code == 2
     assert CANARY not in outcome.err
     assert "env:NAME" in outcome.err
+
+
+def test_a_key_that_is_not_set_is_one_line(visor: Visor, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VISOR_TEST_UNSET", raising=False)
+    with serving(scripted_reader) as url:
+        asked = visor("ask", "x?", "--endpoint", url, "--model", "m", "--api-key", "env:VISOR_TEST_UNSET")
+    assert (asked.code, asked.err.strip()) == (
+        2, "visor: the secret env:VISOR_TEST_UNSET is not set: export VISOR_TEST_UNSET first",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("given", ["itself", "reference"])
+def test_a_password_in_an_address_is_sent_and_never_shown(
+    visor: Visor, corpus: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    seen: list[dict[str, Any]] = []
+    with serving(scripted_reader, seen) as url:
+        address = url.replace("http://", f"http://me:{CANARY}@") + f"?key={CANARY}"
+        monkeypatch.setenv("VISOR_TEST_ADDRESS", address)
+        endpoint = address if given == "itself" else "env:VISOR_TEST_ADDRESS"
+        question = ("Which areas lie on the English Channel coast?", "--endpoint", endpoint, "--model", "scripted")
+        asked = visor("ask", *question)
+    refused = visor("ask", *question)
+    assert (asked.code, refused.code) == (0, 2), asked.err
+    assert seen[0]["headers"]["Authorization"].startswith("Basic ")
+    assert "…@127.0.0.1" in refused.err
+    assert CANARY not in asked.out + asked.err + refused.out + refused.err
+    assert _files_with(CANARY, corpus) == []
+
+
+def test_an_empty_reply_is_said_with_its_reason(visor: Visor, corpus: Path) -> None:
+    filtered = {"message": {"role": "assistant", "content": ""}, "finish_reason": "content_filter"}
+    said: list[str | dict[str, Any]] = [
+        "<think>I look.</think><search>Channel coast</search>", filtered, "<think>a</think><answer>Kent</answer>",
+    ]  # fmt: skip
+    with serving(lambda messages: said.pop(0)) as url:
+        asked = visor("ask", "Which areas?", "--endpoint", url, "--model", "scripted")
+    assert asked.code == 0, asked.err
+    assert "2 an empty reply (finish reason content_filter) → asked to retry" in asked.out
+    (page,) = (corpus / "reports").glob("ask-*.html")
+    assert "an empty reply (finish reason content_filter)" in page.read_text(encoding="utf-8")
+    (episode,) = read_trajectories(corpus / "assets" / "asked")
+    assert [turn.completion.finish_reason for turn in episode.turns] == ["stop", "content_filter", "stop"]
+
+    with serving(lambda messages: filtered) as url:
+        failed = visor("ask", "Which areas?", "--endpoint", url, "--model", "scripted")
+    assert failed.code == 2
+    assert failed.err.strip() == (
+        "visor: 3 replies in a row said nothing; the last: an empty reply (finish reason content_filter)"
+    )
 
 
 def test_a_dead_endpoint_is_one_line(visor: Visor, corpus: Path) -> None:

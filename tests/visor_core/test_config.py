@@ -254,3 +254,23 @@ def test_a_home_that_is_no_folder_is_refused(
     with pytest.raises(ConfigError, match=word):
         Home(Path(root))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", [f"http://me:{CANARY}@host/v1", f"https://host/v1?key={CANARY}"])
+def test_a_teacher_whose_address_holds_a_secret_is_refused_unprinted(address: str) -> None:
+    with pytest.raises(ConfigError, match="env:NAME") as caught:
+        apply_overrides({"name": "mine"}, {"teacher.endpoint": address}, "mine.yaml")
+    assert CANARY not in str(caught.value)
+    for fine in ("http://host:8000/v1", "https://host/v1?api-version=2", "env:TEACHER"):
+        assert apply_overrides({"name": "mine"}, {"teacher.endpoint": fine}, "x").teacher.endpoint == fine
+
+
+def test_secrets_are_stripped_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISOR_TEST_SECRET", f" {CANARY}\r\n")
+    (tmp_path / "secret").write_text(f"{CANARY}\n", encoding="utf-8")
+    for reference in ("env:VISOR_TEST_SECRET", f"file:{tmp_path / 'secret'}"):
+        assert SecretReference(reference=reference).read().get_secret_value() == CANARY
+    (tmp_path / "secret").write_bytes(CANARY.encode() + b"\xff")
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        SecretReference(reference=f"file:{tmp_path / 'secret'}").read()
+    assert CANARY not in str(caught.value)

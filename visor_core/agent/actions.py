@@ -25,11 +25,12 @@ MAX_QUERY_CHARS = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Element:
-    """One tagged stretch of a reply: `closed` by its own end tag, `nested` when other tags stood inside."""
+    """One tagged stretch of a reply up to `end`: `closed` by its own end tag, `nested` when other tags stood inside."""
 
     name: str
     text: str
     closed: bool
+    end: int
     nested: bool = False
 
 
@@ -87,6 +88,20 @@ def with_box(reply: str, box: tuple[int, int, int, int]) -> str:
     return f"{reply[: opening.end()]}[{','.join(map(str, box))}]{reply[closing.start() :]}"
 
 
+def stop_strings(*, search: bool = True, crop: bool = True, select: bool = False) -> tuple[str, ...]:
+    """The closing tags at which a reply ends: those of the actions that exist under the strategy (`Sampling.stop`)."""
+    exists = {"search": search, "select": select, "bbox": crop, "answer": True}
+    return tuple(f"</{name}>" for name in _KINDS if exists[name])
+
+
+def upto_action(text: str, *, search: bool = True, crop: bool = True, select: bool = False) -> str:
+    """A reply without what follows its first valid action; whole where it has none."""
+    for element in _elements(text)[0]:
+        if element.name in _KINDS and _read(element, search=search, crop=crop, select=select).kind != "invalid":
+            return text[: element.end]
+    return text
+
+
 def _elements(text: str) -> tuple[list[_Element], str]:
     """The tagged stretches in order, and what stood between them that is not white space, a line a stretch."""
     tags = [(m.group(2).lower(), bool(m.group(1)), m.start(), m.end()) for m in _TAG.finditer(text)]
@@ -102,7 +117,7 @@ def _elements(text: str) -> tuple[list[_Element], str]:
         if closing:
             # A template may write the opening tag of the thought itself: what precedes a lone end tag is the thought.
             if lone_thought:
-                elements.append(_Element("think", text[position:start], closed=False))
+                elements.append(_Element("think", text[position:start], False, end))
             else:
                 between.append(text[start:end])
             position, i = end, i + 1
@@ -111,10 +126,11 @@ def _elements(text: str) -> tuple[list[_Element], str]:
         if last < len(tags):
             stop_name, stop_closing, stop_start, stop_end = tags[last]
             closed = stop_closing and stop_name == name
-            elements.append(_Element(name, text[end:stop_start], closed, nested=last > i + 1))
-            position, i = (stop_end, last + 1) if closed else (stop_start, last)
+            position = stop_end if closed else stop_start
+            elements.append(_Element(name, text[end:stop_start], closed, position, nested=last > i + 1))
+            i = last + 1 if closed else last
         else:
-            elements.append(_Element(name, text[end:], closed=False))
+            elements.append(_Element(name, text[end:], False, len(text)))
             position, i = len(text), last
     if text[position:].strip():
         between.append(text[position:].strip())

@@ -13,6 +13,7 @@ from visor_core.agent.context import build_prompt, estimate_tokens
 from visor_core.agent.state import EpisodeState
 from visor_core.config import AgentConfig, VLLMConfig
 from visor_core.policies.base import EngineLimits
+from visor_core.policies.image_tokens import most_tiles
 from visor_core.questions import Question
 
 TOKENS_OF_ONE = 3
@@ -63,7 +64,11 @@ def longest_prompt(config: AgentConfig) -> int:
 
 def image_bound(config: AgentConfig) -> int:
     """Tokens of the largest picture shown."""
-    return math.ceil(PICTURE_SLACK * config.image.max_pixels / config.image.pixels_per_token) + MARKS
+    image = config.image
+    if image.tiles is not None:
+        # Each tile is announced by its row and column.
+        return most_tiles(image.tiles) * (image.tiles.tokens + MARKS)
+    return math.ceil(PICTURE_SLACK * image.max_pixels / (image.pixels_per_token or image.multiple**2)) + MARKS
 
 
 def engine_limits(

@@ -10,15 +10,16 @@ question out of the header (small models use it only at the end).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from visor_core.agent.actions import upto_action
 from visor_core.agent.prompts import Moment, Wording, wording
 from visor_core.agent.state import EpisodeState, is_last_turn, must_force
 from visor_core.agent.trajectory import Turn
 from visor_core.agent.untrusted import approximate_tokens, neutralise, neutralise_reply, shorten
 from visor_core.config import AgentConfig, ImageConfig
 from visor_core.policies.base import ImageRef, Message, Part, Prompt
+from visor_core.policies.image_tokens import picture_tokens
 
 FORCED_PREFIX = "<answer>"
 
@@ -99,8 +100,8 @@ def estimate_tokens(prompt: Prompt, image: ImageConfig) -> int:
 
 
 def image_tokens(images: Sequence[ImageRef], image: ImageConfig) -> int:
-    """Approximate visual tokens of pictures at their shown sizes."""
-    return sum(math.ceil(i.width * i.height / image.pixels_per_token) for i in images)
+    """Visual tokens of pictures at their shown sizes, as the model family's processor makes them."""
+    return sum(picture_tokens(i.width, i.height, image) for i in images)
 
 
 def _pictures(window: Sequence[Turn], wanted: Sequence[ImageRef]) -> list[int]:
@@ -145,7 +146,7 @@ def _assemble(
         # Where there are no searches, that of the environment would show an action which does not exist.
         if config.window != 0 and (config.search_enabled or not turn.forced):
             messages.append(Message("user", tuple(user)))
-            reply = shorten_reply(turn.completion.text, config.max_new_tokens)
+            reply = shorten_reply(_upto_action(turn, config), config.max_new_tokens)
             messages.append(Message("assistant", (reply,)))
             user = []
         user.append(turn.observation.message)
@@ -171,6 +172,16 @@ def _moment(state: EpisodeState, config: AgentConfig) -> Moment:
         verify=verification_due(state, config),
         final=forced or is_last_turn(state, config),
         forced=forced,
+    )
+
+
+def _upto_action(turn: Turn, config: AgentConfig) -> str:
+    """A turn's reply up to its action: an observation or an answer imagined after it is none of the episode's."""
+    return upto_action(
+        turn.completion.text,
+        search=config.search_enabled or turn.forced,
+        crop=config.crop_enabled,
+        select=config.select_enabled,
     )
 
 

@@ -17,15 +17,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from visor_core.agent.actions import stop_strings
 from visor_core.agent.environment import Environment
 from visor_core.agent.state import EpisodeState, citations
 from visor_core.agent.trajectory import Trajectory
+from visor_core.config import AgentConfig
 from visor_core.errors import DocumentError, PolicyError, VisorError
 from visor_core.policies.base import BatchPolicy, Completion, ConnectedPolicy, Policy, Prompt, Sampling
 from visor_core.policies.identity import digest_of
+from visor_core.policies.replies import describe_empty
 from visor_core.questions import Question
 
 OnFinished = Callable[[Trajectory], None]
+_SILENT_TURNS = 3
+"""Empty replies in a row after which an episode is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,11 @@ class Rollout:
         again = f"#{self.occurrence}" if self.occurrence else ""
         return f"{step_prefix(self.seed, self.step)}{self.question.question_id}{again}"
 
-    def sampling(self, turn: int, max_tokens: int) -> Sampling:
-        """How to sample turn `turn` (1-based)."""
+    def sampling(self, turn: int, config: AgentConfig) -> Sampling:
+        """How to sample turn `turn` (1-based): a reply ends with its action."""
         key = (self.seed, self.step, self.group, self.number, turn)
-        return Sampling(temperature=self.temperature, max_tokens=max_tokens, key=key)
+        stop = stop_strings(search=config.search_enabled, crop=config.crop_enabled, select=config.select_enabled)
+        return Sampling(temperature=self.temperature, max_tokens=config.max_new_tokens, stop=stop, key=key)
 
 
 def step_prefix(seed: int, step: int) -> str:
@@ -118,12 +124,12 @@ def _run_batch(
     done: dict[int, Trajectory] = {}
     while running := [i for i in range(len(batch)) if i not in done]:
         prompts = [env.prompt(states[i]) for i in running]
-        limit = env.config.max_new_tokens
-        samplings = [batch[i].sampling(len(states[i].turns) + 1, limit) for i in running]
+        samplings = [batch[i].sampling(len(states[i].turns) + 1, env.config) for i in running]
         for i, prompt, reply in zip(running, prompts, _complete(env, policy, prompts, samplings), strict=True):
             error = reply if isinstance(reply, str) else ""
             if not isinstance(reply, str):
                 states[i] = env.step(states[i], reply, prompt)
+                error = silence(states[i])
             if error or env.outcome(states[i]) is not None:
                 seconds = time.perf_counter() - began
                 done[i] = trajectory_of(env, policy, identity, batch[i], states[i], error=error, seconds=seconds)
@@ -234,18 +240,32 @@ async def run_episode(
     began = time.perf_counter()
     state = await env.start_async(rollout.question)
     error = ""
-    while env.outcome(state) is None:
+    while not error and env.outcome(state) is None:
         prompt = env.prompt(state)
-        sampling = rollout.sampling(len(state.turns) + 1, env.config.max_new_tokens)
+        sampling = rollout.sampling(len(state.turns) + 1, env.config)
         try:
             completion = await policy.complete(prompt, sampling)
         except (PolicyError, DocumentError) as failure:
             error = str(failure)
             break
         state = await env.step_async(state, completion, prompt)
+        error = silence(state)
         if on_turn is not None:
             on_turn(state)
     return trajectory_of(env, policy, identity, rollout, state, error=error, seconds=time.perf_counter() - began)
+
+
+def silence(state: EpisodeState) -> str:
+    """Why an episode has failed whose policy no longer says anything: its last three replies were empty; else "".
+
+    A reply with recorded tokens is the policy's own doing, to be measured and trained; one without is a server's that
+    filtered it, moved it elsewhere or called tools.
+    """
+    last = state.turns[-_SILENT_TURNS:]
+    said = [describe_empty(turn.completion, turn.prompt.forced_prefix) for turn in last]
+    if len(last) < _SILENT_TURNS or not all(said) or any(turn.completion.token_ids for turn in last):
+        return ""
+    return f"{_SILENT_TURNS} replies in a row said nothing; the last: {said[-1]}"
 
 
 def trajectory_of(

@@ -4,7 +4,7 @@ A *profile* (pipelines/profiles/*.yaml) resolves to one `Profile`; the resolved 
 are references (`env:NAME` or `file:PATH`) and are read only at the moment of use, never stored.
 """
 
-from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, ImageConfig
+from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, ImageConfig, TilesConfig
 from visor_core.config.base import SecretReference, Section
 from visor_core.config.corpus import PER_CALL, DocumentsConfig, IndexConfig, embedder_parts
 from visor_core.config.families import contradictions, family_of, fit_agent
@@ -48,6 +48,7 @@ __all__ = [
     "ServerConfig",
     "StudyConfig",
     "TeacherConfig",
+    "TilesConfig",
     "VLLMConfig",
     "WordingTexts",
     "apply_overrides",

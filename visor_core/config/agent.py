@@ -13,6 +13,19 @@ from visor_core.errors import ConfigError
 from visor_core.geometry import CoordinateSystem
 
 
+class TilesConfig(Section):
+    """How Idefics3 and SmolVLM cut a picture: their processor's own `size`, `max_image_size` and `image_seq_len`."""
+
+    longest_edge: int = Field(default=2048, ge=1)
+    """Pixels the longer side is scaled to, up or down, before the picture is cut (`size.longest_edge`)."""
+    side: int = Field(default=512, ge=1)
+    """Pixels of a tile's side (`max_image_size.longest_edge`)."""
+    tokens: int = Field(default=64, ge=1)
+    """Image tokens of a tile (`image_seq_len`)."""
+    split: bool = True
+    """Whether pictures are cut at all (`do_image_splitting`); if not, each is one tile."""
+
+
 class ImageConfig(Section):
     """How large the policy is shown a page or crop."""
 
@@ -22,8 +35,11 @@ class ImageConfig(Section):
     """Most pixels of a shown image (SCoRE: 512·28·28)."""
     multiple: int = Field(default=28, ge=1)
     """Both sides are multiples of this: patch size × merge size; left open, that of the model's known family."""
-    pixels_per_token: float = Field(default=28 * 28, gt=0)
-    """Pixels one visual token stands for (Qwen2.5-VL: 28·28); only budgets and estimates use it."""
+    pixels_per_token: float | None = Field(default=None, gt=0)
+    """Pixels one visual token stands for; none takes `multiple`² (Qwen-VL: one token a merged patch). Only budgets and
+    estimates use it."""
+    tiles: TilesConfig | None = None
+    """For Idefics3 and SmolVLM, whose tokens depend on tiles instead: budgets and estimates then go by them."""
 
 
 class CropConfig(Section):

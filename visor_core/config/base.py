@@ -69,17 +69,39 @@ class SecretReference(Section):
             raise ConfigError(f"{option}: a secret is given as env:NAME or file:PATH, never as itself") from error
 
     def read(self) -> SecretStr:
-        """The secret's value, read now.
+        """The secret's value, read now, without the white space around it (a file's last line break).
 
         Raises:
-            ConfigError: if the variable or file is missing.
+            ConfigError: if the variable or file is missing, empty or unreadable; the message never repeats its content.
         """
         scheme, _, name = self.reference.partition(":")
         if scheme == "env":
             if name not in os.environ:
                 raise ConfigError(f"the secret {self.reference} is not set: export {name} first")
-            return SecretStr(os.environ[name])
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise ConfigError(f"the secret {self.reference} is not there: create the file {name}")
-        return SecretStr(path.read_text(encoding="utf-8").strip())
+            value = os.environ[name].strip()
+        else:
+            path = Path(name).expanduser()
+            if not path.is_file():
+                raise ConfigError(f"the secret {self.reference} is not there: create the file {name}")
+            try:
+                value = path.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                # A decoding error would show some of the file.
+                raise ConfigError(f"the secret {self.reference} cannot be read: make {name} a text file") from None
+        if not value:
+            raise ConfigError(f"the secret {self.reference} is empty: put the secret there")
+        return SecretStr(value)
+
+    def read_line(self) -> SecretStr:
+        """The secret's value as it can stand in a header or an address: one line of printable ASCII without spaces.
+
+        Raises:
+            ConfigError: as `read`, and if it is anything else; the message never repeats its content.
+        """
+        secret = self.read()
+        if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+            raise ConfigError(
+                f"the secret {self.reference} is no key: it holds a line break, a space or a letter beyond ASCII; "
+                "put the key alone there"
+            )
+        return secret

@@ -61,6 +61,8 @@ class DocumentsConfig(Section):
     """Time a worker may take to draw one page or crop that is shown, its document's opening included."""
     memory_bytes: int = Field(default=2 * 2**30, ge=2**28)
     """Address space one worker may add while it reads one document, or while it draws pages and crops."""
+    picture_cache_mib: int = Field(default=256, ge=0)
+    """Most memory for drawn pages and crops kept ready, MiB of RGB."""
     passwords: dict[str, SecretReference] = Field(default_factory=dict)
     """Passwords by file name."""
     allow_private_addresses: bool = False

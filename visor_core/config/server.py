@@ -48,11 +48,13 @@ class ServerConfig(Section):
     it. None sets no limit."""
     prefill: Literal["instruct", "continue"] = "instruct"
     """How a forced opening of a reply is sent: as a demand in words, which any server takes, or as an assistant message
-    that the server goes on from (`continue_final_message`, which vLLM has)."""
+    that the server goes on from (`continue_final_message`, which vLLM has; in words once a server refuses it)."""
     token_ids: bool = False
     """Ask for token ids and log-probabilities (a vLLM server gives them)."""
     seed: bool = True
     """Send a seed with every request, derived from the episode's."""
+    picture_cache_mib: int = Field(default=256, ge=0)
+    """Most memory for pictures kept as they are sent (PNG in base64), MiB; 0 keeps none."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of every request, as `chat_template_kwargs`."""
     revision: str = ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from visor_core.config.agent import AgentConfig, ImageConfig
 from visor_core.config.base import SecretReference, Section
 from visor_core.config.server import ServerConfig
 from visor_core.geometry import CoordinateSystem
+from visor_core.network import has_secret
 
 
 class VLLMConfig(Section):
@@ -41,6 +42,15 @@ class ModelConfig(Section):
     """GPU memory below which the profile refuses to start; 0 means none is needed."""
     requires: tuple[str, ...] = ()
     """Python modules that must import for this profile."""
+    picture_cache_mib: int = Field(default=2048, ge=0)
+    """Most memory of each process for pictures as the processor made them, MiB (a page of SmolVLM takes 53)."""
+    feature_cache_mib: int = Field(default=1024, ge=0)
+    """Most memory of each process for vision features, MiB, where vision tower and projector stay as they are."""
+
+    @property
+    def caches(self) -> dict[str, int]:
+        """Limits of the caches in bytes, as arguments of the transformers engine and of training."""
+        return {"cache_bytes": self.picture_cache_mib * 2**20, "feature_bytes": self.feature_cache_mib * 2**20}
 
 
 class TeacherConfig(Section):
@@ -61,7 +71,8 @@ class TeacherConfig(Section):
     wrong_label: float = Field(default=0.1, ge=0, le=1)
     """Scripted teacher: chance of cropping the wrong panel first."""
     endpoint: str = ""
-    """Profiles without a synthetic world: OpenAI-compatible server of the teacher, as http://host:port/v1."""
+    """Profiles without a synthetic world: OpenAI-compatible server of the teacher, as http://host:port/v1. An address
+    with a password or key in it is given by reference, `env:NAME` or `file:PATH`."""
     model: str = ""
     """The teacher's model name at the endpoint."""
     api_key: SecretReference | None = None
@@ -79,6 +90,17 @@ class TeacherConfig(Section):
         """The episode as the teacher plays it: the student's, in the teacher's own frame and sizes."""
         changes = {"coordinates": self.coordinates, "image": self.image}
         return agent.model_copy(update={key: value for key, value in changes.items() if value is not None})
+
+    @field_validator("endpoint")
+    @classmethod
+    def _holds_no_secret(cls, value: str) -> str:
+        # Profiles are stored with every run and printed by --dry-run.
+        if has_secret(value):
+            raise ValueError(
+                "the address holds a password or a key, which would be stored with every run: give the key as api_key, "
+                "or the whole address as env:NAME or file:PATH"
+            )
+        return value
 
 
 class OptimizerConfig(Section):

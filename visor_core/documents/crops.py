@@ -42,7 +42,7 @@ class CropRenderer:
         config: the limits on what is drawn; none takes the defaults.
         password_of: the password of a document id (empty if none), asked for when it is drawn.
         open_documents: documents kept open.
-        memory_bytes: pictures kept in memory, bytes of RGB.
+        memory_bytes: pictures kept in memory, bytes of RGB; none takes `documents.picture_cache_mib`.
         drawer: who draws; none takes the one of this process.
     """
 
@@ -55,7 +55,7 @@ class CropRenderer:
         config: DocumentsConfig | None = None,
         password_of: Callable[[str], str] = lambda document_id: "",
         open_documents: int = 256,
-        memory_bytes: int = 256 * 2**20,
+        memory_bytes: int | None = None,
         drawer: Drawer | None = None,
     ) -> None:
         self._path_of = path_of
@@ -68,7 +68,8 @@ class CropRenderer:
         self._owner = self._drawer.owner()
         self._retire = weakref.finalize(self, self._drawer.retire, self._owner)
         self._pictures: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
-        self._held, self._memory_bytes = 0, memory_bytes
+        limit = self._config.picture_cache_mib * 2**20 if memory_bytes is None else memory_bytes
+        self._held, self._memory_bytes = 0, limit
         self._renew_locks()
         _living.add(self)
 

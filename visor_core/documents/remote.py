@@ -2,7 +2,8 @@
 
 A host is resolved once and the connection is made to the address that was checked, so that a second answer of the name
 server cannot lead elsewhere; every redirect is checked again. Private, loopback, link-local and reserved addresses are
-refused unless `documents.allow_private_addresses` is set.
+refused unless `documents.allow_private_addresses` is set. Where the environment names a proxy it is the proxy that
+resolves and connects: the host is then checked as far as this machine can resolve it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from visor_core.config import DocumentsConfig
@@ -24,10 +25,13 @@ from visor_core.documents.patience import OverdueError, Patience
 from visor_core.documents.sources import SUFFIXES, Refused, display_name, shown_address, unread_kind
 from visor_core.errors import DocumentError
 from visor_core.installation import install_command
+from visor_core.network import client_options
 
 _OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "memory"})
 _MAX_REDIRECTS = 5
 _CHUNK = 1 << 18
+_LOOKUP_SECONDS = 3.0
+"""How long a host is looked up that a proxy will resolve anyway."""
 
 
 def is_object_store(source: str) -> bool:
@@ -188,20 +192,23 @@ def _request(address: str, target: Path, config: DocumentsConfig, deadline: floa
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if not parts.hostname:
         raise DocumentError(f"the address {_shown(address)} names no host")
-    resolved = partial(checked_address, parts.hostname, port, allow_private=config.allow_private_addresses)
-    try:
-        checked = patience.call(resolved, deadline - time.monotonic())
-    except OverdueError as error:
-        raise _overdue("looking up the host", config) from error
-    literal = f"[{checked}]" if ":" in checked else checked
-    pinned = parts._replace(netloc=f"{literal}:{port}").geturl()
-    host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    options = client_options(address)
     # A compressed answer would be inflated before its size is known.
-    headers = {"Host": host, "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
+    extensions: dict[str, Any] = {}
+    if options["proxy"] is None:
+        checked = _resolved(parts.hostname, port, config, deadline, patience)
+        literal = f"[{checked}]" if ":" in checked else checked
+        headers["Host"] = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+        extensions["sni_hostname"] = parts.hostname
+        target_address = parts._replace(netloc=f"{literal}:{port}").geturl()
+    else:
+        _check_behind_proxy(parts.hostname, port, config, deadline, patience)
+        target_address = address
     limit = httpx.Timeout(max(0.1, min(20.0, deadline - time.monotonic())))
     with (
-        httpx.Client(timeout=limit, trust_env=False, follow_redirects=False) as client,
-        client.stream("GET", pinned, headers=headers, extensions={"sni_hostname": parts.hostname}) as reply,
+        httpx.Client(timeout=limit, follow_redirects=False, **options) as client,
+        client.stream("GET", target_address, headers=headers, extensions=extensions) as reply,
     ):
         if reply.is_redirect:
             following = urljoin(address, reply.headers.get("location", ""))
@@ -217,6 +224,32 @@ def _request(address: str, target: Path, config: DocumentsConfig, deadline: floa
         with target.open("wb") as file:
             _save(reply.iter_raw(), file, config, deadline)
     return None
+
+
+def _resolved(host: str, port: int, config: DocumentsConfig, deadline: float, patience: Patience) -> str:
+    """The address of a host that may be connected to, looked up before the deadline."""
+    resolved = partial(checked_address, host, port, allow_private=config.allow_private_addresses)
+    try:
+        return patience.call(resolved, deadline - time.monotonic())
+    except OverdueError as error:
+        raise _overdue("looking up the host", config) from error
+
+
+def _check_behind_proxy(host: str, port: int, config: DocumentsConfig, deadline: float, patience: Patience) -> None:
+    """Refuse a host that this machine knows as private; behind a proxy it need not know public ones at all.
+
+    Raises:
+        DocumentError: if it is private and that is not allowed.
+    """
+    try:
+        known = patience.call(
+            partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM),
+            min(_LOOKUP_SECONDS, deadline - time.monotonic()),
+        )
+    except (OSError, ValueError, OverdueError):
+        return
+    if known:
+        _resolved(host, port, config, deadline, patience)
 
 
 def _fetch_object(address: str, target: Path, config: DocumentsConfig, patience: Patience) -> None:

@@ -42,6 +42,8 @@ from visor_core.training.batching import collate
 from visor_core.training.forward import add_row_head, prepare
 from visor_core.training.rows import TurnRow, encode_reply
 
+_CACHE_BYTES = 2**32
+"""Memory for encoded pictures: the views of a world are met again and again, those of the nano profile take 1.3 GiB."""
 DIGITS = (*(f"{tens}." for tens in range(1, 10)), *(f".{ones}" for ones in range(10)))
 """The tens and the ones of a number, which stand in image tokens of their own."""
 WORDS = (*COMPANIES, *TOPICS, COVER, *LABELS, *DIGITS)
@@ -140,7 +142,7 @@ def train_base_model(
     words = words_of(config.tier)
     ids = processor.tokenizer.convert_tokens_to_ids
     spotter = WordSpotter([ids([f"Ġ{token}" for token in tokens_of(word)]) for word in words])
-    encoder = Encoder(processor, partial(load_picture, page_renderer(world, primer)), cache_images=100_000)  # type: ignore[arg-type]
+    encoder = Encoder(processor, partial(load_picture, page_renderer(world, primer)), cache_bytes=_CACHE_BYTES)  # type: ignore[arg-type]
     every = views([*world.pages, *primer.pages], seed)
     trainer = _Trainer(output, model, spotter, config, seed, on_step or (lambda figures: None))
     trainer.resume()

@@ -46,7 +46,7 @@ def probe_reading(checkpoint: Path, world: World, *, number: int = 256, seed: in
     """
     model, processor = load_checkpoint(checkpoint)
     add_row_head(model, temperature=1.0, forbidden=())
-    encoder = Encoder(processor, partial(load_picture, page_renderer(world)), cache_images=4096)  # type: ignore[arg-type]
+    encoder = Encoder(processor, partial(load_picture, page_renderer(world)))  # type: ignore[arg-type]
     by_kind: dict[str, list[Lesson]] = {"overview": _illegible(world)}
     for page in world.pages:
         targets = {panel.target for panel in page.panels} | {FULL_PAGE}

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from visor_core.agent.strategies import preset
-from visor_core.config import AgentConfig, Profile, derived
+from visor_core.config import AgentConfig, Profile, TilesConfig, derived
 from visor_core.errors import ConfigError
 from visor_core.files import write_json
+from visor_core.nano.model import IMAGE_SIDE, IMAGE_TOKENS
 from visor_core.nano.study_figures import Outcomes, Strata
 from visor_core.nano.study_stages import Seed, tag_of
 from visor_core.nano.tiles import PAGE_SIDE, is_tiled
@@ -43,7 +44,8 @@ def _equal(agent: AgentConfig, base: AgentConfig) -> AgentConfig:
 
 def _page(agent: AgentConfig) -> AgentConfig:
     side = PAGE_SIDE * PAGE_SIDE
-    image = agent.image.model_copy(update={"min_pixels": side, "max_pixels": side})
+    tiles = TilesConfig(longest_edge=PAGE_SIDE, side=IMAGE_SIDE, tokens=IMAGE_TOKENS)
+    image = agent.image.model_copy(update={"min_pixels": side, "max_pixels": side, "tiles": tiles})
     return agent.model_copy(update={"image": image, "max_images": 1})
 
 

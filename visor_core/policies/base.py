@@ -64,16 +64,21 @@ class Sampling:
     """How to sample one completion.
 
     `key` names the noise: (seed, step, group, rollout, turn). Engines in reference mode derive each token's noise from
-    it, so the same key and prompt give the same tokens. Temperature 0 is greedy.
+    it, so the same key and prompt give the same tokens. Temperature 0 is greedy. A reply ends at the first of the
+    strings `stop` (which stays in it) that stands outside the thought, whose tags are `thought`; an end token right
+    after it belongs to the reply.
     """
 
     temperature: float = 1.0
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
     key: tuple[int, ...] = (0,)
+    thought: tuple[str, str] = ("<think>", "</think>")
 
 
-FinishReason = Literal["stop", "length", "error"]
+FinishReason = str
+"""Why a reply ended: `stop`, `length`, or a server's own word as it gave it (`content_filter`, `tool_calls`); empty if
+it gave none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +88,10 @@ class Completion:
     `token_ids` and `logprobs` (natural log, under the sampling distribution at its temperature, forbidden tokens
     excluded) have equal length and cover sampled tokens only, the end token included; both are empty for endpoints
     that do not give them. `prompt_ids` is the prompt as tokenised, image placeholders expanded, the forced prefix
-    included. `text` starts with the prompt's forced prefix, if any, and leaves out special end tokens. `prompt_tokens`
-    is 0, `image_tokens` and `completion_tokens` (a server's own count, for replies without ids) are None where nobody
-    counted. `sampled` is false for what the environment wrote in a policy's place.
+    included. `text` holds the prompt's forced prefix, if any: in front (after a thought), unless the reply has it
+    elsewhere. It leaves out special end tokens. `prompt_tokens` is 0, `image_tokens` and `completion_tokens` (the count
+    of a server, for replies without ids) are None where nobody counted. `sampled` is false for what the environment
+    wrote in a policy's place.
     """
 
     text: str

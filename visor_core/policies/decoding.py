@@ -16,6 +16,7 @@ from torch import Tensor
 
 from visor_core.policies.base import Sampling
 from visor_core.policies.encoding import TokenBatch
+from visor_core.policies.replies import stop_end
 from visor_core.policies.sampling import gumbel_noise
 
 KEPT_SHARE = 0.875
@@ -31,7 +32,7 @@ class Sampler:
         samplings: how to sample each row.
         forbidden: ids that are never drawn.
         ends: ids that end a reply.
-        tokenizer: decodes the tail in which a stop string is sought.
+        tokenizer: decodes the reply in which a stop string is sought.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Sampler:
         self._forbidden = list(forbidden)
         self._ends = frozenset(ends)
         self._tokenizer = tokenizer
+        self._stopped: set[int] = set()
         self._temperatures = torch.tensor([[s.temperature if s.temperature > 0 else 1.0] for s in samplings])
 
     def draw(self, rows: Sequence[int], logits: Tensor) -> list[int]:
@@ -69,16 +71,22 @@ class Sampler:
         return tokens
 
     def _ends_with(self, row: int) -> bool:
-        """Whether a row's last token ends its reply: an end token, the last it may write, or that of a stop string."""
+        """Whether a row's last token ends its reply: an end token, the last it may write, or the one after a stop
+        string, which belongs to the reply if it is an end token (`sampling.cut_reply`)."""
         written, sampling = self.tokens[row], self._samplings[row]
-        if written[-1] in self._ends or len(written) >= sampling.max_tokens:
+        if written[-1] in self._ends or len(written) >= sampling.max_tokens or row in self._stopped:
             return True
-        if not sampling.stop:
-            return False
-        # A token adds at least one character, so the tail that can newly hold a stop string is this short.
-        tail = written[-max(len(stop) for stop in sampling.stop) - 4 :]
-        text = self._tokenizer.decode(tail, clean_up_tokenization_spaces=False)
-        return any(stop in text for stop in sampling.stop)
+        if sampling.stop and self._may_complete(written[-1], sampling.stop):
+            text = self._tokenizer.decode(written, clean_up_tokenization_spaces=False)
+            if stop_end(text, sampling.stop, sampling.thought) is not None:
+                self._stopped.add(row)
+        return False
+
+    def _may_complete(self, token: int, stops: Sequence[str]) -> bool:
+        """Whether a token's piece holds the last letter of a stop string; spares decoding the reply at every token."""
+        piece = str(self._tokenizer.convert_ids_to_tokens(token))
+        # Every family spells visible ASCII in its pieces as it is; other letters may be spelled in bytes.
+        return any(stop[-1:] in piece or not "!" <= stop[-1:] <= "~" for stop in stops)
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ is shown once per processor to equal one ordinary processor call. Sampling and f
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from visor_core.byte_cache import ByteCache
 from visor_core.errors import PolicyError
-from visor_core.policies.base import ImageLoader, ImageRef, Prompt
+from visor_core.policies.base import ImageLoader, ImageRef, Part, Prompt
 
 # Keys of a processor's output that describe text; every other tensor describes pictures.
 _TEXT_KEYS = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
 # Processors whose image tensors have a leading batch dimension over prompts: (1, pieces, …).
 _NESTED_IMAGES = ("Idefics2Processor", "Idefics3Processor", "SmolVLMProcessor")
+CACHE_BYTES = 2**31
+"""Memory for encoded pictures where nothing else is said (`model.picture_cache_mib`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +34,11 @@ class EncodedImage:
     ref: ImageRef
     ids: tuple[int, ...]
     tensors: dict[str, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory its tensors and ids take, bytes."""
+        return 8 * len(self.ids) + sum(tensor.untyped_storage().nbytes() for tensor in self.tensors.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +60,13 @@ class TokenBatch:
 
 
 class Encoder:
-    """Encodes prompts for one processor; keeps the most recent `cache_images` encoded pictures.
+    """Encodes prompts for one processor; keeps the most recent encoded pictures, `cache_bytes` of them.
 
     Raises:
         PolicyError: if the processor has no chat template or no image token.
     """
 
-    def __init__(self, processor: Any, loader: ImageLoader, *, cache_images: int = 512) -> None:
+    def __init__(self, processor: Any, loader: ImageLoader, *, cache_bytes: int = CACHE_BYTES) -> None:
         if getattr(processor, "chat_template", None) is None:
             raise PolicyError("the checkpoint's processor has no chat template: save chat_template.jinja beside it")
         if getattr(processor, "image_token", None) is None:
@@ -70,8 +77,8 @@ class Encoder:
         self.image_token_id = int(self.tokenizer.convert_tokens_to_ids(self.image_token))
         self.loader = loader
         self.nested_images = type(processor).__name__ in _NESTED_IMAGES
-        self._cache: OrderedDict[ImageRef, EncodedImage] = OrderedDict()
-        self.cache_images = cache_images
+        self._cache: ByteCache[ImageRef, EncodedImage] = ByteCache(cache_bytes)
+        self.cache_bytes = cache_bytes
         self._control = _control_pattern(self.tokenizer, self.image_token)
         self._checked = False
 
@@ -85,15 +92,11 @@ class Encoder:
 
         Control tokens that stand in message text are broken up with a space, so that neither a page nor a question
         can open a turn or forge a picture. Protocol tags must therefore not be special tokens of the tokenizer.
+        Templates put parts together as they are, so every text part but a message's last ends with a line break (which
+        a template that trims and separates them takes off again).
         """
         messages = [
-            {
-                "role": message.role,
-                "content": [
-                    {"type": "image"} if isinstance(part, ImageRef) else {"type": "text", "text": self._harmless(part)}
-                    for part in message.content
-                ],
-            }
+            {"role": message.role, "content": [self._part(part) for part in separated(message.content)]}
             for message in prompt.messages
         ]
         text = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -118,9 +121,9 @@ class Encoder:
         Raises:
             PolicyError: if the loader returns another size than was asked for.
         """
-        if ref in self._cache:
-            self._cache.move_to_end(ref)
-            return self._cache[ref]
+        kept = self._cache.get(ref)
+        if kept is not None:
+            return kept
         picture = self.loader(ref)
         if picture.size != (ref.width, ref.height):
             raise PolicyError(
@@ -129,10 +132,9 @@ class Encoder:
         output = self.processor(
             text=[self.image_token], images=[[picture]], add_special_tokens=False, return_tensors="pt"
         )
-        encoded = EncodedImage(ref, tuple(output["input_ids"][0].tolist()), self._image_tensors(output))
-        self._cache[ref] = encoded
-        if len(self._cache) > self.cache_images:
-            self._cache.popitem(last=False)
+        tensors = {key: _folded(value) for key, value in self._image_tensors(output).items()}
+        encoded = EncodedImage(ref, tuple(output["input_ids"][0].tolist()), tensors)
+        self._cache.keep(ref, encoded, encoded.nbytes)
         return encoded
 
     def encode(self, prompt: Prompt) -> Encoded:
@@ -168,6 +170,9 @@ class Encoder:
             stacked[key] = torch.cat(pieces).unsqueeze(0) if self.nested_images else torch.cat(pieces)
         return stacked
 
+    def _part(self, part: Part) -> dict[str, str]:
+        return {"type": "image"} if isinstance(part, ImageRef) else {"type": "text", "text": self._harmless(part)}
+
     def _harmless(self, text: str) -> str:
         return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
@@ -202,7 +207,26 @@ class Encoder:
 
 def encode(processor: Any, prompt: Prompt, images: ImageLoader) -> Encoded:
     """Encode one prompt; keep an `Encoder` where many are encoded."""
-    return Encoder(processor, images, cache_images=0).encode(prompt)
+    return Encoder(processor, images, cache_bytes=0).encode(prompt)
+
+
+def _folded(tensor: Tensor) -> Tensor:
+    """The same tensor in as little memory as it needs: a mask that is the same everywhere is one value, repeated.
+
+    As integers the mask of a picture without padding takes two thirds of what the picture takes.
+    """
+    if tensor.is_floating_point() or tensor.numel() == 0 or not bool((tensor == tensor.flatten()[0]).all()):
+        return tensor
+    return tensor.flatten()[:1].clone().expand(tensor.shape)
+
+
+def separated(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The parts of a message, every text but the last ended with a line break."""
+    last = len(parts) - 1
+    return tuple(
+        f"{part}\n" if isinstance(part, str) and place < last and not part.endswith("\n") else part
+        for place, part in enumerate(parts)
+    )
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad_token_id: int) -> TokenBatch:

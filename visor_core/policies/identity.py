@@ -12,7 +12,6 @@ import json
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from visor_core.code_version import code_behind, code_version
 from visor_core.errors import PolicyError
@@ -62,12 +61,6 @@ def checkpoint_digest(checkpoint: Path | str, known: Path | None = None) -> str:
         raise PolicyError(f"the checkpoint {checkpoint} cannot be read: {error}") from error
     hashes.keep()
     return digest.hexdigest()[:16]
-
-
-def public_address(address: str) -> str:
-    """An address without user, password, query and fragment."""
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
 def _folder_of(checkpoint: Path | str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -29,13 +30,15 @@ def load_policy(
     name: str = "",
     digests: Path | None = None,
     limits: EngineLimits | None = None,
+    caches: Mapping[str, int] | None = None,
     **options: Any,
 ) -> Policy:
     """A policy from a checkpoint folder, a hub id, or (with `base_url`) a model behind an OpenAI-compatible server.
 
-    `device` "auto" takes the GPU if there is one. `digests` is a file that keeps the hashes of weights, so that a large
-    checkpoint is read once for its identity. `limits` is what vLLM is started for; none takes the model's own context.
-    `options` go to the policy's own constructor.
+    `device` "auto" takes the GPU if there is one. `base_url` may be a reference to an address (`env:NAME`,
+    `file:PATH`). `digests` is a file that keeps the hashes of weights, so that a large checkpoint is read once for its
+    identity. `limits` is what vLLM is started for; none takes the model's own context. `caches` are the limits of the
+    transformers engine's caches (`ModelConfig.caches`). `options` go to the policy's own constructor.
 
     Raises:
         PolicyError: if the checkpoint or endpoint cannot be used.
@@ -46,7 +49,7 @@ def load_policy(
         from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 
         key = _reference(api_key) if isinstance(api_key, str) else api_key
-        return OpenAICompatiblePolicy(base_url, str(model), images, key, name=name, **options)
+        return OpenAICompatiblePolicy(_address(base_url), str(model), images, key, name=name, **options)
     require_checkpoint(model)
     if engine == "vllm":
         if importlib.util.find_spec("vllm") is None:
@@ -64,7 +67,16 @@ def load_policy(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     from visor_core.policies.transformers import TransformersPolicy
 
-    return TransformersPolicy(model, images, dtype=dtype, device=device, name=name, digests=digests, **options)
+    return TransformersPolicy(
+        model, images, dtype=dtype, device=device, name=name, digests=digests, **(caches or {}), **options
+    )
+
+
+def _address(base_url: str) -> str:
+    """An endpoint's address, read where it is given by reference."""
+    if not base_url.startswith(("env:", "file:")):
+        return base_url
+    return SecretReference.parse(base_url, "the endpoint").read_line().get_secret_value()
 
 
 def _reference(api_key: str) -> SecretReference:

@@ -1,8 +1,9 @@
 """A policy behind any server that speaks OpenAI's chat completions (vLLM, SGLang, llama.cpp, hosted models).
 
 Pictures travel as data URLs, so the server needs no access to documents. Calls are retried with backoff on 429, 5xx,
-time-outs and broken connections, kept under a rate and a number in flight, and their cost is added up. Left out:
-streaming, tools and provider-specific APIs.
+time-outs and broken connections, kept under a rate and a number in flight, and their cost is added up. Which fields a
+server takes is learnt from its refusals (policies/dialect.py), what a reply means is read in policies/replies.py.
+Left out: tools and provider-specific APIs.
 """
 
 from __future__ import annotations
@@ -10,27 +11,35 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import logging
 import random
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
+from visor_core.byte_cache import ByteCache
 from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import PolicyError
+from visor_core.network import client_options, without_secrets
+from visor_core.policies.address import Address
 from visor_core.policies.base import Closing, Completion, ImageLoader, ImageRef, Prompt, Sampling
-from visor_core.policies.identity import Identity, policy_code, public_address
+from visor_core.policies.dialect import Dialect, error_in, read_body, refusal_text, remedy
+from visor_core.policies.identity import Identity, policy_code
+from visor_core.policies.replies import read_message, stop_end, with_prefix, with_stop, with_thought
 from visor_core.policies.sampling import derive_seed
 from visor_core.policies.served import FINGERPRINT, STAYS, model_card
 
+_log = logging.getLogger(__name__)
 # Control tokens of the widespread chat formats: in message text they could open a turn or forge a picture.
 _CONTROL = re.compile(r"<\||<(?=/?(?:image|video|fake_token_around_image|end_of_utterance|start_of_turn|end_of_turn)>)")
+_MOST_LESSONS = 8
+"""Refusals that one request may be changed by: more fields than that are not sent."""
 
 
 @dataclass
@@ -44,11 +53,22 @@ class Usage:
     cost: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A request as it was sent: its body, and the dialect it was written in."""
+
+    body: dict[str, Any]
+    dialect: Dialect
+    changed: str
+
+
 class OpenAICompatiblePolicy(Closing):
     """`model` at `base_url` (up to and including `/v1`), asked as `server` says.
 
+    `base_url` may hold a login or a key; the attribute of that name, and all that is printed or stored, does not.
+
     Raises:
-        PolicyError: if the address is not http(s).
+        PolicyError: if the address is not http(s), or none.
     """
 
     def __init__(
@@ -62,19 +82,19 @@ class OpenAICompatiblePolicy(Closing):
         server: ServerConfig | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise PolicyError(f"the endpoint {base_url!r} is no address: give it as http(s)://host:port/v1")
+        self._address = Address(base_url)
         self.name = name or model
         self.checkpoint = model
-        self.base_url = base_url.rstrip("/")
+        self.base_url = self._address.base
         self.model = model
         self.server = server or ServerConfig()
         self.usage = Usage()
         self._images = images
         self._api_key = api_key
         self._transport = transport
-        self._pictures: OrderedDict[ImageRef, str] = OrderedDict()
+        self._pictures: ByteCache[ImageRef, str] = ByteCache(self.server.picture_cache_mib * 2**20)
         self._picture_lock = threading.Lock()
+        self._dialect = Dialect()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._identity: Identity | None = None
         self._next_slot = 0.0
@@ -96,7 +116,7 @@ class OpenAICompatiblePolicy(Closing):
             self._identity = {
                 "engine": "openai_compatible",
                 "code": policy_code(__name__),
-                "endpoint": public_address(self.base_url),
+                "endpoint": self.base_url,
                 "model": self.model,
                 "server": self.server.asked(),
                 "served": {key: card[key] for key in STAYS if key in card},
@@ -108,7 +128,7 @@ class OpenAICompatiblePolicy(Closing):
         """What the server's list of models says of this one."""
         self._attach_to_loop()
         try:
-            return await model_card(self._client, self.base_url, self.model, self.server)
+            return await model_card(self._client, self._address, self.model, self.server)
         finally:
             await self.disconnect()
 
@@ -117,23 +137,33 @@ class OpenAICompatiblePolicy(Closing):
 
         Raises:
             PolicyError: naming the endpoint and its reply, once retries are used up or would be no use.
+            ConfigError: if the key or the environment's proxy or certificates cannot be used.
         """
         self._attach_to_loop()
-        payload = await asyncio.to_thread(self._payload, prompt, sampling)
         async with self._in_flight:
-            # Not before: calls that wait here are sent after others have added to the cost.
-            if self.server.max_cost is not None and self.usage.cost >= self.server.max_cost:
-                raise PolicyError(
-                    f"{self.name} has cost {self.usage.cost:.4g}: the limit {self.server.max_cost} is reached"
-                )
-            started = time.perf_counter()
-            response = await self._post(payload)
-            seconds = time.perf_counter() - started
-            try:
-                return self._completion(prompt, response.json(), seconds)
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                start = " ".join(response.text.split())[:200]
-                raise PolicyError(f"{self.base_url} answers something else than a chat completion: {start}") from error
+            completion, stopped_early = await self._once(prompt, sampling)
+            if stopped_early:
+                # The model named an action while it was thinking, and the server took that for the end.
+                self._learn(_without_stop(self._dialect), "a stop string ended a thought: none is sent from now on")
+                completion, _ = await self._once(prompt, sampling)
+            return completion
+
+    async def _once(self, prompt: Prompt, sampling: Sampling) -> tuple[Completion, bool]:
+        """One reply, and whether a stop string ended it inside its thought."""
+        # Not before: calls that wait here are sent after others have added to the cost.
+        if self.server.max_cost is not None and self.usage.cost >= self.server.max_cost:
+            raise PolicyError(
+                f"{self.name} has cost {self.usage.cost:.4g}: the limit {self.server.max_cost} is reached"
+            )
+        started = time.perf_counter()
+        sent, text, reply = await self._post(prompt, sampling)
+        seconds = time.perf_counter() - started
+        try:
+            completion = self._completion(prompt, sampling, sent, reply, seconds)
+            return completion, "stop" in sent.body and _stopped_in_thought(reply, completion.text, sampling)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            start = self._masked(" ".join(text.split()))[:200]
+            raise PolicyError(f"{self.base_url} answers something else than a chat completion: {start}") from error
 
     def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
         """Completions in order; for callers outside an event loop."""
@@ -157,43 +187,91 @@ class OpenAICompatiblePolicy(Closing):
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return
-        self._loop = loop
-        headers = (
-            {} if self._api_key is None else {"Authorization": f"Bearer {self._api_key.read().get_secret_value()}"}
-        )
-        self._client = httpx.AsyncClient(
-            headers=headers, timeout=self.server.timeout_seconds, transport=self._transport, trust_env=False
-        )
+        self._client = self._open_client()
         self._in_flight = asyncio.Semaphore(self.server.concurrency)
         self._rate_lock = asyncio.Lock()
+        self._loop = loop
 
-    async def _post(self, payload: dict[str, Any]) -> httpx.Response:
-        """Send, retrying what may pass; the reply has status 200."""
-        url = f"{self.base_url}/chat/completions"
-        fault = ""
-        for attempt in range(self.server.retries + 1):
+    def _open_client(self) -> httpx.AsyncClient:
+        """A client for the running event loop: the key read now, the environment's proxy and certificates.
+
+        Raises:
+            ConfigError: if one of them cannot be used.
+        """
+        key = None if self._api_key is None else self._api_key.read_line().get_secret_value()
+        if self._address.secret:
+            # httpx notes every address it asks, whole, for whoever listens at this level.
+            logging.getLogger("httpx").setLevel(logging.WARNING)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if self._transport is not None:
+            return httpx.AsyncClient(
+                headers=headers, timeout=self.server.timeout_seconds, transport=self._transport, trust_env=False
+            )
+        options = client_options(self._address.url.get_secret_value())
+        return httpx.AsyncClient(headers=headers, timeout=self.server.timeout_seconds, **options)
+
+    async def _post(self, prompt: Prompt, sampling: Sampling) -> tuple[_Sent, str, Any]:
+        """Send, learning from refusals and retrying what may pass; what was sent, and the reply as text and as read.
+
+        A reply that is neither JSON nor a stream is read as None.
+        """
+        fault, attempt, lessons = "", 0, 0
+        while attempt <= self.server.retries:
+            sent = await asyncio.to_thread(self._request, prompt, sampling, self._dialect)
             await self._wait_for_slot()
             asked_wait = 0.0
             try:
                 # httpx's own time-out is for each read: a server that drips bytes would never meet it.
                 async with asyncio.timeout(self.server.timeout_seconds):
-                    response = await self._client.post(url, json=payload)
+                    response = await self._client.post(self._address.url.get_secret_value(), json=sent.body)
             except (TimeoutError, httpx.TimeoutException):
                 fault = f"no reply within {self.server.timeout_seconds:g} s"
             except (httpx.TransportError, httpx.DecodingError) as error:
-                fault = f"{type(error).__name__}: {error}"
+                fault = f"{type(error).__name__}: {self._masked(str(error))}"
             else:
-                if response.status_code == httpx.codes.OK:
-                    return response
-                fault = f"HTTP {response.status_code}: {' '.join(response.text.split())[:300]}"
-                if response.status_code not in (408, 429) and response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                    raise PolicyError(f"{url} refuses the request for model {self.model!r}: {fault}")
+                status, said, reply = _outcome(response)
+                if status == httpx.codes.OK:
+                    return sent, response.text, reply
+                if status not in (408, 429) and status < httpx.codes.INTERNAL_SERVER_ERROR:
+                    lessons += 1
+                    if lessons <= _MOST_LESSONS and self._learn_from(said, sent):
+                        continue
+                    raise PolicyError(self._refusal(status, said, response))
+                fault = self._masked(f"HTTP {status}: {said}")[:300]
                 asked_wait = _retry_after(response)
-            if attempt < self.server.retries:
+            attempt += 1
+            if attempt <= self.server.retries:
                 self.usage.retries += 1
-                wait = self.server.backoff_seconds * 2**attempt * self._jitter.uniform(0.5, 1.0)
+                wait = self.server.backoff_seconds * 2 ** (attempt - 1) * self._jitter.uniform(0.5, 1.0)
                 await asyncio.sleep(min(max(wait, asked_wait), self.server.max_backoff_seconds))
-        raise PolicyError(f"{url} does not answer after {self.server.retries + 1} tries: {fault}")
+        raise PolicyError(f"{self._address.shown} does not answer after {self.server.retries + 1} tries: {fault}")
+
+    def _refusal(self, status: int, said: str, response: httpx.Response) -> str:
+        """A refusal in one line, with what can be done about it."""
+        if 300 <= status < 400:
+            target = without_secrets(response.headers.get("location", "nowhere"))[:200]
+            return f"{self._address.shown} redirects (HTTP {status}) to {target}: give that server's address, up to /v1"
+        told = self._masked(f"HTTP {status}: {said}")[:300].rstrip(".")
+        return f"{self._address.shown} refuses the request for model {self.model!r}: {told}{remedy(status, said)}"
+
+    def _masked(self, text: str) -> str:
+        """A server's or library's words without the key and the address's secrets, which some repeat."""
+        return self._address.masked(text, "" if self._api_key is None else self._api_key.read().get_secret_value())
+
+    def _learn_from(self, refusal: str, sent: _Sent) -> bool:
+        """Whether sending again may help: something was learnt now, or by another request since this one was sent."""
+        if sent.dialect != self._dialect:
+            return True
+        dialect, told = sent.dialect.learnt(refusal, sent.body, self.server.extra_body)
+        if told:
+            self._learn(dialect, told)
+        return bool(told)
+
+    def _learn(self, dialect: Dialect, told: str) -> None:
+        """Keep to a dialect from now on, and say so the first time."""
+        if dialect != self._dialect:
+            self._dialect = dialect
+            _log.warning("note: %s at %s: %s", self.name, self.base_url, told)
 
     async def _wait_for_slot(self) -> None:
         """Space requests evenly under the configured rate."""
@@ -205,7 +283,12 @@ class OpenAICompatiblePolicy(Closing):
             self._next_slot = slot + 60.0 / self.server.requests_per_minute
         await asyncio.sleep(slot - now)
 
-    def _payload(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+    def _request(self, prompt: Prompt, sampling: Sampling, dialect: Dialect) -> _Sent:
+        """A request in the server's dialect; `server.extra_body` wins over it."""
+        payload = self._payload(prompt, sampling, dialect)
+        return _Sent(dialect.dressed(payload) | self.server.extra_body, dialect, dialect.changes(payload))
+
+    def _payload(self, prompt: Prompt, sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
         messages: list[dict[str, Any]] = [
             {"role": message.role, "content": [self._part(part) for part in message.content]}
             for message in prompt.messages
@@ -217,12 +300,13 @@ class OpenAICompatiblePolicy(Closing):
             "temperature": sampling.temperature,
         }
         if sampling.stop:
-            payload["stop"] = list(sampling.stop)
+            # Servers take a stop string out of the reply, but for those that know the second field.
+            payload |= {"stop": list(sampling.stop), "include_stop_str_in_output": True}
         if self.server.seed:
             payload["seed"] = derive_seed(sampling.key) % 2**31
         if self.server.token_ids:
             payload |= {"logprobs": True, "return_token_ids": True}
-        if prompt.forced_prefix and self.server.prefill == "continue":
+        if prompt.forced_prefix and self.server.prefill == "continue" and not dialect.instruct:
             messages.append({"role": "assistant", "content": prompt.forced_prefix})
             payload |= {"continue_final_message": True, "add_generation_prompt": False}
         elif prompt.forced_prefix:
@@ -233,7 +317,9 @@ class OpenAICompatiblePolicy(Closing):
                 messages[-1]["content"].append(part)
             else:
                 messages.append({"role": "user", "content": [part]})
-        return payload | self.server.extra_body
+        for message in messages:
+            _separate(message["content"])
+        return payload
 
     def _part(self, part: str | ImageRef) -> dict[str, Any]:
         if isinstance(part, str):
@@ -243,16 +329,16 @@ class OpenAICompatiblePolicy(Closing):
     def _data_url(self, ref: ImageRef) -> str:
         """The picture as a PNG data URL; recent ones are kept, and the loader is never called twice at once."""
         with self._picture_lock:
-            if ref not in self._pictures:
-                buffer = io.BytesIO()
-                self._images(ref).convert("RGB").save(buffer, format="PNG", compress_level=1)
-                self._pictures[ref] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-            self._pictures.move_to_end(ref)
-            while len(self._pictures) > 64:
-                self._pictures.popitem(last=False)
-            return self._pictures[ref]
+            kept = self._pictures.get(ref)
+            if kept is not None:
+                return kept
+            buffer = io.BytesIO()
+            self._images(ref).convert("RGB").save(buffer, format="PNG", compress_level=1)
+            url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+            self._pictures.keep(ref, url, len(url))
+            return url
 
-    def _completion(self, prompt: Prompt, reply: Any, seconds: float) -> Completion:
+    def _completion(self, prompt: Prompt, sampling: Sampling, sent: _Sent, reply: Any, seconds: float) -> Completion:
         """The reply as a completion; one of another shape raises what Python makes of it."""
         usage = reply.get("usage") or {}
         prompt_tokens = int(usage.get("prompt_tokens") or 0)
@@ -263,18 +349,22 @@ class OpenAICompatiblePolicy(Closing):
         self.usage.completion_tokens += completion_tokens
         self.usage.cost += cost
         choice = reply["choices"][0]
-        message = choice["message"]
-        text = _text(message.get("content"))
-        if prompt.forced_prefix and not (
-            self.server.prefill == "instruct" and text.lstrip().startswith(prompt.forced_prefix)
-        ):
-            text = prompt.forced_prefix + text
+        content, reasoning, kept = read_message(choice["message"])
         token_ids = tuple(int(t) for t in choice.get("token_ids") or ())
         logprobs = tuple(float(t["logprob"]) for t in (choice.get("logprobs") or {}).get("content") or ())
         complete = len(token_ids) == len(logprobs) > 0
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        text = with_prefix(with_thought(content, reasoning, sampling.thought), prompt.forced_prefix, sampling.thought)
+        finish_reason = str(choice.get("finish_reason") or "")
+        stopped_at = choice.get("stop_reason", "")
+        # A server that names what stopped it says with null or a token that no stop string did.
+        if "stop" in sent.body and finish_reason == "stop" and content and isinstance(stopped_at, str):
+            text = with_stop(text, sampling.stop, stopped_at or None)
+        end = None if complete else stop_end(text, sampling.stop, sampling.thought)
+        if sent.changed:
+            kept["not_as_asked"] = sent.changed
         return Completion(
-            text=text,
+            # Lone surrogates, which JSON can spell, cannot be stored.
+            text=text[:end].encode("utf-8", "replace").decode("utf-8"),
             token_ids=token_ids if complete else (),
             logprobs=logprobs if complete else (),
             prompt_ids=tuple(int(t) for t in reply.get("prompt_token_ids") or ()) if complete else (),
@@ -282,23 +372,49 @@ class OpenAICompatiblePolicy(Closing):
             completion_tokens=completion_tokens or None,
             image_tokens=None if prompt.images else 0,
             cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
-            finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
+            finish_reason=finish_reason,
             seconds=seconds,
             cost=cost,
             metadata={
-                **({"reasoning": str(reasoning)} if reasoning else {}),
+                **{name: value.encode("utf-8", "replace").decode("utf-8") for name, value in kept.items()},
                 **({FINGERPRINT: str(mark)} if (mark := reply.get(FINGERPRINT)) else {}),
             },
         )
 
 
-def _text(content: Any) -> str:
-    """A message's content: none, a string, or a list of parts, of which those of text count."""
+def _outcome(response: httpx.Response) -> tuple[int, str, Any]:
+    """A response's status, what its error says, and its body as read; HTTP 200 with an error counts as that error."""
+    if response.status_code != httpx.codes.OK:
+        return response.status_code, refusal_text(response.text), None
+    try:
+        reply = read_body(response.text)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return response.status_code, "", None
+    found = error_in(reply)
+    return (response.status_code, "", reply) if found is None else (*found, None)
+
+
+def _separate(content: Any) -> None:
+    """End every text part but the last with a line break: chat templates put parts together as they are."""
     if isinstance(content, list):
-        content = "".join(part["text"] for part in content if part["type"] == "text")
-    if not isinstance(content, str | None):
-        raise TypeError(f"content is {type(content).__name__}")
-    return content or ""
+        for part in content[:-1]:
+            if part["type"] == "text" and not part["text"].endswith("\n"):
+                part["text"] += "\n"
+
+
+def _without_stop(dialect: Dialect) -> Dialect:
+    return replace(dialect, left_out=dialect.left_out | {"stop", "include_stop_str_in_output"})
+
+
+def _stopped_in_thought(reply: Any, text: str, sampling: Sampling) -> bool:
+    """Whether a reply that was sent stop strings ended at one while its thought was still open."""
+    choice = reply["choices"][0]
+    opened, closed = sampling.thought
+    if choice.get("finish_reason") != "stop" or not isinstance(choice.get("stop_reason", ""), str):
+        return False
+    if opened not in text or closed in text:
+        return False
+    return any(stop in text or stop.replace("</", "<", 1) in text for stop in sampling.stop)
 
 
 def _retry_after(response: httpx.Response) -> float:

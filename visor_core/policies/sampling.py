@@ -6,6 +6,7 @@ key, so reference mode repeats itself whatever else runs. Noise is Philox counte
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import re
 import struct
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visor_core.policies.base import FinishReason, Sampling
+from visor_core.policies.replies import stop_end
 
 # Special tokens that open, close or stand for a picture, as families write them (Idefics3, SmolVLM, Qwen-VL, Llava).
 _IMAGE_TOKEN = re.compile(r"<.*(image|img|vision|video|row_\d+_col_\d+).*>", re.IGNORECASE)
@@ -71,26 +73,24 @@ def cut_reply(
 ) -> tuple[int, str, FinishReason]:
     """Tokens kept (the end token included), their text without it, and why the reply ended.
 
-    A reply ends at the first end token, at the token that completes a stop string (which stays in the text), or at
-    `max_tokens`.
+    A reply ends at the first end token, at the token that completes a stop string outside the thought (the string stays
+    in the text, and an end token right after it belongs to the reply, so that a policy taught to write one still learns
+    it), or at `max_tokens`.
     """
     limit = min(len(tokens), sampling.max_tokens)
     end = next((i for i in range(limit) if tokens[i] in ends), None)
     kept = limit if end is None else end + 1
     body = list(tokens[: kept if end is None else end])
     text = tokenizer.decode(body, clean_up_tokenization_spaces=False)
-    stop = _first_stop(text, sampling.stop)
-    if stop is not None:
-        kept = next(
-            n
-            for n in range(1, len(body) + 1)
-            if _first_stop(tokenizer.decode(body[:n], clean_up_tokenization_spaces=False), sampling.stop) is not None
-        )
-        return kept, text[:stop], "stop"
-    return kept, text, "length" if end is None else "stop"
+    stop = stop_end(text, sampling.stop, sampling.thought)
+    if stop is None:
+        return kept, text, "length" if end is None else "stop"
+    if stop < len(text):
 
+        def stopped(count: int) -> bool:
+            part = tokenizer.decode(body[:count], clean_up_tokenization_spaces=False)
+            return stop_end(part, sampling.stop, sampling.thought) is not None
 
-def _first_stop(text: str, stops: Sequence[str]) -> int | None:
-    """Where the earliest stop string ends, if any."""
-    found = [text.index(stop) + len(stop) for stop in stops if stop in text]
-    return min(found, default=None)
+        body = body[: bisect.bisect_left(range(1, len(body)), True, key=stopped) + 1]
+    follows = len(body) < limit and tokens[len(body)] in ends
+    return len(body) + follows, text[:stop], "stop"

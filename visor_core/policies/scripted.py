@@ -8,6 +8,7 @@ from types import CodeType
 from typing import Any, Literal
 
 from visor_core.policies.base import Closing, Completion, Prompt, Sampling
+from visor_core.policies.replies import with_prefix
 
 
 def _body(constant: object) -> str:
@@ -50,7 +51,5 @@ class ScriptedPolicy(Closing):
         return [self._write(prompt) for prompt in prompts]
 
     def _write(self, prompt: Prompt) -> Completion:
-        text = self._function(prompt)
-        if not text.startswith(prompt.forced_prefix):
-            text = prompt.forced_prefix + text
+        text = with_prefix(self._function(prompt), prompt.forced_prefix, Sampling().thought)
         return Completion(text=text, prompt_tokens=self._count_tokens(prompt) if self._count_tokens else 0)

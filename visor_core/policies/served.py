@@ -14,6 +14,7 @@ import httpx
 
 from visor_core.config import ServerConfig
 from visor_core.errors import PolicyError
+from visor_core.policies.address import Address
 from visor_core.policies.base import Completion
 
 STAYS = ("id", "root", "max_model_len")
@@ -26,28 +27,28 @@ _PASSING = frozenset({408, 429, 502, 503, 504})
 """Statuses of a server that is starting or busy."""
 
 
-async def model_card(client: httpx.AsyncClient, base_url: str, model: str, server: ServerConfig) -> dict[str, Any]:
+async def model_card(client: httpx.AsyncClient, address: Address, model: str, server: ServerConfig) -> dict[str, Any]:
     """The recorded fields of a model's entry in the server's list; empty where there is no list or no such entry.
 
     Raises:
         PolicyError: if the server does not answer, `server.retries` further tries included.
     """
-    url, fault = f"{base_url}/models", ""
+    fault = ""
     for attempt in range(server.retries + 1):
         try:
             async with asyncio.timeout(server.timeout_seconds):
-                response = await client.get(url)
+                response = await client.get(address.at("models"))
         except (TimeoutError, httpx.TimeoutException):
             fault = f"no reply within {server.timeout_seconds:g} s"
         except (httpx.TransportError, httpx.DecodingError) as error:
-            fault = f"{type(error).__name__}: {error}"
+            fault = address.masked(f"{type(error).__name__}: {error}")
         else:
             if response.status_code not in _PASSING:
                 return _entry(response, model)
             fault = f"HTTP {response.status_code}"
         if attempt < server.retries:
             await asyncio.sleep(min(server.backoff_seconds * 2**attempt, server.max_backoff_seconds))
-    raise PolicyError(f"{url} does not answer after {server.retries + 1} tries: {fault}")
+    raise PolicyError(f"{address.base} does not answer after {server.retries + 1} tries: {fault}")
 
 
 def _entry(response: httpx.Response, model: str) -> dict[str, Any]:

@@ -20,11 +20,13 @@ from visor_core.errors import PolicyError
 from visor_core.policies.attention import use_short_rows
 from visor_core.policies.base import Closing, Completion, ImageLoader, Prompt, Sampling
 from visor_core.policies.decoding import Sampler, decode
-from visor_core.policies.encoding import Encoded, Encoder, TokenBatch, distinct_images, pad_left
+from visor_core.policies.encoding import CACHE_BYTES, Encoded, Encoder, TokenBatch, distinct_images, pad_left
 from visor_core.policies.gathering import Gatherer
 from visor_core.policies.identity import checkpoint_digest, policy_code
+from visor_core.policies.replies import with_prefix
 from visor_core.policies.sampling import cut_reply, end_tokens, forbidden_tokens
 from visor_core.policies.vision import (
+    FEATURE_BYTES,
     VisionCache,
     as_encoder_outputs,
     grids_of,
@@ -39,6 +41,8 @@ from visor_core.policies.weights_check import UnfitWeightsError, load_model, ref
 
 class TransformersPolicy(Closing):
     """A checkpoint folder (or hub id) as a policy, in batches of at most `max_batch` rows.
+
+    `cache_bytes` and `feature_bytes` are kept of encoded pictures and of their features.
 
     Raises:
         PolicyError: if the checkpoint cannot be loaded.
@@ -57,10 +61,13 @@ class TransformersPolicy(Closing):
         name: str = "",
         max_batch: int = 64,
         digests: Path | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        feature_bytes: int = FEATURE_BYTES,
     ) -> None:
         model, processor = load_checkpoint(checkpoint, dtype=dtype, device=device)
         name = name or Path(checkpoint).name
-        self._attach(model, processor, images, name, str(checkpoint), max_batch, VisionCache())
+        encoder = Encoder(processor, images, cache_bytes=cache_bytes)
+        self._attach(model, encoder, name, str(checkpoint), max_batch, VisionCache(feature_bytes))
         self._weights_digest = lambda: checkpoint_digest(checkpoint, digests)
 
     @classmethod
@@ -80,14 +87,13 @@ class TransformersPolicy(Closing):
         `vision` keeps features of pictures: only for weights whose vision tower and projector do not change.
         """
         policy = cls.__new__(cls)
-        policy._attach(model, processor, images, name, checkpoint, max_batch, vision)
+        policy._attach(model, Encoder(processor, images), name, checkpoint, max_batch, vision)
         return policy
 
     def _attach(
         self,
         model: Any,
-        processor: Any,
-        images: ImageLoader,
+        encoder: Encoder,
         name: str,
         checkpoint: str,
         max_batch: int,
@@ -97,11 +103,11 @@ class TransformersPolicy(Closing):
         self.checkpoint = checkpoint
         self.model = model
         use_short_rows(model)
-        self.encoder = Encoder(processor, images)
+        self.encoder = encoder
         self.max_batch = max_batch
-        self.forbidden = forbidden_tokens(processor.tokenizer, model.config)
-        self.ends = end_tokens(processor.tokenizer, model.generation_config)
-        self._weights_digest = lambda: live_digest(model, processor)
+        self.forbidden = forbidden_tokens(encoder.tokenizer, model.config)
+        self.ends = end_tokens(encoder.tokenizer, model.generation_config)
+        self._weights_digest = lambda: live_digest(model, encoder.processor)
         self._vision = vision
         self._closed = False
         self._takes_features = takes_features(model)
@@ -184,7 +190,7 @@ class TransformersPolicy(Closing):
     ) -> Completion:
         kept, text, reason = cut_reply(self.encoder.tokenizer, tokens, sampling, self.ends)
         return Completion(
-            text=prompt.forced_prefix + text,
+            text=with_prefix(text, prompt.forced_prefix, sampling.thought),
             token_ids=tuple(tokens[:kept]),
             logprobs=tuple(logprobs[:kept]),
             prompt_ids=row.input_ids,

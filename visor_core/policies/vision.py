@@ -8,7 +8,6 @@ deepstack), which get their pictures per occurrence.
 from __future__ import annotations
 
 import inspect
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,9 +15,12 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from visor_core.byte_cache import ByteCache
 from visor_core.policies.base import ImageRef
 from visor_core.policies.encoding import EncodedImage, Encoder
 
+FEATURE_BYTES = 2**30
+"""Memory for features where nothing else is said (`model.feature_cache_mib`)."""
 GROUP_ELEMENTS = 2**20
 """Pixel values a call encodes together for a cache: many small pictures, or a single large one."""
 
@@ -33,32 +35,24 @@ class VisionCache:
         max_bytes: feature bytes kept (host memory).
     """
 
-    def __init__(self, max_bytes: int = 2**30) -> None:
-        self._features: OrderedDict[ImageRef, Tensor] = OrderedDict()
-        self._bytes = 0
-        self._max_bytes = max_bytes
+    def __init__(self, max_bytes: int = FEATURE_BYTES) -> None:
+        self._features: ByteCache[ImageRef, Tensor] = ByteCache(max_bytes)
+        self.max_bytes = max_bytes
         self.hits = 0
         self.misses = 0
 
     def features(self, model: Any, encoder: Encoder, images: Sequence[EncodedImage]) -> tuple[Tensor, ...]:
         """One tensor (image tokens, hidden) a picture, computed without gradient where it is not kept."""
-        known = {image.ref: self._features[image.ref] for image in images if image.ref in self._features}
+        known = {image.ref: value for image in images if (value := self._features.get(image.ref)) is not None}
         missing = [image for image in images if image.ref not in known]
         self.hits += len(known)
         self.misses += len(missing)
-        for ref in known:
-            self._features.move_to_end(ref)
         for image, value in _encoded(model, encoder, missing):
             known[image.ref] = value
-            self._keep(image.ref, value.detach().to("cpu"))
+            # A copy: a view would keep the features of all its group.
+            kept = value.detach().to("cpu", copy=True)
+            self._features.keep(image.ref, kept, kept.untyped_storage().nbytes())
         return tuple(known[image.ref].to(model.device) for image in images)
-
-    def _keep(self, ref: ImageRef, value: Tensor) -> None:
-        self._features[ref] = value
-        self._bytes += value.nbytes
-        while self._bytes > self._max_bytes and len(self._features) > 1:
-            _, dropped = self._features.popitem(last=False)
-            self._bytes -= dropped.nbytes
 
 
 @torch.no_grad()

@@ -19,14 +19,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from visor_core.errors import PolicyError
 from visor_core.policies.base import Closing, Completion, ImageLoader, ImageRef, Prompt, Sampling
 from visor_core.policies.identity import checkpoint_digest, policy_code
-from visor_core.policies.sampling import cut_reply, derive_seed, end_tokens, forbidden_tokens
+from visor_core.policies.replies import with_prefix
+from visor_core.policies.sampling import cut_reply, end_tokens, forbidden_tokens
+from visor_core.policies.vllm_sampling import parameters_of, stopped_in_thought
 from visor_core.policies.weights_check import check_folder, refuse_adapter
 
 # vLLM is configured by environment variables, read at import and at start; a value the user set wins. The engine's core
@@ -195,16 +197,25 @@ class VLLMPolicy(Closing):
             PolicyError: if the prompt does not fit the model or the engine has stopped.
         """
         started = time.perf_counter()
-        output = await asyncio.wrap_future(self._submit(prompt, sampling))
-        return self._completion(prompt, sampling, output, time.perf_counter() - started)
+        outputs = [await asyncio.wrap_future(self._submit(prompt, sampling))]
+        if stopped_in_thought(outputs[0], sampling, self.encoder.tokenizer):
+            outputs.append(await asyncio.wrap_future(self._submit(prompt, sampling, outputs[0])))
+        return self._completion(prompt, sampling, outputs, time.perf_counter() - started)
 
     def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
         """Completions in order, all given to the engine at once."""
         started = time.perf_counter()
         futures = [self._submit(p, s) for p, s in zip(prompts, samplings, strict=True)]
+        outputs = [[future.result()] for future in futures]
+        going_on = [
+            i for i, found in enumerate(outputs) if stopped_in_thought(found[0], samplings[i], self.encoder.tokenizer)
+        ]
+        further = [self._submit(prompts[i], samplings[i], outputs[i][0]) for i in going_on]
+        for i, future in zip(going_on, further, strict=True):
+            outputs[i].append(future.result())
         return [
-            self._completion(prompt, sampling, future.result(), time.perf_counter() - started)
-            for prompt, sampling, future in zip(prompts, samplings, futures, strict=True)
+            self._completion(prompt, sampling, found, time.perf_counter() - started)
+            for prompt, sampling, found in zip(prompts, samplings, outputs, strict=True)
         ]
 
     def load_weights(self, folder: Path | str) -> None:
@@ -254,14 +265,24 @@ class VLLMPolicy(Closing):
         if context is not None:  # vLLM leaves the sockets' context of its client open
             context.destroy(linger=0)
 
-    def _submit(self, prompt: Prompt, sampling: Sampling) -> concurrent.futures.Future[Any]:
-        """Hand a request to the engine's thread; the future is vLLM's finished `RequestOutput`."""
-        request: dict[str, Any] = {"prompt_token_ids": list(self.encoder.compact_ids(prompt))}
+    def _submit(self, prompt: Prompt, sampling: Sampling, begun: Any = None) -> concurrent.futures.Future[Any]:
+        """Hand a request to the engine's thread; the future is vLLM's finished `RequestOutput`.
+
+        `begun` is the output that the reply goes on from, this time to its own end.
+        """
+        written = [] if begun is None else list(begun.outputs[0].token_ids)
+        request: dict[str, Any] = {"prompt_token_ids": [*self.encoder.compact_ids(prompt), *written]}
         if prompt.images:
             request["multi_modal_data"] = {"image": [self.encoder.loader(ref) for ref in prompt.images]}
             # A reference names its pixels (the page id holds the document's hash), which spares hashing them.
             request["multi_modal_uuids"] = {"image": [_uuid(ref) for ref in prompt.images]}
-        job = _Job(concurrent.futures.Future(), prompt=request, parameters=self._parameters(sampling))
+        if begun is not None:
+            sampling = replace(sampling, max_tokens=sampling.max_tokens - len(written), stop=())
+        job = _Job(
+            concurrent.futures.Future(),
+            prompt=request,
+            parameters=parameters_of(sampling, self.ends, seeded=not self._on_cpu),
+        )
         self._enqueue(job)
         return job.future
 
@@ -269,30 +290,6 @@ class VLLMPolicy(Closing):
         if not self._thread.is_alive():
             raise PolicyError(f"the vLLM engine of {self.checkpoint} has stopped: load the policy again")
         self._jobs.put(job)
-
-    def _parameters(self, sampling: Sampling) -> Any:
-        from vllm import SamplingParams
-        from vllm.exceptions import VLLMClientError
-        from vllm.sampling_params import RequestOutputKind
-
-        try:
-            return SamplingParams(
-                temperature=sampling.temperature,
-                max_tokens=sampling.max_tokens,
-                seed=derive_seed(sampling.key) if sampling.temperature > 0 and not self._on_cpu else None,
-                logprobs=0,
-                ignore_eos=True,
-                stop_token_ids=list(self.ends),
-                stop=list(sampling.stop) or None,
-                include_stop_str_in_output=True,
-                # Text is made by `cut_reply`; vLLM needs its own only to see a stop string.
-                detokenize=bool(sampling.stop),
-                skip_special_tokens=False,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-                skip_clone=True,
-            )
-        except (ValueError, VLLMClientError) as error:
-            raise PolicyError(f"vLLM refuses these sampling settings: {' '.join(str(error).split())[:300]}") from error
 
     def _serve(self) -> None:
         """The engine's thread: take jobs, step, hand out what has finished."""
@@ -351,17 +348,19 @@ class VLLMPolicy(Closing):
             message = " ".join(str(error).split())[:300]
             job.future.set_exception(PolicyError(f"vLLM refuses a prompt of {self.name}: {message}"))
 
-    def _completion(self, prompt: Prompt, sampling: Sampling, output: Any, seconds: float) -> Completion:
-        sampled = output.outputs[0]
-        tokens = list(sampled.token_ids)
+    def _completion(self, prompt: Prompt, sampling: Sampling, outputs: Sequence[Any], seconds: float) -> Completion:
+        """A reply of one output, or of two where the second goes on from the first."""
+        output = outputs[0]
+        tokens = [token for part in outputs for token in part.outputs[0].token_ids]
+        steps = [step for part in outputs for step in part.outputs[0].logprobs]
         kept, text, reason = cut_reply(self.encoder.tokenizer, tokens, sampling, self.ends)
         prompt_ids = tuple(output.prompt_token_ids)
         cached = output.num_cached_tokens or 0
         self.statistics = self.statistics.plus(len(prompt_ids), cached, len(tokens))
         return Completion(
-            text=prompt.forced_prefix + text,
+            text=with_prefix(text, prompt.forced_prefix, sampling.thought),
             token_ids=tuple(tokens[:kept]),
-            logprobs=tuple(step[token].logprob for step, token in zip(sampled.logprobs, tokens, strict=True))[:kept],
+            logprobs=tuple(step[token].logprob for step, token in zip(steps, tokens, strict=True))[:kept],
             prompt_ids=prompt_ids,
             prompt_tokens=len(prompt_ids),
             image_tokens=prompt_ids.count(self.encoder.image_token_id),

@@ -61,9 +61,9 @@ class LivePolicy:
             # Two threads must share neither an encoder's cache nor that of features.
             model, encoder = (
                 copied(model),
-                Encoder(encoder.processor, encoder.loader, cache_images=encoder.cache_images),
+                Encoder(encoder.processor, encoder.loader, cache_bytes=encoder.cache_bytes),
             )
-            vision = None if vision is None else VisionCache()
+            vision = None if vision is None else VisionCache(vision.max_bytes)
         batch = trainer.grpo.rollout_batch
         self.policy = TransformersPolicy.from_model(
             model, encoder.processor, encoder.loader, name="grpo", max_batch=batch, vision=vision

@@ -10,11 +10,12 @@ from visor_core.agent.environment import Environment
 from visor_core.agent.episode import OnFinished
 from visor_core.config import GRPOConfig, VLLMConfig
 from visor_core.policies.base import ImageLoader
-from visor_core.policies.vision import VisionCache
+from visor_core.policies.encoding import CACHE_BYTES, Encoder
+from visor_core.policies.vision import FEATURE_BYTES, VisionCache
 from visor_core.questions import Question
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, step_of
 from visor_core.training.engines import LiveRollouts, VLLMRollouts
-from visor_core.training.loop import RunCallback, arguments, encoder_for, load_for_training, lora, trained_dtype
+from visor_core.training.loop import RunCallback, arguments, load_for_training, lora, trained_dtype
 from visor_core.training.rewards import RewardContext
 from visor_core.training.rollouts import Collector
 from visor_core.training.trl_grpo import GRPOConfig as TRLGRPOConfig
@@ -41,6 +42,8 @@ def train_grpo(
     on_checkpoint: OnCheckpoint | None = None,
     on_episode: OnFinished | None = None,
     on_rollouts: OnRollouts | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    feature_bytes: int = FEATURE_BYTES,
 ) -> TrainResult:
     """Train on questions against an environment; continues from the last complete checkpoint in `output`.
 
@@ -59,6 +62,7 @@ def train_grpo(
         on_episode: every scored trajectory of this process as it finishes, in the thread that rolls out; a resumed run
             repeats those after its checkpoint, under the same ids.
         on_rollouts: step and scored trajectories of this process, before the update; may repeat after a resume.
+        cache_bytes, feature_bytes: memory of each process for encoded pictures, and for features of frozen vision.
 
     Raises:
         DataError: without questions.
@@ -76,10 +80,10 @@ def train_grpo(
         model=model,
         args=trl_arguments(config, output, seed),
         processing_class=processor,
-        encoder=encoder_for(processor, images, environment.config.image.max_pixels),
+        encoder=Encoder(processor, images, cache_bytes=cache_bytes),
         grpo=config,
         engine_mismatch=engine == "vllm",
-        cache=VisionCache() if config.freeze_vision else None,
+        cache=VisionCache(feature_bytes) if config.freeze_vision else None,
         on_rollouts=on_rollouts,
         peft_config=lora(config.lora_rank, freeze=config.freeze_vision),
         callbacks=[callback],

@@ -20,16 +20,11 @@ from transformers import TrainerCallback
 from visor_core.config import OptimizerConfig
 from visor_core.files import grant_by_umask
 from visor_core.policies.attention import use_short_rows
-from visor_core.policies.base import ImageLoader
-from visor_core.policies.encoding import Encoder
 from visor_core.policies.precision import fast_bfloat16
 from visor_core.policies.sampling import forbidden_tokens
 from visor_core.policies.transformers import load_checkpoint
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, mark_complete, remove_old
 from visor_core.training.forward import freeze_vision
-
-CACHE_BYTES = 2**30
-"""Host memory for encoded pictures."""
 
 
 def load_for_training(model_folder: Path, *, dtype: str = "float32", freeze: bool = False) -> tuple[Any, Any]:
@@ -62,11 +57,6 @@ def base_of(model: Any) -> Any:
 def forbidden_ids(model: Any, processor: Any) -> tuple[int, ...]:
     """What sampling never draws, and scoring gives probability 0."""
     return forbidden_tokens(processor.tokenizer, model.config)
-
-
-def encoder_for(processor: Any, images: ImageLoader, max_pixels: int) -> Encoder:
-    """An encoder whose cache holds as many pictures of `max_pixels` as fit in `CACHE_BYTES`."""
-    return Encoder(processor, images, cache_images=max(32, CACHE_BYTES // (max_pixels * 3 * 4)))
 
 
 def lora(rank: int, *, freeze: bool) -> Any:

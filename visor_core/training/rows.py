@@ -15,8 +15,9 @@ from typing import Literal
 
 from visor_core.agent.trajectory import ActionKind, Trajectory, Turn
 from visor_core.errors import DataError
-from visor_core.policies.base import ImageRef, Prompt
+from visor_core.policies.base import ImageRef, Prompt, Sampling
 from visor_core.policies.encoding import Encoder
+from visor_core.policies.replies import after_prefix
 from visor_core.scoring.crops import Region, gold_regions, matches
 from visor_core.training.rewards.answer import answer
 from visor_core.training.rewards.base import RewardContext
@@ -91,9 +92,10 @@ def rows_of(trajectory: Trajectory, rollout: int = 0) -> list[TurnRow]:
 def encode_turn(turn: Turn, encoder: Encoder, *, rollout: int = 0, group: str = "") -> TurnRow:
     """One turn of any teacher as a row for the student: prompt and reply through the student's own processor.
 
-    The reply ends with the tokenizer's end token; a forced prefix stays in the prompt.
+    The reply ends with the tokenizer's end token; a forced prefix stays in the prompt, and what was written before it
+    (a thought, prose around the answer) is left out.
     """
-    text = turn.completion.text.removeprefix(turn.prompt.forced_prefix)
+    text = after_prefix(turn.completion.text, turn.prompt.forced_prefix, Sampling().thought)
     return encode_reply(
         turn.prompt, text, encoder, rollout=rollout, group=group, turn=turn.index, action=turn.action.kind
     )

@@ -27,8 +27,8 @@ from visor_core.agent.trajectory import Trajectory
 from visor_core.config import SFTConfig
 from visor_core.errors import DataError
 from visor_core.policies.base import ImageLoader
-from visor_core.policies.encoding import Encoder
-from visor_core.policies.vision import VisionCache
+from visor_core.policies.encoding import CACHE_BYTES, Encoder
+from visor_core.policies.vision import FEATURE_BYTES, VisionCache
 from visor_core.training.batching import WeightedRow, collate, cut, per_token
 from visor_core.training.checkpoints import (
     FittingCheckpoints,
@@ -45,7 +45,6 @@ from visor_core.training.loop import (
     accumulate,
     arguments,
     base_of,
-    encoder_for,
     forbidden_ids,
     load_for_training,
     lora,
@@ -159,6 +158,8 @@ def train_sft(
     dtype: str = "float32",
     on_step: OnStep | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    feature_bytes: int = FEATURE_BYTES,
 ) -> TrainResult:
     """Train on teacher trajectories; continues from the last complete checkpoint in `output`, if there is one.
 
@@ -170,6 +171,7 @@ def train_sft(
         dtype: precision of the weights that LoRA leaves as they are; trained weights are float32.
         on_step: metrics of every step. A resumed run reports the steps after its checkpoint again.
         on_checkpoint: folder, step and metrics of every complete checkpoint.
+        cache_bytes, feature_bytes: memory of each process for encoded pictures, and for features of frozen vision.
 
     Raises:
         DataError: if there is nothing to train on or a row is too long.
@@ -182,8 +184,7 @@ def train_sft(
     precision = trained_dtype(dtype, config.lora_rank)
     model, processor = load_for_training(model_folder, dtype=precision, freeze=config.freeze_vision)
     records = _read(trajectories) if isinstance(trajectories, Path) else trajectories
-    pixels = max((r.width * r.height for t in records for turn in t.turns for r in turn.prompt.images), default=1)
-    encoder = encoder_for(processor, images, pixels)
+    encoder = Encoder(processor, images, cache_bytes=cache_bytes)
     rows = sft_rows(records, encoder, config.max_length)
     steps = config.steps or math.ceil(config.epochs * len(rows) / config.batch_size)
     callback = RunCallback(on_step, on_checkpoint, limit=config.save_total_limit)
@@ -196,7 +197,7 @@ def train_sft(
         rows=rows,
         encoder=encoder,
         sft=config,
-        cache=VisionCache() if config.freeze_vision else None,
+        cache=VisionCache(feature_bytes) if config.freeze_vision else None,
         model=model,
         args=args,
         processing_class=processor,

@@ -16,6 +16,7 @@ from visor_core.agent.state import EpisodeState
 from visor_core.agent.trajectory import Citation, EvidenceEntry, Trajectory, Turn
 from visor_core.geometry import Box, clamp
 from visor_core.policies.base import ImageLoader, ImageRef, Prompt
+from visor_core.policies.replies import describe_empty
 from visor_core.trajectories.filters import is_correct
 from visor_core.trajectories.replay import config_of, evidence_compactions
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
@@ -197,6 +198,8 @@ def _turn(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, ImageR
     if turn.observation.fault:
         chips.append(f'<span class="chip bad">{escape(turn.observation.fault)}</span>')
     c = turn.completion
+    if missed := c.metadata.get("not_as_asked"):
+        chips.append(f'<span class="chip warn">not as asked: {escape(missed)}</span>')
     out = "" if c.tokens_out is None else f"{c.tokens_out:,} out · "
     cost = f"{c.prompt_tokens:,} in · {out}{c.seconds:.2f} s" if c.prompt_tokens else ""
     thought = (
@@ -219,7 +222,8 @@ def _says(turn: Turn) -> str:
     """What the reply asked for, in one line."""
     action = turn.action
     if action.kind == "invalid":
-        return f'<p class="says bad">no valid action: {escape(action.text)}</p>'
+        empty = describe_empty(turn.completion, turn.prompt.forced_prefix)
+        return f'<p class="says bad">{escape(empty or f"no valid action: {action.text}")}</p>'
     if action.kind == "crop" and action.box:
         return f'<p class="says">look at [{escape(", ".join(f"{v:g}" for v in action.box))}]</p>'
     if action.kind == "select":

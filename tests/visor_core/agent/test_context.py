@@ -196,3 +196,28 @@ def test_every_fault_has_both_wordings() -> None:
     assert set(FAULTS.values()) <= set(COMPACT_VOCABULARY)
     assert len(COMPACT_VOCABULARY) == len(set(COMPACT_VOCABULARY))
     assert len(COMPACT_VOCABULARY) < 60
+
+
+@pytest.mark.parametrize(
+    ("reply", "kept"),
+    [
+        (
+            "<think>a</think><search>q</search>\nThe page says 48.\n<think>b</think><answer>48</answer>",
+            "<think>a</think><search>q</search>",
+        ),
+        (
+            "<think>or <answer>48</answer>?</think> <search>q</search> then <answer>48</answer>",
+            "<think>or <answer>48</answer>?</think> <search>q</search>",
+        ),
+        (
+            "<think>a</think><bbox>no box</bbox><search>q</search><answer>48</answer>",
+            "<think>a</think><bbox>no box</bbox><search>q</search>",
+        ),
+        ("<think>a</think><search>q<answer>48</answer>", "<think>a</think><search>q"),
+        ("I do not know what to do", "I do not know what to do"),
+    ],
+)
+def test_what_follows_an_action_never_reaches_a_later_context(reply: str, kept: str) -> None:
+    env, states = play([reply])
+    (written,) = [m.content[0] for m in env.prompt(states[-1]).messages if m.role == "assistant"]
+    assert written == kept

@@ -7,7 +7,7 @@ import pytest
 
 from tests.visor_core.agent.small_index import SmallIndex, SmallPage, pages_of
 from visor_core.agent.environment import Environment
-from visor_core.agent.episode import run_reference, run_throughput
+from visor_core.agent.episode import rollouts_of, run_episode, run_reference, run_throughput
 from visor_core.agent.strategies import STRATEGIES, preset
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import AgentConfig
@@ -216,3 +216,69 @@ def test_an_index_that_fails_ends_the_run_with_its_own_error() -> None:
         asyncio.run(run_throughput(env, policy, [QUESTION]))
     with pytest.raises(SearchIndexError, match="the corpus was removed"):
         run_reference(env, policy, [QUESTION])
+
+
+class Remembering:
+    """Says its lines in turn, the last one for ever, and remembers how it was asked."""
+
+    name, checkpoint = "remembering", ""
+
+    def __init__(self, *replies: Completion) -> None:
+        self.replies = list(replies)
+        self.samplings: list[Sampling] = []
+
+    async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        self.samplings.append(sampling)
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "stops"),
+    [
+        ("visor", ("</search>", "</bbox>", "</answer>")),
+        ("unidoc", ("</search>", "</select>", "</bbox>", "</answer>")),
+        ("react", ("</search>", "</answer>")),
+        ("vanilla", ("</answer>",)),
+    ],
+)
+def test_a_reply_is_asked_to_end_with_an_action_of_its_strategy(strategy: str, stops: tuple[str, ...]) -> None:
+    policy = Remembering(Completion("<think>known</think><answer>47</answer>"))
+    asyncio.run(run_throughput(Environment(SmallIndex(PAGES), preset(strategy, AgentConfig())), policy, [QUESTION]))
+    assert [sampling.stop for sampling in policy.samplings] == [stops]
+
+
+def test_three_empty_replies_end_an_episode_as_failed() -> None:
+    search = Completion("<think>start</think><search>acme staff</search>")
+    filtered = Completion("", finish_reason="content_filter")
+    env = Environment(SmallIndex(PAGES), AgentConfig())
+    failing = Remembering(search, filtered, search, *[filtered] * 3)
+    other = Question("q2", "borel staff", ("31",))
+
+    async def both() -> list[Trajectory]:
+        good = Remembering(Completion("<think>known</think><answer>31</answer>"))
+        return [
+            *await run_throughput(env, good, [other]),
+            await run_episode(env, failing, rollouts_of([QUESTION])[0]),
+        ]
+
+    answered, failed = asyncio.run(both())
+    assert answered.outcome == "answered"
+    assert (failed.outcome, len(failed.turns), failed.answer) == ("error", 6, "")
+    assert failed.error == ("3 replies in a row said nothing; the last: an empty reply (finish reason content_filter)")
+    assert failed.turns[-1].completion.finish_reason == "content_filter"
+
+
+def test_replies_that_only_call_tools_end_an_episode_as_failed() -> None:
+    call = Completion("", finish_reason="tool_calls", metadata={"tool_calls": "search"})
+    episode = asyncio.run(
+        run_episode(Environment(SmallIndex(PAGES), AgentConfig()), Remembering(*[call] * 3), rollouts_of([QUESTION])[0])
+    )
+    assert episode.outcome == "error"
+    assert "only calls of tools that were not offered: search" in episode.error
+
+
+def test_a_policy_that_chose_to_write_nothing_is_measured_not_failed() -> None:
+    env = Environment(SmallIndex(PAGES), AgentConfig(max_turns=4, force_answer=False))
+    silent = Completion("", token_ids=(3,), logprobs=(-0.1,))
+    episode = asyncio.run(run_episode(env, Remembering(*[silent] * 4), rollouts_of([QUESTION])[0]))
+    assert (episode.outcome, len(episode.turns)) == ("turn_limit", 4)

@@ -18,7 +18,7 @@ def test_ids_and_pixels_equal_an_ordinary_processor_call() -> None:
     shown = prompt("what is acme staff q3 ?", ("p1", "p2", "p1"), prefix="<think>")
     encoded = encode(PROCESSOR, shown, picture)
     text = (
-        "<|im_start|>system answer<end_of_utterance><|im_start|>user page<image>page<image>page<image>"
+        "<|im_start|>system answer<end_of_utterance><|im_start|>user page\n<image>page\n<image>page\n<image>"
         "what is acme staff q3 ?<end_of_utterance><|im_start|>assistant <think>"
     )
     pictures = [picture(ref) for ref in shown.images]
@@ -66,6 +66,35 @@ def test_each_picture_is_processed_once() -> None:
     loads.clear()
     encoder.encode(prompt(pages=("a", "b", "a")))
     assert loads == ["b"]
+
+
+def test_kept_pictures_are_bounded_in_bytes() -> None:
+    loads: list[str] = []
+
+    def loader(ref: ImageRef) -> Image.Image:
+        loads.append(ref.page_id)
+        return picture(ref)
+
+    one = Encoder(PROCESSOR, picture).image(ImageRef("a", IMAGE_SIZE, IMAGE_SIZE))
+    # Pixels in float32; the mask of a picture without padding is one number.
+    assert 3 * IMAGE_SIZE**2 * 4 < one.nbytes < 3 * IMAGE_SIZE**2 * 4 + 256
+    encoder = Encoder(PROCESSOR, loader, cache_bytes=2 * one.nbytes)
+    for page in "abcab":
+        encoder.image(ImageRef(page, IMAGE_SIZE, IMAGE_SIZE))
+    assert loads == list("abcab")
+    encoder.image(ImageRef("a", IMAGE_SIZE, IMAGE_SIZE))
+    assert loads == list("abcab")
+    none = Encoder(PROCESSOR, loader, cache_bytes=0)
+    loads.clear()
+    for _ in range(2):
+        none.image(ImageRef("a", IMAGE_SIZE, IMAGE_SIZE))
+    assert loads == ["a", "a"]
+
+
+def test_text_parts_do_not_run_together() -> None:
+    shown = Prompt((Message("user", ("(empty)", "Start by searching", ImageRef("p", IMAGE_SIZE, IMAGE_SIZE), "q3")),))
+    text = Encoder(PROCESSOR, picture).text(shown)
+    assert "(empty)\nStart by searching\n<image>q3<end_of_utterance>" in text
 
 
 def test_padding_is_on_the_left() -> None:

@@ -221,7 +221,7 @@ def test_content_may_be_absent_or_come_in_parts(server: ChatServer) -> None:
     policy = OpenAICompatiblePolicy(server.url, "big", picture)
     assert complete(policy).text == "47"
     silent = complete(policy)
-    assert (silent.text, silent.prompt_tokens, silent.metadata) == ("", 0, {"reasoning": "hm"})
+    assert (silent.text, silent.prompt_tokens, silent.metadata) == ("<think>hm", 0, {"reasoning": "hm"})
 
 
 def test_a_reply_that_cannot_be_decoded_is_one_clear_line(server: ChatServer) -> None:

@@ -61,6 +61,31 @@ def test_a_reply_without_an_end_is_cut_at_its_limit() -> None:
     assert cut_reply(TOKENIZER, ids("acme staff q3"), Sampling(max_tokens=2), (3,)) == (2, "acme staff", "length")
 
 
+STOPS = Sampling(max_tokens=20, stop=("</answer>", "</search>"))
+END = TOKENIZER.eos_token_id
+
+
+def test_an_end_token_right_after_the_action_belongs_to_the_reply() -> None:
+    tokens = [*ids("<answer> acme </answer>"), END]
+    assert cut_reply(TOKENIZER, tokens, STOPS, (END,)) == (4, "<answer> acme </answer>", "stop")
+
+
+@pytest.mark.parametrize("further", ["staff", "staff <answer> q1 </answer>", "\n"])
+def test_what_is_written_after_the_action_is_cut(further: str) -> None:
+    tokens = [*ids(f"<answer> acme </answer> {further}"), END]
+    assert cut_reply(TOKENIZER, tokens, STOPS, (END,)) == (3, "<answer> acme </answer>", "stop")
+
+
+def test_a_stop_string_inside_the_thought_does_not_count() -> None:
+    thought = "<think> acme </search> staff"
+    tokens = [*ids(f"{thought} </think> <search> q1 </search>"), END]
+    kept, text, _ = cut_reply(TOKENIZER, tokens, STOPS, (END,))
+    assert (kept, text.count("</search>")) == (9, 2)
+    assert cut_reply(TOKENIZER, ids(thought), STOPS, (END,))[0] == 4
+    # A template may have opened the thought in the prompt.
+    assert cut_reply(TOKENIZER, ids("acme </think> q1 </search> q2"), STOPS, (END,))[0] == 4
+
+
 def test_a_reply_ends_with_its_stop_string() -> None:
     tokens = ids("acme </search> staff </search>")
     sampling = Sampling(max_tokens=9, stop=("</answer>", "</search>"))

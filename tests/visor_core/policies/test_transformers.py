@@ -83,7 +83,7 @@ def test_a_stop_string_ends_a_row(live_policy: TransformersPolicy) -> None:
     assert stopped.text.endswith(word)
     assert stopped.finish_reason == "stop"
     assert stopped.token_ids == free.token_ids[: len(stopped.token_ids)]
-    assert len(stopped.token_ids) <= 5
+    assert len(stopped.token_ids) == len(stopped.logprobs) <= 5
 
 
 def test_text_starts_with_the_forced_prefix(live_policy: TransformersPolicy) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,16 @@ def test_a_stop_string_and_a_limit_end_a_reply(vllm_policy: Any, reference: Tran
         assert_same(
             vllm_policy.complete_batch(PROMPTS[:1], [sampling]), reference.complete_batch(PROMPTS[:1], [sampling])
         )
+
+
+def test_a_stop_string_inside_a_thought_ends_nothing(vllm_policy: Any, reference: TransformersPolicy) -> None:
+    free = reference.complete_batch(PROMPTS[:1], GREEDY[:1])[0]
+    words = [reference.encoder.tokenizer.decode(token) for token in free.token_ids]
+    sampling = replace(GREEDY[0], stop=(words[3],), thought=(words[0], "never"))
+    (engine,) = vllm_policy.complete_batch(PROMPTS[:1], [sampling])
+    assert engine.token_ids == free.token_ids
+    assert engine.logprobs == pytest.approx(free.logprobs, abs=1e-3)
+    assert asyncio.run(vllm_policy.complete(PROMPTS[0], sampling)).token_ids == free.token_ids
 
 
 def test_many_coroutines_are_served_at_once(vllm_policy: Any) -> None:

@@ -12,11 +12,12 @@ from visor_core.agent.episode import OnFinished
 from visor_core.agent.trajectory import Action, Observation, Trajectory, Turn
 from visor_core.config import GRPOConfig, OptimizerConfig
 from visor_core.policies.base import BatchPolicy, Sampling
+from visor_core.policies.encoding import Encoder
 from visor_core.questions import Question
 from visor_core.training.batching import WeightedRow
 from visor_core.training.engines import LivePolicy
 from visor_core.training.grpo import trl_arguments
-from visor_core.training.loop import encoder_for, load_for_training, lora
+from visor_core.training.loop import load_for_training, lora
 from visor_core.training.rewards import RewardContext
 from visor_core.training.rollouts import Collector
 from visor_core.training.turn_trainer import TurnGRPOTrainer
@@ -127,7 +128,7 @@ def build_trainer(
         model=model,
         args=trl_arguments(config, output, seed),
         processing_class=processor,
-        encoder=encoder_for(processor, picture, 32 * 32),
+        encoder=Encoder(processor, picture),
         grpo=config,
         peft_config=lora(config.lora_rank, freeze=config.freeze_vision),
         callbacks=list(callbacks),
