@@ -131,7 +131,7 @@ class TransformersPolicy(Closing):
         """Let go of the model and of what was kept of pictures; a model that was handed over stays its owner's."""
         self.model = self._vision = None
         self._closed = True
-        self.encoder = Encoder(self.encoder.processor, self.encoder.loader, cache_images=0)
+        self.encoder = Encoder(self.encoder.processor, self.encoder.loader, cache_bytes=0)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
