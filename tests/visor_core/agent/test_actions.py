@@ -236,6 +236,6 @@ def test_what_is_written_well_is_read_back(thought: str, query: str) -> None:
     ],
 )
 def test_time_is_linear_in_the_text(unit: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # other processes may have the machine
     parse(unit * (200_000 // len(unit)), select=True)
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0
