@@ -28,6 +28,10 @@ class Written:
         self.encoder = encoder
         self.replies = iter(replies)
 
+    def identity(self) -> dict[str, Any]:
+        """Its name: the replies are the test's."""
+        return {"engine": self.name}
+
     def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
         """The next reply for each prompt, its end token included."""
         return [self._write(prompt) for prompt in prompts]
