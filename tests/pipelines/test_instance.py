@@ -45,7 +45,7 @@ def test_a_users_settings_and_comments_survive_every_command(
     place_instance(Home(tmp_path))
     text = target.read_text(encoding="utf-8")
     found = yaml.safe_load(text)
-    assert found["storage"] == yaml.safe_load(MINE)["storage"]
+    assert found.get("storage") == yaml.safe_load(MINE)["storage"]
     assert found["concurrency"] == {"runs": {"max_concurrent_runs": 4}, "pools": {"default_limit": 2}}
     assert found["run_monitoring"] == {"enabled": True, "start_timeout_seconds": 180}
     assert found["telemetry"] == found["nux"] == {"enabled": False}
