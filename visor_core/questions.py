@@ -50,6 +50,19 @@ class Question:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+GOLD_DROPPED = "gold_dropped"
+"""Metadata key of a question some of whose gold pages do not exist: what was dropped."""
+
+
+def gold_is_complete(question: Question) -> bool:
+    """Whether all pages that an answer needs are known, so that its evidence can be judged.
+
+    Not where some were dropped, nor for a question that can be answered and names none.
+    """
+    known = bool(question.gold_pages or question.gold_facts) or not question.answerable
+    return known and GOLD_DROPPED not in question.metadata
+
+
 def to_frame(questions: Iterable[Question]) -> pl.DataFrame:
     """One row a question; boxes, facts and metadata as JSON text."""
     rows = [

@@ -25,7 +25,7 @@ from visor_core.questions import Fact, Question
 OPERATIONS = ("higher", "sum", "difference")
 THEN = "then"
 REFUSAL = "missing"
-"""The teacher's answer to what cannot be answered; any phrase of `scoring.answers.UNANSWERABLE` is right."""
+"""The teacher's answer to what cannot be answered, and the gold answer there."""
 RICH_SHARES = {"single": 0.25, "double": 0.3, "triple": 0.15, "then": 0.15, "unanswerable": 0.15}
 _ATTEMPTS = 50
 
