@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.session import console, document_settings, errors, home_of, open_index, progress_bar
+from pipelines.cli.session import console, document_settings, errors, home_of, open_index, print_left_out, progress_bar
 from visor_core.errors import ConfigError, DocumentError
 
 if TYPE_CHECKING:
@@ -170,9 +170,10 @@ def recall(
                 finder = _finder(index, way, within_document=scope == "right document")
                 rows.append(measure_page_recall(name, finder, asked, progress=step))
     console.print(
-        f"{len(found.questions)} questions about {len(documents)} documents ({len(found.left_out)} left out: their"
-        f" document is not in the corpus); {len(asked)} have evidence pages; index {index.tag}"
+        f"{len(found.questions)} questions about {len(documents)} documents; {len(asked)} have evidence pages; index"
+        f" {index.tag}"
     )
+    print_left_out(found.left_out)
     console.print(_recall_table(rows))
 
 
@@ -180,7 +181,7 @@ def _finder(index: PageIndex, mode: str, *, within_document: bool) -> Search:
     """Search as a function of a question, restricted to its document or not."""
 
     def find(question, k):  # type: ignore[no-untyped-def]
-        document = question.metadata["filename"] if within_document else None
+        document = question.metadata.get("document_id") or question.metadata["filename"] if within_document else None
         return [hit.page_id for hit in index.search(question.question, k=k, mode=mode, document=document)]
 
     return find

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli import asking
-from pipelines.cli.session import console, document_settings, home_of, open_index, progress_bar
+from pipelines.cli.session import console, document_settings, home_of, open_index, print_left_out, progress_bar
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ def evaluate(
             seed=seed,
             store=home.root / "evaluations" / "trajectories",
             progress=lambda done, _: bar.update(task, completed=done),
+            left_out=found.left_out,
         )
     label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     path = home.root / "evaluations" / f"{re.sub(r'[^A-Za-z0-9.=-]+', '-', label)}.json"
     result.save(path)
-    if found.left_out:
-        console.print(f"{len(found.left_out)} questions left out: their document is not in corpus {name}")
+    print_left_out(found.left_out)
     console.print(result_table({label: result}))
     if cost := result.metrics()["cost"]:
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
@@ -100,8 +101,16 @@ def report(
 
 
 def result_table(results: dict[str, BenchmarkResult]) -> Table:
-    """The figures of evaluations, one row each."""
-    table = Table(title="95 % Wilson intervals in brackets", title_justify="left")
+    """The figures of evaluations, one row each; below, the rule of each and the figures its benchmark reports."""
+    from visor_core.scoring.answers import NO_RULE
+
+    rules = [f"{label}: {result.rule_in_words()}" for label, result in results.items()]
+    table = Table(
+        title="95 % Wilson intervals in brackets",
+        title_justify="left",
+        caption=escape("\n".join(rules)),
+        caption_justify="left",
+    )
     for column in ("policy", "questions", "answers right", "supported", "shortcuts", "turns", "tokens a turn"):
         table.add_column(column, justify="left" if column == "policy" else "right")
     for label, result in results.items():
@@ -109,9 +118,9 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
         table.add_row(
             label,
             str(len(result.episodes)),
-            str(result.accuracy),
-            str(result.supported_success),
-            f"{result.shortcut_rate.estimate:.3f}",
+            str(result.accuracy) if result.scored else NO_RULE,
+            str(result.supported_success) if result.scored else NO_RULE,
+            f"{result.shortcut_rate.estimate:.3f}" if result.scored else NO_RULE,
             f"{figures['turns']:.2f}",
             f"{figures['prompt_tokens_per_turn']:.0f}",
         )

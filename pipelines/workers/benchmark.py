@@ -63,10 +63,11 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
     session.evaluated(_model_of(checkpoint), name, metrics, digest=result.questions_version)
-    shown = {"supported": metrics["supported"], "accuracy": metrics["accuracy"]}
+    shown = {key: metrics[key] for key in ("supported", "accuracy") if key in metrics}
     if name == "grpo":
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
-    return {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
+    figures: dict[str, int | float | str] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
+    return figures if result.scored else {**figures, f"{name}_accuracy": result.rule}
 
 
 def _model_of(checkpoint: Path) -> str:

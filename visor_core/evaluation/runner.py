@@ -20,6 +20,7 @@ from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import EvaluationConfig
 from visor_core.errors import DataError
+from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.results import BenchmarkResult, score_episode
 from visor_core.policies.base import BatchPolicy, Policy, ReproduciblePolicy
 from visor_core.questions import Question, questions_version
@@ -41,6 +42,7 @@ def evaluate(
     store: Path | None = None,
     progress: Progress | None = None,
     mode: Mode | None = None,
+    left_out: Sequence[LeftOut] = (),
     on_episodes: Callable[[Sequence[Trajectory]], None] | None = None,
 ) -> BenchmarkResult:
     """Run one episode a question and score it.
@@ -50,6 +52,7 @@ def evaluate(
         store: folder under which finished episodes are kept; a later call with the same inputs reads them.
         progress: called with (episodes finished, episodes wanted).
         mode: none chooses reference mode for a `ReproduciblePolicy`, throughput mode for any other.
+        left_out: items of the benchmark file that could not be used; reported with the result.
         on_episodes: called once with all trajectories, in the order of the questions.
 
     Raises:
@@ -86,6 +89,7 @@ def evaluate(
         questions_version=questions_version(chosen),
         wall_seconds=seconds,
         episodes=tuple(score_episode(episode) for episode in episodes),
+        left_out=tuple(left_out),
     )
 
 
