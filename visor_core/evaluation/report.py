@@ -14,7 +14,7 @@ from pathlib import Path
 
 from visor_core.evaluation.charts import Series, line_chart
 from visor_core.evaluation.results import BenchmarkResult
-from visor_core.evaluation.statistics import Interval
+from visor_core.evaluation.statistics import TOO_FEW, Interval
 from visor_core.files import write_text
 from visor_core.scoring.answers import NO_RULE
 
@@ -196,7 +196,8 @@ def _strata(results: Mapping[str, BenchmarkResult]) -> str:
 def _interval(interval: Interval) -> str:
     if math.isnan(interval.estimate):
         return "–"
-    return f"{interval.estimate:.3f} <span class=range>{interval.low:.2f}–{interval.high:.2f}</span>"
+    few = TOO_FEW if interval.few else ""
+    return f"{interval.estimate:.3f} <span class=range>{interval.low:.2f}–{interval.high:.2f}{few}</span>"
 
 
 def _number(value: float, digits: int = 3) -> str:

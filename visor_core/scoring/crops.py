@@ -4,9 +4,9 @@ After UniDoc-RL's crop reward (arXiv 2604.14967): F1 at IoU ≥ 0.5 of the boxes
 pages, where one crop may match several gold boxes; a page that needs no crop and has none is right. It differs in five
 things. Precision is at most 1: the released code counts the gold boxes that crops match, so that one crop over two of
 them earns 4/3. A page that needs no crop and has none counts only where no other page does, so that one more useless
-search cannot raise the mean. Candidates of which none was picked do not count; there, the top-ranked one does. All crops
-of a page count, as an action has one box here; there, the boxes of the first action. And boxes are compared as asked for
-in evaluation too, where the released code pads them.
+search cannot raise the mean. Candidates of which none was picked do not count; there, the top-ranked one does. All
+crops of a page count, as an action has one box here; there, the boxes of the first action. And boxes are compared as
+asked for in evaluation too, where the released code pads them.
 """
 
 from __future__ import annotations
