@@ -118,7 +118,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
         table.add_row(
             label,
             str(len(result.episodes)),
-            str(result.accuracy) if result.scored else NO_RULE,
+            str(result.answers_right) if result.scored else NO_RULE,
             str(result.supported_success) if result.scored else NO_RULE,
             f"{result.shortcut_rate.estimate:.3f}" if result.scored else NO_RULE,
             f"{figures['turns']:.2f}",

@@ -139,7 +139,7 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
     for label, result in results.items():
         figures = result.metrics()
         cells = {
-            "answers right": _interval(result.accuracy) if result.scored else NO_RULE,
+            "answers right": _interval(result.answers_right) if result.scored else NO_RULE,
             "supported": _interval(result.supported_success) if result.scored else NO_RULE,
             "shortcuts": _interval(result.shortcut_rate) if result.scored else NO_RULE,
             "page recall": _number(figures["page_recall"]),

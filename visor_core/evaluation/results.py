@@ -152,9 +152,17 @@ class BenchmarkResult:
         return bootstrap_mean([of(row) for row in self.episodes], seed=self.seed)
 
     @property
-    def accuracy(self) -> Interval:
+    def answers_right(self) -> Interval:
         """Share of answers that are fully right; NaN where no rule is published."""
         return self.share(lambda row: row.right, self.scored)
+
+    @property
+    def accuracy(self) -> Interval:
+        """What the benchmark calls accuracy: MMLongBench-Doc's mean score, with a bootstrap interval; elsewhere the
+        share of answers that are fully right. NaN where no rule is published."""
+        if self.benchmark != "mmlongbench":
+            return self.answers_right
+        return bootstrap_mean([row.score for row in self.episodes if row.score is not None], seed=self.seed)
 
     @property
     def supported_success(self) -> Interval:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from visor_core.agent.trajectory import EvidenceEntry, Trajectory
 from visor_core.errors import DataError
 from visor_core.evaluation.benchmarks import READERS, mmlongbench, nano, slidevqa, vidoseek
 from visor_core.evaluation.benchmarks.resolve import (
@@ -21,7 +20,6 @@ from visor_core.evaluation.benchmarks.resolve import (
     PageResolver,
     count_reasons,
 )
-from visor_core.evaluation.results import score_episode
 from visor_core.questions import Question, gold_is_complete, write_questions
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -83,31 +81,6 @@ def test_mmlongbench_page_zero_and_unanswerable(tmp_path: Path) -> None:
     assert [gold_is_complete(question) for question in (first, second, third)] == [False, False, True]
     assert first.metadata["document_id"] == "aa"
     assert not third.answerable
-
-
-def test_an_answer_whose_gold_was_dropped_never_counts_as_supported(tmp_path: Path) -> None:
-    items = [_mm(evidence_pages="[0]"), _mm(evidence_pages="[0, 2]"), _mm(evidence_pages="[2]")]
-    rows = [
-        score_episode(
-            Trajectory(
-                trajectory_id="t",
-                question=question,
-                strategy="visor",
-                policy="p",
-                checkpoint="",
-                index_tag="",
-                seed=0,
-                turns=(),
-                evidence=(EvidenceEntry(1, "aa/00002", "report.pdf", 2, "there are 4"),),
-                answer="4",
-                citations=(),
-                outcome="answered",
-            )
-        )
-        for question in mmlongbench.read(_write(tmp_path / "q.json", items), PAGES).questions
-    ]
-    assert [row.right for row in rows] == [True, True, True]
-    assert [row.supported for row in rows] == [False, False, True]
 
 
 @pytest.mark.parametrize(

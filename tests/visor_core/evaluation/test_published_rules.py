@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.visor_core.evaluation.episodes import QUESTION, episode
+from visor_core.agent.trajectory import EvidenceEntry
 from visor_core.errors import DataError
 from visor_core.evaluation.benchmarks import READERS
 from visor_core.evaluation.benchmarks.resolve import PageResolver
+from visor_core.evaluation.results import BenchmarkResult, score_episode
 from visor_core.questions import Question
 from visor_core.scoring.answers import answer_score
 
@@ -120,3 +123,21 @@ def test_gold_of_one_name_in_two_folders_is_the_named_one(tmp_path: Path, name: 
     found = _read(tmp_path, "mmlongbench", *items, documents=documents)
     assert isinstance(found, list), found
     assert [question.gold_pages for question in found] == [("bb/00001",), ("cc/00001",)]
+
+
+def test_an_answer_whose_gold_was_dropped_never_counts_as_supported(tmp_path: Path) -> None:
+    """Page 0, which three released items name, is no page: what an answer needs is not known."""
+    items = [_item("mmlongbench", "q", "4", pages, "report.pdf", "Int") for pages in ("[0]", "[0, 2]", "[2]")]
+    found = _read(tmp_path, "mmlongbench", *items, documents=(Document("aaaa", "report.pdf"),))
+    assert isinstance(found, list), found
+    read = EvidenceEntry(1, "aaaa/00002", "report.pdf", 2, "there are 4")
+    rows = [score_episode(replace(episode("4", question=question), evidence=(read,))) for question in found]
+    assert [row.right for row in rows] == [True, True, True]
+    assert [row.supported for row in rows] == [False, False, True]
+
+
+def test_mmlongbench_accuracy_is_the_mean_score() -> None:
+    asked = replace(QUESTION, benchmark="mmlongbench", answers=("abcde",), gold_facts=())
+    rows = tuple(score_episode(episode(answer, question=asked)) for answer in ("abcde", "abcxy", "vwxyz"))
+    result = BenchmarkResult("mmlongbench", "", "p", "c", "visor", "tag", 0, 0.0, "v", 8.0, rows)
+    assert result.metrics()["accuracy"] == pytest.approx(1.6 / 3)

@@ -88,7 +88,8 @@ def test_mmlongbench_reports_its_mean_score_and_f1() -> None:
         ("Not answerable", "Missing persons unit", "None"),  # 0
     )
     assert [row.score for row in result.episodes] == pytest.approx([0.6, 0.0, 0.0, 1.0, 0.0])
-    assert result.accuracy.estimate == pytest.approx(1 / 5)
+    assert result.answers_right.estimate == pytest.approx(1 / 5)
+    assert result.accuracy.estimate == result.metrics()["accuracy"] == pytest.approx(1.6 / 5)
     # recall 0.6 of 3 answerable ones, precision 0.6 of 3 answers that are no refusal
     assert result.published() == pytest.approx({"accuracy": 1.6 / 5, "F1": 0.2})
     assert result.metrics()["mmlongbench_accuracy"] == pytest.approx(1.6 / 5)
