@@ -59,13 +59,15 @@ def benchmark_results(
         rows.append(
             {
                 "policy": path.stem,
-                "accuracy": result.accuracy.estimate,
-                "supported": result.supported_success.estimate,
-                "shortcut": result.shortcut_rate.estimate,
+                "rule": result.rule,
+                "accuracy": result.accuracy.estimate if result.scored else result.rule,
+                "supported": result.supported_success.estimate if result.scored else result.rule,
+                "shortcut": result.shortcut_rate.estimate if result.scored else result.rule,
                 "prompt tokens a turn": result.metrics().get("prompt_tokens_per_turn", "not counted"),
                 "questions": len(result.episodes),
                 "failed": result.failures,
-                "accuracy of all": result.accuracy_of_all.estimate,
+                "accuracy of all": result.accuracy_of_all.estimate if result.scored else result.rule,
+                "left out": ", ".join(f"{reason} {n}" for reason, n in result.left_out_by_reason.items()) or "none",
             }
         )
     return work.result({"results": table(rows)})

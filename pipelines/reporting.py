@@ -130,7 +130,7 @@ def sample_episodes(
 
 def _worth(episode: Trajectory) -> tuple[bool, bool, bool, int, str]:
     """Sorts first what is worth looking at: the reinforced policy, right answers, crops, many turns."""
-    right = bool(episode.question.answers) and answer_score(episode.question, episode.answer) >= 1.0
+    right = bool(episode.question.answers) and (answer_score(episode.question, episode.answer) or 0.0) >= 1.0
     crops = any(turn.action.kind == "crop" for turn in episode.turns)
     return (episode.policy != "grpo_checkpoint", not right, not crops, -len(episode.turns), episode.trajectory_id)
 

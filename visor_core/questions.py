@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One atomic fact that stands on a page: a subject's field has a value, inside a box."""
+    """One atomic fact that stands on a page: a subject's field has a value, inside a box.
+
+    `needs_crop` is whether it can be read in a crop of that box only; false where it is legible on the whole page.
+    """
 
     subject: str
     field: str
     value: str
     page_id: str
     box: Box
+    needs_crop: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Question:
 
     `partition` restricts the search to one part of the index (a nano sub-corpus; a single document's pages);
     empty means the whole index. `gold_pages` are page ids; `hops` is the number of distinct gold pages needed.
+    `gold_boxes` are the regions that have to be cropped.
     """
 
     question_id: str
@@ -54,6 +59,19 @@ class Question:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+GOLD_DROPPED = "gold_dropped"
+"""Metadata key of a question some of whose gold pages do not exist: what was dropped."""
+
+
+def gold_is_complete(question: Question) -> bool:
+    """Whether all pages that an answer needs are known, so that its evidence can be judged.
+
+    Not where some were dropped, nor for a question that can be answered and names none.
+    """
+    known = bool(question.gold_pages or question.gold_facts) or not question.answerable
+    return known and GOLD_DROPPED not in question.metadata
+
+
 def to_frame(questions: Iterable[Question]) -> pl.DataFrame:
     """One row a question; boxes, facts and metadata as JSON text."""
     rows = [
@@ -68,7 +86,7 @@ def to_frame(questions: Iterable[Question]) -> pl.DataFrame:
             "gold_pages": list(q.gold_pages),
             "gold_boxes": json.dumps([b.as_tuple() for b in q.gold_boxes]),
             "gold_facts": json.dumps(
-                [[f.subject, f.field, f.value, f.page_id, f.box.as_tuple()] for f in q.gold_facts]
+                [[f.subject, f.field, f.value, f.page_id, f.box.as_tuple(), f.needs_crop] for f in q.gold_facts]
             ),
             "hops": q.hops,
             "evidence_sources": list(q.evidence_sources),
@@ -109,7 +127,7 @@ def read_questions(path: Path) -> list[Question]:
     """Read questions from Parquet.
 
     Raises:
-        DataError: if the file is missing or lacks a column.
+        DataError: if the file is missing, lacks a column or holds facts of another shape.
     """
     if not path.is_file():
         raise DataError(f"no questions at {path}: materialize the asset `questions` first")
@@ -128,7 +146,7 @@ def read_questions(path: Path) -> list[Question]:
             answer_format=row["answer_format"],
             gold_pages=tuple(row["gold_pages"]),
             gold_boxes=tuple(Box(*b) for b in json.loads(row["gold_boxes"])),
-            gold_facts=tuple(Fact(s, f, v, p, Box(*b)) for s, f, v, p, b in json.loads(row["gold_facts"])),
+            gold_facts=_facts(row["gold_facts"], path),
             hops=row["hops"],
             evidence_sources=tuple(row["evidence_sources"]),
             answerable=row["answerable"],
@@ -136,6 +154,15 @@ def read_questions(path: Path) -> list[Question]:
         )
         for row in frame.iter_rows(named=True)
     ]
+
+
+def _facts(text: str, path: Path) -> tuple[Fact, ...]:
+    try:
+        return tuple(Fact(s, f, v, p, Box(*b), crop) for s, f, v, p, b, crop in json.loads(text))
+    except ValueError as error:
+        raise DataError(
+            f"{path} has gold facts of another shape ({error}): rebuild it with the asset `questions`"
+        ) from error
 
 
 def questions_version(questions: Iterable[Question]) -> str:

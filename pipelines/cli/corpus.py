@@ -20,6 +20,7 @@ from pipelines.cli.session import (
     home_of,
     named_settings,
     open_index,
+    print_left_out,
     progress_bar,
 )
 from visor_core.documents.names import names_of_sources
@@ -259,9 +260,10 @@ def recall(
                 finder = _finder(index, way, within_document=scope == "right document")
                 rows.append(measure_page_recall(name, finder, asked, progress=step))
     console.print(
-        f"{len(found.questions)} questions about {len(documents)} documents ({len(found.left_out)} left out: their"
-        f" document is not in the corpus); {len(asked)} have evidence pages; index {index.tag}"
+        f"{len(found.questions)} questions about {len(documents)} documents; {len(asked)} have evidence pages; index"
+        f" {index.tag}"
     )
+    print_left_out(found.left_out)
     console.print(_recall_table(rows))
 
 

@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli import asking
-from pipelines.cli.session import console, document_settings, errors, home_of, open_index, progress_bar, reason_of
+from pipelines.cli.session import (
+    console,
+    document_settings,
+    errors,
+    home_of,
+    open_index,
+    print_left_out,
+    progress_bar,
+    reason_of,
+)
 from visor_core.errors import ConfigError, DataError
 from visor_core.files import claimed, file_name
 
@@ -86,13 +96,13 @@ def evaluate(
             progress=lambda done, _: bar.update(task, completed=done),
             fresh=fresh,
             on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
+            left_out=found.left_out,
         )
         try:
             result.save(path)
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
-    if found.left_out:
-        console.print(f"{len(found.left_out)} questions left out: their document is not in corpus {name}")
+    print_left_out(found.left_out)
     _print_kept(result, endpoint=bool(endpoint))
     console.print(result_table({label: result}))
     if cost := result.metrics()["cost"]:
@@ -169,8 +179,16 @@ def report(
 
 
 def result_table(results: dict[str, BenchmarkResult]) -> Table:
-    """The figures of evaluations, one row each."""
-    table = Table(title="95 % Wilson intervals in brackets", title_justify="left")
+    """The figures of evaluations, one row each; below, the rule of each and the figures its benchmark reports."""
+    from visor_core.scoring.answers import NO_RULE
+
+    rules = [f"{label}: {result.rule_in_words()}" for label, result in results.items()]
+    table = Table(
+        title="95 % Wilson intervals in brackets",
+        title_justify="left",
+        caption=escape("\n".join(rules)),
+        caption_justify="left",
+    )
     some_failed = any(result.failed for result in results.values())
     columns = ["policy", "questions", "answers right", "supported", "shortcuts", "turns", "tokens a turn"]
     if some_failed:
@@ -182,10 +200,10 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
         table.add_row(
             label,
             str(len(result.episodes)),
-            *([result.failures, str(result.accuracy_of_all)] if some_failed else []),
-            str(result.accuracy),
-            str(result.supported_success),
-            f"{result.shortcut_rate.estimate:.3f}",
+            *([result.failures, str(result.right_of_all) if result.scored else NO_RULE] if some_failed else []),
+            str(result.answers_right) if result.scored else NO_RULE,
+            str(result.supported_success) if result.scored else NO_RULE,
+            f"{result.shortcut_rate.estimate:.3f}" if result.scored else NO_RULE,
             f"{figures['turns']:.2f}",
             f"{figures['prompt_tokens_per_turn']:.0f}" if "prompt_tokens_per_turn" in figures else "–",
         )

@@ -19,12 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from visor_core.errors import ConfigError, SearchIndexError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from visor_core.config import Home, Profile
+    from visor_core.evaluation.benchmarks.resolve import LeftOut
     from visor_core.index import PageIndex
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+LISTED = 10
+"""Items left out of a benchmark file that are named on the terminal; the result file names all."""
 
 
 def home_of(context: typer.Context) -> Home:
@@ -32,6 +37,20 @@ def home_of(context: typer.Context) -> Home:
     from visor_core.config import Home
 
     return Home(context.find_root().params["home"])
+
+
+def print_left_out(left_out: Sequence[LeftOut]) -> None:
+    """What of a benchmark file could not be used: how many by reason, then the first ones."""
+    from visor_core.evaluation.benchmarks.resolve import count_reasons
+
+    if not left_out:
+        return
+    reasons = ", ".join(f"{reason} {count}" for reason, count in count_reasons(left_out).items())
+    console.print(f"{len(left_out)} questions left out: {reasons}", markup=False, soft_wrap=True)
+    for item in left_out[:LISTED]:
+        console.print(f"  {item.item}: {item.detail}", markup=False, soft_wrap=True)
+    if len(left_out) > LISTED:
+        console.print(f"  and {len(left_out) - LISTED} more")
 
 
 def profile_names() -> list[str]:

@@ -77,12 +77,13 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
     session.evaluated(_model_of(checkpoint), name, metrics, digest=result.questions_version)
-    shown = {"supported": metrics["supported"], "accuracy": metrics["accuracy"]}
+    shown = {key: metrics[key] for key in ("supported", "accuracy") if key in metrics}
     if name == "grpo":
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
     if result.failed:
-        shown |= {"failed": metrics["failed"], "accuracy_of_all": metrics["accuracy_of_all"]}
-    return {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
+        shown |= {key: metrics[key] for key in ("failed", "accuracy_of_all") if key in metrics}
+    figures: dict[str, int | float | str] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
+    return figures if result.scored else {**figures, f"{name}_accuracy": result.rule}
 
 
 def _model_of(checkpoint: Path) -> str:

@@ -52,7 +52,7 @@ class Rankings:
 
     def __init__(self, index: PageIndex, questions: Sequence[Question], *, within: bool) -> None:
         self._found = {
-            q.question_id: index.rankings(q.question, 50, document=q.metadata["filename"] if within else None)
+            q.question_id: index.rankings(q.question, 50, document=q.metadata["document_id"] if within else None)
             for q in questions
         }
 

@@ -200,7 +200,8 @@ def test_eval_an_endpoint_resumes_and_reports(visor: Visor, corpus: Path, tmp_pa
     questions = tmp_path / "questions.json"
     questions.write_text(
         '[{"doc_id": "coast.pdf", "question": "Which areas?", "answer": "Kent, Normandy", "evidence_pages": "[1]",'
-        ' "evidence_sources": "[]", "answer_format": "Str"}]',
+        ' "evidence_sources": "[]", "answer_format": "Str"}, {"doc_id": "coast.pdf", "question": "Which page?",'
+        ' "answer": "x", "evidence_pages": "[1418]", "evidence_sources": "[]", "answer_format": "Str"}]',
         encoding="utf-8",
     )
     command = ["eval", "--benchmark", "mmlongbench", "--questions", str(questions), "--corpus", "documents"]
@@ -214,6 +215,11 @@ def test_eval_an_endpoint_resumes_and_reports(visor: Visor, corpus: Path, tmp_pa
     assert len(seen) == asked == 3
     assert "1.000" in first.out
     assert "cost 0.003" in first.out
+    assert "1 questions left out: evidence page outside the document 1" in first.out
+    assert "mmlongbench-0001: it names page 1418 of coast.pdf" in first.out
+    assert "toy run: answers scored by the rule MMLongBench-Doc: accuracy 1.000, F1 1.000" in " ".join(
+        first.out.split()
+    )
     (result,) = (corpus / "evaluations").glob("toy-run-*.json")
     assert visor("report").code == 0
     assert result.stem in (corpus / "reports" / "report.html").read_text(encoding="utf-8")

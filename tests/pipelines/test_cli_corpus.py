@@ -159,7 +159,9 @@ def test_recall_on_two_questions(visor: Visor, ingested: Path, tmp_path: Path) -
     path.write_text(json.dumps([item, other]), encoding="utf-8")
     outcome = visor("recall", str(path), home=ingested)
     assert outcome.code == 0
-    assert "1 questions about 2 documents (1 left out" in outcome.out
+    assert "1 questions about 2 documents" in outcome.out
+    assert "1 questions left out: document not in the corpus 1" in outcome.out
+    assert "mmlongbench-0001: its document elsewhere.pdf is not in the corpus" in outcome.out
     rows = [line for line in outcome.out.splitlines() if "full text (BM25), whole corpus" in line]
     assert "1.000" in rows[0]
 

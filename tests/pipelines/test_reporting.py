@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from assets_defs.builds import Record, write_build
+from pipelines.cli.evaluating import result_table
 from pipelines.cli.session import document_settings
 from pipelines.reporting import gather_report
 from tests.pipelines.conftest import Visor
 from tests.visor_core.documents.writing import write_pdf
-from tests.visor_core.evaluation.episodes import episode, turn
+from tests.visor_core.evaluation.episodes import QUESTION, episode, turn
 from visor_core.agent.trajectory import Action, Observation
 from visor_core.config import Home, IndexConfig
 from visor_core.documents.sources import document_id_of
@@ -107,3 +110,17 @@ def test_encrypted_pages_are_shown_with_their_password_and_named_without(tmp_pat
 def test_nothing_made_yet_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="visor run"):
         gather_report(Home(tmp_path))
+
+
+def test_the_table_of_an_evaluation_names_the_rule_of_its_scores() -> None:
+    asked = replace(QUESTION, benchmark="vidoseek")
+    rows = (score_episode(episode("47", question=asked)),)
+    console = Console(width=200, record=True, file=StringIO())
+    unscored = BenchmarkResult("vidoseek", "", "p", "c", "visor", "t", 0, 0.0, "v", 1.0, rows)
+    scored = BenchmarkResult("nano", "", "p", "c", "visor", "t", 0, 0.0, "v", 1.0, (score_episode(episode("47")),))
+    console.print(result_table({"one": unscored, "two": scored}))
+    text = console.export_text()
+    (line,) = (line for line in text.splitlines() if line.lstrip("│ ").startswith("one "))
+    assert line.count("no published rule") == 3
+    assert "one: no published rule for answers of vidoseek" in text
+    assert "two: answers scored by the rule MMLongBench-Doc" in text

@@ -27,6 +27,14 @@ class Region:
     fault: str = ""
 
 
+def chosen_box(box: tuple[float, float, float, float], frame: Frame) -> Box | None:
+    """What a box in the model's frame points at: its part inside the page, before any padding or growth.
+
+    None if nothing of it is left.
+    """
+    return clamp(*frame.to_page(*box))
+
+
 def page_region(
     box: tuple[float, float, float, float],
     frame: Frame,
@@ -51,7 +59,7 @@ def page_region(
     area = abs(x1 - x0) * abs(y1 - y0)
     if min(abs(x1 - x0) * frame.width, abs(y1 - y0) * frame.height) < 1 - 1e-6:
         return Region(None, "degenerate")
-    inside = clamp(x0, y0, x1, y1)
+    inside = chosen_box(box, frame)
     if inside is None or inside.area < INSIDE_SHARE * area:
         return Region(None, "outside")
     region = pad(inside, config.pad_pixels / frame.width, config.pad_pixels / frame.height)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from visor_core.agent.correction import chosen_box, frame_of
 from visor_core.geometry import Box
 from visor_core.policies.base import Completion, ImageRef, Prompt
 from visor_core.questions import Question
@@ -100,6 +101,14 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenRegion:
+    """What a crop asked for: a page, and the box on it before it was padded and grown to be shown."""
+
+    page_id: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """One finished episode.
 
@@ -154,6 +163,41 @@ class Trajectory:
     def pages_seen(self) -> tuple[str, ...]:
         """Page ids shown in this episode, in the order of first sight."""
         return tuple(dict.fromkeys(image.page_id for turn in self.turns for image in turn.observation.images))
+
+    @property
+    def chosen_regions(self) -> tuple[ChosenRegion | None, ...]:
+        """What each turn's crop asked for, one a turn; None where no crop was shown.
+
+        The box of the reply is read in the frame of the page as it was last shown. Crops are judged by this: the
+        picture shown is larger by padding, a minimum side and a square shape, which the policy did not choose.
+        """
+        coordinates = json.loads(self.config or "{}").get("coordinates", "pixels")
+        pages: dict[str, ImageRef] = {}
+        chosen: list[ChosenRegion | None] = []
+        for turn in self.turns:
+            region = None
+            if turn.observation.kind == "page":
+                pages |= {image.page_id: image for image in turn.observation.images}
+            elif turn.observation.kind == "crop":
+                shown = turn.observation.images[-1]
+                page, box = pages.get(shown.page_id), shown.box
+                if page is not None and turn.action.box is not None:
+                    box = chosen_box(turn.action.box, frame_of(page, coordinates)) or box
+                region = ChosenRegion(shown.page_id, box)
+            chosen.append(region)
+        return tuple(chosen)
+
+    @property
+    def pages_looked_at(self) -> tuple[str, ...]:
+        """Page ids shown in full, by a search or after a selection; candidates are not among them."""
+        return tuple(
+            dict.fromkeys(
+                image.page_id
+                for turn in self.turns
+                if turn.observation.kind == "page"
+                for image in turn.observation.images
+            )
+        )
 
     @property
     def standing_evidence(self) -> tuple[EvidenceEntry, ...]:

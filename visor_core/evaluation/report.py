@@ -14,8 +14,9 @@ from pathlib import Path
 
 from visor_core.evaluation.charts import Series, line_chart
 from visor_core.evaluation.results import BenchmarkResult, scoring_version
-from visor_core.evaluation.statistics import Interval
+from visor_core.evaluation.statistics import TOO_FEW, Interval
 from visor_core.files import write_text
+from visor_core.scoring.answers import NO_RULE
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9dce1; --paper: #fff; --tint: #f4f5f7;
@@ -98,6 +99,8 @@ def report_html(report: Report) -> str:
     if report.results:
         parts.append("<h2>Results</h2>" + _results(report.results))
         parts.append("<h2>By number of pages needed</h2>" + _strata(report.results))
+        if left_out := _left_out(report.results):
+            parts.append("<h2>Questions left out</h2>" + left_out)
     if report.curves:
         parts.append("<h2>Curves</h2><div class=charts>")
         for curve in report.curves:
@@ -136,12 +139,16 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
     some_failed = any(result.failed for result in results.values())
     for label, result in results.items():
         figures = result.metrics()
-        apart = {"failed": result.failures, "right of all": _interval(result.accuracy_of_all)} if some_failed else {}
+        apart = (
+            {"failed": result.failures, "right of all": _interval(result.right_of_all) if result.scored else NO_RULE}
+            if some_failed
+            else {}
+        )
         cells = {
             **apart,
-            "answers right": _interval(result.accuracy),
-            "supported": _interval(result.supported_success),
-            "shortcuts": _interval(result.shortcut_rate),
+            "answers right": _interval(result.answers_right) if result.scored else NO_RULE,
+            "supported": _interval(result.supported_success) if result.scored else NO_RULE,
+            "shortcuts": _interval(result.shortcut_rate) if result.scored else NO_RULE,
             "page recall": _number(figures["page_recall"]),
             "turns": _number(figures["turns"], 2),
             "tokens a turn": _number(figures.get("prompt_tokens_per_turn", math.nan), 1),
@@ -166,7 +173,8 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
     if some_failed:
         caption += " Figures are over the episodes that did not fail; of all: a failed one counts as wrong."
     remarks = "".join(f"<p class=note>{escape(remark)}</p>" for remark in _remarks(results))
-    return f"<table><tr><th>policy{header}</tr>{body}</table><p class=note>{caption}</p>{remarks}"
+    rules = "".join(f"<br>{escape(label)}: {escape(r.rule_in_words())}." for label, r in results.items())
+    return f"<table><tr><th>policy{header}</tr>{body}</table><p class=note>{caption}{rules}</p>{remarks}"
 
 
 def _remarks(results: Mapping[str, BenchmarkResult]) -> list[str]:
@@ -184,6 +192,21 @@ def _remarks(results: Mapping[str, BenchmarkResult]) -> list[str]:
     return remarks
 
 
+def _left_out(results: Mapping[str, BenchmarkResult]) -> str:
+    """Items of benchmark files that could not be used: counts by reason, and each with what is the case."""
+    parts = []
+    for label, result in results.items():
+        if not result.left_out:
+            continue
+        counts = ", ".join(f"{escape(reason)} {count}" for reason, count in result.left_out_by_reason.items())
+        rows = "".join(f"<tr><td>{escape(i.item)}<td>{escape(i.reason)}<td>{escape(i.detail)}" for i in result.left_out)
+        parts.append(
+            f"<details><summary>{escape(label)}: {len(result.left_out)} left out ({counts})</summary>"
+            f"<table><tr><th>item<th>reason<th>what is the case{rows}</table></details>"
+        )
+    return "".join(parts)
+
+
 def _strata(results: Mapping[str, BenchmarkResult]) -> str:
     rows = []
     for label, result in results.items():
@@ -199,7 +222,8 @@ def _strata(results: Mapping[str, BenchmarkResult]) -> str:
 def _interval(interval: Interval) -> str:
     if math.isnan(interval.estimate):
         return "–"
-    return f"{interval.estimate:.3f} <span class=range>{interval.low:.2f}–{interval.high:.2f}</span>"
+    few = TOO_FEW if interval.few else ""
+    return f"{interval.estimate:.3f} <span class=range>{interval.low:.2f}–{interval.high:.2f}{few}</span>"
 
 
 def _number(value: float, digits: int = 3) -> str:

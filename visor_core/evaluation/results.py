@@ -3,7 +3,9 @@
 Figures are over the episodes that came to an end; those that *failed* (a request that was refused for good, a page that
 could not be drawn) are counted apart, and accuracy and supported success over all episodes stand beside them.
 *Supported success* is a right answer whose evidence is complete: every gold fact recorded from its page where facts
-are known, else every gold page in the Evidence Space. A *shortcut* is a right answer without complete evidence.
+are known, else every gold page in the Evidence Space. A *shortcut* is a right answer without complete evidence. Where
+the gold of a question is not wholly known, no answer counts as supported. Where a benchmark publishes no rule for
+answers, its rows have no score, and every figure that needs one is NaN.
 """
 
 from __future__ import annotations
@@ -21,18 +23,23 @@ import polars as pl
 from visor_core.agent.trajectory import Trajectory
 from visor_core.code_version import code_behind, code_version
 from visor_core.errors import DataError
+from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
 from visor_core.files import write_json
-from visor_core.scoring.answers import answer_score, says_missing
+from visor_core.scoring.answers import answer_score, rule_of, says_missing, slidevqa_f1
 from visor_core.scoring.citations import citation_recall
-from visor_core.scoring.facts import recorded_facts
-from visor_core.scoring.ledger import compactness, coverage
+from visor_core.scoring.facts import evidence, supported
+from visor_core.scoring.ledger import compactness
+from visor_core.scoring.mmlongbench import mmlongbench_f1
 from visor_core.scoring.retrieval import recall
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """One episode's figures; tokens are sums over its turns, None where a turn's are not known; `seconds` wall time."""
+    """One episode's figures; tokens are sums over its turns, None where a turn's are not known; `seconds` wall time.
+
+    `rule` names the rule of `score`, which is None where the benchmark publishes none; `f1` is SlideVQA's other figure.
+    """
 
     question_id: str
     trajectory_id: str
@@ -41,7 +48,9 @@ class EpisodeResult:
     answerable: bool
     outcome: str
     answer: str
-    score: float
+    rule: str
+    score: float | None
+    f1: float | None
     supported: bool
     evidence: float
     page_recall: float
@@ -66,8 +75,8 @@ class EpisodeResult:
 
     @property
     def right(self) -> bool:
-        """Whether the answer is fully right."""
-        return self.score >= 1.0
+        """Whether the answer is fully right; never where it has no score."""
+        return self.score is not None and self.score >= 1.0
 
     @property
     def shortcut(self) -> bool:
@@ -89,8 +98,6 @@ def scoring_version() -> str:
 def score_episode(trajectory: Trajectory) -> EpisodeResult:
     """The figures of one finished episode."""
     question, turns = trajectory.question, trajectory.turns
-    score = answer_score(question, trajectory.answer)
-    evidence = recorded_facts(trajectory) if question.gold_facts else coverage(trajectory)
     kinds = [turn.action.kind for turn in turns]
     return EpisodeResult(
         question_id=question.question_id,
@@ -100,9 +107,11 @@ def score_episode(trajectory: Trajectory) -> EpisodeResult:
         answerable=question.answerable,
         outcome=trajectory.outcome,
         answer=trajectory.answer,
-        score=score,
-        supported=score >= 1.0 and evidence >= 1.0,
-        evidence=evidence,
+        rule=rule_of(question),
+        score=answer_score(question, trajectory.answer),
+        f1=slidevqa_f1(question, trajectory.answer),
+        supported=supported(trajectory),
+        evidence=evidence(trajectory),
         page_recall=recall(trajectory.pages_seen, question.gold_pages),
         page_precision=compactness(trajectory),
         citation_recall=citation_recall(trajectory),
@@ -145,6 +154,8 @@ class BenchmarkResult:
     fingerprints: tuple[str, ...] = ()
     """A server's marks on its replies; several mean that it changed while it was asked."""
 
+    left_out: tuple[LeftOut, ...] = ()
+
     @property
     def finished(self) -> tuple[EpisodeResult, ...]:
         """The episodes that came to an end."""
@@ -160,6 +171,21 @@ class BenchmarkResult:
         """`n failed of m`."""
         return f"{self.failed} failed of {len(self.episodes)}"
 
+    @property
+    def rule(self) -> str:
+        """The rule by which answers were scored, as tables print it."""
+        return ", ".join(sorted({row.rule for row in self.episodes}))
+
+    @property
+    def left_out_by_reason(self) -> dict[str, int]:
+        """How many items of the benchmark file could not be used, by reason, the most frequent first."""
+        return count_reasons(self.left_out)
+
+    @property
+    def scored(self) -> list[EpisodeResult]:
+        """Finished episodes whose answer has a score."""
+        return [row for row in self.finished if row.score is not None]
+
     def share(self, of: Callable[[EpisodeResult], bool], within: Iterable[EpisodeResult] | None = None) -> Interval:
         """Share of the finished episodes (or of `within`) with a property, with Wilson's 95 % interval."""
         rows = list(self.finished if within is None else within)
@@ -170,29 +196,58 @@ class BenchmarkResult:
         return bootstrap_mean([of(row) for row in self.finished], seed=self.seed)
 
     @property
+    def answers_right(self) -> Interval:
+        """Share of answers that are fully right; NaN where no rule is published."""
+        return self.share(lambda row: row.right, self.scored)
+
+    @property
     def accuracy(self) -> Interval:
-        """Share of answers that are fully right."""
-        return self.share(lambda row: row.right)
+        """What the benchmark calls accuracy: MMLongBench-Doc's mean score, with a bootstrap interval; elsewhere the
+        share of answers that are fully right. NaN where no rule is published."""
+        if self.benchmark != "mmlongbench":
+            return self.answers_right
+        return bootstrap_mean([row.score for row in self.finished if row.score is not None], seed=self.seed)
 
     @property
     def accuracy_of_all(self) -> Interval:
+        """`accuracy` over all episodes: a failed one counts as wrong."""
+        if self.benchmark != "mmlongbench":
+            return self.right_of_all
+        rows = [row for row in self.episodes if row.score is not None]
+        return bootstrap_mean([0.0 if row.failed else row.score or 0.0 for row in rows], seed=self.seed)
+
+    @property
+    def right_of_all(self) -> Interval:
         """Share of all episodes with an answer that is fully right: a failed one counts as wrong."""
-        return self.share(lambda row: row.right, self.episodes)
+        rows = [row for row in self.episodes if row.score is not None]
+        return self.share(lambda row: row.right and not row.failed, rows)
 
     @property
     def supported_of_all(self) -> Interval:
         """Share of all episodes whose answer is right with all evidence: a failed one counts as none."""
-        return self.share(lambda row: row.supported, self.episodes)
+        rows = [row for row in self.episodes if row.score is not None]
+        return self.share(lambda row: row.supported and not row.failed, rows)
 
     @property
     def supported_success(self) -> Interval:
         """Share of answers that are right with all evidence."""
-        return self.share(lambda row: row.supported)
+        return self.share(lambda row: row.supported, self.scored)
 
     @property
     def shortcut_rate(self) -> Interval:
         """Share of the finished episodes that are right without complete evidence."""
-        return self.share(lambda row: row.shortcut)
+        return self.share(lambda row: row.shortcut, self.scored)
+
+    def published(self) -> dict[str, float]:
+        """The figures that the benchmark itself reports, by its names: MMLongBench-Doc's accuracy (the mean score) and
+        F1, SlideVQA's EM and F1; none for other question sets."""
+        scores = [(row.score, row.answerable, row.refused) for row in self.finished if row.score is not None]
+        if not scores or self.benchmark not in ("mmlongbench", "slidevqa"):
+            return {}
+        mean = sum(score for score, _, _ in scores) / len(scores)
+        if self.benchmark == "mmlongbench":
+            return {"accuracy": mean, "F1": mmlongbench_f1(scores)}
+        return {"EM": mean, "F1": sum(row.f1 or 0.0 for row in self.scored) / len(scores)}
 
     @property
     def refusals(self) -> Interval:
@@ -204,11 +259,18 @@ class BenchmarkResult:
         """Share of the answerable questions that were refused."""
         return self.share(lambda row: row.refused, [row for row in self.finished if row.answerable])
 
+    def rule_in_words(self) -> str:
+        """The rule by which answers were scored and the figures that the benchmark itself reports, for a table."""
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in self.published().items())
+        if not self.scored:
+            return f"{self.rule} for answers of {self.benchmark}"
+        return f"answers scored by the rule {self.rule}{': ' + figures if figures else ''}"
+
     def by_hops(self) -> dict[int, dict[str, Interval]]:
         """Accuracy and supported success by the number of pages a question needs."""
         strata: dict[int, dict[str, Interval]] = {}
         for hops in sorted({row.hops for row in self.finished}):
-            rows = [row for row in self.finished if row.hops == hops]
+            rows = [row for row in self.scored if row.hops == hops]
             strata[hops] = {
                 "accuracy": self.share(lambda row: row.right, rows),
                 "supported": self.share(lambda row: row.supported, rows),
@@ -223,13 +285,24 @@ class BenchmarkResult:
         return dict(sorted(found.items()))
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures for a tracker; what is not known, as tokens that a server does not count, is left out."""
+        """Flat figures for a tracker; what is not known, as tokens that a server does not count, is left out.
+
+        Figures that need a rule for answers are absent where none is published; what the benchmark itself reports
+        stands under its name (`mmlongbench_accuracy`, `slidevqa_em`).
+        """
         turns = max(1, sum(row.turns for row in self.finished))
-        figures = {
-            "accuracy": self.accuracy.estimate,
-            "score": self.mean(lambda row: row.score).estimate,
-            "supported": self.supported_success.estimate,
-            "shortcut_rate": self.shortcut_rate.estimate,
+        figures: dict[str, float] = {}
+        if scores := [row.score for row in self.finished if row.score is not None]:
+            figures = {
+                "accuracy": self.accuracy.estimate,
+                "accuracy_of_all": self.accuracy_of_all.estimate,
+                "score": sum(scores) / len(scores),
+                "supported": self.supported_success.estimate,
+                "supported_of_all": self.supported_of_all.estimate,
+                "shortcut_rate": self.shortcut_rate.estimate,
+            }
+        figures |= {f"{self.benchmark}_{name.lower()}": value for name, value in self.published().items()}
+        figures |= {
             "evidence": self.mean(lambda row: row.evidence).estimate,
             "page_recall": self.mean(lambda row: row.page_recall).estimate,
             "page_precision": self.mean(lambda row: row.page_precision).estimate,
@@ -240,8 +313,7 @@ class BenchmarkResult:
             "seconds_per_episode": self.wall_seconds / max(1, len(self.episodes)),
             "episodes": float(len(self.episodes)),
             "failed": float(self.failed),
-            "accuracy_of_all": self.accuracy_of_all.estimate,
-            "supported_of_all": self.supported_of_all.estimate,
+            "left_out": float(len(self.left_out)),
             "cost": sum(row.cost for row in self.episodes),
         }
         for kind in ("prompt_tokens", "image_tokens", "completion_tokens"):
@@ -251,7 +323,7 @@ class BenchmarkResult:
         if any(not row.answerable for row in self.finished):
             figures["refusals"] = self.refusals.estimate
             figures["false_refusals"] = self.false_refusals.estimate
-        for hops, stratum in self.by_hops().items():
+        for hops, stratum in self.by_hops().items() if self.scored else ():
             figures |= {f"{name}_hops_{hops}": interval.estimate for name, interval in stratum.items()}
         return figures
 
@@ -262,7 +334,8 @@ class BenchmarkResult:
     def save(self, path: Path) -> None:
         """Write everything as JSON, by an atomic rename; the figures stand beside the rows for other readers."""
         known = {name: value for name, value in self.metrics().items() if not math.isnan(value)}
-        write_json(path, {**asdict(self), "metrics": known})
+        derived = {"rule": self.rule, "left_out_by_reason": self.left_out_by_reason, "metrics": known}
+        write_json(path, {**asdict(self), **derived})
 
 
 def read_result(path: Path) -> BenchmarkResult:
@@ -275,9 +348,11 @@ def read_result(path: Path) -> BenchmarkResult:
         raise DataError(f"no evaluation at {path}: run `visor eval` first")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        data.pop("metrics", None)
+        for derived in ("rule", "left_out_by_reason", "metrics"):
+            data.pop(derived)
         rows = tuple(EpisodeResult(**row) for row in data.pop("episodes"))
         data["fingerprints"] = tuple(data.get("fingerprints", ()))
-        return BenchmarkResult(episodes=rows, **data)
+        left_out = tuple(LeftOut(**row) for row in data.pop("left_out"))
+        return BenchmarkResult(episodes=rows, left_out=left_out, **data)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not an evaluation of this version ({error}): run `visor eval` again") from error

@@ -23,6 +23,7 @@ from visor_core.agent.trajectory import Trajectory
 from visor_core.code_version import code_version
 from visor_core.config import EvaluationConfig
 from visor_core.errors import DataError
+from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.results import BenchmarkResult, score_episode, scoring_version
 from visor_core.files import write_json
 from visor_core.policies.base import BatchPolicy, Policy, ReproduciblePolicy
@@ -49,6 +50,7 @@ def evaluate(
     store: Path | None = None,
     progress: Progress | None = None,
     mode: Mode | None = None,
+    left_out: Sequence[LeftOut] = (),
     on_episodes: Callable[[Sequence[Trajectory]], None] | None = None,
     fresh: bool = False,
     on_unkept: Callable[[int, OSError], None] | None = None,
@@ -60,6 +62,7 @@ def evaluate(
         store: folder under which finished episodes are kept; a later call with the same inputs reads them.
         progress: called with (episodes finished, episodes wanted).
         mode: none chooses reference mode for a `ReproduciblePolicy`, throughput mode for any other.
+        left_out: items of the benchmark file that could not be used; reported with the result.
         on_episodes: called once with all trajectories, in the order of the questions.
         fresh: set aside what the store holds of this evaluation, and play every episode anew.
         on_unkept: called at the end with (episodes that could not be stored, why), if there are any; without it the
@@ -110,6 +113,7 @@ def evaluate(
         kept_from=created[0] if created else "",
         kept_to=created[-1] if created else "",
         fingerprints=fingerprints(turn.completion for episode in episodes for turn in episode.turns),
+        left_out=tuple(left_out),
     )
 
 

@@ -17,23 +17,38 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
+FEWEST = 10
+"""Observations, or clusters, below which an interval of the bootstrap is marked as too narrow. Simulated coverage of
+95 % intervals of normal values, or of clusters that scatter while their members hardly do: 0.72 with 3, 0.86 with 5,
+0.88 with 10, 0.91 with 20."""
+TOO_FEW = " (too few: covers less than it says)"
+_ROUNDING = 1e-12
+"""Cluster means that differ by less than this share of the largest value differ by rounding only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its two-sided interval; `count` is the number of observations behind it."""
+    """An estimate with its two-sided interval; `count` is the number of observations behind it.
+
+    `few` says that there were too few observations, or clusters, for the interval to cover what it promises.
+    """
 
     estimate: float
     low: float
     high: float
     count: int
+    few: bool = False
 
     def __str__(self) -> str:
-        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.estimate:.3f} {limits(self)}"
 
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """Second minus first on the same questions: the mean difference, its interval and a two-sided p-value."""
+    """Second minus first on the same questions: the mean difference, its interval and a two-sided p-value.
+
+    Limits and p-value are NaN where the data cannot tell; `few` is as in `Interval`.
+    """
 
     difference: float
     low: float
@@ -41,6 +56,16 @@ class PairedTest:
     p_value: float
     count: int
     clusters: int = 0
+    few: bool = False
+
+
+def limits(of: Interval | PairedTest, sign: str = "") -> str:
+    """The limits as text; where they rest on too few observations they are said to.
+
+    Args:
+        sign: "+" writes the sign of positive limits, too.
+    """
+    return f"[{of.low:{sign}.3f}, {of.high:{sign}.3f}]{TOO_FEW if of.few else ''}"
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
@@ -72,6 +97,8 @@ def bootstrap_mean(
 ) -> Interval:
     """Percentile bootstrap of a mean; with `clusters`, whole clusters are resampled, then their members.
 
+    With fewer than `FEWEST` values or clusters the interval is too narrow by far, and is marked so (`few`).
+
     Raises:
         ValueError: if `clusters` and `values` differ in length.
     """
@@ -91,7 +118,8 @@ def bootstrap_mean(
             means[i] = np.concatenate(sample).mean()
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(data.mean()), float(low), float(high), int(data.size))
+    units = data.size if clusters is None else len(set(clusters))
+    return Interval(float(data.mean()), float(low), float(high), int(data.size), few=units < FEWEST)
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
@@ -120,6 +148,8 @@ def paired_difference(
 ) -> PairedTest:
     """Mean of second − first with a bootstrap interval and a sign-flip p-value, both over clusters if given.
 
+    With a few clusters the interval is marked as too narrow (`few`): `cluster_t_test` gives one that is not.
+
     Raises:
         ValueError: if the sequences differ in length.
     """
@@ -134,6 +164,7 @@ def paired_difference(
         p_value=sign_flip(differences, clusters=clusters, seed=seed),
         count=len(differences),
         clusters=len(set(clusters)) if clusters is not None else 0,
+        few=interval.few,
     )
 
 
@@ -190,7 +221,7 @@ def cluster_t_test(
     that of the seeds and that of the questions: a fifth of 512 questions answered otherwise makes .02 by itself, so
     more questions help as far as that part goes, and more seeds help always.
 
-    p is NaN where all means are equal.
+    p and the limits are NaN where all means are equal, but for rounding: nothing is known then of how they scatter.
 
     Raises:
         ValueError: with fewer than two clusters, or sequences of different length.
@@ -200,10 +231,11 @@ def cluster_t_test(
         raise ValueError(f"a test over clusters needs at least two of them, not {len(groups)}")
     means = np.array([group.mean() for group in groups])
     centre = float(means.mean())
+    if float(np.ptp(means)) <= _ROUNDING * max(float(np.abs(group).max()) for group in groups):
+        return PairedTest(centre, math.nan, math.nan, math.nan, len(differences), len(groups))
     error = float(means.std(ddof=1) / math.sqrt(means.size))
     degrees = means.size - 1
-    # Equal means say nothing of how far means of this kind scatter.
-    p_value = float(2 * stdtr(degrees, -abs(centre / error))) if error > 0.0 else math.nan
+    p_value = float(2 * stdtr(degrees, -abs(centre / error)))
     half = t_quantile((1 + confidence) / 2, degrees) * error
     return PairedTest(centre, centre - half, centre + half, p_value, len(differences), len(groups))
 

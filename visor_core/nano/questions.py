@@ -25,7 +25,7 @@ from visor_core.questions import Fact, Question
 OPERATIONS = ("higher", "sum", "difference")
 THEN = "then"
 REFUSAL = "missing"
-"""The teacher's answer to what cannot be answered; any phrase of `scoring.answers.UNANSWERABLE` is right."""
+"""The teacher's answer to what cannot be answered, and the gold answer there."""
 RICH_SHARES = {"single": 0.25, "double": 0.3, "triple": 0.15, "then": 0.15, "unanswerable": 0.15}
 _ATTEMPTS = 50
 
@@ -118,7 +118,7 @@ def _collect(
 
 
 def fact_of(page: WorldPage, label: str) -> Fact:
-    """The fact a panel states.
+    """The fact a panel states; where the page is legible at once it needs no crop, which would be refused.
 
     Raises:
         KeyError: if the page has no such panel.
@@ -126,7 +126,7 @@ def fact_of(page: WorldPage, label: str) -> Fact:
     panel = page.panel(label)
     if panel is None:
         raise KeyError(f"{page.title} has no panel {label}")
-    return Fact(page.title, label, panel.value, page.page_id, panel.target)
+    return Fact(page.title, label, panel.value, page.page_id, panel.target, needs_crop=not page.legible)
 
 
 def _single(pages: Sequence[WorldPage], rng: random.Random) -> _Drawn:
@@ -212,7 +212,7 @@ def _question(split: str, partition: str, drawn: _Drawn) -> Question:
         partition=partition,
         answer_format="Int" if drawn.answerable else "None",
         gold_pages=tuple(f.page_id for f in drawn.facts),
-        gold_boxes=tuple(f.box for f in drawn.facts),
+        gold_boxes=tuple(f.box for f in drawn.facts if f.needs_crop),
         gold_facts=drawn.facts,
         hops=drawn.hops,
         evidence_sources=("Panel",),

@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from visor_core.evaluation.statistics import Interval, PairedTest, bootstrap_mean, cluster_t_test, wilson
+from visor_core.evaluation.statistics import (
+    Interval,
+    PairedTest,
+    bootstrap_mean,
+    cluster_t_test,
+    limits,
+    wilson,
+)
 from visor_core.nano.rivals import RivalFigures
 from visor_core.nano.study_figures import Outcomes, SeedFigures
 
@@ -91,14 +98,16 @@ def paired(seeds: Sequence[tuple[int, Sequence[bool], Sequence[bool]]]) -> Paire
         clusters += [seed] * len(ours)
     if len(seeds) < 2:
         only = bootstrap_mean(differences)
-        return PairedTest(only.estimate, only.low, only.high, math.nan, only.count, 1)
+        return PairedTest(only.estimate, only.low, only.high, math.nan, only.count, 1, only.few)
     return cluster_t_test(differences, clusters)
 
 
 def in_words(test: PairedTest) -> str:
     """A difference with its interval and p-value."""
+    if test.clusters > 1 and math.isnan(test.p_value):
+        return f"{test.difference:+.3f} in every seed: no scatter to test against"
     p_value = "one seed, no test over seeds" if math.isnan(test.p_value) else f"p = {test.p_value:.3f}"
-    return f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], {p_value}"
+    return f"{test.difference:+.3f} {limits(test, '+')}, {p_value}"
 
 
 def a_turn(

@@ -26,28 +26,11 @@ class Entry(OnPage, Protocol):
     def observation(self) -> str: ...
 
 
-class Picture(OnPage, Protocol):
-    """A part of a page that was shown."""
+class Chosen(OnPage, Protocol):
+    """What a crop asked for."""
 
     @property
     def box(self) -> Box: ...
-
-
-class Returned(Protocol):
-    """What the environment returned for an action."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def images(self) -> Sequence[Picture]: ...
-
-
-class Step(Protocol):
-    """One turn."""
-
-    @property
-    def observation(self) -> Returned: ...
 
 
 class Episode(Protocol):
@@ -60,7 +43,10 @@ class Episode(Protocol):
     def answer(self) -> str: ...
 
     @property
-    def turns(self) -> Sequence[Step]: ...
+    def chosen_regions(self) -> Sequence[Chosen | None]: ...
+
+    @property
+    def pages_looked_at(self) -> Sequence[str]: ...
 
     @property
     def citations(self) -> Sequence[OnPage]: ...

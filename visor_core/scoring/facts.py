@@ -1,8 +1,10 @@
 """What was read: gold facts recorded in the Evidence Space, and values confirmed by the words of the region looked at.
 
-`recorded_facts` and `supported` need gold facts (the nano world): an answer is *supported* when it is right and every
-gold fact stands in the ledger, recorded from its own page. `confirmed_readings` needs only a page's words with boxes;
-it follows Perception-R1 (arXiv 2506.07218) with a rule in place of a judge.
+An answer is *supported* when it is right and all its evidence stands in the ledger: every gold fact, recorded from its
+own page, where facts are known (the nano world), else every gold page. `confirmed_readings` needs only a page's words
+with boxes. It is after Perception-R1 (arXiv 2506.07218), where a language model judges for each annotated fact of a
+picture whether the reply holds it; here a rule looks for every value of the reply on the page, and unsupported ones are
+found as well.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from visor_core.geometry import Box
-from visor_core.questions import Fact
+from visor_core.questions import Fact, gold_is_complete
 from visor_core.scoring.answers import answer_score
 from visor_core.scoring.episode import Entry, Episode
+from visor_core.scoring.ledger import coverage
 
 Word = tuple[str, float, float, float, float]
 """A word of a page: text, x0, y0, x1, y1 in page-normalised floats."""
@@ -75,10 +78,15 @@ def recorded_facts(episode: Episode) -> float:
     return sum(is_recorded(fact, evidence) for fact in facts) / len(facts)
 
 
+def evidence(episode: Episode) -> float:
+    """Share of the evidence that was recorded: of the gold facts where they are known, else of the gold pages."""
+    return recorded_facts(episode) if episode.question.gold_facts else coverage(episode)
+
+
 def supported(episode: Episode) -> bool:
-    """Whether the answer is right and all gold facts are recorded from their page."""
-    right = answer_score(episode.question, episode.answer) >= 1.0
-    return right and recorded_facts(episode) >= 1.0
+    """Whether the answer is right and all evidence was recorded; never where the gold is not wholly known."""
+    right = (answer_score(episode.question, episode.answer) or 0.0) >= 1.0
+    return right and evidence(episode) >= 1.0 and gold_is_complete(episode.question)
 
 
 @dataclass(frozen=True, slots=True)

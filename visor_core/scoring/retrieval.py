@@ -1,7 +1,7 @@
 """Measures on sets and rankings of pages: recall, precision, binary NDCG, and the interleaving of several searches.
 
-Source of the interleaved NDCG: UniDoc-RL (arXiv 2604.14967); its released code compares characters of page names
-instead of pages, so that its term is always 0. Pages are compared here as whole ids.
+NDCG is that of UniDoc-RL (arXiv 2604.14967) and VRAG-RL (arXiv 2505.22019), but for repeated pages, which count once
+here; the released code of the former compares characters of page names instead of pages, so that its term is always 0.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def recall_at(ranking: Sequence[str], gold: Iterable[str], k: int) -> float:
 def ndcg(ranking: Sequence[str], gold: Iterable[str], k: int | None = None) -> float:
     """Binary NDCG, Σ 1/log2(rank + 1) over gold pages divided by the best possible; repeats count once.
 
-    With `k`, both sums stop at rank k. 1 when nothing is needed.
+    With `k`, both sums stop at rank k. 0 when nothing is needed, as in the sources.
     """
     wanted = set(gold)
     if not wanted:
-        return 1.0
+        return 0.0
     pages = list(dict.fromkeys(ranking))[:k]
     gained = sum(1 / math.log2(rank + 1) for rank, page in enumerate(pages, start=1) if page in wanted)
     best = sum(1 / math.log2(rank + 1) for rank in range(1, min(len(wanted), k or len(wanted)) + 1))

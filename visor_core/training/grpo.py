@@ -16,7 +16,7 @@ from visor_core.questions import Question
 from visor_core.training.checkpoints import OnCheckpoint, OnStep, TrainResult, finished, resume_point, step_of
 from visor_core.training.engines import LiveRollouts, VLLMRollouts
 from visor_core.training.loop import RunCallback, arguments, load_for_training, lora, trained_dtype
-from visor_core.training.rewards import RewardContext
+from visor_core.training.rewards import RewardContext, check_reachable, resolve
 from visor_core.training.rollouts import Collector
 from visor_core.training.trl_grpo import GRPOConfig as TRLGRPOConfig
 from visor_core.training.turn_trainer import OnRollouts, TurnGRPOTrainer
@@ -67,11 +67,12 @@ def train_grpo(
     Raises:
         DataError: without questions.
         PolicyError: if the model folder or the engine is not usable.
-        ConfigError: for reward weights that the preset does not have.
+        ConfigError: for reward weights that the preset does not have, or a preset that could never pay anything.
     """
     done = finished(output)
     if done is not None:
         return done
+    check_reachable(resolve(config.reward, config.reward_weights), environment.config)
     output.mkdir(parents=True, exist_ok=True)
     precision = trained_dtype(dtype, config.lora_rank)
     model, processor = load_for_training(model_folder, dtype=precision, freeze=config.freeze_vision)

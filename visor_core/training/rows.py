@@ -152,14 +152,15 @@ def turn_rewards(trajectory: Trajectory, context: RewardContext) -> dict[int, fl
     """Dense reward of each turn's own action, by turn index (the basis of `turn` credit).
 
     A search earns 1 for a gold page not shown before, a selection 1 for a gold page (the top-ranked one where none was
-    offered), a crop 1 for a match with a gold box at IoU ≥ 0.5, an answer its score; a malformed turn earns 0.
+    offered), a crop 1 for a match of the box asked for with a gold box at IoU ≥ 0.5, an answer its score; a malformed
+    turn earns 0.
     """
     question = trajectory.question
     gold, seen = set(question.gold_pages), set[str]()
     boxes = gold_regions(question)
     earned: dict[int, float] = {}
     candidates: tuple[str, ...] = ()
-    for turn in trajectory.turns:
+    for turn, chosen in zip(trajectory.turns, trajectory.chosen_regions, strict=True):
         pages = [image.page_id for image in turn.observation.images]
         value = 0.0
         if turn.action.kind == "search":
@@ -167,9 +168,8 @@ def turn_rewards(trajectory: Trajectory, context: RewardContext) -> dict[int, fl
             candidates = tuple(pages)
         elif turn.action.kind == "select" and pages:
             value = float(pages[0] in gold if gold & set(candidates) else pages[:1] == list(candidates[:1]))
-        elif turn.action.kind == "crop" and turn.observation.kind == "crop":
-            shown = [Region(image.page_id, image.box) for image in turn.observation.images]
-            value = float(any(matches(region, box) for region in shown for box in boxes))
+        elif turn.action.kind == "crop" and chosen is not None:
+            value = float(any(matches(Region(chosen.page_id, chosen.box), box) for box in boxes))
         elif turn.action.kind == "answer":
             value = answer(trajectory, context)
         seen.update(pages)

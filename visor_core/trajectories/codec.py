@@ -236,7 +236,7 @@ def encode_question(q: Question) -> Json:
         "answer_format": q.answer_format,
         "gold_pages": list(q.gold_pages),
         "gold_boxes": [_numbers(b) for b in q.gold_boxes],
-        "gold_facts": [[f.subject, f.field, f.value, f.page_id, _numbers(f.box)] for f in q.gold_facts],
+        "gold_facts": [[f.subject, f.field, f.value, f.page_id, _numbers(f.box), f.needs_crop] for f in q.gold_facts],
         "hops": q.hops,
         "evidence_sources": list(q.evidence_sources),
         "answerable": q.answerable,
@@ -252,7 +252,7 @@ def decode_question(data: Json) -> Question:
             "answers": tuple(data["answers"]),
             "gold_pages": tuple(data["gold_pages"]),
             "gold_boxes": tuple(Box(*b) for b in data["gold_boxes"]),
-            "gold_facts": tuple(Fact(s, f, v, p, Box(*b)) for s, f, v, p, b in data["gold_facts"]),
+            "gold_facts": tuple(Fact(s, f, v, p, Box(*b), c) for s, f, v, p, b, c in data["gold_facts"]),
             "evidence_sources": tuple(data["evidence_sources"]),
         }
     )

@@ -27,8 +27,8 @@ class Filtered:
 
 
 def is_correct(trajectory: Trajectory) -> bool:
-    """Whether the answer is right by the rule of its format."""
-    return answer_score(trajectory.question, trajectory.answer) >= CORRECT_SCORE
+    """Whether the answer is right by the rule of its benchmark; never where none is published."""
+    return (answer_score(trajectory.question, trajectory.answer) or 0.0) >= CORRECT_SCORE
 
 
 def gold_in_ledger(trajectory: Trajectory) -> bool:

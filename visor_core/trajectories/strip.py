@@ -89,9 +89,10 @@ def _draw_turn(axes: Any, trajectory: Trajectory, turn: Turn, images: ImageLoade
     box = FULL_PAGE if cropped else shown.box
     axes.imshow(images(_readable(shown, box)), extent=(box.x0, box.x1, box.y1, box.y0), aspect="auto")
     axes.set_box_aspect(1.0)
-    facts = zip(trajectory.question.gold_pages, trajectory.question.gold_boxes, strict=False)
+    question = trajectory.question
+    regions = [(fact.page_id, fact.box) for fact in question.gold_facts]
     if box == FULL_PAGE:
-        for page, gold in facts:
+        for page, gold in regions or zip(question.gold_pages, question.gold_boxes, strict=False):
             if page == shown.page_id:
                 _rectangle(axes, gold, GOLD, "--")
     if cropped:

@@ -7,9 +7,20 @@ from pathlib import Path
 import pytest
 
 from visor_core.errors import DataError
-from visor_core.evaluation.benchmarks import mmlongbench, nano, slidevqa, vidoseek
-from visor_core.evaluation.benchmarks.resolve import PageResolver
-from visor_core.questions import Question, write_questions
+from visor_core.evaluation.benchmarks import READERS, mmlongbench, nano, slidevqa, vidoseek
+from visor_core.evaluation.benchmarks.resolve import (
+    AMBIGUOUS,
+    INCOMPLETE,
+    NO_SUCH_PAGE,
+    NOT_IN_CORPUS,
+    NOT_JSON,
+    NOT_PAGES,
+    TWICE,
+    LeftOut,
+    PageResolver,
+    count_reasons,
+)
+from visor_core.questions import Question, gold_is_complete, write_questions
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -53,25 +64,35 @@ def test_mmlongbench_reads_string_lists_and_one_based_pages(tmp_path: Path) -> N
     assert question.evidence_sources == ("Chart", "Table")
     assert question.answer_format == "Int"
     assert question.answerable
-    assert found.left_out == ("mmlongbench-0001",)
+    assert found.left_out == (
+        LeftOut("mmlongbench-0001", NOT_IN_CORPUS, "its document absent.pdf is not in the corpus"),
+    )
 
 
 def test_mmlongbench_page_zero_and_unanswerable(tmp_path: Path) -> None:
-    items = [_mm(evidence_pages="[0]"), _mm(answer="Not answerable", evidence_pages="[]", answer_format="None")]
-    first, second = mmlongbench.read(_write(tmp_path / "q.json", items), PAGES, within_document=True).questions
+    items = [
+        _mm(evidence_pages="[0]"),
+        _mm(evidence_pages="[0, 3]"),
+        _mm(answer="Not answerable", evidence_pages="[]", answer_format="None"),
+    ]
+    first, second, third = mmlongbench.read(_write(tmp_path / "q.json", items), PAGES).questions
     assert first.gold_pages == ()
-    assert first.metadata["document"] == "report.pdf"
-    assert not second.answerable
+    assert second.gold_pages == ("aa/00003",)
+    assert [gold_is_complete(question) for question in (first, second, third)] == [False, False, True]
+    assert first.metadata["document_id"] == "aa"
+    assert not third.answerable
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({}, "must be a JSON list"),
-        ([{"doc_id": "report.pdf"}], "item 0 lacks question"),
+        (7, "holds int where a JSON list of questions belongs"),
+        ([], "none of its 0 items can be used"),
+        ({}, "it lacks doc_id, question"),
+        ([{"doc_id": "report.pdf"}], "mmlongbench-0000: it lacks question"),
         ([7], "item 0 is int"),
         ([_mm(evidence_pages="__import__('os')")], "is not a list"),
-        ([_mm(evidence_pages="[99]")], "does not have"),
+        ([_mm(evidence_pages="[99]"), _mm(doc_id="x.pdf")], f"{NO_SUCH_PAGE} 1, {NOT_IN_CORPUS} 1.*page 99 of report"),
     ],
 )
 def test_mmlongbench_refuses_other_forms(tmp_path: Path, data: object, message: str) -> None:
@@ -102,10 +123,10 @@ def test_vidoseek(tmp_path: Path) -> None:
     (question,) = found.questions
     assert (question.question_id, question.gold_pages, question.answers) == ("u1", ("aa/00011",), ("Kent",))
     assert question.evidence_sources == ("2d_layout",)
-    assert found.left_out == ("u2",)
-    bad = {**example, "meta_info": {"file_name": "report.pdf", "reference_page": ["11"]}}
-    with pytest.raises(DataError, match="list of page numbers"):
-        vidoseek.read(_write(tmp_path / "q.json", {"examples": [bad]}), PAGES)
+    assert [(item.item, item.reason) for item in found.left_out] == [("u2", NOT_IN_CORPUS)]
+    bad = {**example, "uid": "u3", "meta_info": {"file_name": "report.pdf", "reference_page": ["eleven"]}}
+    found = vidoseek.read(_write(tmp_path / "q.json", {"examples": [example, bad, example, None]}), PAGES)
+    assert [item.reason for item in found.left_out] == [NOT_PAGES, TWICE, INCOMPLETE]
 
 
 def test_slidevqa_by_deck_document_or_picture(tmp_path: Path) -> None:
@@ -128,10 +149,138 @@ def test_slidevqa_by_deck_document_or_picture(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, records)) + "\n\n", encoding="utf-8")
     found = slidevqa.read(path, pages)
     assert [q.gold_pages for q in found.questions] == [("bb/00003", "bb/00001"), ("cc/00001",)]
-    assert found.left_out == ("3",)
+    assert [(item.item, item.reason) for item in found.left_out] == [("slidevqa-3", NO_SUCH_PAGE)]
     path.write_text("{}\n", encoding="utf-8")
-    with pytest.raises(DataError, match="line 1 lacks deck_name"):
+    with pytest.raises(DataError, match="it lacks deck_name"):
         slidevqa.read(path, pages)
+    path.write_text(json.dumps(records[0]) + '\n{"deck_name": \n', encoding="utf-8")
+    assert [(item.item, item.reason) for item in slidevqa.read(path, pages).left_out] == [("line 2", NOT_JSON)]
+
+
+@pytest.mark.parametrize("pages", ["[5, 2]", [5, 2], ["5", "2"], "['5', '2']", [5.0, "2.0"], "5, 2"])
+def test_page_numbers_of_every_kind(tmp_path: Path, pages: object) -> None:
+    (question,) = mmlongbench.read(_write(tmp_path / "q.json", [_mm(evidence_pages=pages)]), PAGES).questions
+    assert question.gold_pages == ("aa/00005", "aa/00002")
+
+
+@pytest.mark.parametrize("pages", [None, "five", [True], [1.5], [[1]], "[1e999]", {"1": 2}])
+def test_pages_that_are_none_leave_out_their_item_only(tmp_path: Path, pages: object) -> None:
+    found = mmlongbench.read(_write(tmp_path / "q.json", [_mm(evidence_pages=pages), _mm()]), PAGES)
+    assert [question.question_id for question in found.questions] == ["mmlongbench-0001"]
+    assert count_reasons(found.left_out) == {NOT_PAGES: 1}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("answer", None), ("answer", float("nan")), ("question", " "), ("question", None), ("doc_id", {})],
+)
+def test_an_empty_field_leaves_out_its_item_only(tmp_path: Path, field: str, value: object) -> None:
+    found = mmlongbench.read(_write(tmp_path / "q.json", [_mm(**{field: value}), _mm()]), PAGES)
+    assert [question.question_id for question in found.questions] == ["mmlongbench-0001"]
+    assert [(item.item, item.reason) for item in found.left_out] == [("mmlongbench-0000", INCOMPLETE)]
+
+
+CORPUS = [
+    Document("aa", "report.pdf", "file:///data/2023/report.pdf"),
+    Document("bb", "report.pdf", "file:///data/2024/report.pdf"),
+    Document("cc", "U\u0308bersicht.pdf", "file:///data/U%CC%88bersicht.pdf"),
+    Document("dd", "plan.PDF", "file:///data/my%20decks/plan.PDF"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("2024/report.pdf", "bb"),
+        ("data/2023/report.pdf", "aa"),
+        ("2024/report", "bb"),
+        ("Data/2024/Report.PDF", "bb"),
+        ("\u00dcbersicht.pdf", "cc"),
+        ("u\u0308bersicht", "cc"),
+        ("plan.PDF", "dd"),
+        ("plan.pdf", "dd"),
+        ("plan", "dd"),
+        ("elsewhere/plan.pdf", "dd"),
+    ],
+)
+def test_a_document_is_found_by_name_folder_case_and_letters(tmp_path: Path, name: str, expected: str) -> None:
+    (question,) = mmlongbench.read(_write(tmp_path / "q.json", [_mm(doc_id=name)]), PageResolver(CORPUS)).questions
+    assert question.gold_pages == (f"{expected}/00005", f"{expected}/00002")
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "report", "2022/report.pdf", "REPORT.PDF"])
+def test_a_name_of_two_documents_is_left_out_naming_both(tmp_path: Path, name: str) -> None:
+    path = _write(tmp_path / "q.json", [_mm(doc_id=name), _mm(doc_id="plan.pdf")])
+    found = mmlongbench.read(path, PageResolver(CORPUS))
+    assert [question.metadata["document_id"] for question in found.questions] == ["dd"]
+    (item,) = found.left_out
+    assert item.reason == AMBIGUOUS
+    assert item.detail == f"its document {name} may be data/2023/report.pdf or data/2024/report.pdf"
+
+
+FAULTS = SHARED / "faults" / "questions"
+SMALL = [Document("rr", "d05_reversed.pdf", num_pages=2), Document("ii", "d09_incremental.pdf", num_pages=2)]
+TWO_INVOICES = [
+    Document("xx", "invoice.pdf", "file:///in/2023/invoice.pdf"),
+    Document("yy", "invoice.pdf", "file:///in/2024/invoice.pdf"),
+    Document("uu", "U\u0308bergro\u0308\u00dfe.pdf"),
+]
+EXPECTED: dict[str, tuple[int, dict[str, int]] | str] = {
+    "q.csv": "is not valid JSON",
+    "q_answer_null.json": (1, {INCOMPLETE: 1}),
+    "q_bom.json": (2, {}),
+    "q_crlf.json": (2, {}),
+    "q_doc_case.json": (2, {}),
+    "q_doc_with_folder.json": (2, {}),
+    "q_doc_without_suffix.json": (2, {}),
+    "q_duplicate_names.json": "may be in/2023/invoice.pdf or in/2024/invoice.pdf",
+    "q_empty.json": "none of its 0 items",
+    "q_jsonl.jsonl": (2, {}),
+    "q_missing_doc.json": (1, {NOT_IN_CORPUS: 1}),
+    "q_missing_field.json": (1, {INCOMPLETE: 1}),
+    "q_nan.json": "its answer is nan",
+    "q_nfc_name.json": (1, {}),
+    "q_nothing.json": "is not valid JSON",
+    "q_ok.json": (2, {}),
+    "q_page_out_of_range.json": (1, {NO_SUCH_PAGE: 1}),
+    "q_pages_floats.json": (2, {}),
+    "q_pages_int.json": (2, {}),
+    "q_pages_null.json": (1, {NOT_PAGES: 1}),
+    "q_pages_strings.json": (2, {}),
+    "q_question_empty.json": (1, {INCOMPLETE: 1}),
+    "q_question_long_control.json": (2, {}),
+    "q_same_twice.json": (3, {}),
+    "q_utf16.json": (2, {}),
+    "s_bom.jsonl": (1, {}),
+    "s_latin1.jsonl": "is not UTF-8 .*iconv",
+    "s_nodeck_nopages.jsonl": "elsewhere is not in the corpus",
+    "s_ok.jsonl": (1, {}),
+    "s_pages_null.jsonl": "null is not a list",
+    "s_pages_str.jsonl": (1, {}),
+    "s_pages_strings.jsonl": (1, {}),
+    "v_list.json": (1, {}),
+    "v_ok.json": (1, {}),
+    "v_page0.json": "names page 0 of d09_incremental.pdf",
+    "v_pagestr.json": (1, {}),
+    "v_twice.json": (1, {TWICE: 1}),
+}
+"""How many questions are read and how many left out by reason, or the one line that says why none is."""
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not FAULTS.is_dir(), reason="../shared/data is not here")
+def test_every_faulty_file_is_read_or_refused_in_one_line() -> None:
+    assert {path.name for path in FAULTS.iterdir()} == set(EXPECTED)
+    resolver = PageResolver([*SMALL, *TWO_INVOICES])
+    for name, expected in EXPECTED.items():
+        reader = READERS[{"q": "mmlongbench", "s": "slidevqa", "v": "vidoseek"}[name[0]]]
+        if isinstance(expected, str):
+            with pytest.raises(DataError, match=expected) as refusal:
+                reader(FAULTS / name, resolver)
+            assert "\n" not in str(refusal.value), name
+        else:
+            found = reader(FAULTS / name, resolver)
+            assert (len(found.questions), count_reasons(found.left_out)) == expected, name
 
 
 def test_nano_split_and_the_guarded_test_range(tmp_path: Path) -> None:
@@ -152,6 +301,7 @@ def test_real_mmlongbench_file() -> None:
     found = mmlongbench.read(SHARED / "mmlongbench-doc" / "samples_subset.json", PageResolver(documents))
     assert len(found.questions) == 371
     assert sum(bool(q.gold_pages) for q in found.questions) == 293
+    assert found.left_out == ()
 
 
 @pytest.mark.shared

@@ -1,6 +1,7 @@
 """The report is one safe, self-contained file that says what it was given."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.visor_core.evaluation.episodes import episode
+from tests.visor_core.evaluation.episodes import QUESTION, episode
+from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.charts import Series, line_chart, ticks
 from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage, report_html, write_report
 from visor_core.evaluation.results import BenchmarkResult, score_episode
@@ -46,6 +48,21 @@ def test_report_shows_its_parts(tmp_path: Path) -> None:
         assert words in text
     assert not re.search(r"(src|href)=.?https?:", text)
     assert not list((tmp_path / "reports").glob("*.partial"))
+
+
+def test_report_says_the_rule_and_what_was_left_out() -> None:
+    shown = replace(QUESTION, benchmark="vidoseek")
+    unscored = BenchmarkResult(
+        "vidoseek", "", "p", "c", "visor", "t", 0, 0.0, "v", 1.0, (score_episode(episode("47", question=shown)),)
+    )
+    left_out = (LeftOut("q7", "page not there", f"page 121 of 2 {HOSTILE}"),)
+    text = report_html(Report(title="Run", results={"SFT": replace(_result(), left_out=left_out), "other": unscored}))
+    assert "SFT: answers scored by the rule MMLongBench-Doc." in text
+    assert "other: no published rule for answers of vidoseek." in text
+    assert text.count("<td class=n>no published rule</td>") == 3
+    assert "SFT: 1 left out (page not there 1)" in text
+    assert "<td>q7<td>page not there<td>page 121 of 2" in text
+    assert HOSTILE not in text
 
 
 def test_hostile_text_stays_text() -> None:

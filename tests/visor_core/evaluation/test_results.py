@@ -1,12 +1,15 @@
 """Figures of single episodes and of a benchmark of four, worked by hand."""
 
 import dataclasses
+import json
+import math
 from pathlib import Path
 
 import pytest
 
 from tests.visor_core.evaluation.episodes import OTHER, PAGE, QUESTION, episode
 from visor_core.errors import DataError
+from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.results import BenchmarkResult, read_result, score_episode
 
 TWO_PAGES = dataclasses.replace(QUESTION, question_id="q2", gold_pages=(PAGE, OTHER), gold_facts=(), hops=2)
@@ -55,6 +58,79 @@ def test_saved_result_reads_back(tmp_path: Path) -> None:
     result = _benchmark()
     result.save(tmp_path / "deep" / "result.json")
     assert read_result(tmp_path / "deep" / "result.json") == result
+
+
+def _of(benchmark: str, *episodes: tuple[str, str, str]) -> BenchmarkResult:
+    """Episodes of a benchmark from (gold, answer, format), all evidence read."""
+    rows = []
+    for number, (gold, answer, form) in enumerate(episodes):
+        asked = dataclasses.replace(
+            QUESTION,
+            question_id=f"q{number}",
+            question="how many people came?",
+            answers=(gold,),
+            benchmark=benchmark,
+            answer_format=form,
+            gold_facts=(),
+            answerable=gold != "Not answerable",
+        )
+        rows.append(score_episode(episode(answer, question=asked)))
+    return BenchmarkResult(benchmark, "", "p", "c", "visor", "tag", 0, 0.0, "v", 8.0, tuple(rows))
+
+
+def test_mmlongbench_reports_its_mean_score_and_f1() -> None:
+    result = _of(
+        "mmlongbench",
+        ("abcde", "abcxy", "Str"),  # 0.6
+        ("47", "47%", "Int"),  # 0
+        ("47", "Not answerable", "Int"),  # 0, a refusal
+        ("Not answerable", "Not answerable", "None"),  # 1
+        ("Not answerable", "Missing persons unit", "None"),  # 0
+    )
+    assert [row.score for row in result.episodes] == pytest.approx([0.6, 0.0, 0.0, 1.0, 0.0])
+    assert result.answers_right.estimate == pytest.approx(1 / 5)
+    assert result.accuracy.estimate == result.metrics()["accuracy"] == pytest.approx(1.6 / 5)
+    # recall 0.6 of 3 answerable ones, precision 0.6 of 3 answers that are no refusal
+    assert result.published() == pytest.approx({"accuracy": 1.6 / 5, "F1": 0.2})
+    assert result.metrics()["mmlongbench_accuracy"] == pytest.approx(1.6 / 5)
+    assert result.refusals.estimate == 0.5
+    assert result.false_refusals.estimate == pytest.approx(1 / 3)
+    assert result.rule == "MMLongBench-Doc"
+
+
+def test_slidevqa_reports_its_exact_match_and_f1() -> None:
+    result = _of("slidevqa", ("ten people", "10", "Str"), ("net sales rose", "sales rose sharply", "Str"))
+    assert result.published() == pytest.approx({"EM": 0.5, "F1": (1 + 2 / 3) / 2})
+    assert result.metrics()["slidevqa_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert result.rule_in_words() == "answers scored by the rule SlideVQA: EM 0.500, F1 0.833"
+
+
+def test_vidoseek_has_no_score_under_another_rule(tmp_path: Path) -> None:
+    result = _of("vidoseek", ("Kent", "Kent", "Str"), ("Kent", "Kant", "Str"))
+    assert [row.score for row in result.episodes] == [None, None]
+    assert math.isnan(result.accuracy.estimate)
+    assert math.isnan(result.supported_success.estimate)
+    assert result.rule_in_words() == "no published rule for answers of vidoseek"
+    assert not {"accuracy", "score", "supported", "shortcut_rate"} & set(result.metrics())
+    assert result.metrics()["page_recall"] == 1.0
+    result.save(tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["rule"] == "no published rule"
+    assert read_result(tmp_path / "result.json") == result
+
+
+def test_what_was_left_out_is_saved_with_its_reasons(tmp_path: Path) -> None:
+    left_out = (
+        LeftOut("a", "no such page", "page 9 of 3"),
+        LeftOut("b", "not there", "x"),
+        LeftOut("c", "not there", "y"),
+    )
+    result = dataclasses.replace(_benchmark(), left_out=left_out)
+    result.save(tmp_path / "result.json")
+    data = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert data["left_out_by_reason"] == {"not there": 2, "no such page": 1}
+    assert data["left_out"][0] == {"item": "a", "reason": "no such page", "detail": "page 9 of 3"}
+    assert data["metrics"]["left_out"] == 3.0
+    assert read_result(tmp_path / "result.json") == result
 
 
 def test_missing_and_foreign_results(tmp_path: Path) -> None:

@@ -136,8 +136,52 @@ def test_what_three_seeds_can_show(gain: float, scatter: tuple[float, ...], pass
     assert sum(passed) / len(passed) == pytest.approx(passes, abs=0.025)
 
 
-def test_cluster_t_with_equal_clusters() -> None:
-    assert math.isnan(cluster_t_test([1.0, 1.0], [0, 1]).p_value)
+@pytest.mark.parametrize(
+    ("differences", "clusters"),
+    [
+        ([1.0, 1.0], [0, 1]),
+        # means of 0.1 in exact arithmetic, which rounding tells apart
+        ([0.1, 0.1, 0.1, 0.0, 0.2, 0.1, 0.3, 0.0, 0.0], [0, 0, 0, 1, 1, 1, 2, 2, 2]),
+        ([0.1, 0.2, 0.3, 0.3, 0.2, 0.1], [0, 0, 0, 1, 1, 1]),
+        ([1e9 + 0.1, 1e9 + 0.2, 1e9 + 0.2, 1e9 + 0.1], [0, 0, 1, 1]),
+        ([0.0, 0.0, 0.0], [0, 1, 2]),
+    ],
+)
+def test_cluster_t_with_equal_clusters_knows_nothing(differences: list[float], clusters: list[int]) -> None:
+    result = cluster_t_test(differences, clusters)
+    assert result.difference == pytest.approx(sum(differences) / len(differences))
+    assert math.isnan(result.p_value)
+    assert math.isnan(result.low)
+    assert math.isnan(result.high)
+
+
+def test_cluster_means_that_hardly_differ_are_still_tested() -> None:
+    assert cluster_t_test([0.1, 0.1 + 1e-6, 0.1 - 1e-6], [0, 1, 2]).p_value < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("units", "least", "most", "few"), [(3, 0.6, 0.82, True), (9, 0.8, 0.94, True), (30, 0.88, 0.99, False)]
+)
+def test_the_bootstrap_over_a_few_clusters_says_that_it_covers_less(
+    units: int, least: float, most: float, few: bool
+) -> None:
+    """Clusters that scatter, members that hardly do: the share of 95 % intervals that hold the true mean, 0."""
+    generator = np.random.default_rng(1)
+    clusters = np.repeat(np.arange(units), 2).tolist()
+    covered = 0
+    for study in range(100):
+        values = np.repeat(generator.normal(0.0, 1.0, units), 2) + generator.normal(0.0, 0.01, 2 * units)
+        interval = bootstrap_mean(values.tolist(), clusters=clusters, resamples=60, seed=study)
+        covered += interval.low <= 0.0 <= interval.high
+    assert least <= covered / 100 <= most
+    assert str(interval).endswith("(too few: covers less than it says)") is few
+    assert interval.few is few
+    assert paired_difference([0.0] * 2 * units, values.tolist(), clusters=clusters, resamples=60).few is few
+
+
+def test_so_does_that_of_a_few_values() -> None:
+    assert str(bootstrap_mean([0.0, 1.0, 1.0])).endswith("(too few: covers less than it says)")
+    assert str(bootstrap_mean([0.0, 1.0] * 5)).endswith("]")
 
 
 def test_paired_difference() -> None:

@@ -20,7 +20,18 @@ from visor_core.nano.held_out import readings
 from visor_core.nano.study import StudyRun, run_study
 from visor_core.nano.study_figures import SeedFigures, sampled_entropy
 from visor_core.nano.study_stages import SHAPING, Seed, code_of, stage, stage_record
-from visor_core.nano.study_table import MULTI_HOP, STRATA, chosen, gain, long_markdown, pooled, study_markdown, targets
+from visor_core.nano.study_table import (
+    MULTI_HOP,
+    STRATA,
+    chosen,
+    gain,
+    in_words,
+    long_markdown,
+    paired,
+    pooled,
+    study_markdown,
+    targets,
+)
 from visor_core.tracking import RUN_FILE, Tracker
 
 PROFILE = Path(__file__).parents[3] / "pipelines" / "profiles" / "nano.yaml"
@@ -82,6 +93,13 @@ def test_the_gate_pairs_the_questions_with_the_seed_as_cluster() -> None:
 def test_without_scatter_between_seeds_there_is_no_test(seeds: int) -> None:
     assert math.isnan(gain(_seeds()[:seeds], "best").p_value)
     assert not _gate_met(_seeds()[:seeds])
+
+
+def test_equal_gains_of_several_seeds_are_said_to_be_untested() -> None:
+    """The same share gained in every seed: nothing is known of the scatter, and no p-value stands there."""
+    seeds = [(seed, [True] * 4 + [False] * 6, [True] * 3 + [False] * 7) for seed in (1, 2, 3)]
+    assert in_words(paired(seeds)) == "+0.100 in every seed: no scatter to test against"
+    assert in_words(paired(seeds[:1])).endswith("one seed, no test over seeds")
 
 
 def test_targets_say_what_is_met_and_what_is_missed() -> None:

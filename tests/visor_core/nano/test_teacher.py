@@ -20,6 +20,8 @@ from visor_core.nano.questions import OPERATIONS, make_questions
 from visor_core.nano.teacher import ScriptedTeacher, parse_question
 from visor_core.nano.world import World, write_world
 from visor_core.scoring.facts import supported
+from visor_core.training.rewards import RewardContext
+from visor_core.training.rewards.crop import crop
 
 AGENT = COMPACT.model_copy(update={"max_turns": 10, "max_new_tokens": 32})
 PERFECT = TeacherConfig(wrong_page=0, loose_crop=0, wrong_label=0)
@@ -67,6 +69,9 @@ def test_without_mistakes_every_question_is_answered_with_its_evidence(setting: 
     assert {e.question.hops for e in episodes} == {1, 2}
     kinds = {e.question.question.split()[0] for e in episodes if e.question.hops == 2}
     assert kinds == set(OPERATIONS)
+    right = [e for e in episodes if supported(e)]
+    assert [crop(e, RewardContext()) for e in right] == [1.0] * len(right)
+    assert {bool(e.question.gold_boxes) for e in right} == {True, False}
 
 
 def test_mistakes_are_rejected_and_corrected(setting: Setting) -> None:

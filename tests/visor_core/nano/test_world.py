@@ -8,11 +8,14 @@ import pymupdf
 import pytest
 from pydantic import ValidationError
 
+from tests.nano_setting import AGENT
+from visor_core.agent.correction import frame_of, page_reference, page_region
 from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
 from visor_core.nano.questions import OPERATIONS, ask_world, make_questions
 from visor_core.nano.views import LEGIBLE_PIXELS, view_of
 from visor_core.nano.world import COMPANIES, COVER, LABELS, TOPICS, World, write_world
+from visor_core.scoring.crops import gold_regions
 
 SMALL = NanoConfig(train_corpora=2, development_corpora=1, companies=3, topics=3)
 
@@ -120,6 +123,25 @@ def test_questions_carry_gold_pages_boxes_and_facts(world: World) -> None:
         }.get(operation, values[0])
         assert question.answers == (str(expected),)
         assert question.gold_pages == tuple(f.page_id for f in question.gold_facts)
+
+
+def test_crops_are_demanded_just_where_they_are_needed_and_allowed(tmp_path: Path) -> None:
+    """A value legible on the whole page needs no crop, and asking for its panel would be refused as the whole page."""
+    world = write_world(tmp_path, "train", SMALL.model_copy(update={"companies": 6}), seed=1)
+    questions = make_questions(world, 60, seed=1, operations=OPERATIONS)
+    legible = {page.page_id for page in world.pages if page.legible}
+    size = (360.0, 360.0)
+    demanded = 0
+    for question in questions:
+        for fact in question.gold_facts:
+            frame = frame_of(page_reference(fact.page_id, size, AGENT.image), AGENT.coordinates)
+            x0, y0, x1, y1 = frame.from_page(fact.box)
+            fault = page_region((x0, y0, x1, y1), frame, size, AGENT.crop).fault
+            wanted = [region for region in gold_regions(question) if region.page_id == fact.page_id]
+            assert (bool(wanted), fault) == ((False, "whole page") if fact.page_id in legible else (True, ""))
+            demanded += len(wanted)
+        assert len(question.gold_boxes) == len(gold_regions(question))
+    assert 0 < demanded < sum(len(question.gold_facts) for question in questions)
 
 
 def test_the_configuration_names_the_operations(world: World) -> None:

@@ -35,7 +35,7 @@ def test_ndcg_by_hand() -> None:
     assert ndcg(["g", "x", "h"], ["g", "h"]) == pytest.approx(1.5 / (1 + 1 / math.log2(3)))
     assert ndcg(["g", "g"], ["g", "h"]) == pytest.approx(1 / (1 + 1 / math.log2(3)))
     assert ndcg(["x", "g"], ["g"], k=1) == 0.0
-    assert ndcg([], []) == 1.0
+    assert ndcg([], []) == ndcg(["x"], []) == 0.0
 
 
 def test_interleaving_offers_each_page_once() -> None:

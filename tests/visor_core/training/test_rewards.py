@@ -12,10 +12,21 @@ from hypothesis import strategies as st
 
 from tests.visor_core.training.episodes import PANEL, entry, episode, question, turn
 from visor_core.agent.trajectory import Trajectory, Turn
+from visor_core.config import AgentConfig
 from visor_core.errors import ConfigError
 from visor_core.geometry import Box
 from visor_core.questions import Fact
-from visor_core.training.rewards import COMPONENTS, PRESETS, RewardContext, combine, components, highest, resolve, score
+from visor_core.training.rewards import (
+    COMPONENTS,
+    PRESETS,
+    RewardContext,
+    check_reachable,
+    combine,
+    components,
+    highest,
+    resolve,
+    score,
+)
 from visor_core.training.rewards.retrieval import candidate_ndcg
 from visor_core.training.rewards.searches import excess_searches, search_economy
 from visor_core.training.rows import token_sections, turn_rewards
@@ -106,6 +117,15 @@ def test_vrag_by_hand() -> None:
     assert value(two_hop(["p9"], "60", []), "vrag") == pytest.approx(0.1)
 
 
+def test_a_preset_that_can_never_pay_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unidoc pays nothing while agent\.select_enabled"):
+        check_reachable(resolve("unidoc"), AgentConfig())
+    with pytest.raises(ConfigError, match=r"vrag pays nothing while agent\.search_enabled"):
+        check_reachable(resolve("vrag"), AgentConfig(search_enabled=False))
+    check_reachable(resolve("unidoc"), AgentConfig(select_enabled=True))
+    check_reachable(resolve("vrag"), AgentConfig())
+
+
 def candidates(*offers: tuple[Sequence[str], str | None], crops: Sequence[Box] = ()) -> list[Turn]:
     """Searches that offer candidates, each with the page then selected (None: not selected), then crops."""
     turns: list[Turn] = []
@@ -160,6 +180,7 @@ def test_selection_by_hand(offers: list[tuple[list[str], str | None]], expected:
 
 FAR = Box(0.6, 0.6, 0.9, 0.9)
 HALF = Box(0.1, 0.1, 0.4, 0.25)
+NEAR = Box(0.1, 0.1, 0.4, 0.38)
 
 
 @pytest.mark.parametrize(
@@ -173,11 +194,20 @@ HALF = Box(0.1, 0.1, 0.4, 0.25)
         ([FAR], [PANEL], 0.0),
         ([PANEL, FAR], [PANEL], 2 / 3),
         ([PANEL], [PANEL, FAR], 2 / 3),
-        ([PANEL, PANEL], [PANEL], 2 / 3),  # a box is matched once
+        ([PANEL, PANEL], [PANEL], 2 / 3),  # a gold box counts once
+        ([PANEL], [PANEL, NEAR], 1.0),  # one crop may match several gold boxes
     ],
 )
 def test_crop_by_hand(made: list[Box], needed: list[Box], expected: float) -> None:
     assert unidoc(candidates(crops=made), "47", needed)["crop"] == pytest.approx(expected)
+
+
+def test_a_fact_legible_on_its_page_needs_no_crop() -> None:
+    legible = replace(STAFF, needs_crop=False)
+    asked = question(("p1",), facts=(legible,))
+    read, cropped = searches("p1"), [*searches("p1"), turn(2, "crop", pages=["p1"], box=PANEL)]
+    assert components(episode(asked, answered("47", read)), NOTHING)["crop"] == 1.0
+    assert components(episode(asked, answered("47", cropped)), NOTHING)["crop"] == 0.0
 
 
 def test_candidate_ndcg_compares_pages_not_characters() -> None:
@@ -374,7 +404,8 @@ def drawn_weights(draw: st.DrawFn) -> dict[str, dict[str, float]]:
 def test_one_more_useless_search_never_raises_a_reward(
     rollout: Trajectory, weights: dict[str, dict[str, float]], data: st.DataObject
 ) -> None:
-    """Wherever it comes, whatever pages it shows again, whatever it writes down, however the preset is weighed."""
+    """Wherever it comes, whatever pages it shows again, whatever it writes down, however the preset is weighed; but
+    for the search that opens a preset's gate, before which it pays nothing."""
     gold = {*rollout.question.gold_pages, *(fact.page_id for fact in rollout.question.gold_facts)}
     others = [page for page in ("z1", "z2", *PAGES) if page not in gold]
     for _ in range(data.draw(st.integers(1, 4))):
@@ -382,18 +413,21 @@ def test_one_more_useless_search_never_raises_a_reward(
         pages = data.draw(st.lists(st.sampled_from(others), min_size=2, max_size=3, unique=True))
         noted = data.draw(st.sampled_from(["", "seen", "q3 47, q1 12", "q3 99", "acme staff q3 47"]))
         longer = useless(rollout, kind, data.draw(st.integers(0, 8)), pages, noted)
-        for preset in PRESETS:
-            before, after = value(rollout, preset, **weights[preset]), value(longer, preset, **weights[preset])
-            assert after <= before + 1e-12, (preset, kind)
+        known = components(rollout, LEGIBLE)
+        for name, preset in PRESETS.items():
+            if all(known[gate] for gate in preset.gates):
+                before, after = value(rollout, name, **weights[name]), value(longer, name, **weights[name])
+                assert after <= before + 1e-12, (name, kind)
         rollout = longer
 
 
 @pytest.mark.parametrize("kind", get_args(Useless))
 @pytest.mark.parametrize("answer", ["59", "60", "not answerable"])
-def test_nor_does_the_first_search_of_an_episode(kind: Useless, answer: str) -> None:
+def test_nor_does_the_first_search_of_an_episode_but_where_it_opens_a_gate(kind: Useless, answer: str) -> None:
     silent = two_hop([], answer, [])
-    for preset in PRESETS:
-        assert value(useless(silent, kind), preset) <= value(silent, preset), preset
+    for preset in PRESETS.values():
+        if not preset.gates:
+            assert value(useless(silent, kind), preset.name) <= value(silent, preset.name), preset.name
 
 
 def test_repeated_queries_are_in_excess() -> None:

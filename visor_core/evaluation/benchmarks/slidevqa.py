@@ -6,65 +6,70 @@ its name. The released boxes file marks the layout of slides, not the evidence o
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from visor_core.errors import DataError
-from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions, PageResolver, required
+from visor_core.evaluation.benchmarks.resolve import (
+    NO_SUCH_PAGE,
+    NOT_IN_CORPUS,
+    BenchmarkQuestions,
+    PageResolver,
+    UnusableError,
+    collect,
+    page_numbers,
+    required,
+    text,
+)
 from visor_core.questions import Question
 
 _KEYS = ("deck_name", "qa_id", "question", "answer", "evidence_pages")
 
 
 def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
-    """The questions of a file.
+    """The questions of a file, and the items that cannot be used.
 
     Raises:
-        DataError: naming the line, if the file is not of this form.
+        DataError: if the file cannot be read, or none of its items can be used.
     """
-    if not path.is_file():
-        raise DataError(f"no benchmark file at {path}: give the path of the questions file")
-    questions: list[Question] = []
-    left_out: list[str] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path.name}, line {number}"
-        try:
-            item = required(json.loads(line), _KEYS, where)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where} is not valid JSON: {error}") from error
-        gold = [_slide(item, slide, pages, where) for slide in dict.fromkeys(item["evidence_pages"])]
-        if any(page is None for page in gold):
-            left_out.append(str(item["qa_id"]))
-            continue
-        questions.append(
-            Question(
-                question_id=f"slidevqa-{item['qa_id']}",
-                question=str(item["question"]),
-                answers=(str(item["answer"]),),
-                benchmark="slidevqa",
-                gold_pages=tuple(page for page in gold if page is not None),
-                hops=max(1, len(gold)),
-                evidence_sources=(str(item["answer_type"]),) if item.get("answer_type") else (),
-                metadata={
-                    "filename": str(item["deck_name"]),
-                    "reasoning_type": str(item.get("reasoning_type", "")),
-                    "arithmetic_expression": str(item.get("arithmetic_expression", "")),
-                },
-            )
+
+    def build(name: str, item: dict[str, Any]) -> Question:
+        item = required(item, _KEYS)
+        text(item, "qa_id")
+        numbers = page_numbers(item["evidence_pages"], "evidence_pages")
+        filename, gold = _slides(text(item, "deck_name"), numbers, item.get("image_urls"), pages)
+        return Question(
+            question_id=name,
+            question=text(item, "question"),
+            answers=(text(item, "answer"),),
+            benchmark="slidevqa",
+            gold_pages=gold,
+            hops=max(1, len(gold)),
+            evidence_sources=(str(item["answer_type"]),) if item.get("answer_type") else (),
+            metadata={
+                "filename": filename,
+                "reasoning_type": str(item.get("reasoning_type", "")),
+                "arithmetic_expression": str(item.get("arithmetic_expression", "")),
+            },
         )
-    return BenchmarkQuestions(tuple(questions), tuple(left_out))
+
+    return collect(path, lambda position, item: f"slidevqa-{item.get('qa_id', f'line {position + 1}')}", build)
 
 
-def _slide(item: dict[str, Any], slide: object, pages: PageResolver, where: str) -> str | None:
-    """Page id of one slide, from the deck's document or from its picture."""
-    if not isinstance(slide, int):
-        raise DataError(f"{where}: evidence page {slide!r} is not a number")
-    deck, urls = str(item["deck_name"]), item.get("image_urls") or []
-    found = pages.page(deck, slide)
-    if found is None and isinstance(urls, list) and 1 <= slide <= len(urls):
-        found = pages.picture(deck, PurePosixPath(urlsplit(str(urls[slide - 1])).path).name)
+def _slides(deck: str, numbers: list[int], urls: object, pages: PageResolver) -> tuple[str, tuple[str, ...]]:
+    """(file name, page ids) of slides, from the deck's document or from its pictures; pictures have the deck's name."""
+    try:
+        document = pages.document(deck)
+    except UnusableError as reason:
+        names = [PurePosixPath(urlsplit(str(url)).path).name for url in urls] if isinstance(urls, list) else []
+        if reason.reason != NOT_IN_CORPUS or not any(pages.picture(deck, name) for name in names):
+            raise
+        return deck, tuple(_picture(deck, number, names, pages) for number in numbers)
+    return document.filename, tuple(pages.page(deck, number) for number in numbers)
+
+
+def _picture(deck: str, number: int, names: list[str], pages: PageResolver) -> str:
+    found = pages.picture(deck, names[number - 1]) if 1 <= number <= len(names) else None
+    if found is None:
+        raise UnusableError(NO_SUCH_PAGE, f"it names slide {number} of {deck}, of which the corpus has no picture")
     return found

@@ -1,4 +1,4 @@
-"""Citation: F1 of the pages an answer cites against the gold pages (after DR3-Eval, arXiv 2604.14683)."""
+"""Citation: F1 of the pages an answer cites against the gold pages (see `scoring.citations`)."""
 
 from __future__ import annotations
 

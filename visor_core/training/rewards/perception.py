@@ -1,4 +1,7 @@
-"""Perception: what was read is really there (after Perception-R1, arXiv 2506.07218, with a rule in place of its judge).
+"""Perception: what was read is really there.
+
+After Perception-R1 (arXiv 2506.07218), which pays the share of a picture's annotated facts that a language model finds
+in the reply, and where nothing costs; here a rule compares with the page's own words, and what is not there costs.
 
 Every recorded value is held against the words of the region its entry looked at: it counts when it stands with its
 nearest label, once a page however often it is written; an unsupported value costs as much as a confirmed one earns.

@@ -36,14 +36,15 @@ def offered(trajectory: Trajectory) -> list[list[str]]:
 
 
 def candidate_ndcg(trajectory: Trajectory, context: RewardContext) -> float:
-    """UniDoc-RL: binary NDCG over the candidates of all searches, interleaved by rank, each page in one place.
+    """After UniDoc-RL: binary NDCG over the candidates of all searches, interleaved by rank, each page in one place.
 
-    Where a page offered twice stands departs from UniDoc-RL: see `visor_core.scoring.retrieval.interleave`.
+    Where a page offered twice stands departs from UniDoc-RL: see `visor_core.scoring.retrieval.interleave`. Its
+    released code stops at rank 3 and finds no page at all: it compares characters of names.
     """
     gold = trajectory.question.gold_pages
     return retrieval.ndcg(retrieval.interleave(offered(trajectory), gold), gold)
 
 
 def shown_ndcg(trajectory: Trajectory, context: RewardContext) -> float:
-    """VRAG-RL: binary NDCG over the pages in the order in which they were shown."""
+    """VRAG-RL's binary NDCG over the pages in the order in which they were shown."""
     return retrieval.ndcg(trajectory.pages_seen, trajectory.question.gold_pages)

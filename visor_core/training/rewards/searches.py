@@ -1,8 +1,9 @@
-"""Excess-search penalty, after MMSearch-R1: a factor `max(0, 1 − 0.1·excess)` for positive terms only.
+"""Excess-search penalty: a factor `max(0, 1 − 0.1·excess)` for positive terms only.
 
-Multiplying a negative total would pay for searching, so presets apply the factor to non-negative sums. One search a
-gold page is needed, one more is allowed: the verification search, which may repeat a query. Any further repeat is in
-excess whatever the count.
+After MMSearch-R1 (arXiv 2506.20670), which multiplies the answer by 0.9 as soon as there was any search; here searches
+that are needed cost nothing and every further one costs. Multiplying a negative total would pay for searching, so
+presets apply the factor to non-negative sums. One search a gold page is needed, one more is allowed: the verification
+search, which may repeat a query. Any further repeat is in excess whatever the count.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Selection among candidates (UniDoc-RL, arXiv 2604.14967): was the picked page gold?
+"""Selection among candidates (after UniDoc-RL, arXiv 2604.14967): was the picked page gold?
 
-Where no gold page was offered, the top-ranked one counts as right. Such a search can cost but not earn: an episode in
-which nothing could be picked wrongly has the full value, whether it searched in vain or not at all, otherwise useless
-searches would pay or dilute a wrong selection. Gold that was offered and left is a miss. An invalid choice is shown the
-top-ranked page and judged as that.
+Where no gold page was offered, the top-ranked one counts as right. An invalid choice is shown the top-ranked page and
+judged as that. It differs in three things. A search without gold can cost but not earn: there, each right top-ranked
+pick raises the mean, so that useless searches pay. Any of several gold pages is a right pick; there, only the
+best-ranked one is. Gold that was offered and left is a miss; there, the top-ranked page counts as picked. An episode in
+which nothing could be picked wrongly has the full value; without a search that is 0 there, which here is the gate's
+doing.
 """
 
 from __future__ import annotations
