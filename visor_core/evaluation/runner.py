@@ -20,7 +20,7 @@ from typing import Any, Literal
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference, run_throughput
 from visor_core.agent.trajectory import Trajectory
-from visor_core.code_version import code_version
+from visor_core.code_version import code_behind, code_version
 from visor_core.config import EvaluationConfig
 from visor_core.errors import DataError
 from visor_core.evaluation.benchmarks.resolve import LeftOut
@@ -34,8 +34,16 @@ from visor_core.trajectories.store import TrajectoryWriter, read_trajectories
 
 Mode = Literal["reference", "throughput"]
 Progress = Callable[[int, int], None]
-EPISODE_CODE = ("visor_core.agent", "visor_core.geometry", "visor_core.index.search", "visor_core.index.fusion")
-"""What plays an episode; none of it scores one."""
+EPISODE_CODE = ("visor_core.agent.episode", "visor_core.index.search")
+"""Where the code begins that plays an episode, and draws and ranks its pages; none of it scores one."""
+_APART = (
+    "visor_core.config",
+    "visor_core.policies",
+    "visor_core.errors",
+    "visor_core.files",
+    "visor_core.code_version",
+)
+"""What counts by its values, or in a policy's own identity, or decides nothing."""
 BATCH = 128
 """Episodes of one reference batch."""
 
@@ -161,8 +169,8 @@ def evaluation_folder(
 
 @cache
 def _episode_code() -> str:
-    """The code version of what plays an episode: agent and wording, the geometry of crops, the ranking of searches."""
-    return code_version(*EPISODE_CODE)
+    """The code version of what plays an episode: agent, geometry, the drawing of pages, the ranking of searches."""
+    return code_version(*code_behind(*EPISODE_CODE, within=("visor_core",), without=_APART))
 
 
 def _open_store(folder: Path, identity: dict[str, Any], *, fresh: bool) -> None:

@@ -8,6 +8,7 @@ out: coordinates that a thought mentions in prose.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -56,13 +57,15 @@ def as_student(trajectory: Trajectory, environment: Environment) -> Trajectory |
         state = environment.step(state, completion)
     if [_course(turn) for turn in state.turns] != [_course(turn) for turn in trajectory.turns]:
         return None
+    config = environment.config.model_dump_json()
     return replace(
         trajectory,
+        trajectory_id=hashlib.sha256(f"{trajectory.trajectory_id} {config}".encode()).hexdigest()[:16],
         turns=state.turns,
         evidence=state.evidence.entries,
         answer=state.turns[-1].action.text if state.answered else "",
         citations=citations(state, environment.facts),
-        config=environment.config.model_dump_json(),
+        config=config,
     )
 
 

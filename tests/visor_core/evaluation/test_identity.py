@@ -15,7 +15,7 @@ from tests.tiny_model import build_model, save_checkpoint
 from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from tests.visor_core.evaluation.model_server import ModelServer, model_server
 from visor_core.agent.environment import Environment
-from visor_core.code_version import code_version
+from visor_core.code_version import code_behind, code_version
 from visor_core.config import AgentConfig, EvaluationConfig, IndexConfig, ServerConfig
 from visor_core.evaluation import runner
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
@@ -112,8 +112,10 @@ def test_what_an_episode_depends_on_changes_the_key(changes: dict[str, Any], wha
 def test_the_code_of_the_agent_is_part_of_the_key_and_that_of_scoring_is_not() -> None:
     with model_server() as server:
         identity = runner.evaluation_identity(_endpoint(server), _environment(), [QUESTION], 0.0, 0)
-    assert identity["code"] == code_version(*runner.EPISODE_CODE)
-    assert not any(name.startswith(("visor_core.scoring", "visor_core.evaluation")) for name in runner.EPISODE_CODE)
+    played = code_behind(*runner.EPISODE_CODE, within=("visor_core",), without=runner._APART)
+    assert identity["code"] == code_version(*played)
+    assert {f"visor_core.{name}" for name in ("agent.context", "agent.prompts", "index.fusion", "geometry")} <= played
+    assert not any(name.startswith(("visor_core.scoring", "visor_core.evaluation")) for name in played)
     assert identity["policy"]["code"] != identity["code"]
 
 
