@@ -74,6 +74,9 @@ def prepare_process() -> None:
     # Dagster warns about its own call of its own preview function when a Pipes session ends (dagster 1.13).
     warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Bars and advice of a library would break into the table of stages; a worker's own log has them.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def open_instance(home: Home) -> dg.DagsterInstance:

@@ -78,7 +78,7 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     metrics = result.metrics()
     session.evaluated(_model_of(checkpoint), name, metrics, digest=result.questions_version)
     shown = {key: metrics[key] for key in ("supported", "accuracy") if key in metrics}
-    if name == "grpo":
+    if name == "grpo" and "prompt_tokens_per_turn" in metrics:
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
     if result.failed:
         shown |= {key: metrics[key] for key in ("failed", "accuracy_of_all") if key in metrics}

@@ -33,7 +33,7 @@ def test_a_command_starts_vllm_for_what_its_strategy_can_come_to(
     asked: dict[str, Any] = {}
     monkeypatch.setattr("visor_core.policies.vllm.VLLMPolicy", lambda *given, **options: asked.update(options))
     profile = Profile(name="p", agent=preset("unidoc", AgentConfig()), model=ModelConfig(engine="vllm"))
-    choose_policy(SmallIndex([]), checkpoint, "", "", "", "vllm", profile)  # type: ignore[arg-type]
+    choose_policy(SmallIndex([]), checkpoint, "", "", "", "vllm", profile, Path("digests.json"))  # type: ignore[arg-type]
     assert asked.get("max_images", 16) >= 20
     assert 20 * 512 < (asked.get("max_model_len") or 128_000) < 64_000
     assert asked["cuda_graphs"] is True
@@ -66,6 +66,7 @@ def session(tmp_path: Path, checkpoint: Path) -> Any:
 
     return SimpleNamespace(
         profile=Profile(name="p"),
+        home=SimpleNamespace(digests=None),
         folder=tmp_path,
         open_index=lambda: Index(pages_of("acme")),
         input=lambda name: tmp_path / "questions.parquet" if name == "questions" else checkpoint,

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from visor_core.config import AgentConfig, Profile, contradictions, derived, family_of, fit_agent, load_profile
+from visor_core.policies.image_tokens import picture_tokens
 
 PROFILES = Path(__file__).resolve().parents[2] / "pipelines" / "profiles"
 
@@ -31,11 +32,8 @@ def test_a_models_frame_and_multiple_are_chosen_where_the_profile_leaves_them_op
     tmp_path: Path, name: str, coordinates: str, multiple: int
 ) -> None:
     agent = profile(tmp_path, model={"name": name}).agent
-    assert (agent.image.multiple, agent.coordinates, agent.image.pixels_per_token) == (
-        multiple,
-        coordinates,
-        multiple**2,
-    )
+    assert (agent.image.multiple, agent.coordinates) == (multiple, coordinates)
+    assert picture_tokens(multiple * 3, multiple * 5, agent.image) == 15
     again = derived(profile(tmp_path, model={"name": name}), {"seed": 1}, "test").agent
     assert again == agent
 

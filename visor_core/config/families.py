@@ -61,9 +61,9 @@ def fit_image(image: ImageConfig, family: Family | None) -> ImageConfig:
     """Shown sizes with what the configuration left open chosen for the family."""
     if family is None:
         return image
-    chosen = {"multiple": family.multiple, "pixels_per_token": float(family.multiple**2)}
-    changes = {key: value for key, value in chosen.items() if key not in image.model_fields_set}
-    return image.model_copy(update=changes) if changes else image
+    if "multiple" in image.model_fields_set:
+        return image
+    return image.model_copy(update={"multiple": family.multiple})
 
 
 def fit_agent(agent: AgentConfig, family: Family | None) -> AgentConfig:

@@ -23,6 +23,7 @@ class ServerConfig(Section):
             "prompt_price",
             "completion_price",
             "max_cost",
+            "picture_cache_mib",
         }
     )
     """Fields that say how fast, how often and at what price a server is asked. All others decide what it answers."""

@@ -84,10 +84,16 @@ def evaluate(
     chosen = chosen_questions(questions, config)
     identity = evaluation_identity(policy, environment, chosen, config.temperature, seed)
     folder = store and store / digest_of(identity)
+    unopened: OSError | None = None
     if folder:
-        _open_store(folder, identity, fresh=fresh)
+        try:
+            _open_store(folder, identity, fresh=fresh)
+        except OSError as error:
+            if on_unkept is None:
+                raise
+            unopened = error
     digest = digest_of(identity["policy"])
-    keep = _Keep(folder, chosen, progress, goes_on=on_unkept is not None)
+    keep = _Keep(folder, chosen, progress, goes_on=on_unkept is not None, failure=unopened)
     try:
         if mode == "reference" or (mode is None and isinstance(policy, ReproduciblePolicy)):
             assert isinstance(policy, BatchPolicy)
@@ -186,13 +192,19 @@ class _Keep:
     """Stores episodes as they finish, gives back those of an earlier run, and reports progress."""
 
     def __init__(
-        self, folder: Path | None, questions: Sequence[Question], progress: Progress | None, *, goes_on: bool
+        self,
+        folder: Path | None,
+        questions: Sequence[Question],
+        progress: Progress | None,
+        *,
+        goes_on: bool,
+        failure: OSError | None = None,
     ) -> None:
         self._goes_on = goes_on
-        self._writer = TrajectoryWriter(folder) if folder else None
+        self._writer = TrajectoryWriter(folder) if folder and failure is None else None
         self._wanted, self._progress, self._seen = len(questions), progress, 0
         self.lost = 0
-        self.failure: OSError | None = None
+        self.failure = failure
         kept = read_trajectories(folder) if folder and (folder / "segments").is_dir() else []
         given = {question.question_id: question for question in questions}
         # Scored by the gold as it is now.

@@ -244,10 +244,14 @@ def _sharpening(results: Sequence[SeedFigures]) -> str:
     """What kind of gain it is, by the paired tests at T = 1, greedy and at the best temperature."""
     found = {name: gain(results, run) for name, run in (("T = 1", "sampled"), ("greedy", "greedy"), ("best", "best"))}
     text = "GRPO over SFT: " + "; ".join(f"{name} {in_words(test)}" for name, test in found.items()) + "."
-    if found["T = 1"].low > 0 and found["best"].low <= 0:
-        return text + " Only sampling at T = 1 improved beyond its interval: the gain is sharpening."
-    if found["best"].low > 0:
+    best = found["best"]
+    if best.low > 0:
         return text + " The gain stands at the best temperature of both: it is more than sharpening."
+    untested = math.isnan(best.low) and best.difference > 0
+    if found["T = 1"].low > 0 and not untested:
+        return text + " Only sampling at T = 1 improved beyond its interval: the gain is sharpening."
+    if untested:
+        return text + " The seeds do not scatter, so nothing is said of other seeds."
     return text + " No gain stands beyond its interval."
 
 

@@ -20,6 +20,7 @@ class Address:
     Attributes:
         url: where requests go, secrets included.
         shown, base: the same and `base_url` without secrets, to be printed and stored.
+        server: `base` without the place of a login: which server it is, whoever asks.
         secret: whether there is anything to hide.
 
     Raises:
@@ -37,6 +38,8 @@ class Address:
         if not usable:
             raise PolicyError(f"the endpoint {self.base!r} is no address: give it as http(s)://host:port/v1")
         self._parts = parts
+        shown = urlsplit(self.base)
+        self.server = shown._replace(netloc=shown.netloc.rpartition("@")[2], fragment="").geturl()
         url = self.at("chat/completions")
         self.url = SecretStr(url)
         self.shown = without_secrets(url)

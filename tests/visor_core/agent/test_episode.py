@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from visor_core.agent.strategies import STRATEGIES, preset
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import AgentConfig
 from visor_core.errors import PolicyError, SearchIndexError
-from visor_core.policies.base import Completion, Prompt, Sampling
+from visor_core.policies.base import Closing, Completion, Prompt, Sampling
 from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
 
@@ -218,7 +219,7 @@ def test_an_index_that_fails_ends_the_run_with_its_own_error() -> None:
         run_reference(env, policy, [QUESTION])
 
 
-class Remembering:
+class Remembering(Closing):
     """Says its lines in turn, the last one for ever, and remembers how it was asked."""
 
     name, checkpoint = "remembering", ""
@@ -226,6 +227,9 @@ class Remembering:
     def __init__(self, *replies: Completion) -> None:
         self.replies = list(replies)
         self.samplings: list[Sampling] = []
+
+    def identity(self) -> dict[str, Any]:
+        return {"engine": "remembering"}
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         self.samplings.append(sampling)

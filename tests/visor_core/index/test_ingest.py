@@ -28,7 +28,7 @@ from visor_core.config import IndexConfig, SecretReference
 from visor_core.documents import sources
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.worker import Failed, Message, Task
-from visor_core.errors import ConfigError, SearchIndexError
+from visor_core.errors import DocumentError, SearchIndexError
 from visor_core.index import (
     Corpus,
     PageIndex,
@@ -703,7 +703,7 @@ def test_an_unset_secret_of_another_document_is_not_missed(tmp_path: Path) -> No
     index = PageIndex.open(tmp_path / "corpus", documents=config)
     pages = {page.filename: page.page_id for page in index.pages()}
     assert index(ImageRef(pages["a.pdf"], 20, 20)).size == (20, 20)
-    with pytest.raises(ConfigError, match="is not there: create the file"):
+    with pytest.raises(DocumentError, match=r"locked\.pdf: .* is not there: create the file"):
         index(ImageRef(pages["locked.pdf"], 20, 20))
 
     assert build_index(Corpus(tmp_path / "corpus"), INDEX, load_embedders(INDEX), documents=config).documents == 2

@@ -133,16 +133,18 @@ def test_the_table_is_stamped_and_names_its_split() -> None:
     assert "Temperatures were chosen on these very questions." in table
     assert "chosen on these" not in study_markdown(_seeds(), "test", "fff0000")
     assert "base 2.0, 2.0 (goal ≤ 4)" in table
-    assert "it is more than sharpening" in table
+    assert "The seeds do not scatter, so nothing is said of other seeds." in table
+    assert "it is more than sharpening" in study_markdown([*_seeds(), _third((1, 1, 1, 1))], "development", "fff0000")
     killed = [dataclasses.replace(r, interrupted=("sft",)) for r in _seeds()]
     assert "SFT ≥ 2.5, ≥ 2.5" in study_markdown(killed, "test", "fff0000")
 
 
 def test_a_gain_at_one_temperature_only_is_called_sharpening() -> None:
-    same = (1, 0, 0, 0)
+    same, none = (1, 0, 0, 0), (0, 0, 0, 0)
+    after = ((1, 1, 1, 0), (1, 1, 1, 0), (1, 1, 1, 1))
     results = [
-        seed_figures(seed, policy(same, same, same), policy(same, (0, 0, 0, 0), same), policy(same, same, same))
-        for seed in (0, 1)
+        seed_figures(seed, policy(same, same, same), policy(same, none, same), policy(same, sampled, same))
+        for seed, sampled in enumerate(after)
     ]
     assert "the gain is sharpening" in study_markdown(results, "test", "c")
 
