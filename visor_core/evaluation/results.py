@@ -267,12 +267,12 @@ class BenchmarkResult:
         return f"answers scored by the rule {self.rule}{': ' + figures if figures else ''}"
 
     def by_hops(self) -> dict[int, dict[str, Interval]]:
-        """Accuracy and supported success by the number of pages a question needs."""
+        """Answers fully right and supported success by the number of pages a question needs."""
         strata: dict[int, dict[str, Interval]] = {}
         for hops in sorted({row.hops for row in self.finished}):
             rows = [row for row in self.scored if row.hops == hops]
             strata[hops] = {
-                "accuracy": self.share(lambda row: row.right, rows),
+                "right": self.share(lambda row: row.right, rows),
                 "supported": self.share(lambda row: row.supported, rows),
             }
         return strata

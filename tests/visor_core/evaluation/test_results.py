@@ -43,14 +43,14 @@ def test_benchmark_figures() -> None:
     assert result.accuracy.estimate == 0.75
     assert result.supported_success.estimate == 0.25
     assert result.shortcut_rate.estimate == 0.5
-    assert result.by_hops()[1]["accuracy"].estimate == pytest.approx(2 / 3)
+    assert result.by_hops()[1]["right"].estimate == pytest.approx(2 / 3)
     assert result.by_hops()[2]["supported"].estimate == 0.0
     assert result.outcomes() == {"answered": 4}
     metrics = result.metrics()
     assert metrics["prompt_tokens_per_turn"] == 60.0
     assert metrics["image_tokens_per_turn"] == 16.0
     assert metrics["seconds_per_episode"] == 2.0
-    assert metrics["accuracy_hops_2"] == 1.0
+    assert metrics["right_hops_2"] == 1.0
     assert result.frame().height == 4
 
 
