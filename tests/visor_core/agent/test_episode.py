@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -226,6 +227,9 @@ class Remembering:
     def __init__(self, *replies: Completion) -> None:
         self.replies = list(replies)
         self.samplings: list[Sampling] = []
+
+    def identity(self) -> dict[str, Any]:
+        return {"engine": self.name}
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         self.samplings.append(sampling)
