@@ -20,6 +20,7 @@ class Address:
     Attributes:
         url: where requests go, secrets included.
         shown, base: the same and `base_url` without secrets, to be printed and stored.
+        compared: `base` without the mark of a login: who asks does not decide what is answered.
         secret: whether there is anything to hide.
 
     Raises:
@@ -28,6 +29,7 @@ class Address:
 
     def __init__(self, base_url: str) -> None:
         self.base = without_secrets(base_url).rstrip("/")
+        self.compared = self.base.replace("://…@", "://", 1)
         try:
             parts = urlsplit(base_url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -116,7 +116,7 @@ class OpenAICompatiblePolicy(Closing):
             self._identity = {
                 "engine": "openai_compatible",
                 "code": policy_code(__name__),
-                "endpoint": self.base_url,
+                "endpoint": self._address.compared,
                 "model": self.model,
                 "server": self.server.asked(),
                 "served": {key: card[key] for key in STAYS if key in card},
