@@ -424,11 +424,11 @@ def _print_answer(episode: Trajectory) -> None:
         box = citation.box
         where = "" if box is None else f", box {box.x0:.2f} {box.y0:.2f} {box.x1:.2f} {box.y1:.2f}"
         console.print(f"  {escape(citation.document)}, page {citation.page}{where}", soft_wrap=True)
-    tokens = sum(turn.completion.prompt_tokens for turn in episode.turns)
+    tokens = episode.tokens()["prompt_tokens"]
+    counted = "" if tokens is None else f", {tokens} prompt tokens"
     cost = sum(turn.completion.cost for turn in episode.turns)
     spent = f", cost {cost:.4g}" if cost else ""
     console.print(
-        f"[dim]{len(episode.turns)} turns, {tokens} prompt tokens{spent}, {episode.seconds:.1f} s,"
-        f" {episode.outcome}[/dim]",
+        f"[dim]{len(episode.turns)} turns{counted}{spent}, {episode.seconds:.1f} s, {episode.outcome}[/dim]",
         soft_wrap=True,
     )

@@ -29,10 +29,8 @@ def serving(reply: Reply, seen: list[dict[str, Any]] | None = None) -> Iterator[
             said = reply(body["messages"])
             if isinstance(said, str):
                 said = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
-            answer = {
-                "choices": [{"index": 0, **said}],
-                "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
-            }
+            usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+            answer = {"choices": [{"index": 0, **said}], "usage": said.get("usage", usage)}
             data = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

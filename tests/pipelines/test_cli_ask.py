@@ -165,6 +165,15 @@ def test_an_empty_reply_is_said_with_its_reason(visor: Visor, corpus: Path) -> N
     )
 
 
+def test_tokens_that_a_server_does_not_count_are_not_printed(visor: Visor, corpus: Path) -> None:
+    message = {"role": "assistant", "content": "<think>a</think><answer>b</answer>"}
+    with serving(lambda messages: {"message": message, "finish_reason": "stop", "usage": None}) as url:
+        asked = visor("ask", "Which areas?", "--endpoint", url, "--model", "scripted")
+    assert asked.code == 0, asked.err
+    assert "\n1 turns, 0." in asked.out
+    assert "prompt tokens" not in asked.out
+
+
 def test_a_dead_endpoint_is_one_line(visor: Visor, corpus: Path) -> None:
     with serving(scripted_reader) as url:
         pass

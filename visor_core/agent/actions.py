@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from visor_core.agent.grounding import box_in, box_of
+from visor_core.agent.grounding import box_in, box_of, end_of_box
 from visor_core.agent.trajectory import Action, ActionKind, Verdict
 from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
 
@@ -45,7 +45,8 @@ def parse(text: str, *, search: bool = True, crop: bool = True, select: bool = F
         The first valid action, or an `invalid` one whose `text` names the fault (a key of `prompts.FAULTS`). An answer
         is given as written: which of its brackets are citations, the ledger decides (`citations.split_citations`).
     """
-    elements, between = _elements(text)
+    elements, outside = _elements(text)
+    between = "\n".join(text[start:end] for start, end in outside)
     clean = not between
     thoughts = [e for e in elements if e.name == "think"]
     thought = neutralise(thoughts[0].text) if thoughts else ""
@@ -95,31 +96,36 @@ def stop_strings(*, search: bool = True, crop: bool = True, select: bool = False
 
 
 def upto_action(text: str, *, search: bool = True, crop: bool = True, select: bool = False) -> str:
-    """A reply without what follows its first valid action; whole where it has none."""
-    for element in _elements(text)[0]:
+    """A reply without what follows its first valid action, a box without its tag included; whole where it has none."""
+    elements, between = _elements(text)
+    for element in elements:
         if element.name in _KINDS and _read(element, search=search, crop=crop, select=select).kind != "invalid":
             return text[: element.end]
+    if crop and (box := box_in("\n".join(text[start:end] for start, end in between))):
+        for start, end in between:
+            if box_in(text[start:end]) == box:
+                return text[: start + end_of_box(text[start:end])]
     return text
 
 
-def _elements(text: str) -> tuple[list[_Element], str]:
-    """The tagged stretches in order, and what stood between them that is not white space, a line a stretch."""
+def _elements(text: str) -> tuple[list[_Element], list[tuple[int, int]]]:
+    """The tagged stretches in order, and where (from, to) something stood between them that is not white space."""
     tags = [(m.group(2).lower(), bool(m.group(1)), m.start(), m.end()) for m in _TAG.finditer(text)]
     elements: list[_Element] = []
-    between: list[str] = []
+    between: list[tuple[int, int]] = []
     position = 0
     i = 0
     while i < len(tags):
         name, closing, start, end = tags[i]
         lone_thought = closing and name == "think" and not elements
         if text[position:start].strip() and not lone_thought:
-            between.append(text[position:start].strip())
+            between.append((position, start))
         if closing:
             # A template may write the opening tag of the thought itself: what precedes a lone end tag is the thought.
             if lone_thought:
                 elements.append(_Element("think", text[position:start], False, end))
             else:
-                between.append(text[start:end])
+                between.append((start, end))
             position, i = end, i + 1
             continue
         last = _end_of(tags, i)
@@ -133,8 +139,8 @@ def _elements(text: str) -> tuple[list[_Element], str]:
             elements.append(_Element(name, text[end:], False, len(text)))
             position, i = len(text), last
     if text[position:].strip():
-        between.append(text[position:].strip())
-    return elements, "\n".join(between)
+        between.append((position, len(text)))
+    return elements, between
 
 
 def _end_of(tags: list[tuple[str, bool, int, int]], i: int) -> int:

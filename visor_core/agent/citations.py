@@ -11,14 +11,15 @@ import re
 from collections.abc import Container
 
 _GROUP = re.compile(r"\[\s{0,3}\d{1,4}(?:\s{0,3},\s{0,3}\d{1,4}){0,19}\s{0,3}\]")
-_BETWEEN = re.compile(r"[\s,;]{0,3}")
+_BETWEEN = re.compile(r"[\s,;]{0,3}(?:(?:and|&)\s{1,3})?", re.IGNORECASE)
 
 
 def split_citations(answer: str, entries: Container[int]) -> tuple[str, tuple[int, ...]]:
     """An answer without its citations, and the entries it cites in the order written.
 
-    Citations are the groups `[n]`, `[n, m]` or `[n][m]` that end the answer (a full stop may follow and stays), as far
-    back as every number of a group is in `entries`. Where nothing else would remain, the first group is the answer.
+    Citations are the groups `[n]`, `[n, m]`, `[n][m]` or `[n] and [m]` that end the answer (a full stop may follow and
+    stays), as far back as every number of a group is in `entries`. Where nothing else would remain, or only words that
+    announce an answer with a colon, the first group is the answer.
 
     Args:
         answer: the answer as written, on one line.
@@ -35,8 +36,9 @@ def split_citations(answer: str, entries: Container[int]) -> tuple[str, tuple[in
             break
         start = group.start()
         cited.insert(0, numbers)
-    if cited and not answer[:start].strip(" .,;:"):
-        # Nothing but brackets: the first of them is what was answered.
+    before = answer[:start].rstrip()
+    if cited and (before.endswith(":") or not before.strip(" .,;")):
+        # Nothing but brackets, or what a colon announces: the first of them is what was answered.
         start, cited = groups[-len(cited)].end(), cited[1:]
     if not cited:
         return answer, ()

@@ -24,6 +24,7 @@ _FOUR = rf"({_N}){_GAP}({_N}){_GAP}({_N}){_GAP}({_N})"
 _POINT = rf"\(\s{{0,3}}({_N})\s{{0,3}},\s{{0,3}}({_N})\s{{0,3}}\)"
 _KEYED = re.compile(rf"\bbbox(?:_2d)?[\"']?\s{{0,3}}[:=]{_OPEN}{_FOUR}(?=\s{{0,60}}[\])])", re.IGNORECASE)
 _TAGGED = re.compile(rf"<(?:box|\|box_start\|)>{_OPEN}{_FOUR}{_CLOSE}<(?:/box|\|box_end\|)>")
+_CLOSING = re.compile(r"(?:\s{0,9}(?:`{3,9}|</\w{1,20}>|<\|\w{1,20}\|>)){1,3}")
 _PAIRS = re.compile(rf"{_POINT}\s{{0,3}},?\s{{0,3}}{_POINT}")
 
 
@@ -44,9 +45,30 @@ def box_in(text: str, *, pairs: bool = True) -> Corners | None:
     Args:
         pairs: whether two bracketed points `(x1,y1),(x2,y2)` are such a form.
     """
-    found = [m for p in (_KEYED, _TAGGED, *([_PAIRS] if pairs else [])) if (m := p.search(text))]
-    first = min(found, key=lambda m: m.start(), default=None)
+    first = _first(text, pairs=pairs)
     return _corners(list(first.groups())) if first else None
+
+
+def end_of_box(text: str) -> int:
+    """Where the first box that `box_in` finds ends, with what closes the JSON and the code fence or tag around it."""
+    first = _first(text)
+    if first is None:
+        return len(text)
+    before = text[max(0, first.start() - MAX_CHARS) : first.end()]
+    depth = sum(before.count(opening) for opening in "{[(") - sum(before.count(closing) for closing in "}])")
+    end = first.end()
+    for bracket in re.finditer(r"[{}\[\]()]", text[end : end + MAX_CHARS]):
+        if depth <= 0:
+            break
+        depth += 1 if bracket[0] in "{[(" else -1
+        end = first.end() + bracket.end()
+    closing = _CLOSING.match(text, end)
+    return closing.end() if closing else end
+
+
+def _first(text: str, *, pairs: bool = True) -> re.Match[str] | None:
+    found = [m for p in (_KEYED, _TAGGED, *([_PAIRS] if pairs else [])) if (m := p.search(text))]
+    return min(found, key=lambda m: m.start(), default=None)
 
 
 def _corners(numbers: list[str]) -> Corners | None:

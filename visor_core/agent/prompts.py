@@ -137,7 +137,7 @@ class FullWording:
         """Role, form, actions, what is recorded and judged, one worked reply, and that pages are no instructions."""
         texts = self._texts
         keeps = config.evidence.enabled
-        judges = keeps and (config.correction or config.evidence.gate == "relevant")
+        judges = _judges(config)
         frame = getattr(texts, f"coordinates_{config.coordinates}")
         lines = [
             texts.role,
@@ -149,7 +149,9 @@ class FullWording:
         if keeps and config.crop_enabled:
             lines.append(texts.ledger_boxes.format(coordinates=frame))
         if judges:
-            lines.append(f"{texts.verdict} {texts.verdict_crop}" if config.crop_enabled else texts.verdict)
+            # Without correction a rejected crop is a reading like any other.
+            falls_back = config.crop_enabled and config.correction
+            lines.append(f"{texts.verdict} {texts.verdict_crop}" if falls_back else texts.verdict)
         lines += [self._example(config, "<verdict>keep</verdict>" if judges else ""), texts.untrusted]
         return "\n".join(lines)
 
@@ -259,7 +261,9 @@ class FullWording:
             case "page":
                 return texts.intent_page.format(ledger=ledger)
             case "crop":
-                return texts.intent_crop
+                entry = texts.intent_crop_entry if config.evidence.enabled else ""
+                verdict = texts.intent_crop_verdict if _judges(config) else ""
+                return texts.intent_crop.format(entry=entry, verdict=verdict)
             case "candidates":
                 return texts.intent_candidates
             case "retry":
@@ -281,6 +285,11 @@ class FullWording:
 
     def _after_crop(self, stands: int | None, said: str) -> str:
         return said if stands is None else f"{self._texts.stands_after_crop.format(index=stands)} {said}"
+
+
+def _judges(config: AgentConfig) -> bool:
+    """Whether replies carry a verdict."""
+    return config.evidence.enabled and (config.correction or config.evidence.gate == "relevant")
 
 
 class CompactWording:

@@ -208,16 +208,18 @@ class Trajectory:
     @property
     def readings(self) -> tuple[EvidenceEntry, ...]:
         """What the episode says it read: the standing evidence, or, under a strategy that keeps none, every thought
-        that follows a page or crop, as an entry on that page. So all strategies answer for the same facts."""
+        that follows pages or a crop, as an entry on each page. So all strategies answer for the same facts."""
         keeps = json.loads(self.config or "{}").get("evidence", {}).get("enabled", True)
         if keeps:
             return self.standing_evidence
         stated: list[EvidenceEntry] = []
         for before, turn in zip(self.turns, self.turns[1:], strict=False):
             if before.observation.kind in ("page", "crop") and turn.action.thought:
-                image = before.observation.images[-1]
                 kind: EntryKind = "post" if before.observation.kind == "crop" else "pre"
-                stated.append(EvidenceEntry(len(stated) + 1, image.page_id, "", 0, turn.action.thought, kind))
+                stated += [
+                    EvidenceEntry(len(stated) + n, image.page_id, "", 0, turn.action.thought, kind)
+                    for n, image in enumerate(before.observation.images, start=1)
+                ]
         return tuple(stated)
 
 

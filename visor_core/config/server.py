@@ -26,7 +26,8 @@ class ServerConfig(Section):
             "picture_cache_mib",
         }
     )
-    """Fields that say how fast, how often and at what price a server is asked. All others decide what it answers."""
+    """Fields that say how fast, how often, at what price and with what memory here a server is asked. All others decide
+    what it answers."""
 
     timeout_seconds: float = Field(default=120.0, gt=0)
     """Longest wait of one try, from connecting to the reply's last byte."""

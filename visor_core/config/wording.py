@@ -207,8 +207,12 @@ class WordingTexts(Section):
     """Intent before the first action, where there are searches."""
     intent_page: _Ledger
     """Intent after a page. {ledger}: `intent_ledger`, or nothing where there is none."""
-    intent_crop: Text
-    """Intent after a crop."""
+    intent_crop: Annotated[str, _holding("entry", "verdict")]
+    """Intent after a crop. {entry} and {verdict}: the two texts below, or nothing."""
+    intent_crop_entry: Text
+    """Asks for the entry of the ledger, where there is one."""
+    intent_crop_verdict: Text
+    """Asks for the verdict, where replies carry one."""
     intent_candidates: Text
     """Intent after candidates."""
     intent_retry: _Ledger

@@ -211,7 +211,7 @@ def _strata(results: Mapping[str, BenchmarkResult]) -> str:
     rows = []
     for label, result in results.items():
         for hops, stratum in result.by_hops().items():
-            right, supported = stratum["accuracy"], stratum["supported"]
+            right, supported = stratum["right"], stratum["supported"]
             cells = (str(hops), str(right.count), _interval(right), _interval(supported))
             figures = "".join(f"<td class=n>{cell}</td>" for cell in cells)
             rows.append(f"<tr><td>{escape(label)}</td>{figures}</tr>")

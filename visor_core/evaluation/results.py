@@ -29,9 +29,9 @@ from visor_core.files import write_json
 from visor_core.scoring.answers import answer_score, rule_of, says_missing, slidevqa_f1
 from visor_core.scoring.citations import citation_recall
 from visor_core.scoring.facts import evidence, supported
-from visor_core.scoring.ledger import compactness
+from visor_core.scoring.ledger import pages_read
 from visor_core.scoring.mmlongbench import mmlongbench_f1
-from visor_core.scoring.retrieval import recall
+from visor_core.scoring.retrieval import precision, recall
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def score_episode(trajectory: Trajectory) -> EpisodeResult:
         supported=supported(trajectory),
         evidence=evidence(trajectory),
         page_recall=recall(trajectory.pages_seen, question.gold_pages),
-        page_precision=compactness(trajectory),
+        page_precision=precision(pages_read(trajectory), question.gold_pages),
         citation_recall=citation_recall(trajectory),
         well_formed=trajectory.well_formed,
         turns=len(turns),
@@ -267,12 +267,12 @@ class BenchmarkResult:
         return f"answers scored by the rule {self.rule}{': ' + figures if figures else ''}"
 
     def by_hops(self) -> dict[int, dict[str, Interval]]:
-        """Accuracy and supported success by the number of pages a question needs."""
+        """Answers fully right and supported success by the number of pages a question needs."""
         strata: dict[int, dict[str, Interval]] = {}
         for hops in sorted({row.hops for row in self.finished}):
             rows = [row for row in self.scored if row.hops == hops]
             strata[hops] = {
-                "accuracy": self.share(lambda row: row.right, rows),
+                "right": self.share(lambda row: row.right, rows),
                 "supported": self.share(lambda row: row.supported, rows),
             }
         return strata

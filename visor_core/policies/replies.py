@@ -61,7 +61,7 @@ def with_prefix(text: str, prefix: str, thought: tuple[str, str] | None = None) 
     start = 0
     if thought is not None and thought[1] in text:
         start = text.index(thought[1]) + len(thought[1])
-    if re.search(re.escape(prefix), text[start:], re.IGNORECASE):
+    if _forced(prefix).search(text, start):
         return text
     return text[:start] + prefix + text[start:]
 
@@ -73,8 +73,15 @@ def after_prefix(text: str, prefix: str, thought: tuple[str, str] | None = None)
     start = 0
     if thought is not None and thought[1] in text and text.index(thought[1]) < text.rfind(prefix):
         start = text.index(thought[1])
-    found = re.search(re.escape(prefix), text[start:], re.IGNORECASE)
-    return text[start + found.end() :] if found else text
+    found = _forced(prefix).search(text, start)
+    return text[found.end() :] if found else text
+
+
+def _forced(prefix: str) -> re.Pattern[str]:
+    """A forced opening as models repeat it: in any case, a tag with spaces inside as well."""
+    tag = re.fullmatch(r"<(\w+)>", prefix)
+    spelt = rf"<\s{{0,3}}{tag[1]}\s{{0,3}}>" if tag else re.escape(prefix)
+    return re.compile(spelt, re.IGNORECASE)
 
 
 def with_stop(text: str, stops: Sequence[str], stopped_at: object = None) -> str:

@@ -1,10 +1,10 @@
 """What was read: gold facts recorded in the Evidence Space, and values confirmed by the words of the region looked at.
 
 An answer is *supported* when it is right and all its evidence stands in the ledger: every gold fact, recorded from its
-own page, where facts are known (the nano world), else every gold page. `confirmed_readings` needs only a page's words
-with boxes. It is after Perception-R1 (arXiv 2506.07218), where a language model judges for each annotated fact of a
-picture whether the reply holds it; here a rule looks for every value of the reply on the page, and unsupported ones are
-found as well.
+own page, where facts are known (the nano world), else every gold page. Under a strategy without a ledger, what was said
+at the sight of a page counts as recorded. `confirmed_readings` needs only a page's words with boxes. It is after
+Perception-R1 (arXiv 2506.07218), where a language model judges for each annotated fact of a picture whether the reply
+holds it; here a rule looks for every value of the reply on the page, and unsupported ones are found as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from visor_core.geometry import Box
 from visor_core.questions import Fact, gold_is_complete
 from visor_core.scoring.answers import answer_score
 from visor_core.scoring.episode import Entry, Episode
-from visor_core.scoring.ledger import coverage
+from visor_core.scoring.ledger import pages_read
+from visor_core.scoring.retrieval import recall
 
 Word = tuple[str, float, float, float, float]
 """A word of a page: text, x0, y0, x1, y1 in page-normalised floats."""
@@ -79,8 +80,12 @@ def recorded_facts(episode: Episode) -> float:
 
 
 def evidence(episode: Episode) -> float:
-    """Share of the evidence that was recorded: of the gold facts where they are known, else of the gold pages."""
-    return recorded_facts(episode) if episode.question.gold_facts else coverage(episode)
+    """Share of the evidence that was read: of the gold facts where they are known, else of the gold pages.
+
+    Read means the same for both, so that a strategy without a ledger is not without evidence by its make.
+    """
+    gold = episode.question
+    return recorded_facts(episode) if gold.gold_facts else recall(pages_read(episode), gold.gold_pages)
 
 
 def supported(episode: Episode) -> bool:

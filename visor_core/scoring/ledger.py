@@ -22,3 +22,9 @@ def coverage(episode: Episode) -> float:
 def compactness(episode: Episode) -> float:
     """`cmp`: share of the ledger's pages that are gold."""
     return precision(ledger_pages(episode), episode.question.gold_pages)
+
+
+def pages_read(episode: Episode) -> tuple[str, ...]:
+    """Distinct pages that the episode read: those of the ledger or, under a strategy without one, those it commented
+    on at their sight."""
+    return tuple(dict.fromkeys(entry.page_id for entry in episode.readings))

@@ -105,10 +105,12 @@ def _missing(whole: dict[str, object], held: dict[str, object], place: str = "")
 
 
 def evidence_compactions(trajectory: Trajectory) -> int | None:
-    """How often the ledger was shrunk to its budget; None where the record holds no configuration."""
-    if not trajectory.config:
+    """How often the ledger was shrunk to its budget; None where the record holds no configuration of this version."""
+    try:
+        config = config_of(trajectory)
+    except DataError:
         return None
-    return compactions(EpisodeState(trajectory.question, trajectory.turns), config_of(trajectory))
+    return compactions(EpisodeState(trajectory.question, trajectory.turns), config)
 
 
 def states(trajectory: Trajectory) -> list[EpisodeState]:

@@ -6,6 +6,7 @@ and reward. All text is untrusted and escaped; a content security policy forbids
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -18,7 +19,7 @@ from visor_core.geometry import Box, clamp
 from visor_core.policies.base import ImageLoader, ImageRef, Prompt
 from visor_core.policies.replies import describe_empty
 from visor_core.trajectories.filters import is_correct
-from visor_core.trajectories.replay import config_of, evidence_compactions
+from visor_core.trajectories.replay import evidence_compactions
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
 from visor_core.trajectories.viewer_style import STYLE
 
@@ -109,6 +110,7 @@ def _summary(t: Trajectory) -> str:
         judged = f'<span class="chip {"good" if right else "bad"}">{"correct" if right else "not correct"}</span> '
         judged += f'<span class="note">expected <bdi>{escape(gold)}</bdi></span>'
     counted = t.tokens()
+    compacted = evidence_compactions(t)
     tokens = [
         ("prompt tokens", counted["prompt_tokens"]),
         ("image tokens", counted["image_tokens"]),
@@ -117,7 +119,7 @@ def _summary(t: Trajectory) -> str:
     facts = [
         ("turns", str(len(t.turns))),
         *((name, f"{count:,}") for name, count in tokens if count),
-        ("ledger compactions", str(evidence_compactions(t) or 0)),
+        *([("ledger compactions", str(compacted))] if compacted is not None else []),
         ("seconds", f"{t.seconds:.1f}"),
     ]
     if t.reward is not None:
@@ -308,7 +310,8 @@ def _refused(t: Trajectory, turn: Turn, pictures: Pictures) -> str:
     page = EpisodeState(t.question, t.turns[: turn.index - 1]).current_page
     if turn.observation.kind != "retry" or turn.action.box is None or page is None or not t.config:
         return ""
-    region = clamp(*frame_of(page, config_of(t).coordinates).to_page(*turn.action.box))
+    coordinates = json.loads(t.config).get("coordinates", "pixels")  # of another version, the record still says it
+    region = clamp(*frame_of(page, coordinates).to_page(*turn.action.box))
     if region is None:
         return ""
     marks = [Mark(region, turn.observation.fault, "past")]

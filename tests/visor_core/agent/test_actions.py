@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visor_core.agent.actions import parse
+from visor_core.agent.actions import parse, upto_action
 from visor_core.agent.prompts import FAULTS
 from visor_core.agent.trajectory import Action
 from visor_core.agent.untrusted import PROTOCOL_TAGS, neutralise
@@ -118,6 +118,17 @@ def test_a_models_own_grounding_form_is_a_box(form: str) -> None:
     assert parse(f"<think>a</think>{form}<search>x</search>").kind == "search"
     assert parse(f"<think>{form}</think>").kind == "invalid"
     assert parse(f"<think>a</think>{form}", crop=False).kind == "invalid"
+
+
+@pytest.mark.parametrize("form", GROUNDED)
+@pytest.mark.parametrize("imagined", ["\nCrop of [page] {2}: 88", "<|im_end|>\n<think>b</think> (5,6),(7,8)", " so 88"])
+def test_what_follows_a_box_without_its_tag_is_no_part_of_the_reply(form: str, imagined: str) -> None:
+    reply = f"<think>a (9,9),(9,9)</think>\n{form}"
+    assert upto_action(reply) == reply
+    cut = upto_action(reply + imagined)
+    assert cut.startswith(reply)
+    assert cut.removeprefix(reply) in ("", "<|im_end|>")
+    assert upto_action(reply + imagined, crop=False) == reply + imagined  # no action: whole
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,11 @@ def answered(body: str, *, forced: bool = False) -> Action:
         ("47 [2, 1]", "47", (2, 1)),
         ("47 [1], [2]", "47", (1, 2)),
         ("47, [2]", "47", (2,)),
+        ("47 [1] and [2]", "47", (1, 2)),
+        ("47 [1], and [2].", "47.", (1, 2)),
+        ("salt and [2]", "salt and", (2,)),
+        ("The values are: [1, 2].", "The values are: [1, 2].", ()),  # announced: it is what was answered
+        ("The values are: [1, 2] [2].", "The values are: [1, 2].", (2,)),
         ("It rose [1].", "It rose.", (1,)),
         ("[8, 9] [1]", "[8, 9]", (1,)),
         ("[8, 9]", "[8, 9]", ()),

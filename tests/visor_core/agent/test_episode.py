@@ -229,7 +229,7 @@ class Remembering(Closing):
         self.samplings: list[Sampling] = []
 
     def identity(self) -> dict[str, Any]:
-        return {"engine": "remembering"}
+        return {"engine": self.name}
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         self.samplings.append(sampling)

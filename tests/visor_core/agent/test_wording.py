@@ -106,6 +106,27 @@ def test_the_turn_is_said_last_so_that_nothing_before_it_changes() -> None:
     assert "Turn 1 of 3." in said(env.prompt(state))
 
 
+@pytest.mark.parametrize("ledger", [True, False])
+@pytest.mark.parametrize("correction", [True, False])
+@pytest.mark.parametrize("gate", ["all", "relevant"])
+def test_entry_and_verdict_are_asked_for_only_where_there_are_some(ledger: bool, correction: bool, gate: str) -> None:
+    config = agent(evidence={"enabled": ledger, "gate": gate}, correction=correction)
+    env, state = play(config, SEARCH, CROP.replace("<bbox>", "<verdict>keep</verdict><bbox>"))
+    shown = said(env.prompt(state))
+    assert ("update your entry" in shown) == ledger
+    judges = ledger and (correction or gate == "relevant")
+    assert ("judge the crop" in shown) == ("<verdict>reject</verdict>" in shown) == judges
+    # Only under correction does a rejected crop leave the reading from before it in force.
+    after = env.step(state, Completion("<think>dark</think><verdict>reject</verdict><search>acme</search>"))
+    falls_back = [e.observation for e in after.evidence.standing] == ["a page on staff"]
+    assert ("A rejected crop changes nothing" in shown) == (ledger and correction) == falls_back
+
+
+def test_a_worked_search_judges_a_page_that_was_seen() -> None:
+    env, state = play(agent(crop_enabled=False))
+    assert "<think>The page gives" in said(env.prompt(state))
+
+
 def wording_file(folder: Path, **changes: Any) -> Path:
     """The shipped wording with other texts; a text of None takes its key out."""
     texts = yaml.safe_load(SHIPPED.read_text(encoding="utf-8")) | changes

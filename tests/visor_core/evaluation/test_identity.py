@@ -129,6 +129,7 @@ def test_the_code_of_the_agent_is_part_of_the_key_and_that_of_scoring_is_not() -
         {"concurrency": 3},
         {"requests_per_minute": 6000},
         {"prompt_price": 1.0, "completion_price": 2.0, "max_cost": 3.0},
+        {"picture_cache_mib": 16},
     ],
     ids=lambda s: next(iter(s)),
 )

@@ -3,14 +3,24 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from tests.visor_core.evaluation.episodes import OTHER, PAGE, QUESTION, episode
+from visor_core.agent.environment import Environment
+from visor_core.agent.episode import run_reference
+from visor_core.agent.strategies import STRATEGIES, preset
+from visor_core.config import AgentConfig
 from visor_core.errors import DataError
 from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.results import BenchmarkResult, read_result, score_episode
+from visor_core.policies.base import Prompt
+from visor_core.policies.scripted import ScriptedPolicy
+from visor_core.questions import Question
 
 TWO_PAGES = dataclasses.replace(QUESTION, question_id="q2", gold_pages=(PAGE, OTHER), gold_facts=(), hops=2)
 
@@ -38,19 +48,41 @@ def test_evidence_without_facts_is_gold_pages_in_the_ledger() -> None:
     assert (row.right, row.supported, row.evidence, row.page_recall) == (True, False, 0.5, 0.5)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_strategy_is_without_evidence_by_its_make(strategy: str) -> None:
+    """Right with the gold page read: supported, also where no ledger is kept; without a word on it, a shortcut."""
+    index = SmallIndex(pages_of("acme staff 47", "acme revenue", "borel staff"))
+    question = Question("q", "acme staff", ("47",), benchmark="mmlongbench", gold_pages=("report/00001",))
+    looks = {"vanilla": [], "unidoc": ["<search>acme staff</search>", "<select>1</select>"]}
+    actions = [*looks.get(strategy, ["<search>acme staff</search>"]), "<answer>47</answer>"]
+    for thought, supported in (("<think>the staff is 47</think>", True), ("", False)):
+        if strategy == "visor" and not supported:
+            continue  # its ledger notes a page that was shown even without a word on it
+        replies = [*(f"<think>a</think>{action}" for action in actions[:-1]), thought + actions[-1]]
+        policy = ScriptedPolicy(partial(_next, iter(replies)))
+        (played,) = run_reference(Environment(index, preset(strategy, AgentConfig())), policy, [question])
+        row = score_episode(played)
+        assert (row.right, row.supported, row.shortcut) == (True, supported, not supported)
+        assert row.page_precision == (0.0 if not supported else 1 / 3 if strategy == "vanilla" else 1.0)
+
+
+def _next(replies: Iterator[str], prompt: Prompt) -> str:
+    return next(replies)
+
+
 def test_benchmark_figures() -> None:
     result = _benchmark()
     assert result.accuracy.estimate == 0.75
     assert result.supported_success.estimate == 0.25
     assert result.shortcut_rate.estimate == 0.5
-    assert result.by_hops()[1]["accuracy"].estimate == pytest.approx(2 / 3)
+    assert result.by_hops()[1]["right"].estimate == pytest.approx(2 / 3)
     assert result.by_hops()[2]["supported"].estimate == 0.0
     assert result.outcomes() == {"answered": 4}
     metrics = result.metrics()
     assert metrics["prompt_tokens_per_turn"] == 60.0
     assert metrics["image_tokens_per_turn"] == 16.0
     assert metrics["seconds_per_episode"] == 2.0
-    assert metrics["accuracy_hops_2"] == 1.0
+    assert metrics["right_hops_2"] == 1.0
     assert result.frame().height == 4
 
 

@@ -54,6 +54,7 @@ def refusing(message: str, refused: Callable[[dict[str, Any]], bool], server: Ch
     [
         ("Based on the evidence, <answer>47</answer>", "47"),
         ("The tables agree. <Answer>47</Answer> That is all.", "47"),
+        ("The tables agree. < answer >47</answer>", "47"),
         ("<think>Both pages say 47.</think><answer>47</answer>", "47"),
         ("<think>Both pages say 47.</think>47</answer>", "47"),
         ("47</answer>", "47"),
@@ -64,7 +65,7 @@ def test_a_forced_answer_is_what_stands_in_the_tag(server: ChatServer, written: 
     server.replies = [chat(written)]
     completion = complete(policy_of(server, prefill=prefill), FORCED)
     assert parse(completion.text).text == read
-    assert completion.text.lower().count("<answer>") == 1
+    assert completion.text.lower().replace(" ", "").count("<answer>") == 1
 
 
 # Thoughts: a field apart, parts of a list, a closing tag alone.

@@ -1,5 +1,6 @@
 """The viewer: self-contained, escaped, every part of the episode on the page."""
 
+import json
 import random
 import re
 from dataclasses import replace
@@ -123,6 +124,18 @@ def test_each_turn_shows_the_ledger_as_it_stood_and_its_tokens() -> None:
 def test_compactions_of_the_ledger_are_shown() -> None:
     (t,) = episodes(1, evidence={"max_tokens": 70})
     assert "<li><b>1</b><span>ledger compactions</span></li>" in episode_html(t, INDEX)
+
+
+def test_an_episode_of_another_version_is_shown_without_what_its_settings_would_say() -> None:
+    script = iter(["<think>a</think><search>acme</search>", "<think>a</think><bbox>[0,0,9999,9999]</bbox>"])
+    answered = "<think>a</think><answer>b</answer>"
+    policy = ScriptedPolicy(lambda prompt: next(script, answered))
+    (t,) = run_reference(Environment(INDEX, AgentConfig()), policy, [Question("q", "acme", ("b",))])
+    assert t.turns[1].observation.fault in ("outside", "whole page")
+    other = replace(t, config=json.dumps({**json.loads(t.config), "gone_since": 1}))
+    page = episode_html(other, INDEX)
+    assert "ledger compactions" not in page
+    assert page.count("<figure") == episode_html(t, INDEX).count("<figure") > 0
 
 
 def test_a_page_that_cannot_be_drawn_leaves_a_remark() -> None:
