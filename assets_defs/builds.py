@@ -109,10 +109,19 @@ def _outcomes(home: Home, record: Record) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except (ValueError, AttributeError) as error:
         raise DataError(f"{path} is damaged: delete it and materialize {record.node} again") from error
-    return dict(found)
+
+
+def put_in_force(home: Home, record: Record) -> None:
+    """Point `current.json` at a build whose blocking checks passed, whatever it says now; as it is, where it does."""
+    try:
+        pointed = _pointed(home, record.node)
+    except DataError:
+        pointed = ""
+    if pointed != record.fingerprint:
+        _follow(home, record)
 
 
 def _follow(home: Home, record: Record) -> None:
@@ -120,22 +129,23 @@ def _follow(home: Home, record: Record) -> None:
     pointer = stage_folder(home, record.node) / "current.json"
     if is_checked(home, record):
         write_json(pointer, {"fingerprint": record.fingerprint})
-    elif _pointed(pointer) == record.fingerprint:
+    elif _pointed(home, record.node) == record.fingerprint:
         pointer.unlink()
 
 
-def _pointed(pointer: Path) -> str:
-    """The fingerprint in a pointer, empty if there is none.
+def _pointed(home: Home, node: Node) -> str:
+    """The fingerprint in a node's pointer, empty if there is none.
 
     Raises:
         DataError: if it cannot be read.
     """
+    pointer = stage_folder(home, node) / "current.json"
     if not pointer.is_file():
         return ""
     try:
         return str(json.loads(pointer.read_text(encoding="utf-8"))["fingerprint"])
     except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{pointer} is damaged: delete it and materialize {pointer.parent.name} again") from error
+        raise DataError(f"{pointer} is damaged: delete it and materialize {node} again") from error
 
 
 def find_record(home: Home, node: Node) -> Record | None:
@@ -144,7 +154,7 @@ def find_record(home: Home, node: Node) -> Record | None:
     Raises:
         DataError: if a record cannot be read.
     """
-    fingerprint = _pointed(stage_folder(home, node) / "current.json")
+    fingerprint = _pointed(home, node)
     record = read_build(home, node, fingerprint) if fingerprint else None
     return record if record and is_checked(home, record) else None
 

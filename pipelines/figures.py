@@ -38,8 +38,10 @@ NOTHING = Figure()
 
 
 def number(value: float, unit: str = "") -> Figure:
-    """A count or unit cost as it enters a sum; large ones in thousand millions."""
-    if value >= 1e9:
+    """A count or unit cost as it enters a sum; large ones in thousand millions or in millions of millions."""
+    if value >= 1e13:
+        shown = f"{value / 1e12:,.4g}e12"
+    elif value >= 1e9:
         shown = f"{value / 1e9:,.4g}e9"
     elif value == int(value) or value >= 1000:
         shown = f"{value:,.0f}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from assets_defs.builds import Builds, stage_folder
+from assets_defs.builds import Builds, put_in_force, stage_folder
 from assets_defs.graph import is_current, plan
 from assets_defs.stage import Figure, Node
 from pipelines.display import RunDisplay
@@ -100,6 +100,8 @@ def run_graph(
                     raise
                 seconds = time.monotonic() - started
             record = Builds(home, profile).find(node)
+            if record is not None and state == "unchanged":
+                put_in_force(home, record)
             figures = dict(record.figures) if record else {}
             summary.results.append(NodeResult(node, state, seconds, figures, tuple(warnings)))
             display.end(node, state, seconds, figures)

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from assets_defs.builds import Builds, Record, failing, find_record, is_checked, judge, read_record, write_build
+from assets_defs.builds import (
+    Builds,
+    Record,
+    failing,
+    find_record,
+    is_checked,
+    judge,
+    put_in_force,
+    read_record,
+    write_build,
+)
 from assets_defs.stage import Need, Node, Stage, folder_version
 from visor_core.config import Home, Profile, SFTConfig, derived
 from visor_core.errors import ConfigError, DataError
@@ -102,14 +112,26 @@ def _looked_at(home: Home) -> None:
     find_record(home, Node("before"))
 
 
+@pytest.mark.parametrize("content", ["{", "null", "5", '"x"', "[1]"])
 @pytest.mark.parametrize("name", ["current.json", f"{'f' * 16}/lineage.json", f"{'f' * 16}/checks.json"])
-def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(name: str, content: str, tmp_path: Path) -> None:
     home = Home(tmp_path)
     write_build(home, replace(RECORD, checks=()), {})
     path = home.asset("before") / name
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match=rf"{Path(name).name} is damaged: delete"):
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{Path(name).name} is damaged: delete .* materialize before again"):
         _looked_at(home)
+
+
+@pytest.mark.parametrize("pointer", ['{"fingerprint": "0123456789abcdef"}', "{", None])
+def test_a_checked_build_is_put_in_force_again(pointer: str | None, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    record = replace(RECORD, checks=())
+    write_build(home, record, {})
+    path = home.asset("before") / "current.json"
+    path.unlink() if pointer is None else path.write_text(pointer, encoding="utf-8")
+    put_in_force(home, record)
+    assert find_record(home, Node("before")) == record
 
 
 def test_partitions_of_a_stage_have_builds_of_their_own(tmp_path: Path) -> None:

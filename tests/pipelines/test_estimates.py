@@ -3,6 +3,7 @@
 import pytest
 
 from pipelines.estimates import estimate, memory_gib, unit_costs
+from pipelines.figures import number
 from visor_core.config import GRPOConfig, ModelConfig, NanoConfig, Profile, SFTConfig
 
 NANO = Profile(
@@ -59,3 +60,8 @@ def test_every_figure_has_its_arithmetic() -> None:
 
 def test_every_unit_cost_set_names_its_source() -> None:
     assert all(costs["source"] for costs in unit_costs().values())
+
+
+def test_a_large_figure_is_printed_as_a_number() -> None:
+    assert number(9.89e14, "FLOPS").text == "989e12 FLOPS"
+    assert number(3.755e9).text == "3.755e9"

@@ -129,6 +129,15 @@ def test_another_world_replaces_the_old_one_in_its_corpus_and_nowhere_else(home:
     assert {"documents[nano-train]", "pages[nano-train]", "page_index[nano-train]"} <= _built(again)
 
 
+def test_what_an_unchanged_run_asks_for_is_in_force_again(home: Home) -> None:
+    """`visor ask` and the report read the builds of the last run, also where that run found nothing stale."""
+    first = read_record(home, Node("nano_corpus"))
+    _run(_profile(seed=1), home, ["nano_corpus"])
+    assert read_record(home, Node("nano_corpus")) != first
+    assert _run(_profile(), home, ["nano_corpus"]).built == 0
+    assert read_record(home, Node("nano_corpus")) == first
+
+
 def test_a_stage_refuses_a_corpus_that_other_settings_have_changed(home: Home) -> None:
     _run(_profile(seed=1), home, ["documents"])
     job = definitions(resources_for(home, _profile())).resolve_implicit_global_asset_job_def()
