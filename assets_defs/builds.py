@@ -9,6 +9,7 @@ that was *put in force* last, for those who ask without a profile: `visor ask`, 
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -84,9 +85,13 @@ def write_build(home: Home, record: Record, more: dict[str, Any]) -> None:
 
 def judge(home: Home, record: Record, check: str, *, passed: bool) -> None:
     """Keep the outcome of a check, and put the build in force or take it out of it, as its blocking checks say."""
-    outcomes = _outcomes(home, record) | {check: {"passed": passed, "data_version": record.data_version}}
-    write_json(record.build_folder(home) / "checks.json", outcomes)
-    _follow(home, record)
+    folder = record.build_folder(home)
+    # Two runs may check one build: neither may lose what the other has just written.
+    with (folder / ".checks.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcomes = _outcomes(home, record) | {check: {"passed": passed, "data_version": record.data_version}}
+        write_json(folder / "checks.json", outcomes)
+        _follow(home, record)
 
 
 def is_checked(home: Home, record: Record) -> bool:

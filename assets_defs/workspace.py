@@ -63,7 +63,7 @@ class Work:
         self._lock = self._acquire()
         if rebuild and self.folder.is_dir():
             for path in self.folder.iterdir():
-                if path.name != ".lock":
+                if path.name not in (".lock", ".checks.lock"):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.progress = StageProgress(self.folder)
         self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()

@@ -187,7 +187,7 @@ def search(
     corpus: str = CORPUS,
     tag: str = TAG,
     k: int = typer.Option(10, "-k", min=1, max=1000, help="Pages to show."),
-    mode: str = typer.Option("hybrid", "--mode", help="text, vector or hybrid."),
+    mode: str = typer.Option("", "--mode", help="text, vector or hybrid.", show_default="index.mode, hybrid"),
     document: str = typer.Option("", "--document", help="Only within this document (file name)."),
     partition: str = typer.Option("", "--partition", help="Only within this part of the corpus."),
     pages: str = typer.Option("", "--pages", help="Only these pages, such as 3-7 or 1,4-6."),
@@ -197,9 +197,11 @@ def search(
     settings: list[str] = SETTINGS,
 ) -> None:
     """Find pages: scores, snippets and, with --open, their pictures."""
+    settled = document_settings(profile, settings)
+    mode = mode or settled.index.mode
     _check_mode(mode)
     home = home_of(context)
-    index = open_index(home, corpus, tag, document_settings(profile, settings), settings)
+    index = open_index(home, corpus, tag, settled, settings)
     hits = index.search(query, k=k, mode=mode, partition=partition, document=document or None, pages=pages or None)
     if not hits:
         console.print("no page found")

@@ -55,7 +55,8 @@ def test_a_users_settings_and_comments_survive_every_command(
     for comment in ("# Our own database.", "# shared", "# four at a time"):
         assert comment in text
     said = capsys.readouterr().err
-    assert said == f"note: {target} keeps your concurrency.runs.max_concurrent_runs: 4 (the project sets 2)\n"
+    kept = "concurrency.runs.max_concurrent_runs: 4 (the project sets 2); concurrency.pools.default_limit: 2"
+    assert said == f"note: {target} keeps your {kept} (the project sets 1)\n"
     place_instance(Home(tmp_path))
     assert capsys.readouterr().err == ""
     assert target.read_text(encoding="utf-8") == text

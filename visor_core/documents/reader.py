@@ -98,8 +98,7 @@ class OpenDocument(Protocol):
 
 def media_type(head: bytes) -> MediaType | None:
     """What the first bytes (1,024 are enough) say a file is; None for anything that is not read here."""
-    if b"%PDF-" in head[:1024]:
-        return "application/pdf"
+    # Before the search for a PDF's header, which may stand further in: a picture's comment may quote one.
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -108,7 +107,7 @@ def media_type(head: bytes) -> MediaType | None:
         return "image/webp"
     if head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return "image/tiff"
-    return None
+    return "application/pdf" if b"%PDF-" in head[:1024] else None
 
 
 def open_document(

@@ -349,3 +349,9 @@ def test_letters_are_composed(tmp_path: Path, renderer: str) -> None:
     task = Task("a", path, "a.pdf", renderer, LIMITS, 2**31, pages=(1,), dpi=72)  # type: ignore[arg-type]
     page = render_page(open_document(path, renderer=renderer), task, 1)
     assert (page.text, page.word_texts) == ("\u00e9t", ("\u00e9t",))
+
+
+@pytest.mark.parametrize(("start", "kind"), [(b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff\xe0", "image/jpeg")])
+def test_a_picture_that_quotes_a_pdf_header_is_a_picture(start: bytes, kind: str) -> None:
+    assert media_type(start + b"comment: %PDF-1.7") == kind
+    assert media_type(b"junk before\n%PDF-1.4") == "application/pdf"
