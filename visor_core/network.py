@@ -119,6 +119,8 @@ def without_secrets(address: str) -> str:
     >>> without_secrets("https://me:word@models.example:8443/v1?api-version=2&key=s3")
     'https://…@models.example:8443/v1?api-version=2&key=…'
     """
+    if "://" not in address and "@" in address:  # a forgotten scheme: the login is not where it is looked for
+        return f"…@{without_secrets('x://' + address).rpartition('@')[2]}"
     try:
         parts = urlsplit(address)
         parameters = parse_qsl(parts.query, keep_blank_values=True)

@@ -123,7 +123,7 @@ def _keep_episode(home: Home, episode: Trajectory, index: PageIndex) -> None:
     path = home.reports / f"ask-{episode.trajectory_id}.html"
     try:
         write_text(path, episode_html(episode, index))
-        console.print(f"page with the pictures: {path}", soft_wrap=True)
+        console.print(f"page with the pictures: {path}", markup=False, soft_wrap=True)
     except OSError as error:
         lost.append(f"its page ({reason_of(error)})")
     if lost:

@@ -109,7 +109,7 @@ def evaluate(
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
     if unkept:
         raise DataError(f"the figures stand above, but {home.root} could not keep {' and '.join(unkept)}")
-    console.print(f"kept as {path}; `visor report` shows all results on one page", soft_wrap=True)
+    console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if result.failed:
         _print_failures(result)
         raise typer.Exit(1)
@@ -175,7 +175,7 @@ def report(
     home = home_of(context)
     documents = document_settings(profile, settings).documents
     path = write_report(output or home.reports / "report.html", gather_report(home, documents))
-    console.print(f"report: {path}", soft_wrap=True)
+    console.print(f"report: {path}", markup=False, soft_wrap=True)
 
 
 def result_table(results: dict[str, BenchmarkResult]) -> Table:

@@ -223,3 +223,8 @@ def test_certificates_that_are_missing_or_none_are_one_line(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="holds no readable certificates"):
         trusted({"REQUESTS_CA_BUNDLE": str(tmp_path / "words.pem")})
     assert trusted({}).verify_mode == ssl.CERT_REQUIRED
+
+
+def test_a_login_is_hidden_where_the_scheme_was_forgotten() -> None:
+    shown = without_secrets("me:s3cret@models.example:8443/v1?key=s3")
+    assert shown == "…@models.example:8443/v1?key=…"
