@@ -107,11 +107,12 @@ def evaluate(
     console.print(result_table({label: result}))
     if cost := result.metrics()["cost"]:
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
+    if result.failed:
+        _print_failures(result)
     if unkept:
         raise DataError(f"the figures stand above, but {home.root} could not keep {' and '.join(unkept)}")
     console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if result.failed:
-        _print_failures(result)
         raise typer.Exit(1)
 
 

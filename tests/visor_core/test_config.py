@@ -245,7 +245,13 @@ def test_a_corpus_has_one_name_in_every_unicode_form(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("root", "word"),
-    [("s3://bucket/home", "is an address"), ("~nobody-here/x", "cannot be a folder"), ("\udcff", "UTF-8")],
+    [
+        ("s3://bucket/home", "is an address"),
+        ("~nobody-here/x", "cannot be a folder"),
+        ("\udcff", "UTF-8"),
+        ("a\nb", "control"),
+        ("  ", "blank"),
+    ],
 )
 def test_a_home_that_is_no_folder_is_refused(
     root: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

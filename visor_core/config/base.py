@@ -81,6 +81,8 @@ class SecretReference(Section):
             value = os.environ[name].strip()
         else:
             path = Path(name).expanduser()
+            if path.is_dir():
+                raise ConfigError(f"the secret {self.reference} is a folder: name a file in it")
             if not path.is_file():
                 raise ConfigError(f"the secret {self.reference} is not there: create the file {name}")
             try:

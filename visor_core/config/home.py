@@ -51,6 +51,8 @@ class Home:
         Raises:
             ConfigError: if it is an address, or cannot be a folder.
         """
+        if not str(root).strip() or any(unicodedata.category(c) == "Cc" for c in str(root)):
+            raise ConfigError(f"VISOR_HOME {str(root)!r} is blank or holds a control character: choose another folder")
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(root)):
             raise ConfigError(
                 f"VISOR_HOME {root} is an address: give a folder of this machine (documents may lie elsewhere:"

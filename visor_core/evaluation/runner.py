@@ -10,7 +10,9 @@ is named after a digest of everything that decides the episodes (`evaluation_ide
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -102,7 +104,7 @@ def evaluate(
             episodes, seconds = _throughput(policy, digest, environment, chosen, config, seed, keep)
     finally:
         keep.close()
-    if keep.failure and on_unkept:
+    if keep.failure and on_unkept and keep.lost:
         on_unkept(keep.lost, keep.failure)
     if on_episodes:
         on_episodes(episodes)
@@ -181,11 +183,18 @@ def _episode_code() -> str:
 
 def _open_store(folder: Path, identity: dict[str, Any], *, fresh: bool) -> None:
     """Set an earlier store aside if asked to, and say in the folder what its name stands for."""
+    aside = None
     if fresh and folder.is_dir():
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        folder.rename(folder.with_name(f"{folder.name}.until-{moment}"))
-    if not (folder / "identity.json").is_file():
-        write_json(folder / "identity.json", identity)
+        aside = folder.rename(folder.with_name(f"{folder.name}.until-{moment}"))
+    try:
+        if not (folder / "identity.json").is_file():
+            write_json(folder / "identity.json", identity)
+    except OSError:
+        if aside:  # what cannot be replaced stays what is kept
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+        raise
 
 
 class _Keep:
@@ -201,10 +210,13 @@ class _Keep:
         failure: OSError | None = None,
     ) -> None:
         self._goes_on = goes_on
-        self._writer = TrajectoryWriter(folder) if folder and failure is None else None
         self._wanted, self._progress, self._seen = len(questions), progress, 0
         self.lost = 0
         self.failure = failure
+        self._writer: TrajectoryWriter | None = None
+        if folder and failure is None:
+            with self._tolerated():
+                self._writer = TrajectoryWriter(folder)
         kept = read_trajectories(folder) if folder and (folder / "segments").is_dir() else []
         given = {question.question_id: question for question in questions}
         # Scored by the gold as it is now.
@@ -234,19 +246,26 @@ class _Keep:
 
     def _store(self, episode: Trajectory) -> None:
         """Store an episode, or count it as lost once the disk has refused one: what was paid for is scored anyway."""
-        try:
-            if self._writer and not self.failure:
+        if self._writer and not self.failure:
+            with self._tolerated():
                 self._writer.append(episode)
+        self.lost += self.failure is not None
+
+    @contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        """What the disk refuses is noted down, where the evaluation goes on without it."""
+        try:
+            yield
         except OSError as error:
             if not self._goes_on:
                 raise
-            self.failure = error
-        self.lost += self.failure is not None
+            self.failure = self.failure or error
 
     def close(self) -> None:
         """Release the segment."""
         if self._writer:
-            self._writer.close()
+            with self._tolerated():
+                self._writer.close()
 
 
 def _reference(

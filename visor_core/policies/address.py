@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
@@ -12,6 +13,8 @@ from visor_core.network import has_secret, without_secrets
 
 _SHORTEST = 4
 """Letters below which a secret is not looked for in a text: it would be found everywhere."""
+_QUOTED = 6
+"""Letters from which the beginning or end of a key is not shown either."""
 
 
 class Address:
@@ -60,4 +63,8 @@ class Address:
         for found in {*secrets, *map(unquote, secrets)}:
             if len(found) >= _SHORTEST:
                 text = text.replace(found, "…")
-        return text
+        # Some servers quote the beginning or the end of a key.
+        for n in range(len(key) - 1, _QUOTED - 1, -1):
+            text = text.replace(key[:n], "…").replace(key[-n:], "…")
+        # Control characters of a server's words would reach the terminal.
+        return "".join(" " if unicodedata.category(c) == "Cc" else c for c in text)

@@ -15,6 +15,7 @@ from tests.visor_core.policies.test_openai_compatible import QUICK, ChatServer, 
 from visor_core.agent.actions import parse
 from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import ConfigError, PolicyError
+from visor_core.policies.address import Address
 from visor_core.policies.base import Completion, Message, Prompt, Sampling
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 from visor_core.policies.replies import describe_empty
@@ -456,3 +457,12 @@ def test_pictures_kept_for_sending_are_bounded_in_bytes(server: ChatServer) -> N
     complete(kept, prompt(pages=("a", "b", "a")))
     assert 0 < kept._pictures.held_bytes < 100_000
     assert len(kept._pictures) == 2
+
+
+def test_a_servers_words_show_no_part_of_a_key_and_no_control_characters() -> None:
+    address = Address("http://127.0.0.1:9/v1")
+    said = address.masked("Incorrect API key provided: sk-abcdef…90123456 \x1b[31mred", "sk-abcdefghijk90123456")
+    assert said.startswith("Incorrect API key provided: …")
+    assert "abcdef" not in said
+    assert "90123456" not in said
+    assert "\x1b" not in said
