@@ -160,7 +160,9 @@ class FullWording:
         texts = self._texts
         actions = []
         if config.search_enabled:
-            actions.append(texts.action_search_candidates if config.select_enabled else texts.action_search)
+            one = config.pages_per_search == 1 and config.exclude_seen
+            shown = texts.action_search if one else texts.action_search_pages
+            actions.append(texts.action_search_candidates if config.select_enabled else shown)
         if config.select_enabled:
             actions.append(texts.action_select)
         if config.crop_enabled:

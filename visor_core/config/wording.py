@@ -114,7 +114,9 @@ class WordingTexts(Section):
     form_verdict: Text
     """The verdict's place in the form of a reply."""
     action_search: Text
-    """The action search."""
+    """The action search, which shows one page, and none twice."""
+    action_search_pages: Text
+    """The action search where it shows several pages, or pages again."""
     action_search_candidates: Text
     """The action search where it shows candidates."""
     action_select: Text

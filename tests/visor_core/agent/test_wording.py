@@ -11,6 +11,7 @@ from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from visor_core.agent.actions import parse
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
+from visor_core.agent.prompts import wording
 from visor_core.agent.state import EpisodeState
 from visor_core.agent.strategies import STRATEGIES, preset
 from visor_core.config import AgentConfig, Profile, derived, load_profile, shipped_wording
@@ -244,3 +245,16 @@ def test_the_compact_words_are_those_that_small_models_are_trained_on() -> None:
     assert texts[3][-1] == "verify question acme staff"
     assert texts[5][-1] == "last question acme staff"
     assert all(turn.prompt.messages[0].content == ("search read answer",) for turn in state.turns)
+
+
+def test_the_search_is_described_as_it_is_configured() -> None:
+    """One page and none twice, or several, or pages again."""
+
+    def system(**settings: object) -> str:
+        return wording(AgentConfig(**settings)).system(AgentConfig(**settings))  # type: ignore[arg-type]
+
+    assert "returns the best page not seen yet" in system()
+    for other in ({"pages_per_search": 3}, {"exclude_seen": False}):
+        assert "not seen yet" not in system(**other)
+        assert "returns the best pages of the collection" in system(**other)
+    assert "<answer>not answerable</answer>" in system()
