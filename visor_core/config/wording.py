@@ -241,6 +241,8 @@ def read_wording(path: Path) -> WordingTexts:
         raise ConfigError(f"no wording at {path} ({error.strerror}): give agent.wording as a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"the wording {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"the wording {path} must be a mapping of texts, as {SHIPPED.name} is")
     try:
         return WordingTexts.model_validate(data)
     except ValidationError as error:

@@ -15,7 +15,7 @@ from visor_core.agent.prompts import wording
 from visor_core.agent.state import EpisodeState
 from visor_core.agent.strategies import STRATEGIES, preset
 from visor_core.config import AgentConfig, Profile, derived, load_profile, shipped_wording
-from visor_core.config.wording import SHIPPED
+from visor_core.config.wording import SHIPPED, read_wording
 from visor_core.errors import ConfigError
 from visor_core.policies.base import Completion, Prompt
 from visor_core.policies.scripted import ScriptedPolicy
@@ -258,3 +258,11 @@ def test_the_search_is_described_as_it_is_configured() -> None:
         assert "not seen yet" not in system(**other)
         assert "returns the best pages of the collection" in system(**other)
     assert "<answer>not answerable</answer>" in system()
+
+
+@pytest.mark.parametrize("text", ["", "- a list\n", "5\n"])
+def test_a_wording_that_is_no_mapping_is_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml must be a mapping of texts, as full_wording\.yaml is"):
+        read_wording(path)
