@@ -28,14 +28,13 @@ STAGE = Stage(
     needs=(Need("sft_checkpoint"), Need("page_index", "train"), Need("questions", "train")),
 )
 _ROLLOUTS_VERSION = "rollouts_version"
-_DEPS = [dg.AssetDep(name) for name in STAGE.deps]
 
 
 @dg.multi_asset(
     specs=[
         dg.AssetSpec(
             "grpo_checkpoint",
-            deps=_DEPS,
+            deps=STAGE.deps,
             code_version=STAGE.version,
             group_name="training",
             kinds={"torch"},
@@ -43,7 +42,7 @@ _DEPS = [dg.AssetDep(name) for name in STAGE.deps]
         ),
         dg.AssetSpec(
             "grpo_rollouts",
-            deps=_DEPS,
+            deps=STAGE.deps,
             code_version=STAGE.version,
             group_name="training",
             kinds={"parquet"},

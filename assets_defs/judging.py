@@ -41,12 +41,12 @@ def check(stage: Stage, *, blocking: bool = False, asset: str = "") -> Callable[
             workspace = named["workspace"]
             partition = arguments[0].partition_key if stage.partitioned else ""
             record = workspace.record(Node(stage.name, partition))
+            passed = False  # stays so where the check itself ends with an error
             try:
                 result = function(*arguments, **named)
-            except Exception:
-                judge(workspace.place, record, function.__name__, passed=False)
-                raise
-            judge(workspace.place, record, function.__name__, passed=bool(result.passed))
+                passed = bool(result.passed)
+            finally:
+                judge(workspace.place, record, function.__name__, passed=passed)
             return result
 
         with warnings.catch_warnings():

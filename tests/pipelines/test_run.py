@@ -47,6 +47,15 @@ def _run(profile: Profile, home: Home, select: list[str], *, corpus: str = "", f
     return run_graph(profile, home, select, corpus=corpus, force=force, console=quiet)
 
 
+def _from_the_page(home: Home, asset: str, corpus: str) -> dg.ExecuteInProcessResult:
+    """One asset of a corpus as Dagster itself runs it, its checks included."""
+    job = definitions(resources_for(home, _profile())).resolve_implicit_global_asset_job_def()
+    with open_instance(home) as instance:
+        return job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(asset)], partition_key=corpus, raise_on_error=False
+        )
+
+
 def _built(summary: RunSummary) -> set[str]:
     return {str(result.node) for result in summary.results if result.state != "unchanged"}
 
@@ -140,14 +149,7 @@ def test_what_an_unchanged_run_asks_for_is_in_force_again(home: Home) -> None:
 
 def test_a_stage_refuses_a_corpus_that_other_settings_have_changed(home: Home) -> None:
     _run(_profile(seed=1), home, ["documents"])
-    job = definitions(resources_for(home, _profile())).resolve_implicit_global_asset_job_def()
-    with open_instance(home) as instance:
-        result = job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey("pages")],
-            partition_key="nano-train",
-            raise_on_error=False,
-        )
+    result = _from_the_page(home, "pages", "nano-train")
     assert not result.success
     said = str(result.get_step_failure_events()[0].event_specific_data)
     assert "holds other data than these settings asked for" in said
@@ -163,14 +165,7 @@ def test_a_failed_check_stops_the_run_and_is_not_forgotten(home: Home) -> None:
     shutil.copyfile(world / "train.parquet", world / "development.parquet")
     shutil.rmtree(home.asset("questions", "nano-development"))
     # The same from the page first: Dagster's own run builds the asset, and its check fails.
-    job = definitions(resources_for(home, _profile())).resolve_implicit_global_asset_job_def()
-    with open_instance(home) as instance:
-        result = job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey("questions")],
-            partition_key="nano-development",
-            raise_on_error=False,
-        )
+    result = _from_the_page(home, "questions", "nano-development")
     assert not result.success
     assert not is_current(Node("questions", "nano-development"), _profile(), home)
     for _ in range(2):
