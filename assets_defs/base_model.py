@@ -5,13 +5,13 @@ For `nano` it is trained from nothing on the perception of training pages; other
 
 import dagster as dg
 
-from assets_defs.judging import check
-from assets_defs.launching import launch_settings
-from assets_defs.pictures import curve
-from assets_defs.progress import read_metrics
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.training_process import Tracking, fell, finish_training, run_worker
-from assets_defs.workspace import Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.launching import launch_settings
+from assets_defs.machinery.pictures import curve
+from assets_defs.machinery.progress import read_metrics
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.training_process import Tracking, fell, finish_training, run_worker
+from assets_defs.machinery.workspace import Workspace
 
 STAGE = Stage(
     name="base_model",

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from assets_defs.judging import check
-from assets_defs.pictures import table
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.training_process import Tracking, finish_training, run_worker
-from assets_defs.workspace import Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.pictures import table
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.training_process import Tracking, finish_training, run_worker
+from assets_defs.machinery.workspace import Workspace
 
 POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
 STAGE = Stage(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets_defs.judging import check
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.training_process import Tracking
-from assets_defs.workspace import Work, Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.training_process import Tracking
+from assets_defs.machinery.workspace import Work, Workspace
 from visor_core.tracking import RUN_FILE
 
 CANDIDATES = {"sft_checkpoint": "sft_supported", "grpo_checkpoint": "grpo_supported"}

@@ -7,16 +7,16 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from assets_defs.corpus_settings import is_synthetic, kept, settings_of
-from assets_defs.judging import check
-from assets_defs.partitions import corpora
-from assets_defs.pictures import table
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.workspace import Work, Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.pictures import table
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.workspace import Work, Workspace
 from visor_core.documents.names import names_of_sources
 from visor_core.documents.sources import Refused
 from visor_core.index import Corpus, keep_settings, register_documents
 from visor_core.index.corpus import rows
+from visor_core.index.corpus_settings import is_synthetic, kept, settings_of
 from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
 
 LISTED = 50

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets_defs.judging import check
-from assets_defs.launching import launch_settings
-from assets_defs.pictures import curve, episodes, sample_rows, table
-from assets_defs.progress import read_metrics
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.training_process import Tracking, finish_training, run_worker
-from assets_defs.workspace import Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.launching import launch_settings
+from assets_defs.machinery.pictures import curve, episodes, sample_rows, table
+from assets_defs.machinery.progress import read_metrics
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.training_process import Tracking, finish_training, run_worker
+from assets_defs.machinery.workspace import Workspace
 from visor_core.errors import DataError
 
 STAGE = Stage(

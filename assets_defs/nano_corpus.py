@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from assets_defs.judging import check
-from assets_defs.pictures import page_with_words
-from assets_defs.stage import CORPUS_SPLITS, Node, Stage, corpora_of, folder_version
-from assets_defs.workspace import Work, Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.pictures import page_with_words
+from assets_defs.machinery.stage import CORPUS_SPLITS, Node, Stage, folder_version
+from assets_defs.machinery.workspace import Work, Workspace
 from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
 from visor_core.questions import write_questions
@@ -51,7 +51,7 @@ def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
                 f"{split}_questions": len(questions),
             }
         work.finish(folder_version(work.folder, "*.pdf", "*.parquet"), figures)
-    context.instance.add_dynamic_partitions("corpus", list(corpora_of(work.profile)))
+    context.instance.add_dynamic_partitions("corpus", list(work.profile.corpora.names))
     return work.result({"sample_page": _sample(worlds["train"])})
 
 

@@ -2,14 +2,14 @@
 
 import dagster as dg
 
-from assets_defs.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of
-from assets_defs.judging import check
-from assets_defs.partitions import corpora
-from assets_defs.pictures import table
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.workspace import Work, Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.pictures import table
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.workspace import Work, Workspace
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_settings, load_embedders
+from visor_core.index.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of
 from visor_core.index.tags import latest_version
 from visor_core.index.upkeep import approximate_recall
 

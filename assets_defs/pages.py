@@ -2,16 +2,16 @@
 
 import dagster as dg
 
-from assets_defs.corpus_settings import kept, settings_of
-from assets_defs.judging import check
-from assets_defs.partitions import corpora
-from assets_defs.pictures import page_with_words, table
-from assets_defs.stage import Need, Stage
-from assets_defs.workspace import Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.pictures import page_with_words, table
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.workspace import Workspace
 from visor_core.documents.names import shown_names
 from visor_core.geometry import Box
 from visor_core.index import Corpus, render_pages
 from visor_core.index.corpus import rows
+from visor_core.index.corpus_settings import kept, settings_of
 from visor_core.index.page_pictures import stored_picture
 from visor_core.index.pages import held_version
 

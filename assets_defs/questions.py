@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from assets_defs.corpus_settings import is_synthetic
-from assets_defs.judging import check
-from assets_defs.partitions import corpora
-from assets_defs.pictures import table
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.workspace import Work, Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.pictures import table
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.workspace import Work, Workspace
 from visor_core.index import PageIndex
+from visor_core.index.corpus_settings import is_synthetic
 from visor_core.questions import Question, questions_version, read_questions, write_questions
 
 STAGE = Stage(

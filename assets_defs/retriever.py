@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from assets_defs.judging import check
-from assets_defs.pictures import curve
-from assets_defs.progress import read_metrics
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.training_process import Tracking, fell, finish_training, run_worker
-from assets_defs.workspace import Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.pictures import curve
+from assets_defs.machinery.progress import read_metrics
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.training_process import Tracking, fell, finish_training, run_worker
+from assets_defs.machinery.workspace import Workspace
 
 STAGE = Stage(
     name="retriever",

@@ -4,9 +4,9 @@ from collections import Counter
 
 import dagster as dg
 
-from assets_defs.judging import check
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.workspace import Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.workspace import Workspace
 
 STAGE = Stage(
     name="sft_dataset",

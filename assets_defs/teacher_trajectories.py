@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets_defs.judging import check
-from assets_defs.pictures import sample_rows, table
-from assets_defs.stage import Need, Node, Stage
-from assets_defs.workspace import Work, Workspace
+from assets_defs.machinery.judging import check
+from assets_defs.machinery.pictures import sample_rows, table
+from assets_defs.machinery.stage import Need, Node, Stage
+from assets_defs.machinery.workspace import Work, Workspace
 from visor_core.config import EvaluationConfig, ServerConfig
 from visor_core.errors import ConfigError
 from visor_core.index import PageIndex

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from assets_defs.progress import read_progress
-from assets_defs.stage import Figure, Node
+from assets_defs.machinery.progress import read_progress
+from assets_defs.machinery.stage import Figure, Node
 
 MARKS = {"waiting": "·", "running": "▸", "built": "✓", "reused": "✓", "unchanged": "=", "failed": "✗"}
 COLOURS = {

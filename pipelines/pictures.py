@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets_defs.builds import find_record
-from assets_defs.stage import Node
+from assets_defs.machinery.builds import find_record
+from assets_defs.machinery.stage import Node
 from pipelines.instance import prepare_process
 from visor_core.config import Home
 from visor_core.files import whole_file

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from assets_defs.launching import launch_of
+from assets_defs.machinery.launching import launch_of
 from visor_core.config import Profile, embedder_parts
 from visor_core.errors import MissingDependencyError
 from visor_core.installation import install_command

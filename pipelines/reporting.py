@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from assets_defs.builds import Record, records_in_force
-from assets_defs.graph import stages
-from assets_defs.progress import read_metrics
+from assets_defs.machinery.builds import Record, records_in_force
+from assets_defs.machinery.graph import stages
+from assets_defs.machinery.progress import read_metrics
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import DocumentsConfig, Home
 from visor_core.errors import DataError, SearchIndexError

@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from assets_defs.training_process import Tracking
-from assets_defs.workspace import Workspace
+from assets_defs.machinery.training_process import Tracking
+from assets_defs.machinery.workspace import Workspace
 from visor_core.config import Home, Profile, load_profile
 from visor_core.errors import ConfigError
 

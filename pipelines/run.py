@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from assets_defs.builds import Builds, put_in_force, stage_folder
-from assets_defs.graph import is_current, plan
-from assets_defs.stage import Figure, Node
+from assets_defs.machinery.builds import Builds, put_in_force, stage_folder
+from assets_defs.machinery.graph import is_current, plan
+from assets_defs.machinery.stage import Figure, Node
 from pipelines.display import RunDisplay
 from pipelines.instance import open_instance, prepare_process
 from visor_core.config import Home, Profile

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets_defs.partitions import corpora
-from assets_defs.workspace import Workspace
+from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.workspace import Workspace
 from pipelines.jobs import ingest_job
 from visor_core.config import corpus_name
 from visor_core.errors import ConfigError

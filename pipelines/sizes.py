@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assets_defs.launching import launch_of
+from assets_defs.machinery.launching import launch_of
 from pipelines.figures import NOTHING, Figure, number
 from visor_core.config import GRPOConfig, Profile, SFTConfig
 

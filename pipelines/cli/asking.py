@@ -254,8 +254,8 @@ def choose_checkpoint(home: Home, given: Path | None) -> Path:
     if given is not None:
         require_checkpoint(given)
         return given
-    from assets_defs.builds import find_record
-    from assets_defs.stage import Node
+    from assets_defs.machinery.builds import find_record
+    from assets_defs.machinery.stage import Node
 
     for stage in ("champion_model", "grpo_checkpoint", "sft_checkpoint"):
         record = find_record(home, Node(stage))

@@ -234,7 +234,7 @@ def _read(
 
 def _nano_questions(home: Home, corpus: str) -> Path:
     """The file of the asset `questions` for a corpus."""
-    from assets_defs.builds import read_record
-    from assets_defs.stage import Node
+    from assets_defs.machinery.builds import read_record
+    from assets_defs.machinery.stage import Node
 
     return read_record(home, Node("questions", corpus)).folder(home) / "questions.parquet"

@@ -72,10 +72,9 @@ def run(
 
 def _say_what_corpora_keep(profile: Profile, home: Home, corpus: str) -> None:
     """Where a user's corpus was made under other settings than the profile's: its own hold."""
-    from assets_defs.corpus_settings import is_synthetic, settings_of
-    from assets_defs.stage import corpora_of
+    from visor_core.index.corpus_settings import is_synthetic, settings_of
 
-    for name in (corpus,) if corpus else corpora_of(profile):
+    for name in (corpus,) if corpus else profile.corpora.names:
         if not is_synthetic(profile, name) and (kept := settings_of(profile, home, name).contradicted):
             errors.print(
                 f"note: corpus {escape(name)} keeps its settings {escape(', '.join(kept))};"
@@ -159,7 +158,7 @@ def _print_sums(stages: list[StageEstimate]) -> None:
 
 def _print_memory(profile: Profile) -> None:
     """What each GPU must hold while GRPO trains, and how that comes about."""
-    from assets_defs.launching import launch_of
+    from assets_defs.machinery.launching import launch_of
     from pipelines.estimates import least_gpu_gib, memory_gib
 
     count = launch_of(profile).processes
@@ -220,8 +219,8 @@ def _write_report(home: Home, profile: Profile) -> Path:
 
 def _first_question(profile: Profile, home: Home) -> Question | None:
     """A development question to try, if there is one."""
-    from assets_defs.builds import find_record
-    from assets_defs.stage import Node
+    from assets_defs.machinery.builds import find_record
+    from assets_defs.machinery.stage import Node
     from visor_core.questions import read_questions
 
     record = find_record(home, Node("questions", profile.corpora.development))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from assets_defs.stage import CHECKPOINT_FILES, folder_version
+from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from pipelines.workers.session import Session, worker_session
 from visor_core.errors import PolicyError
 from visor_core.tracking import MODEL_FILES

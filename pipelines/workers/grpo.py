@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets_defs.pictures import SAMPLES
-from assets_defs.stage import CHECKPOINT_FILES, folder_version
+from assets_defs.machinery.pictures import SAMPLES
+from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from pipelines.workers.samples import draw_episodes, log_episodes
 from pipelines.workers.session import worker_session
 

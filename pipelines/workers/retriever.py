@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assets_defs.stage import CHECKPOINT_FILES, folder_version
+from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from pipelines.workers.session import worker_session
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assets_defs.pictures import SAMPLES
+from assets_defs.machinery.pictures import SAMPLES
 from pipelines.workers.session import Session
 from visor_core.trajectories.strip import draw_episode, three_samples
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
 
-from assets_defs.progress import StageProgress, read_metrics
-from assets_defs.stage import Figure
+from assets_defs.machinery.progress import StageProgress, read_metrics
+from assets_defs.machinery.stage import Figure
 from visor_core.config import Home, Profile
 from visor_core.errors import VisorError
 from visor_core.files import write_json

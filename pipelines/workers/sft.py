@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from assets_defs.stage import CHECKPOINT_FILES, folder_version
+from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from pipelines.workers.samples import log_episodes
 from pipelines.workers.session import Session, worker_session
 

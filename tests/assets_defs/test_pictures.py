@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from assets_defs.pictures import SAMPLES, curve, episodes, page_with_words, table
+from assets_defs.machinery.pictures import SAMPLES, curve, episodes, page_with_words, table
 from visor_core.geometry import Box
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assets_defs.builds import (
+from assets_defs.machinery.builds import (
     Builds,
     Record,
     failing,
@@ -18,7 +18,7 @@ from assets_defs.builds import (
     read_record,
     write_build,
 )
-from assets_defs.stage import Need, Node, Stage, folder_version
+from assets_defs.machinery.stage import Need, Node, Stage, folder_version
 from visor_core.config import Home, Profile, SFTConfig, derived
 from visor_core.errors import ConfigError, DataError
 

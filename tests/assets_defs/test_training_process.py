@@ -12,9 +12,9 @@ import yaml
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
-from assets_defs.launching import ACCELERATE_CONFIGS, Launch, accelerate_config, launch_of, launcher
-from assets_defs.stage import Node
-from assets_defs.training_process import run_worker
+from assets_defs.machinery.launching import ACCELERATE_CONFIGS, Launch, accelerate_config, launch_of, launcher
+from assets_defs.machinery.stage import Node
+from assets_defs.machinery.training_process import run_worker
 from pipelines.resources import PROFILES
 from visor_core.config import Profile, load_profile
 from visor_core.errors import ConfigError

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from assets_defs.builds import find_record
-from assets_defs.progress import StageProgress, read_metrics, read_progress
-from assets_defs.stage import Node, Stage
-from assets_defs.workspace import Work
+from assets_defs.machinery.builds import find_record
+from assets_defs.machinery.progress import StageProgress, read_metrics, read_progress
+from assets_defs.machinery.stage import Node, Stage
+from assets_defs.machinery.workspace import Work
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
 

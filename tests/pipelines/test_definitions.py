@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets_defs import graph
-from assets_defs.stage import Node
+from assets_defs.machinery import graph
+from assets_defs.machinery.stage import Node
 from pipelines import sensors
 from pipelines.definitions import definitions, defs
 from pipelines.resources import PROFILES, resources_for, resources_from_environment

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from assets_defs.builds import Record, write_build
+from assets_defs.machinery.builds import Record, write_build
 from pipelines.cli.evaluating import result_table
 from pipelines.cli.session import document_settings
 from pipelines.reporting import gather_report

@@ -11,9 +11,9 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from assets_defs.builds import Builds, find_record, read_record
-from assets_defs.graph import is_current
-from assets_defs.stage import Node
+from assets_defs.machinery.builds import Builds, find_record, read_record
+from assets_defs.machinery.graph import is_current
+from assets_defs.machinery.stage import Node
 from pipelines.definitions import definitions
 from pipelines.instance import open_instance
 from pipelines.resources import PROFILES, resources_for

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assets_defs.pictures import SAMPLES, episodes
+from assets_defs.machinery.pictures import SAMPLES, episodes
 from pipelines.workers.samples import draw_episodes, log_episodes
 from pipelines.workers.session import Session
 from tests.visor_core.trajectories.episodes import episodes as played

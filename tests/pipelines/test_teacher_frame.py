@@ -10,8 +10,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from assets_defs.builds import read_record
-from assets_defs.stage import Node
+from assets_defs.machinery.builds import read_record
+from assets_defs.machinery.stage import Node
 from pipelines.run import run_graph
 from tests.pipelines.chat_server import serving
 from tests.visor_core.documents.writing import write_pdf

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from assets_defs.builds import read_record, stage_folder
-from assets_defs.progress import read_metrics, read_progress
-from assets_defs.stage import Node
+from assets_defs.machinery.builds import read_record, stage_folder
+from assets_defs.machinery.progress import read_metrics, read_progress
+from assets_defs.machinery.stage import Node
 from pipelines.resources import PROFILES
 from pipelines.run import run_graph
 from visor_core.config import Home, Profile, load_profile

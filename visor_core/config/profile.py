@@ -29,6 +29,11 @@ class CorporaConfig(Section):
     development: str = "nano-development"
     """Corpus of the development questions."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Both, each once."""
+        return tuple(dict.fromkeys((self.train, self.development)))
+
     @field_validator("train", "development")
     @classmethod
     def _is_a_name(cls, value: str) -> str:

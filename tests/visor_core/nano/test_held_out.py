@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets_defs.stage import CORPUS_SPLITS
+from assets_defs.machinery.stage import CORPUS_SPLITS
 from pipelines.resources import PROFILES
 from visor_core.config import NanoConfig, load_profile
 from visor_core.errors import ConfigError
@@ -78,10 +78,9 @@ def test_the_test_split_shares_no_document_with_the_others(tmp_path: Path) -> No
 
 def test_assets_know_two_splits_whatever_a_profile_calls_its_corpora() -> None:
     """A corpus gets its split from its place in the profile; a name says nothing."""
-    from assets_defs.stage import corpora_of
 
     profile = load_profile(PROFILES / "nano.yaml", {"corpora.development": "nano-test"})
-    assert corpora_of(profile) == ("nano-train", "nano-test")
+    assert profile.corpora.names == ("nano-train", "nano-test")
     assert CORPUS_SPLITS == ("train", "development")
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
-from assets_defs.launching import ACCELERATE_CONFIGS
+from assets_defs.machinery.launching import ACCELERATE_CONFIGS
 from tests.visor_core.training import forking
 from visor_core.training.checkpoints import mark_complete
 

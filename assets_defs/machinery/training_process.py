@@ -16,9 +16,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
-from assets_defs.launching import launch_of, launcher
-from assets_defs.stage import Figure
-from assets_defs.workspace import Work
+from assets_defs.machinery.launching import launch_of, launcher
+from assets_defs.machinery.stage import Figure
+from assets_defs.machinery.workspace import Work
 from visor_core import errors
 from visor_core.config import Home
 from visor_core.files import write_json

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from assets_defs.stage import Figure, Node
+from assets_defs.machinery.stage import Figure, Node
 from visor_core.config import Home, Profile
 from visor_core.errors import DataError
 from visor_core.files import write_json
@@ -230,7 +230,7 @@ class Builds:
         return {str(node): self.read(node).data_version for node in nodes}
 
     def _look_up(self, node: Node) -> tuple[str | None, Record | None]:
-        from assets_defs.graph import stages
+        from assets_defs.machinery.graph import stages
 
         if node not in self._found:
             stage, upstream = stages()[node.stage], {}

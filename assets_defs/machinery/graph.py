@@ -9,8 +9,8 @@ from functools import cache
 from graphlib import TopologicalSorter
 
 import assets_defs
-from assets_defs.builds import Builds
-from assets_defs.stage import Node, Stage
+from assets_defs.machinery.builds import Builds
+from assets_defs.machinery.stage import Node, Stage
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
 

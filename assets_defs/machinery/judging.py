@@ -10,9 +10,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets_defs.builds import judge
-from assets_defs.partitions import corpora
-from assets_defs.stage import Node, Stage
+from assets_defs.machinery.builds import judge
+from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.stage import Node, Stage
 
 _BLOCKING: dict[str, list[str]] = defaultdict(list)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from assets_defs.stage import corpora_of
 from visor_core.config import PER_CALL, DocumentsConfig, Home, IndexConfig, Profile, Section
 from visor_core.index import Corpus, settle
 from visor_core.index.settings import Settled
@@ -21,7 +20,7 @@ NANO_RETRIEVER = "late:retriever"
 
 def is_synthetic(profile: Profile, corpus: str) -> bool:
     """Whether a corpus is made by the profile's synthetic world."""
-    return profile.nano is not None and corpus in corpora_of(profile)
+    return profile.nano is not None and corpus in profile.corpora.names
 
 
 def settings_of(profile: Profile, home: Home, corpus: str) -> Settled:

@@ -11,7 +11,7 @@ import yaml
 from visor_core.config import Profile
 from visor_core.errors import ConfigError
 
-ACCELERATE_CONFIGS = Path(__file__).resolve().parents[1] / "infra" / "accelerate"
+ACCELERATE_CONFIGS = Path(__file__).resolve().parents[2] / "infra" / "accelerate"
 
 
 @dataclass(frozen=True, slots=True)

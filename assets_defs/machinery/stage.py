@@ -25,12 +25,10 @@ PROJECT = ("visor_core", "assets_defs", "pipelines.workers")
 """Where a stage's code is looked for."""
 DECIDES_NOTHING = (
     # How a stage is started, followed and recorded.
-    "assets_defs.builds", "assets_defs.graph", "assets_defs.judging", "assets_defs.launching", "assets_defs.partitions",
-    "assets_defs.progress", "assets_defs.stage", "assets_defs.training_process", "assets_defs.workspace",
-    "pipelines.workers.processes", "pipelines.workers.session", "visor_core.code_version", "visor_core.files",
-    "visor_core.tracking", "visor_core.trajectories.traces",
+    "assets_defs.machinery", "pipelines.workers.processes", "pipelines.workers.session", "visor_core.code_version",
+    "visor_core.files", "visor_core.tracking", "visor_core.trajectories.traces",
     # What only a person looks at.
-    "assets_defs.pictures", "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
+    "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
     "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
     # The settings themselves, which count by their values.
     "visor_core.config",
@@ -136,7 +134,7 @@ class Stage:
         """The nodes a run of this profile needs."""
         if not self.applies(profile):
             return []
-        return [Node(self.name, name) for name in corpora_of(profile)] if self.partitioned else [Node(self.name)]
+        return [Node(self.name, name) for name in profile.corpora.names] if self.partitioned else [Node(self.name)]
 
     def fingerprint(self, profile: Profile, partition: str, upstream: dict[str, str], home: Home | None = None) -> str:
         """Hash (16 hex digits) of everything the output depends on; without a home, of the profile's settings alone."""
@@ -155,11 +153,6 @@ class Stage:
             "seed": profile.seed,
         }
         return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def corpora_of(profile: Profile) -> tuple[str, ...]:
-    """The corpora a profile trains on and measures on."""
-    return tuple(dict.fromkeys((profile.corpora.train, profile.corpora.development)))
 
 
 def folder_version(folder: Path, *patterns: str) -> str:

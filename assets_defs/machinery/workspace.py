@@ -19,10 +19,10 @@ from typing import Any
 import dagster as dg
 from pydantic import PrivateAttr
 
-from assets_defs.builds import Builds, Record, read_build, stage_folder, write_build
-from assets_defs.judging import blocking_checks
-from assets_defs.progress import StageProgress
-from assets_defs.stage import Figure, Node, Stage
+from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
+from assets_defs.machinery.judging import blocking_checks
+from assets_defs.machinery.progress import StageProgress
+from assets_defs.machinery.stage import Figure, Node, Stage
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
 
@@ -75,7 +75,7 @@ class Work:
         Raises:
             DataError: naming the input that other settings have replaced since.
         """
-        from assets_defs.graph import stages
+        from assets_defs.machinery.graph import stages
 
         for need in self.inputs:
             record = self._builds.read(need)
