@@ -16,6 +16,7 @@ from assets_defs.machinery.workspace import Workspace
 STAGE = Stage(
     name="base_model",
     begins=("assets_defs.base_model", "pipelines.workers.base_model"),
+    reads=("threads", "accelerate", "nano", "model"),
     settings=lambda profile, partition: {
         "nano": profile.nano,
         "model": profile.model,

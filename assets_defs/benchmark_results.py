@@ -12,6 +12,7 @@ POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
 STAGE = Stage(
     name="benchmark_results",
     begins=("assets_defs.benchmark_results", "pipelines.workers.benchmark"),
+    reads=("threads", "evaluation", "agent", "index", "model", "grpo.temperature"),
     settings=lambda profile, partition: {
         "evaluation": profile.evaluation,
         "agent": profile.agent,

@@ -26,6 +26,7 @@ LISTED = 50
 STAGE = Stage(
     name="documents",
     begins=("assets_defs.documents",),
+    reads=("documents",),
     settings=lambda profile, corpus: {"documents": profile.documents},
     needs=(Need("nano_corpus", when=is_synthetic),),
     watching=lambda profile, corpus: not is_synthetic(profile, corpus),

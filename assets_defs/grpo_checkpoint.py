@@ -17,6 +17,7 @@ STAGE = Stage(
     name="grpo_checkpoint",
     # The worker opens the index that rollouts search by way of the session.
     begins=("assets_defs.grpo_checkpoint", "pipelines.workers.grpo", "visor_core.index.search"),
+    reads=("threads", "accelerate", "grpo", "agent", "index", "model"),
     settings=lambda profile, partition: {
         "grpo": profile.grpo,
         "agent": profile.agent,

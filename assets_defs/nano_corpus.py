@@ -6,13 +6,14 @@ from assets_defs.machinery.judging import check
 from assets_defs.machinery.pictures import page_with_words
 from assets_defs.machinery.stage import CORPUS_SPLITS, Node, Stage, folder_version
 from assets_defs.machinery.workspace import Work, Workspace
-from visor_core.config import NanoConfig
+from visor_core.config import WORLD, NanoConfig
 from visor_core.errors import ConfigError
 from visor_core.questions import write_questions
 
 STAGE = Stage(
     name="nano_corpus",
     begins=("assets_defs.nano_corpus",),
+    reads=tuple(f"nano.{name}" for name in WORLD),
     settings=lambda profile, partition: {"world": profile.nano.world() if profile.nano else {}},
     applies=lambda profile: profile.nano is not None,
 )

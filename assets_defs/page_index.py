@@ -22,6 +22,7 @@ def embedder_specs(profile: Profile, corpus: str) -> tuple[str, ...]:
 STAGE = Stage(
     name="page_index",
     begins=("assets_defs.page_index",),
+    reads=("index",),
     settings=lambda profile, corpus: {"index": profile.index, "embedders": list(embedder_specs(profile, corpus))},
     needs=(
         Need("pages", "same"),

@@ -18,6 +18,7 @@ from visor_core.index.pages import held_version
 STAGE = Stage(
     name="pages",
     begins=("assets_defs.pages",),
+    reads=("documents",),
     settings=lambda profile, corpus: {"documents": profile.documents},
     needs=(Need("documents", "same"),),
     partitioned=True,

@@ -12,6 +12,7 @@ from assets_defs.machinery.workspace import Workspace
 STAGE = Stage(
     name="retriever",
     begins=("assets_defs.retriever", "pipelines.workers.retriever"),
+    reads=("threads", "nano.retriever_steps"),
     settings=lambda profile, partition: {
         "steps": profile.nano.retriever_steps if profile.nano else 0,
         "threads": profile.threads,

@@ -14,6 +14,7 @@ STAGE = Stage(
     name="sft_checkpoint",
     # The worker opens the index for its pictures alone, and so by way of the session.
     begins=("assets_defs.sft_checkpoint", "pipelines.workers.sft", "visor_core.documents.crops"),
+    reads=("threads", "accelerate", "sft", "model.dtype"),
     settings=lambda profile, partition: {
         "sft": profile.sft,
         "dtype": profile.model.dtype,

@@ -11,6 +11,7 @@ from assets_defs.machinery.workspace import Workspace
 STAGE = Stage(
     name="sft_dataset",
     begins=("assets_defs.sft_dataset",),
+    reads=("teacher.trajectories",),
     settings=lambda profile, partition: {"trajectories": profile.teacher.trajectories},
     needs=(Need("teacher_trajectories"),),
 )

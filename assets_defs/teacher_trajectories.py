@@ -23,6 +23,7 @@ UNASKED = {"trajectories": True, "server": set(ServerConfig.PACE)}
 STAGE = Stage(
     name="teacher_trajectories",
     begins=("assets_defs.teacher_trajectories",),
+    reads=("agent", "index", "teacher", "evaluation.concurrency"),
     settings=lambda profile, partition: {
         "agent": profile.agent,
         "index": profile.index,
