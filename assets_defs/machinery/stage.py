@@ -95,10 +95,10 @@ class Stage:
     `begins` names the modules its work begins in; what they import counts with them. `reads` are the sections and
     settings of the profile that a person may set for one run of it, by dotted key, the seed apart; `settings` picks of
     them what decides the output. `needs` are the upstream stages, for Dagster as well; a `partitioned` stage has one
-    node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder is no
-    reason to skip it; `holds` says whether the output folder still has the content of a data version. A `watching` node
-    also depends on files outside the graph. `kept` reads settings that lie with the node's data and hold in place of
-    those of the profile.
+    node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder
+    is no reason to skip it; `holds` says whether the output folder still has the content of a data version. A
+    `watching` node also depends on files outside the graph. `kept` reads settings that lie with the node's data and
+    hold in place of those of the profile.
     """
 
     name: str
