@@ -17,6 +17,11 @@ from assets_defs.machinery.workspace import Workspace
 from visor_core.config import Home, Profile, load_profile
 from visor_core.errors import ConfigError
 
+ADDRESS = "127.0.0.1"
+"""Pages are served on this machine alone."""
+DAGSTER_PAGE = os.environ.get("VISOR_DAGSTER_PAGE", f"http://{ADDRESS}:3000")
+MLFLOW_PAGE = os.environ.get("VISOR_MLFLOW_PAGE", f"http://{ADDRESS}:5000")
+"""Where the pages are looked at, for links: `visor ui` says it to the processes it starts."""
 PROFILES = Path(__file__).resolve().parent / "profiles"
 
 
@@ -24,7 +29,7 @@ def resources_for(home: Home, profile: Profile, *, rebuild: bool = False) -> dic
     """The resources of one run."""
     return {
         "workspace": Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=rebuild),
-        "tracking": Tracking(home=str(home.root)),
+        "tracking": Tracking(home=str(home.root), page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
 

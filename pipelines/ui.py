@@ -13,11 +13,11 @@ from types import FrameType
 
 from pipelines.instance import open_instance, place_instance, prepare_process
 from pipelines.launcher import reconcile, stop_runs
+from pipelines.resources import ADDRESS
 from visor_core.config import Home
 from visor_core.errors import ConfigError
 from visor_core.tracking import Tracker, tracking_uri
 
-ADDRESS = "127.0.0.1"
 START_SECONDS = 120.0
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,6 +67,8 @@ def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: in
         "DAGSTER_HOME": str(folder),
         "VISOR_HOME": str(home.root),
         "VISOR_PROFILE": profile,
+        "VISOR_DAGSTER_PAGE": f"http://{ADDRESS}:{dagster_port}",
+        "VISOR_MLFLOW_PAGE": f"http://{ADDRESS}:{mlflow_port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     logs = home.root / "logs"

@@ -14,6 +14,7 @@ import dagster as dg
 
 from assets_defs.machinery.judging import Finished, Judgement, checks_of
 from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.run_config import stage_fields
 from assets_defs.machinery.stage import Node, Stage
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Work, Workspace
@@ -96,13 +97,13 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
         specs=specs,
         pool=declaration.pool,
         partitions_def=corpora if stage.partitioned else None,
-        config_schema=dict(declaration.options) or None,
+        config_schema={**stage_fields(stage, profile), **declaration.options},
     )
     def materialize(
         context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking, pipes: dg.PipesSubprocessClient
     ) -> Iterator[Result]:
         work = workspace.begin(stage, context, tracking, pipes)
-        work.options = dict(context.op_execution_context.op_config or {})
+        work.options = {name: context.op_execution_context.op_config[name] for name in declaration.options}
         made = declaration.function(work)
         yield from [made] if isinstance(made, dg.MaterializeResult) else made
 

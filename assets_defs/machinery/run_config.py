@@ -21,6 +21,8 @@ from visor_core.errors import ConfigError
 
 LAUNCHPAD = "launchpad"
 """What messages call the configuration of a run."""
+GIVEN_TAG = "visor/given"
+"""Tag of a run whose process was started with its launchpad values in the profile: they, by dotted key, as JSON."""
 _SCALARS: dict[Any, Any] = {bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String}
 _BOUNDS: tuple[tuple[type, str, str], ...] = (
     (annotated_types.Ge, "ge", "at least"),

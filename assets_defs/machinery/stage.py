@@ -98,8 +98,7 @@ class Stage:
     node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder
     is no reason to skip it; `holds` says whether the output folder still has the content of a data version. A
     `watching` node also depends on files outside the graph. `kept` reads settings that lie with the node's data and
-    hold in place of those of the profile.
-    `also` names further assets that the same work makes.
+    hold in place of those of the profile. `also` names further assets that the same work makes.
     """
 
     name: str
