@@ -52,7 +52,6 @@ def nano_corpus(work: Work) -> dg.MaterializeResult[None]:
                 f"{split}_questions": len(questions),
             }
         work.finish(folder_version(work.folder, "*.pdf", "*.parquet"), figures)
-    work.context.instance.add_dynamic_partitions("corpus", list(work.profile.corpora.names))
     return work.result({"sample_page": _sample(worlds["train"])})
 
 
