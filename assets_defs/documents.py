@@ -49,7 +49,12 @@ SOURCES = {
 
 @asset(STAGE, group="corpus", kinds={"lancedb", "pdf"}, pool="corpora", options=SOURCES)
 def documents(work: Work) -> dg.MaterializeResult[None]:
-    """The documents of a corpus, validated and copied under their content hash."""
+    """The documents of a corpus: PDFs and pictures, validated, and copied into the home under their content hash.
+
+    A partition is a corpus. Those of the profile come from `nano_corpus` where there is one; your own come from the
+    folder `inbox/<corpus>` of the home, or from the paths given in the launchpad. A document that cannot be read is
+    put aside with its reason; the others go on. Unchanged documents are not read again.
+    """
     corpus = Corpus(work.home.corpus(work.node.partition))
     nano = is_synthetic(work.profile, work.node.partition)
     settled = settings_of(work.profile, work.home, work.node.partition)

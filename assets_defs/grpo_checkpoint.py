@@ -39,10 +39,17 @@ _ROLLOUTS_VERSION = "rollouts_version"
     group="training",
     kinds={"torch"},
     pool="accelerator",
-    also={"grpo_rollouts": "Every rollout of that training, scored, with its group."},
+    also={
+        "grpo_rollouts": "Every episode played in that training, scored, with its group: rewards can be looked at one "
+        "by one. Made together with `grpo_checkpoint`, because the policy that plays is the one being trained."
+    },
 )
 def grpo_checkpoint(work: Work) -> Iterator[dg.MaterializeResult[None]]:
-    """The policy after reinforcement learning on rebuilt contexts."""
+    """The policy after reinforcement learning (GRPO): it plays episodes on training questions, in groups, for reward.
+
+    The curves show reward, KL to the warm start and entropy; the samples are three episodes of the finished policy. All
+    checkpoints are in MLflow, see the link `mlflow_run`.
+    """
     corpus = work.profile.corpora.train
     index = work.input("page_index", corpus)
     if not work.complete:

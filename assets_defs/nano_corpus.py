@@ -33,7 +33,11 @@ def nano_of(work: Work) -> NanoConfig:
 
 @asset(STAGE, group="nano", kinds={"pdf"})
 def nano_corpus(work: Work) -> dg.MaterializeResult[None]:
-    """Synthetic company reports and the questions about them."""
+    """A small synthetic world: PDF reports of invented companies, and questions whose answers stand in their pictures.
+
+    Made from the seed and the section `nano` alone, so the whole chain can be tried without a document or a download.
+    It has a training, a development and a test split, which share no document, and pages of its own for the base model.
+    """
     from visor_core.nano.questions import ask_world
     from visor_core.nano.world import write_world
 

@@ -46,7 +46,11 @@ def resolved_index_config(work: Work, config: IndexConfig) -> IndexConfig:
 
 @asset(STAGE, group="corpus", kinds={"lancedb"}, pool="corpora")
 def page_index(work: Work) -> dg.MaterializeResult[None]:
-    """The searchable index of a corpus."""
+    """What the agent searches: full text and page vectors of a corpus in LanceDB, published under a tag.
+
+    Every training and evaluation names the tag it ran on and reads exactly that version, also when documents are added
+    later.
+    """
     corpus = Corpus(work.home.corpus(work.node.partition))
     settled = settings_of(work.profile, work.home, work.node.partition)
     config = resolved_index_config(work, settled.index)

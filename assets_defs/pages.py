@@ -30,7 +30,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="corpus", kinds={"lancedb"}, pool="corpora")
 def pages(work: Work) -> dg.MaterializeResult[None]:
-    """The pages of a corpus, rasterised, with words and their boxes."""
+    """Every page of the documents: its text with a box around each word, and a picture.
+
+    Pages without usable text are read by OCR where that is installed. Pages of unchanged documents are kept. The
+    picture below shows a page with its word boxes: crops can only be as good as these.
+    """
     corpus = Corpus(work.home.corpus(work.node.partition))
     settled = settings_of(work.profile, work.home, work.node.partition)
     report = render_pages(

@@ -23,7 +23,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="corpus", kinds={"parquet"})
 def questions(work: Work) -> dg.MaterializeResult[None]:
-    """Questions of a corpus; a user's corpus has those in `VISOR_HOME/inbox/<corpus>.questions.parquet`, if any."""
+    """Questions about a corpus with their answers and the pages that hold them.
+
+    Those of the synthetic corpora come with them. Your own corpus has those in `inbox/<corpus>.questions.parquet` of
+    the home, if you put them there; without questions a corpus can be searched and asked, not trained or measured on.
+    """
     path = work.folder / "questions.parquet"
     watched = STAGE.watching(work.profile, work.node.partition)
     if watched or not work.complete:

@@ -28,7 +28,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="training", kinds={"torch"}, pool="accelerator")
 def sft_checkpoint(work: Work) -> dg.MaterializeResult[None]:
-    """The policy after supervised fine-tuning."""
+    """The policy after supervised fine-tuning on the teacher's turns: the warm start.
+
+    The curves show loss, gradient norm and learning rate; the samples are three episodes that it played when it was
+    finished. All checkpoints are in MLflow, see the link `mlflow_run`.
+    """
     index = work.input("page_index", work.profile.corpora.train)
     dataset = work.input("sft_dataset")
     if not work.complete:

@@ -20,7 +20,10 @@ STAGE = Stage(
 
 @asset(STAGE, group="training", kinds={"parquet"})
 def sft_dataset(work: Work) -> dg.MaterializeResult[None]:
-    """The episodes the warm start is trained on, in Parquet."""
+    """The teacher episodes that the warm start is trained on, balanced over their number of turns.
+
+    One row a turn, in Parquet; pictures are references to pages, never pixels.
+    """
     from visor_core.trajectories.filters import balance
     from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
 

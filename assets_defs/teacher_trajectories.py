@@ -40,7 +40,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="training", kinds={"parquet"}, pool="accelerator")
 def teacher_trajectories(work: Work) -> dg.MaterializeResult[None]:
-    """Correct, well-formed teacher episodes on training questions."""
+    """Episodes of a teacher on training questions: search, crop, answer. Only correct and well-formed ones are kept.
+
+    The teacher of `nano` is a script that knows the world; other profiles name a model behind an OpenAI-compatible
+    server in the section `teacher`. An interrupted run goes on where it was: no answer is paid for twice.
+    """
     if not work.complete:
         _synthesise(work)
     return work.result({"sample": table(sample_rows(work.folder / "trajectories"))})

@@ -24,6 +24,13 @@ Result = dg.MaterializeResult[None]
 Function = Callable[[Work], Result | Iterable[Result]]
 _F = TypeVar("_F", bound=Function)
 
+OWNERS = {
+    "nano": "team:models",
+    "corpus": "team:documents",
+    "training": "team:models",
+    "evaluation": "team:evaluation",
+}
+"""Who answers for the assets of a group."""
 ANY_CORPUS = "a-corpus-of-the-user"
 """Stands for every corpus that no profile names, where a dependency depends on the corpus."""
 
@@ -88,6 +95,9 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
         "code_version": stage.code_version(profile),
         "group_name": declaration.group,
         "kinds": set(declaration.kinds),
+        "owners": [OWNERS[declaration.group]],
+        "tags": {"visor/profile": profile.name, "visor/runs_on": declaration.pool or "this-process"},
+        "metadata": {"dagster/code_references": code_of(declaration.function)},
     }
     descriptions = {stage.name: declaration.description, **declaration.also}
     specs = [dg.AssetSpec(name, description=text, **common) for name, text in descriptions.items()]
@@ -108,6 +118,16 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
         yield from [made] if isinstance(made, dg.MaterializeResult) else made
 
     return materialize
+
+
+def code_of(function: Callable[..., Any]) -> dg.CodeReferencesMetadataValue:
+    """Where a function stands in this checkout."""
+    path, line = inspect.getsourcefile(function), inspect.getsourcelines(function)[1]
+    with warnings.catch_warnings():
+        # Code references are in beta in this pinned release: https://docs.dagster.io/guides/build/assets/metadata-and-tags
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        reference = dg.LocalFileCodeReference(file_path=str(path), line_number=line, label=function.__name__)
+        return dg.CodeReferencesMetadataValue(code_references=[reference])
 
 
 def dependencies(stage: Stage, profile: Profile) -> list[dg.AssetDep]:
