@@ -10,6 +10,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import names_of_sources
 from visor_core.documents.sources import Refused
@@ -82,6 +83,7 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
     work.finish(report.data_version, figures, path=corpus.root)
     return work.result(
         {
+            **lance_facts(corpus.table("documents")),
             "quarantined_documents": _listed(report.quarantined),
             "skipped_files": _listed(report.skipped),
             "reasons": dg.MetadataValue.json(dict(Counter(r.reason for r in (*report.quarantined, *report.skipped)))),

@@ -11,6 +11,7 @@ from assets_defs.machinery.launching import launch_settings
 from assets_defs.machinery.pictures import curve, episodes, sample_rows, table
 from assets_defs.machinery.progress import read_metrics
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import trajectory_facts
 from assets_defs.machinery.training_process import finish_training, run_worker
 from assets_defs.machinery.workspace import Work
 from visor_core.errors import DataError
@@ -67,7 +68,11 @@ def grpo_checkpoint(work: Work) -> Iterator[dg.MaterializeResult[None]]:
     yield work.result({"curves": curve(rows, names, "GRPO"), **episodes(work.folder)})
     store = work.folder / "rollouts"
     yield work.result(
-        {"rollouts_folder": dg.MetadataValue.path(str(store)), "sample": table(sample_rows(store))},
+        {
+            **trajectory_facts(store, "episodes"),
+            "rollouts_folder": dg.MetadataValue.path(str(store)),
+            "sample": table(sample_rows(store)),
+        },
         asset_key="grpo_rollouts",
         data_version=str(work.record.figures[_ROLLOUTS_VERSION]),
     )

@@ -6,6 +6,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_settings, load_embedders
@@ -76,6 +77,7 @@ def page_index(work: Work) -> dg.MaterializeResult[None]:
     undrawn = [{"file": f, "page": p, "embedder": e, "reason": r} for f, p, e, r in report.undrawn[:50]]
     return work.result(
         {
+            **lance_facts(corpus.table("passages")),
             "vectors": dg.MetadataValue.json(report.vectors),
             "pages_without_vector": table(undrawn),
             "corpus_settings": dg.MetadataValue.json(config.model_dump(mode="json")),

@@ -6,6 +6,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import page_with_words, table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import shown_names
 from visor_core.geometry import Box
@@ -49,7 +50,9 @@ def pages(work: Work) -> dg.MaterializeResult[None]:
     }
     work.finish(report.data_version, figures, path=corpus.root)
     problems = [{"file": f, "page": p, "problem": reason} for f, p, reason in report.problems[:50]]
-    return work.result({"sample_page": _sample(corpus), "problem_pages": table(problems)})
+    return work.result(
+        {**lance_facts(corpus.table("pages")), "sample_page": _sample(corpus), "problem_pages": table(problems)}
+    )
 
 
 def _sample(corpus: Corpus) -> dg.MarkdownMetadataValue:

@@ -6,6 +6,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import parquet_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.index import PageIndex
 from visor_core.index.corpus_settings import is_synthetic
@@ -41,7 +42,7 @@ def questions(work: Work) -> dg.MaterializeResult[None]:
         {"question": q.question, "answers": ", ".join(q.answers), "hops": q.hops, "gold pages": len(q.gold_pages)}
         for q in read_questions(path)[:12]
     ]
-    return work.result({"sample": table(sample)})
+    return work.result({**parquet_facts(path), "sample": table(sample)})
 
 
 def _found(work: Work) -> list[Question]:

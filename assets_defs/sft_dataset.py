@@ -7,6 +7,7 @@ import dagster as dg
 from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import trajectory_facts
 from assets_defs.machinery.workspace import Work
 
 STAGE = Stage(
@@ -43,7 +44,7 @@ def sft_dataset(work: Work) -> dg.MaterializeResult[None]:
             **{f"of_{turns}_turns": count for turns, count in sorted(lengths.items())},
         }
         work.finish(trajectories_version(chosen), figures, path=store, index_tag=source.index_tag)
-    return work.result()
+    return work.result(trajectory_facts(store, "turns"))
 
 
 @check(STAGE, blocking=True)

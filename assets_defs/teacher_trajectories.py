@@ -8,6 +8,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import sample_rows, table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import trajectory_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.config import EvaluationConfig, ServerConfig
 from visor_core.errors import ConfigError
@@ -47,7 +48,8 @@ def teacher_trajectories(work: Work) -> dg.MaterializeResult[None]:
     """
     if not work.complete:
         _synthesise(work)
-    return work.result({"sample": table(sample_rows(work.folder / "trajectories"))})
+    store = work.folder / "trajectories"
+    return work.result({**trajectory_facts(store, "episodes"), "sample": table(sample_rows(store))})
 
 
 def _synthesise(work: Work) -> None:
