@@ -256,6 +256,11 @@ class Workspace(dg.ConfigurableResource[Any]):
         self._settings = profile
 
     @property
+    def given(self) -> dict[str, Any]:
+        """What the run was given beside its profile, by dotted key."""
+        return self._given
+
+    @property
     def place(self) -> Home:
         """VISOR_HOME."""
         return Home(Path(self.home))
@@ -280,7 +285,7 @@ class Workspace(dg.ConfigurableResource[Any]):
         """
         partition = context.partition_key if stage.partitioned else ""
         node = Node(stage.name, partition)
-        work = Work(stage, node, self.settings, self.place, rebuild=self.rebuild, given=self._given)
+        work = Work(stage, node, self.settings, self.place, rebuild=self.rebuild, given=self.given)
         work.context, work.tracking, work.pipes = context, tracking, pipes
         work.mlflow_page, work.progress.say = tracking.page, context.log.info
         self._begun.append(work)
