@@ -21,7 +21,7 @@ def definitions(home: Home, profile: Profile, *, rebuild: bool = False) -> dg.De
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[jobs.ingest_job, jobs.retrain_job],
+        jobs=[jobs.ingest_job, jobs.check_job, jobs.retrain_job],
         schedules=[schedules.weekly_retraining],
         sensors=[sensors.inbox],
         resources=resources_for(home, profile, rebuild=rebuild),
