@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,24 @@ PROFILES = Path(__file__).resolve().parent / "profiles"
 def resources_for(home: Home, profile: Profile, *, rebuild: bool = False) -> dict[str, Any]:
     """The resources of one run."""
     return {
-        "workspace": Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=rebuild),
-        "tracking": Tracking(home=str(home.root), page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE),
+        "workspace": fixed(Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=rebuild)),
+        "tracking": fixed(Tracking(home=str(home.root), page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE)),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
+
+
+def fixed(resource: dg.ConfigurableResource[Any]) -> dg.ResourceDefinition:
+    """A resource whose values cannot be changed in the launchpad, which would write the whole profile out there."""
+
+    @dg.resource(description=resource.__doc__)
+    def held(context: dg.InitResourceContext) -> Iterator[dg.ConfigurableResource[Any]]:
+        resource.setup_for_execution(context)
+        try:
+            yield resource
+        finally:
+            resource.teardown_after_execution(context)
+
+    return held
 
 
 def environment() -> tuple[Home, Profile]:

@@ -245,6 +245,7 @@ class Workspace(dg.ConfigurableResource[Any]):
             ConfigError: naming the setting at fault.
         """
         run, profile = context.run, Profile.model_validate_json(self.profile)
+        self._given, self._settings = {}, None
         if run is None:
             return
         if GIVEN_TAG in run.tags:  # the run's process was started with a profile that has the values already
