@@ -198,12 +198,12 @@ class Work:
 class Workspace(dg.ConfigurableResource[Any]):
     """VISOR_HOME and the resolved profile, as JSON because a map in Dagster's configuration may not hold null.
 
-    `rebuild` discards what a stage has already made.
+    `rebuild` names the stages that discard what they have already made.
     """
 
     home: str
     profile: str
-    rebuild: bool = False
+    rebuild: list[str] = []
     _begun: list[Work] = PrivateAttr(default_factory=list)
 
     @property
@@ -230,7 +230,7 @@ class Workspace(dg.ConfigurableResource[Any]):
             ConfigError: if another process builds the same thing.
         """
         partition = context.partition_key if stage.partitioned else ""
-        work = Work(stage, Node(stage.name, partition), self.settings, self.place, rebuild=self.rebuild)
+        work = Work(stage, Node(stage.name, partition), self.settings, self.place, rebuild=stage.name in self.rebuild)
         work.context, work.tracking, work.pipes = context, tracking, pipes
         self._begun.append(work)
         return work

@@ -11,7 +11,8 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.session import console, errors, home_of, resolve_profile
+from pipelines.choice import Choice
+from pipelines.cli.session import console, errors, home_of, parse_settings, resolve_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,8 @@ def run(
     from pipelines.run import run_graph
 
     try:
-        summary = run_graph(resolved, home, select, corpus=corpus, force=force)
+        choice = Choice(profile, parse_settings(settings))
+        summary = run_graph(choice, home, select, corpus=corpus, force=force)
     except KeyboardInterrupt as interruption:
         errors.print(f"interrupted; the next run goes on from there {interruption}".rstrip())
         raise typer.Exit(130) from None
@@ -87,15 +89,16 @@ def _say_what_corpora_keep(profile: Profile, home: Home, corpus: str) -> None:
 def ui(
     context: typer.Context,
     profile: str = typer.Option("nano", "--profile", help="Profile that materializations from the page run under."),
+    settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
     dagster_port: int = typer.Option(3000, help="Port of Dagster's page."),
     mlflow_port: int = typer.Option(5000, help="Port of MLflow's page."),
 ) -> None:
     """Open Dagster's and MLflow's web pages; runs until interrupted."""
     from pipelines.ui import serve
 
-    resolve_profile(profile)
+    resolve_profile(profile, settings)
     try:
-        serve(home_of(context), profile, dagster_port=dagster_port, mlflow_port=mlflow_port)
+        serve(home_of(context), Choice(profile, parse_settings(settings)), dagster_port=dagster_port, mlflow_port=mlflow_port)
     except KeyboardInterrupt:
         console.print("ended")
 
