@@ -60,8 +60,7 @@ def _profile(**overrides: object) -> Profile:
 
 def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    profile = _profile()
-    summary = run_graph(profile, home, ["base_model"], console=Console(file=io.StringIO()))
+    summary = materialize(Choice("nano", TINY), home, ["base_model"])
     assert summary.figures("base_model")["alignment_loss"] > 0  # type: ignore[operator]
     record = read_record(home, Node("base_model"))
     build = record.build_folder(home)
@@ -85,9 +84,9 @@ def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
 
 
 def test_a_users_error_in_a_worker_is_the_same_error_here(tmp_path: Path) -> None:
-    profile = load_profile(PROFILES / "smolvlm.yaml", {"model.name": str(tmp_path / "nowhere")})
+    choice = Choice("smolvlm", {"model.name": str(tmp_path / "nowhere")})
     with pytest.raises(PolicyError, match=r"no checkpoint at .*nowhere"):
-        run_graph(profile, Home(tmp_path / "home"), ["base_model"], console=Console(file=io.StringIO()))
+        materialize(choice, Home(tmp_path / "home"), ["base_model"])
 
 
 def test_a_killed_run_takes_its_worker_along_and_the_next_one_goes_on(tmp_path: Path) -> None:
