@@ -17,44 +17,35 @@ from visor_core.errors import ConfigError
 _ROOT = Path(__file__).resolve().parents[1]
 
 
+class _WithoutProse(ast.NodeTransformer):
+    """Drops docstrings: expressions that are nothing but a string."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        bare = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if bare else node
+
+
 def meaning_of(source: str) -> str:
     """The syntax tree of a module without prose, as text; the same under every supported Python.
 
     `ast.dump` is not: 3.12 gave functions and classes `type_params`, 3.13 leaves empty fields out. Here nothing that
     is empty is written, and fields stand in the order of their names.
     """
-    return _plain(ast.parse(source))
+    return _plain(_WithoutProse().visit(ast.parse(source)))
 
 
 def _plain(node: object) -> str:
     if isinstance(node, ast.AST):
-        held = node.__dict__
-        written = []
-        for name in sorted(node._fields):
-            value = held.get(name)
-            if isinstance(value, list):
-                value = [item for item in value if not _is_prose(item)]
-                if value:
-                    written.append(f"{name}=[{','.join([_plain(item) for item in value])}]")
-            elif value is not None:
-                written.append(f"{name}={_plain(value)}")
-        return f"{type(node).__name__}({','.join(written)})"
+        fields = sorted((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        return f"{type(node).__name__}({','.join(f'{name}={_plain(value)}' for name, value in fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_plain, node))}]"
     return repr(node)
-
-
-def _is_prose(node: object) -> bool:
-    """Whether a statement is nothing but a string: a docstring."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 @cache
 def _digest(path: Path) -> str:
-    return hashlib.sha256(_plain(_tree(path)).encode()).hexdigest()
-
-
-@cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return hashlib.sha256(meaning_of(path.read_text(encoding="utf-8")).encode()).hexdigest()
 
 
 def code_version(*names: str) -> str:
@@ -107,7 +98,7 @@ def _files(name: str) -> list[Path]:
 def _imports(path: Path) -> frozenset[str]:
     """The modules of this project that a file imports; of a package, its `__init__`."""
     found: set[str] = set()
-    waiting: list[ast.AST] = [_tree(path)]
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):

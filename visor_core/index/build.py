@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from lancedb.index import FTS, IvfRq
 
 from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.names import shown_names
@@ -275,8 +276,6 @@ def _index_text(corpus: Corpus) -> None:
     table = corpus.table("passages")
     if table.count_rows() == 0:
         return
-    from lancedb.index import FTS
-
     configurations = {
         "text": FTS(stem=True, remove_stop_words=True, with_position=False),
         "page_text": FTS(
@@ -319,8 +318,6 @@ def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> V
     if indexed:
         names = [i.name for i in table.list_indices() if i.columns == [column]]
         if not (names and _settled(table, names[0])):
-            from lancedb.index import IvfRq
-
             table.create_index(column, config=IvfRq(distance_type="cosine"), replace=True)
     return VectorColumn(
         column,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -118,8 +119,6 @@ class Corpus:
 
     def connect(self) -> Any:
         """The LanceDB connection."""
-        import lancedb  # takes two seconds, and most processes that know of corpora open none
-
         return lancedb.connect(lance_address(self.root / "lancedb"))
 
     def table(self, name: str) -> Any:
