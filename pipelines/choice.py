@@ -75,7 +75,7 @@ def choice_from(values: Mapping[str, str]) -> Choice:
     """
     settings = _json(values, "VISOR_SET", dict)
     if not all(isinstance(key, str) for key in settings):
-        raise ConfigError("VISOR_SET must be a JSON map of settings, as {\"grpo.steps\": 20}")
+        raise ConfigError('VISOR_SET must be a JSON map of settings, as {"grpo.steps": 20}')
     return Choice(values.get("VISOR_PROFILE") or "nano", settings, tuple(_json(values, "VISOR_REBUILD", list)))
 
 

@@ -1,4 +1,4 @@
-"""Who makes the runs of a `visor run`: the Dagster of a `visor ui` that is open, or one started for as long as it runs."""
+"""Who makes the runs of a `visor run`: the Dagster of an open `visor ui`, or one started for as long as it runs."""
 
 from __future__ import annotations
 

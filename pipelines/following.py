@@ -15,7 +15,6 @@ from visor_core import errors
 from visor_core.config import Home, Profile
 from visor_core.errors import DataError, VisorError
 
-
 FAILURES = ("ExecutionStepFailureEvent", "RunFailureEvent")
 
 
@@ -113,5 +112,3 @@ def failure(failures: Sequence[Event], node: Node | None) -> Exception:
         return RunFailedError(f"{node or 'the run'} failed\n{causes}\n{told.stack}")
     # No exception was seen: the process is gone, or was never there.
     return VisorError(f"{node or 'the run'} failed: " + (failures[-1].text if failures else "Dagster says no more"))
-
-

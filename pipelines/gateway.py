@@ -136,7 +136,9 @@ class Gateway:
                 self._watch()
                 if time.monotonic() > deadline:
                     lines = reason.strip().splitlines()
-                    raise ConfigError(f"Dagster cannot load the definitions: {lines[-1] if lines else 'no reason given'}")
+                    raise ConfigError(
+                        f"Dagster cannot load the definitions: {lines[-1] if lines else 'no reason given'}"
+                    )
                 time.sleep(PAUSE)
         return self._repository
 

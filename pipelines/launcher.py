@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,9 +73,7 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
             raise dg.DagsterInvariantViolationError(f"run {run.run_id} does not say which code it runs")
         choice = choice_of_run(run.tags, os.environ)
         self._instance.add_run_tags(run.run_id, choice.tags())
-        order = ExecuteRunArgs(
-            job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=self._instance.get_ref()
-        )
+        order = ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
         log = run_log(Home(Path(os.environ["VISOR_HOME"])), run.run_id)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:

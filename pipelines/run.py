@@ -141,7 +141,9 @@ class _Making:
         assets = [name for node in nodes for name in stages()[node.stage].assets]
         self._ended = False
         try:
-            self._engine.submit(assets, nodes[0].partition, Choice(self._choice.profile, self._choice.settings, rebuild))
+            self._engine.submit(
+                assets, nodes[0].partition, Choice(self._choice.profile, self._choice.settings, rebuild)
+            )
             status = self._follow(self._engine, following)
         except KeyboardInterrupt:
             status = "CANCELED"  # what is left of it ends with the engine

@@ -98,7 +98,12 @@ def ui(
 
     resolve_profile(profile, settings)
     try:
-        serve(home_of(context), Choice(profile, parse_settings(settings)), dagster_port=dagster_port, mlflow_port=mlflow_port)
+        serve(
+            home_of(context),
+            Choice(profile, parse_settings(settings)),
+            dagster_port=dagster_port,
+            mlflow_port=mlflow_port,
+        )
     except KeyboardInterrupt:
         console.print("ended")
 

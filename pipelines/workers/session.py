@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dags
 
 from assets_defs.machinery.progress import StageProgress, read_metrics
 from assets_defs.machinery.stage import Figure
+from pipelines.tied import die_with
 from visor_core.config import Home, Profile
 from visor_core.errors import VisorError
 from visor_core.files import write_json
@@ -179,20 +178,6 @@ class Session:
             )
         if self._tracker:
             self._tracker.metrics(self._run_id, {f"final/{k}": v for k, v in figures.items()})
-
-
-def die_with(parent: int) -> None:
-    """End this process when the one that ordered it is gone, however it went: two trainers must not share a folder."""
-
-    def watch() -> None:
-        while True:
-            try:
-                os.kill(parent, 0)
-            except ProcessLookupError:
-                os._exit(1)
-            time.sleep(0.5)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def die_with_order() -> None:

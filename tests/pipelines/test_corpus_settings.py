@@ -204,7 +204,7 @@ def test_the_asset_counts_what_it_did_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "inbox" / "mine"
     write_pdf(folder / "a.pdf", [FIRST])
     (folder / "letter.docx").write_text("x", encoding="utf-8")
-    figures = _run(tmp_path, load_profile(PROFILES / "nano.yaml"), "documents").figures("documents", "mine")
+    figures = _run(tmp_path, Choice("nano"), "documents").figures("documents", "mine")
     assert (figures["documents"], figures["quarantined"], figures.get("skipped")) == (1, 0, 1)
 
 
