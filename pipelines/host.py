@@ -28,7 +28,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # its end is that of the `visor run`, which tells it what to leave alone
     home = Home(Path(os.environ["VISOR_HOME"]))
-    services = Services(home, choice_from(os.environ), port=free_port(), page=False, name="run") if serves else None
+    services = Services(home, choice_from(os.environ), port=free_port(), page=False) if serves else None
     told = b""
     try:
         if services is not None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,13 +94,15 @@ class Service:
 class Services:
     """The processes of one owner. `address` is where the page and GraphQL answer once `wait` has returned."""
 
-    def __init__(self, home: Home, choice: Choice, *, port: int, page: bool, name: str = "dagster") -> None:
+    def __init__(
+        self, home: Home, choice: Choice, *, port: int, page: bool, more: Mapping[str, str] | None = None
+    ) -> None:
         """Nothing is started yet.
 
         Args:
             port: of the webserver.
             page: for people to look at: the daemon evaluates schedules and sensors, the code can be loaded anew.
-            name: first part of the names of their logs.
+            more: further variables of their environment.
         """
         self.address = f"http://{ADDRESS}:{port}"
         self._port = port
@@ -115,8 +117,9 @@ class Services:
             "DAGSTER_HOME": str(pasteable(home.dagster)),
             "VISOR_HOME": str(home.root),
             **choice.environment(),
+            **(more or {}),
         }
-        logs = home.root / "logs"
+        logs, name = home.root / "logs", "dagster" if page else "run"
 
         def service(part: str, arguments: Sequence[str], made: Path | None = None) -> Service:
             return Service(f"{name} {part}", list(arguments), logs / f"{name}-{part}.log", environment, made)

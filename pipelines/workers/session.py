@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
 
+from assets_defs.machinery.faults import is_transient
 from assets_defs.machinery.progress import StageProgress, read_metrics
 from assets_defs.machinery.stage import Figure
 from pipelines.tied import die_with
 from visor_core.config import Home, Profile
-from visor_core.errors import VisorError
+from visor_core.errors import UnreachableError, VisorError
 from visor_core.files import write_json
 from visor_core.tracking import Tracker, meaningful
 
@@ -204,3 +205,8 @@ def worker_session() -> Iterator[Session]:
     except VisorError as error:
         write_json(Path(order["folder"]) / "error.json", {"type": type(error).__name__, "message": str(error)})
         raise SystemExit(1) from error
+    except Exception as error:
+        if is_transient(error):
+            told = {"type": UnreachableError.__name__, "message": f"{type(error).__name__}: {error}"}
+            write_json(Path(order["folder"]) / "error.json", told)
+        raise
