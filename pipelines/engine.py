@@ -13,6 +13,8 @@ from typing import Protocol
 
 from pipelines.choice import GROUP_TAG, SESSION_TAG, Choice
 from pipelines.gateway import Event, Gateway
+from pipelines.instance import open_instance, place_partitions
+from pipelines.launcher import reconcile
 from pipelines.services import ROOT
 from pipelines.sessions import new_session, session_lives
 from visor_core.config import Home
@@ -78,6 +80,9 @@ class LocalEngine:
         self.session = new_session()
         self._home, self._choice = home, choice
         self._cursor: str | None
+        with open_instance(home) as instance:  # also so that no two services make its tables at once
+            reconcile(instance)
+            place_partitions(instance, home, choice.resolve())
         self._gateway: Gateway | None = None
         self._number, self._hosts = 0, 0
         self._run_id, self._cursor = "", None

@@ -9,6 +9,7 @@ same at the start of `visor run` and `visor ui`.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLa
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 
+from assets_defs.machinery.run_config import GIVEN_TAG, given_settings
 from pipelines.choice import SESSION_TAG, choice_of_run
 from pipelines.sessions import CLOCK_SLACK, session_lives
 from visor_core.config import Home
@@ -72,7 +74,9 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
         if run.job_code_origin is None:
             raise dg.DagsterInvariantViolationError(f"run {run.run_id} does not say which code it runs")
         choice = choice_of_run(run.tags, os.environ)
-        self._instance.add_run_tags(run.run_id, choice.tags())
+        given = given_settings(run.run_config, choice.resolve())
+        self._instance.add_run_tags(run.run_id, {**choice.tags(), GIVEN_TAG: json.dumps(given, sort_keys=True)})
+        choice = choice.with_settings(given)
         order = ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
         log = run_log(Home(Path(os.environ["VISOR_HOME"])), run.run_id)
         log.parent.mkdir(parents=True, exist_ok=True)

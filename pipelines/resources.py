@@ -15,14 +15,19 @@ import dagster as dg
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
 from pipelines.choice import PROFILES, choice_from
+from pipelines.services import ADDRESS
 from visor_core.config import Home, Profile
+
+DAGSTER_PAGE = os.environ.get("VISOR_DAGSTER_PAGE", f"http://{ADDRESS}:3000")
+MLFLOW_PAGE = os.environ.get("VISOR_MLFLOW_PAGE", f"http://{ADDRESS}:5000")
+"""Where the pages are looked at, for links: `visor ui` says it to the processes it starts."""
 
 
 def resources_for(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dict[str, Any]:
     """The resources of one run; the stages `rebuild` use nothing that they have made before."""
     return {
         "workspace": Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=list(rebuild)),
-        "tracking": Tracking(home=str(home.root)),
+        "tracking": Tracking(home=str(home.root), page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
 

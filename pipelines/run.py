@@ -21,7 +21,7 @@ from pipelines.choice import Choice
 from pipelines.display import RunDisplay
 from pipelines.engine import Engine, LocalEngine
 from pipelines.following import Following, NodeResult
-from pipelines.instance import place_instance, prepare_process
+from pipelines.instance import prepare_process
 from visor_core.config import Home, Profile
 
 INTERVALS = (0.1, 1.0)
@@ -135,7 +135,6 @@ class _Making:
     def run(self, nodes: Sequence[Node], rebuild: tuple[str, ...], display: RunDisplay) -> list[NodeResult]:
         """Make one run of these nodes and wait for it."""
         if self._engine is None:
-            place_instance(self._home)
             self._engine = self._start(self._home, self._choice)
         following = Following(nodes, self._profile, self._home, display)
         assets = [name for node in nodes for name in stages()[node.stage].assets]

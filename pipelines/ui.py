@@ -10,7 +10,7 @@ from types import FrameType
 
 from pipelines.choice import Choice
 from pipelines.engine import Page, page_file, write_page
-from pipelines.instance import open_instance, place_instance, prepare_process
+from pipelines.instance import open_instance, place_instance, place_partitions, prepare_process
 from pipelines.launcher import reconcile, stop_runs
 from pipelines.services import ADDRESS, Service, Services, answers
 from pipelines.sessions import new_session
@@ -39,6 +39,10 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
 
     What ends unasked meanwhile is started again.
 
+    Args:
+        profile: the one that is materialized from the page.
+        chosen: the environment that names it to Dagster's processes.
+
     Raises:
         ConfigError: if a port is none or is taken, or a server does not answer or stay up; its log is named.
     """
@@ -52,10 +56,15 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
     with open_instance(home) as instance:
         for run_id in reconcile(instance):
             print(f"run {run_id[:8]} had ended without a word: it is marked so now", flush=True)
+        place_partitions(instance, home, choice.resolve())
     Tracker(home, "visor")  # makes the database, so that the page does not show a migration error
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background ignores SIGINT for it
         signal.signal(number, _interrupt)
-    services = Services(home, choice, port=dagster_port, page=True)
+    pages = {
+        "VISOR_DAGSTER_PAGE": f"http://{ADDRESS}:{dagster_port}",
+        "VISOR_MLFLOW_PAGE": f"http://{ADDRESS}:{mlflow_port}",
+    }
+    services = Services(home, choice, port=dagster_port, page=True, more=pages)
     mlflow = mlflow_service(home, mlflow_port)
     try:
         mlflow.start()

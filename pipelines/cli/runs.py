@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,7 +17,6 @@ from pipelines.cli.session import console, errors, home_of, parse_settings, reso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pipelines.estimates import StageEstimate
     from pipelines.run import RunSummary
@@ -89,9 +89,9 @@ def _say_what_corpora_keep(profile: Profile, home: Home, corpus: str) -> None:
 def ui(
     context: typer.Context,
     profile: str = typer.Option("nano", "--profile", help="Profile that materializations from the page run under."),
-    settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
     dagster_port: int = typer.Option(3000, help="Port of Dagster's page."),
     mlflow_port: int = typer.Option(5000, help="Port of MLflow's page."),
+    settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
     """Open Dagster's and MLflow's web pages; runs until interrupted."""
     from pipelines.ui import serve
