@@ -31,7 +31,10 @@ def questions(work: Work) -> dg.MaterializeResult[None]:
         write_questions(path, found)
         figures = {"questions": len(found), "multi_hop": sum(q.hops > 1 for q in found)}
         work.finish(
-            questions_version(found), figures, index_tag=work.input("page_index", work.node.partition).index_tag
+            questions_version(found),
+            figures,
+            index_tag=work.input("page_index", work.node.partition).index_tag,
+            told={"given": {"questions": questions_version(found)}} if watched else None,
         )
     sample = [
         {"question": q.question, "answers": ", ".join(q.answers), "hops": q.hops, "gold pages": len(q.gold_pages)}

@@ -8,7 +8,7 @@ A build's `lineage.json` says what made it (`provenance`); `graph` reads them al
 """
 
 from visor_core.lineage.graph import Build, Lineage, Made, ancestry, read_builds
-from visor_core.lineage.listing import listing, lineage_json
+from visor_core.lineage.listing import lineage_json, listing
 from visor_core.lineage.reference import find_build
 
 __all__ = ["Build", "Lineage", "Made", "ancestry", "find_build", "lineage_json", "listing", "read_builds"]

@@ -136,9 +136,7 @@ def results_of(build: Build, home: Home) -> dict[str, BenchmarkResult]:
     return {EVALUATION if path == place else path.stem: read_result(path) for path in files}
 
 
-def compare_figures(
-    recorded: Mapping[str, BenchmarkResult], again: Mapping[str, BenchmarkResult]
-) -> list[Agreement]:
+def compare_figures(recorded: Mapping[str, BenchmarkResult], again: Mapping[str, BenchmarkResult]) -> list[Agreement]:
     """Each figure of each evaluation, compared question by question."""
     found = []
     for name, result in recorded.items():
@@ -173,4 +171,3 @@ def rows_version(rows: Sequence[EpisodeResult]) -> str:
         json.dumps([row.question_id, row.outcome, row.answer, row.score, row.supported, row.turns]) for row in rows
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-

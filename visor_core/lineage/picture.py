@@ -22,7 +22,8 @@ h1 { font-size: 1.4em; } h2 { font-size: 1.1em; margin: 1.6em 0 .3em; }
 figure { margin: 1em 0; overflow-x: auto; border: 1px solid #d5dce3; border-radius: 6px; background: #fafbfc; }
 code, pre { font: 12px/1.5 ui-monospace, monospace; } pre { overflow-x: auto; background: #f4f6f8; padding: .8em; }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .15em .8em .15em 0; vertical-align: top; }
-svg text { font: 12px system-ui, sans-serif; fill: #1c2630; } svg .id { font: 11px ui-monospace, monospace; fill: #5b6b7a; }
+svg text { font: 12px system-ui, sans-serif; fill: #1c2630; }
+svg .id { font: 11px ui-monospace, monospace; fill: #5b6b7a; }
 svg rect { fill: #fff; stroke: #8fa3b5; } svg .target rect { fill: #e2efff; stroke: #2768b8; stroke-width: 2; }
 svg .missing rect { fill: #fff1f0; stroke: #c0392b; stroke-dasharray: 4 3; }
 svg path { fill: none; stroke: #8fa3b5; stroke-width: 1.3; }
@@ -118,5 +119,6 @@ def _box(made: Made, place: tuple[float, float], lineage: Lineage) -> str:
         f'<a href="#{_anchor(made)}"><g class="{kind}">'
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
         f'<text x="{x + 10:.1f}" y="{y + 22:.1f}">{html.escape(name)}</text>'
-        f'<text class="id" x="{x + 10:.1f}" y="{y + 41:.1f}">{made.fingerprint} · {made.data_version[:8]}</text></g></a>'
+        f'<text class="id" x="{x + 10:.1f}" y="{y + 41:.1f}">{made.fingerprint} · {made.data_version[:8]}</text>'
+        "</g></a>"
     )

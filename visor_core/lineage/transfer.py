@@ -1,12 +1,12 @@
 """A checkpoint carried to another machine: one folder that transformers loads, with all that says where it comes from.
 
-    FOLDER/config.json, *.safetensors, …   the checkpoint
-    FOLDER/README.md                       the model card
-    FOLDER/lineage.json, lineage/*.json    its own lineage, and that of everything upstream
-    FOLDER/profile.yaml, wording.yaml      the settings it was trained under, and what its prompts say
-    FOLDER/index.json                      the index it was trained on: tag, versions, document hashes
-    FOLDER/evaluation/*.json               what it scored
-    FOLDER/export.json                     the SHA-256 of every file
+FOLDER/config.json, *.safetensors, …   the checkpoint
+FOLDER/README.md                       the model card
+FOLDER/lineage.json, lineage/*.json    its own lineage, and that of everything upstream
+FOLDER/profile.yaml, wording.yaml      the settings it was trained under, and what its prompts say
+FOLDER/index.json                      the index it was trained on: tag, versions, document hashes
+FOLDER/evaluation/*.json               what it scored
+FOLDER/export.json                     the SHA-256 of every file
 """
 
 from __future__ import annotations
@@ -158,8 +158,7 @@ def card(build: Build, lineage: Lineage, index: Mapping[str, Any], results: Mapp
         "A policy that answers questions over visually rich documents by searching, cropping and reading, trained by"
         " VISOR.",
         "",
-        f"- base model: `{stored['configuration']['model']['name']}`"
-        + (f", data {base.data_version}" if base else ""),
+        f"- base model: `{stored['configuration']['model']['name']}`" + (f", data {base.data_version}" if base else ""),
         f"- strategy `{stored['configuration']['agent']['strategy']}`, seed {stored['seed']}",
         f"- weights: SHA-256 {stored.get('weights', '')}",
         f"- trained on index `{index.get('tag', 'none')}` of corpus `{index.get('corpus', '')}`,"
