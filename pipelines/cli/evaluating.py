@@ -23,6 +23,7 @@ from pipelines.cli.session import (
     progress_bar,
     reason_of,
 )
+from pipelines.evaluation_lineage import EvaluationCall, keep_lineage
 from visor_core.errors import ConfigError, DataError
 from visor_core.files import claimed, file_name
 
@@ -100,6 +101,24 @@ def evaluate(
         )
         try:
             result.save(path)
+            keep_lineage(
+                home,
+                path,
+                result,
+                settled,
+                folder,
+                EvaluationCall(
+                    benchmark=benchmark,
+                    split=split,
+                    corpus=name,
+                    questions=str(questions.resolve()) if questions else "",
+                    checkpoint=str(folder.resolve()) if folder else "",
+                    engine=engine,
+                    temperature=temperature,
+                    limit=limit,
+                    label=label,
+                ),
+            )
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
     print_left_out(found.left_out)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from visor_core.config import Home
 from visor_core.errors import DataError
-from visor_core.lineage.graph import EVALUATION, Build, Made, read_builds, upstream_of
+from visor_core.lineage.graph import EVALUATION, Build, Made, is_in_force, read_builds, upstream_of
 from visor_core.policies.identity import digest_of
 
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
@@ -99,7 +99,7 @@ def _kept(home: Home, known: dict[Made, Build], tagged: set[str]) -> dict[Made, 
             roots[build.made] = "imported"
         elif not tagged.isdisjoint(build.ids):
             roots[build.made] = "under an alias in MLflow's registry"
-        elif _in_force(home, build):
+        elif is_in_force(home, build):
             roots[build.made] = "in force"
             if build.stage == "champion_model" and (reigning := by_folder.get(build.folder(home))) is not None:
                 roots[reigning.made] = "the champion"
@@ -112,16 +112,6 @@ def _kept(home: Home, known: dict[Made, Build], tagged: set[str]) -> dict[Made, 
         for above in upstream_of([known[made]], known):
             kept.setdefault(above, f"upstream of {made} ({why})")
     return kept
-
-
-def _in_force(home: Home, build: Build) -> bool:
-    pointer = home.asset(build.stage, *([build.partition] if build.partition else []), "current.json")
-    if not pointer.is_file():
-        return False
-    try:
-        return bool(json.loads(pointer.read_text(encoding="utf-8"))["fingerprint"] == build.fingerprint)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{pointer} is damaged: run `visor run --select {build.stage}` first") from error
 
 
 def _read_by_running(home: Home) -> Iterator[Path]:

@@ -39,6 +39,8 @@ class Difference:
         if self.first.made == self.second.made:
             return f"{pair} are one build"
         lines = [f"{pair}: {'the same data' if self.same else 'different data'}"]
+        if self.first.node != self.second.node:
+            lines.append("they are two stages: compared is what both are made from")
         lines.append(f"they part in {self.parts}" if self.parts else "they part nowhere: every stage holds the same")
         for reason in REASONS:
             found = self.reasons[reason]
@@ -48,11 +50,12 @@ class Difference:
 
 
 def compare_lineages(first: Lineage, second: Lineage) -> Difference:
-    """Say why the targets of two lineages differ; builds are paired by node, the targets with each other."""
+    """Say why the targets of two lineages differ; builds are paired by node."""
     one, other = first.by_node(), second.by_node()
     if first.target.node != second.target.node:
-        one[f"{first.target.node} / {second.target.node}"] = one.pop(first.target.node)
-        other[f"{first.target.node} / {second.target.node}"] = other.pop(second.target.node)
+        # Two stages differ in everything that is theirs: what can be compared is what both are made from.
+        shared = one.keys() & other.keys()
+        one, other = ({node: build for node, build in side.items() if node in shared} for side in (one, other))
     reasons: dict[str, dict[str, None]] = {reason: {} for reason in REASONS}
     parts = ""
     for node in [*one, *(node for node in other if node not in one)]:

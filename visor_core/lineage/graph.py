@@ -155,14 +155,33 @@ def _folders(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
 
-def read_builds(home: Home) -> dict[Made, Build]:
+def is_in_force(home: Home, build: Build) -> bool:
+    """Whether the pointer of its node names a build, and it is the newest of its fingerprint.
+
+    Raises:
+        DataError: if the pointer is damaged.
+    """
+    pointer = home.asset(build.stage, *([build.partition] if build.partition else []), "current.json")
+    if build.file.name != "lineage.json" or not pointer.is_file():
+        return False
+    try:
+        return bool(json.loads(pointer.read_text(encoding="utf-8"))["fingerprint"] == build.fingerprint)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{pointer} is damaged: run `visor run --select {build.stage}` first") from error
+
+
+def read_builds(home: Home, *exported: Path) -> dict[Made, Build]:
     """Every build whose lineage a home keeps; one that was imported only where it was not built here.
+
+    Args:
+        exported: folders that `visor export` may have written, whose lineages are read, too.
 
     Raises:
         DataError: as `read_lineage`.
     """
     found: dict[Made, Build] = {}
-    for path in lineage_files(home):
+    carried = [path for folder in exported for path in sorted((folder / "lineage").glob("*.json"))]
+    for path in [*lineage_files(home), *carried]:
         build = read_lineage(path)
         found.setdefault(build.made, build)
     return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from visor_core.config import Home
 from visor_core.errors import DataError
-from visor_core.lineage.graph import EVALUATION, Build, Made, read_builds, upstream_of
+from visor_core.lineage.graph import EVALUATION, Build, Made, is_in_force, read_builds, read_lineage, upstream_of
 
 CHAMPION = "champion"
 FORMS = (
@@ -55,9 +54,11 @@ def _at(home: Home, path: Path, known: Mapping[Made, Build]) -> Build:
     if path in by_file or path in result:
         return by_file.get(path) or result[path]
     for folder in (path, *path.parents)[:4]:
-        for name in ("lineage.json", "lineage/lineage.json"):
-            if (found := by_file.get(folder / name)) is not None:
-                return found
+        if (found := by_file.get(folder / "lineage.json")) is not None:
+            return found
+        if (folder / "lineage").is_dir() and (folder / "lineage.json").is_file():  # an exported checkpoint
+            exported = read_lineage(folder / "lineage.json")
+            return known.get(exported.made, exported)
     own = [build for build in known.values() if build.folder(home).resolve() == path]
     if own:
         return max(own, key=lambda build: str(build.stored["created"]))
@@ -71,7 +72,7 @@ def _in_force(home: Home, name: str, known: Mapping[Made, Build]) -> Build:
     found = [
         build
         for build in known.values()
-        if build.stage == stage and (not rest or build.partition == partition) and _is_current(home, build)
+        if build.stage == stage and (not rest or build.partition == partition) and is_in_force(home, build)
     ]
     if len(found) > 1:
         raise DataError(f"{name} is several: choose one of {', '.join(sorted(build.node for build in found))}")
@@ -79,17 +80,6 @@ def _in_force(home: Home, name: str, known: Mapping[Made, Build]) -> Build:
         asset = "champion" if name == "champion_model" else name
         raise DataError(f"{home.root} has no {asset} in force: `visor run --select {stage}` makes one")
     return found[0]
-
-
-def _is_current(home: Home, build: Build) -> bool:
-    """Whether the pointer of its node names a build, which is the newest of its fingerprint."""
-    pointer = home.asset(build.stage, *([build.partition] if build.partition else []), "current.json")
-    if build.file.name != "lineage.json" or not pointer.is_file():
-        return False
-    try:
-        return bool(json.loads(pointer.read_text(encoding="utf-8"))["fingerprint"] == build.fingerprint)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{pointer} is damaged: delete it and run `visor run --select {build.stage}`") from error
 
 
 def _by_id(home: Home, given: str, known: Mapping[Made, Build]) -> Build:

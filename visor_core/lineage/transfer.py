@@ -26,7 +26,7 @@ from visor_core.errors import DataError
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.files import write_json
 from visor_core.lineage.comparison import MEASURED, results_of
-from visor_core.lineage.graph import Build, Lineage, Made, ancestry, read_lineage
+from visor_core.lineage.graph import Build, Lineage, Made, ancestry
 from visor_core.lineage.listing import code_line, machine_line, packages_line
 from visor_core.policies.identity import NOTES, READ
 from visor_core.policies.load import require_checkpoint
@@ -228,16 +228,6 @@ def exported_made(folder: Path) -> Made | None:
         return Made(**json.loads(path.read_text(encoding="utf-8"))["made"])
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} is damaged: export the checkpoint again") from error
-
-
-def exported_builds(folder: Path) -> dict[Made, Build]:
-    """The lineages in an exported folder.
-
-    Raises:
-        DataError: if one cannot be read.
-    """
-    builds = [read_lineage(path) for path in sorted((folder / "lineage").glob("*.json"))]
-    return {build.made: build for build in builds}
 
 
 def _exported(folder: Path) -> Exported:
