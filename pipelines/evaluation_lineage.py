@@ -76,6 +76,7 @@ def keep_lineage(
         "profile": profile.name,
         "configuration": profile.model_dump(mode="json"),
         **provenance(),
+        "code_versions": {EVALUATION: evaluation_code()},
         "in_effect": _in_effect(profile, call) if checkpoint else {},
         "call": asdict(call),
         "given": given,

@@ -19,7 +19,7 @@ from assets_defs.machinery.graph import stages
 from visor_core.errors import ConfigError, DataError
 from visor_core.installation import DISTRIBUTION
 from visor_core.lineage.difference import changes
-from visor_core.lineage.graph import EVALUATION, Lineage
+from visor_core.lineage.graph import EVALUATION, Build
 from visor_core.lineage.provenance import ROOT, commit_of, git, installed_packages, normalised
 
 COMMAND = "import sys; from pipelines.cli import main; sys.argv[0] = 'visor'; main()"
@@ -66,51 +66,52 @@ class Runner:
         )
 
 
-def choose_code(lineage: Lineage) -> RecordedCode:
-    """Whether the code and the packages of now are the recorded ones, or which have to be had.
+def choose_code(build: Build) -> RecordedCode:
+    """Whether the code and the packages of now are those that made a build, or which have to be had.
 
     Raises:
         DataError: if the code was never committed, or its commit is not in this repository.
         ConfigError: if the Python it needs is not on this machine.
     """
-    stored = lineage.target.stored
+    stored = build.stored
     python = ".".join(str(stored["python"]).split(".")[:2])
-    changed = changed_code(lineage)
+    changed = changed_code(build)
     recorded, here = relevant(stored["packages"]), relevant(installed_packages())
     others = changes(recorded, here)
     code = stored["code"]
-    commit, notes = "", ["code: the present one, in which no stage of it has changed"]
+    commit, notes = "", [f"code of {build.node}: the present one, which is the same"]
     if changed:
         short = str(code["commit"])[:12]
         if code["dirty"] or not code["commit"]:
             where = f"commit {short} with changes that were not committed" if code["commit"] else "no commit"
             raise DataError(
-                f"{lineage.target.made} was made by {where}, and the code of {', '.join(changed)} is another now:"
+                f"{build.made} was made by {where}, and the code of {', '.join(changed)} is another now:"
                 " nothing can bring that code back"
             )
         if git(ROOT, "cat-file", "-t", str(code["commit"])) != "commit":
             raise DataError(f"commit {short} is not in {ROOT}: fetch it with `git fetch --all`")
-        commit, notes = str(code["commit"]), [f"code: commit {short}; {', '.join(changed)} changed since"]
+        commit, notes = (
+            str(code["commit"]),
+            [f"code of {build.node}: commit {short}; {', '.join(changed)} changed since"],
+        )
     if not others and python == _minor():
-        return RecordedCode(commit, (), (), "", (*notes, "packages: the present ones, which are the same"))
+        return RecordedCode(
+            commit, (), (), "", (*notes, f"packages of {build.node}: the present ones, which are the same")
+        )
     if shutil.which(f"python{python}") is None and python != _minor():
-        raise ConfigError(f"{lineage.target.made} was made by Python {python}, which is not here: install it")
+        raise ConfigError(f"{build.made} was made by Python {python}, which is not here: install it")
     extras = tuple(name for name, package in EXTRAS.items() if package in stored["packages"])
     named = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
-    notes.append(f"packages: an environment of their own is made with Python {python}; here differ {named}")
+    notes.append(f"packages of {build.node}: an environment of their own, Python {python}; here differ {named}")
     return RecordedCode(commit, constraints_of(stored["packages"]), extras, python, tuple(notes))
 
 
-def changed_code(lineage: Lineage) -> list[str]:
-    """The stages of a lineage whose code is another now."""
+def changed_code(build: Build) -> list[str]:
+    """The stages, of the one that made a build and all upstream of it, whose code is another now."""
     from visor_core.evaluation.runner import evaluation_code
 
     now = {name: stage.version for name, stage in stages().items()} | {EVALUATION: evaluation_code()}
-    return list(
-        dict.fromkeys(
-            build.stage for build in lineage.builds if now.get(build.stage) != str(build.stored["code_version"])
-        )
-    )
+    return [stage for stage, version in build.stored["code_versions"].items() if now.get(stage) != version]
 
 
 def constraints_of(packages: dict[str, str]) -> tuple[str, ...]:

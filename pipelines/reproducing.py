@@ -46,6 +46,8 @@ class Plan:
     asked: Build
     lineage: Lineage
     code: RecordedCode
+    evaluation: RecordedCode | None
+    """Code and packages of a `visor eval`, which may be others than those that trained."""
     sources: Sources
     machines: tuple[str, ...]
     unsure: tuple[str, ...] = ()
@@ -61,7 +63,7 @@ class Plan:
         lines = [f"{self.lineage.target.made} is rebuilt in {self.new.root}, {len(self.lineage.builds)} builds in all"]
         if self.asked.made != self.lineage.target.made:
             lines.append(f"it measured {self.asked.made}, whose weights will differ here")
-        lines += self.code.notes
+        lines += [note for code in (self.code, self.evaluation) if code for note in code.notes]
         lines.append(f"sources from outside: {self.sources.count}, all found by their hashes")
         if self.machines:
             lines += [f"another kind of machine: {line}" for line in self.machines]
@@ -93,9 +95,10 @@ def plan(home: Home, build: Build, known: Mapping[Made, Build], new: Home) -> Pl
         more = len(sources.missing) - LISTED
         named = "; ".join(sources.missing[:LISTED]) + (f"; and {more} more" if more > 0 else "")
         raise DataError(f"{target.made} cannot be rebuilt, missing: {named}")
-    code = choose_code(lineage)
+    code = choose_code(_configured(lineage))
+    evaluation = choose_code(lineage.target) if lineage.target.stage == EVALUATION else None
     _require_free(new, lineage.target)
-    return Plan(home, new, target, lineage, code, sources, tuple(machines), tuple(_unsure(lineage)))
+    return Plan(home, new, target, lineage, code, evaluation, sources, tuple(machines), tuple(_unsure(lineage)))
 
 
 def _ending(build: Build, known: Mapping[Made, Build]) -> Build:
@@ -175,16 +178,18 @@ def rebuild(plan: Plan, said: Callable[[str], None]) -> Reproduction:
     with _held(plan.new):
         write_json(place / "target.json", plan.lineage.target.made._asdict())
         place_sources(plan.sources, plan.new)
-        runner = prepare(plan.code, place)
         try:
+            runner = prepare(plan.code, place)
             _ingest(plan, runner, place)
             profile = _write_profile(plan, place)
             complete = _run(plan, runner, profile, said)
             if complete and plan.lineage.target.stage == EVALUATION:
-                _evaluate(plan, runner, place)
+                assert plan.evaluation is not None
+                _evaluate(plan, prepare(plan.evaluation, place / EVALUATION), place)
                 said(StageOutcome(plan.lineage.target, _rebuilt(plan).get(EVALUATION)).text)
         finally:
             forget_worktree(place)
+            forget_worktree(place / EVALUATION)
     return compare_rebuilt(plan.lineage, _rebuilt(plan), (plan.home, plan.new), exact=plan.exact)
 
 
@@ -208,7 +213,7 @@ def _write_profile(plan: Plan, place: Path) -> Path:
         path = place / "launch.yaml"
         path.write_text(yaml.safe_dump(launches[-1]["content"], sort_keys=False), encoding="utf-8")
         settings["accelerate"] = str(path)
-    recorded = Profile.model_validate(_configured(plan).stored["configuration"])
+    recorded = Profile.model_validate(_configured(plan.lineage).stored["configuration"])
     path = place / "profile.yaml"
     derived(recorded, settings, "the recorded configuration").save(path)
     return path
@@ -229,7 +234,7 @@ def _run(plan: Plan, runner: Runner, profile: Path, said: Callable[[str], None])
     """`visor run` for the target, or for what an evaluation was made from; false if it was stopped at a difference."""
     target = plan.lineage.target
     ends = list(target.upstream) if target.stage == EVALUATION else [target.made]
-    own = set(_configured(plan).stored["configuration"]["corpora"].values())
+    own = set(_configured(plan.lineage).stored["configuration"]["corpora"].values())
     stages: dict[str, list[str]] = {}
     for made in ends:
         stage, _, rest = made.node.partition("[")
@@ -244,12 +249,12 @@ def _run(plan: Plan, runner: Runner, profile: Path, said: Callable[[str], None])
     return True
 
 
-def _configured(plan: Plan) -> Build:
-    """The build whose configuration the rest was made under: the target; of an evaluation, the checkpoint."""
-    target = plan.lineage.target
+def _configured(lineage: Lineage) -> Build:
+    """The build whose code and configuration the rest was made under: the target; of an evaluation, the checkpoint."""
+    target = lineage.target
     if target.stage != EVALUATION:
         return target
-    above = [build for build in plan.lineage.builds if build.made in target.upstream]
+    above = [build for build in lineage.builds if build.made in target.upstream]
     return next((build for build in above if build.stored.get("weights")), (above or [target])[-1])
 
 

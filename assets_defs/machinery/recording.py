@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets_defs.machinery.graph import stages
 from assets_defs.machinery.launching import launch_settings
 from visor_core.lineage.provenance import provenance, read_in_effect, weights_hash
 from visor_core.tracking import RUN_FILE
@@ -33,6 +34,7 @@ def lineage_of(work: Work, output: Path, told: Mapping[str, Any]) -> dict[str, A
         "settings": settings,
         "fingerprints": {str(need): work.input(need.stage, need.partition).fingerprint for need in work.inputs},
         **provenance(),
+        "code_versions": _code_versions(work),
         "in_effect": read_in_effect(work.folder),
         "mlflow": {"run": _noted(work.folder / RUN_FILE), "model": _noted(work.folder / MODEL_FILE)},
         "dagster": _dagster_ids(work),
@@ -43,6 +45,22 @@ def lineage_of(work: Work, output: Path, told: Mapping[str, Any]) -> dict[str, A
     if weights := weights_hash(output):
         lineage["weights"] = weights
     return lineage
+
+
+def _code_versions(work: Work) -> dict[str, str]:
+    """The code versions of now of the stage and of all upstream of it.
+
+    An upstream build may have been made by earlier code: it stays what it is where the present code makes the same.
+    """
+    known = stages()
+    versions: dict[str, str] = {}
+    waiting = [work.node]
+    while waiting:
+        node = waiting.pop()
+        versions[node.stage] = known[node.stage].version
+        inputs = known[node.stage].inputs(work.profile, node.partition)
+        waiting += [need for need in inputs if need.stage not in versions]
+    return versions
 
 
 def _noted(path: Path) -> str:

@@ -60,11 +60,14 @@ def find_clearable(home: Home, tagged: Iterable[str] = (), *, unfinished: bool =
     known = read_builds(home)
     kept = _kept(home, known, set(tagged))
     stays = {known[made].build_folder: why for made, why in kept.items() if made in known}
+    understood = {build.build_folder for build in known.values()}
     clearable = []
     for folder in build_folders(home):
         finished = (folder / "lineage.json").is_file()
         if folder in stays or is_held(folder):
             stays.setdefault(folder, "a running process holds it")
+        elif finished and folder not in understood:
+            stays[folder] = "of an earlier version: what was made from it is not known"
         elif finished or unfinished:
             reason = "out of force, and nothing that is kept was made from it" if finished else "begun, not finished"
             clearable.append(Clearable(folder, size_of(folder), reason))

@@ -66,7 +66,7 @@ def compare_lineages(first: Lineage, second: Lineage) -> Difference:
             parts = parts or f"{node}, which only the {there} is made from"
             continue
         before, after = pair
-        if not parts and (before.data_version, before.fingerprint) != (after.data_version, after.fingerprint):
+        if not parts and before.data_version != after.data_version:
             parts = node
         for reason, lines in _reasons(node, before, after).items():
             reasons[reason] |= dict.fromkeys(lines)

@@ -20,11 +20,15 @@ from visor_core.errors import DataError
 
 REQUIRED = (
     "asset", "partition", "fingerprint", "data_version", "code_version", "path", "seed", "created", "upstream",
-    "fingerprints", "settings", "configuration", "python", "code", "packages", "machine",
+    "fingerprints", "settings", "configuration", "python", "code", "code_versions", "packages", "machine",
 )  # fmt: skip
 """What a file has to say to be a lineage of this version."""
 EVALUATION = "evaluation"
 """The name of the node that a `visor eval` is."""
+
+
+class EarlierVersionError(DataError):
+    """A lineage that an earlier version of the project wrote: it says too little to be followed."""
 
 
 class Made(NamedTuple):
@@ -84,8 +88,8 @@ class Build:
     @property
     def ids(self) -> tuple[str, ...]:
         """Names other systems have for it: MLflow's runs and models, Dagster's run."""
-        told = {**self.stored.get("mlflow", {}), **self.stored.get("dagster", {})}
-        return tuple(str(value) for value in told.values() if value)
+        told = [*self.stored.get("mlflow", {}).values(), *self.stored.get("dagster", {}).values()]
+        return tuple(str(value) for value in told if value)
 
     def folder(self, home: Home) -> Path:
         """The absolute folder of its output."""
@@ -122,15 +126,16 @@ def read_lineage(path: Path) -> Build:
     """A lineage file.
 
     Raises:
-        DataError: if it is damaged or of another version.
+        EarlierVersionError: if it says too little.
+        DataError: if it is damaged.
     """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         lacking = [name for name in REQUIRED if name not in stored]
         if lacking:
-            raise DataError(
-                f"{path} was written by an earlier version and does not say {', '.join(lacking)}: build it again with"
-                " `visor run --force`"
+            again = f"`visor run --select {stored['asset']} --force`"
+            raise EarlierVersionError(
+                f"{path} was written by an earlier version, it does not say {lacking[0]}: build it again with {again}"
             )
         build = Build(path, stored)
         build.upstream  # noqa: B018 — every upstream node has its fingerprint
@@ -171,7 +176,8 @@ def is_in_force(home: Home, build: Build) -> bool:
 
 
 def read_builds(home: Home, *exported: Path) -> dict[Made, Build]:
-    """Every build whose lineage a home keeps; one that was imported only where it was not built here.
+    """Every build whose lineage a home keeps, but for those of earlier versions; one that was imported only where it
+    was not built here.
 
     Args:
         exported: folders that `visor export` may have written, whose lineages are read, too.
@@ -182,7 +188,10 @@ def read_builds(home: Home, *exported: Path) -> dict[Made, Build]:
     found: dict[Made, Build] = {}
     carried = [path for folder in exported for path in sorted((folder / "lineage").glob("*.json"))]
     for path in [*lineage_files(home), *carried]:
-        build = read_lineage(path)
+        try:
+            build = read_lineage(path)
+        except EarlierVersionError:
+            continue
         found.setdefault(build.made, build)
     return found
 

@@ -56,7 +56,7 @@ def _at(home: Home, path: Path, known: Mapping[Made, Build]) -> Build:
     for folder in (path, *path.parents)[:4]:
         if (found := by_file.get(folder / "lineage.json")) is not None:
             return found
-        if (folder / "lineage").is_dir() and (folder / "lineage.json").is_file():  # an exported checkpoint
+        if (folder / "lineage.json").is_file():  # an exported checkpoint, or what says why it is none
             exported = read_lineage(folder / "lineage.json")
             return known.get(exported.made, exported)
     own = [build for build in known.values() if build.folder(home).resolve() == path]
@@ -91,8 +91,7 @@ def _by_id(home: Home, given: str, known: Mapping[Made, Build]) -> Build:
             return _only(given, newest.values())
         of_run = [build for build in known.values() if any(name.startswith(given) for name in build.ids)]
         if of_run:
-            within = upstream_of(of_run, known)
-            above = {made for build in of_run for made in build.upstream if made in within}
+            above = {made for build in of_run for made in upstream_of([build], known) - {build.made}}
             return _only(given, [build for build in of_run if build.made not in above])
     raise DataError(f"{home.root} knows no build {given!r}: give {FORMS}")
 
