@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,14 +91,11 @@ def choose_code(build: Build) -> RecordedCode:
             )
         if git(ROOT, "cat-file", "-t", str(code["commit"])) != "commit":
             raise DataError(f"commit {short} is not in {ROOT}: fetch it with `git fetch --all`")
-        commit, notes = (
-            str(code["commit"]),
-            [f"code of {build.node}: commit {short}; {', '.join(changed)} changed since"],
-        )
+        commit = str(code["commit"])
+        notes = [f"code of {build.node}: commit {short}; {', '.join(changed)} changed since"]
     if not others and python == _minor():
-        return RecordedCode(
-            commit, (), (), "", (*notes, f"packages of {build.node}: the present ones, which are the same")
-        )
+        notes.append(f"packages of {build.node}: the present ones, which are the same")
+        return RecordedCode(commit, (), (), "", tuple(notes))
     if shutil.which(f"python{python}") is None and python != _minor():
         raise ConfigError(f"{build.made} was made by Python {python}, which is not here: install it")
     extras = tuple(name for name, package in EXTRAS.items() if package in stored["packages"])
@@ -126,30 +124,28 @@ def constraints_of(packages: dict[str, str]) -> tuple[str, ...]:
 def relevant(packages: dict[str, str]) -> dict[str, str]:
     """The packages that the project or its extras need, directly or through each other; what else is installed beside
     it decides nothing."""
-    needed, waiting = set(UNLISTED), [DISTRIBUTION]
+    needed, waiting = set(UNLISTED), _own_requirements()
     while waiting:
-        name = normalised(waiting.pop())
-        if name in needed:
-            continue
-        needed.add(name)
-        try:
-            requirements = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            if name == DISTRIBUTION:
-                return dict(packages)  # the project itself is not installed: nothing says what it needs
-            continue
-        own = name == DISTRIBUTION
-        waiting += [found for line in requirements if (found := _needed(line, extras=own))]
+        found = re.match(r"[A-Za-z0-9._-]+", waiting.pop())
+        name = normalised(found[0]) if found else ""
+        if name and name not in needed:
+            needed.add(name)
+            try:
+                lines = importlib.metadata.requires(name) or []
+            except importlib.metadata.PackageNotFoundError:
+                continue
+            waiting += [line for line in lines if "extra ==" not in line]
     return {name: version for name, version in packages.items() if name in needed}
 
 
-def _needed(requirement: str, *, extras: bool) -> str:
-    """The name in a requirement; empty for one of an extra, unless extras count, of which `dev` never does."""
-    name = re.match(r"[A-Za-z0-9._-]+", requirement)
-    extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", requirement)
-    if name is None or (extra and (not extras or extra[1] == "dev")):
-        return ""
-    return name[0]
+def _own_requirements() -> list[str]:
+    """What the project and its extras require, but for its development."""
+    if not (ROOT / "pyproject.toml").is_file():
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+        return [line for line in lines if not re.search(r"extra == ['\"]dev['\"]", line)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
+    return [*project["dependencies"], *extras]
 
 
 def _minor() -> str:

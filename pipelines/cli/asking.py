@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from visor_core.policies.base import ImageRef, Policy
     from visor_core.trajectories.replay import Encode, ReplayReport
 
-CHECKPOINT = typer.Option(None, "--checkpoint", help="Hugging Face folder of the policy.", show_default="the champion")
+CHECKPOINT = typer.Option(
+    None,
+    "--checkpoint",
+    help="Hugging Face folder of the policy, or a build's fingerprint.",
+    show_default="the champion",
+)
 ENDPOINT = typer.Option(
     "", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1, env:NAME or file:PATH."
 )
@@ -244,7 +249,7 @@ def _replayed(episode: Trajectory, indexes: Indexes, encode: Callable[[Trajector
 
 
 def choose_checkpoint(home: Home, given: Path | None) -> Path:
-    """The checkpoint asked for, or the newest one the project has made.
+    """The checkpoint asked for, as a folder or as `visor lineage` takes it, or the newest one the project has made.
 
     Raises:
         PolicyError: if there is none.
@@ -252,8 +257,9 @@ def choose_checkpoint(home: Home, given: Path | None) -> Path:
     from visor_core.policies.load import require_checkpoint
 
     if given is not None:
-        require_checkpoint(given)
-        return given
+        folder = given if given.exists() else _checkpoint_of_build(home, str(given))
+        require_checkpoint(folder)
+        return folder
     from assets_defs.machinery.builds import find_record
     from assets_defs.machinery.stage import Node
 
@@ -264,6 +270,22 @@ def choose_checkpoint(home: Home, given: Path | None) -> Path:
     raise PolicyError(
         f"no checkpoint under {home.root} yet: `visor run` trains one; or give --checkpoint FOLDER, or --endpoint URL"
     )
+
+
+def _checkpoint_of_build(home: Home, name: str) -> Path:
+    """The checkpoint folder of a build, made here or imported.
+
+    Raises:
+        PolicyError: if there is no such build.
+    """
+    from visor_core.lineage import find_build
+
+    try:
+        build = find_build(home, name)
+    except DataError as error:
+        raise PolicyError(f"no checkpoint at {name}, and no build of that name: {error}") from error
+    folder = build.folder(home)
+    return folder if folder.is_dir() else home.imported / build.fingerprint
 
 
 def agent_profile(

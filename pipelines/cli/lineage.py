@@ -14,7 +14,6 @@ import typer
 from rich.table import Table
 
 from pipelines.cli.session import console, errors, home_of
-from visor_core.errors import ConfigError, VisorError
 from visor_core.files import write_text
 
 if TYPE_CHECKING:
@@ -193,22 +192,3 @@ def _print_clearing(home: Home, found: Clearing, *, verbose: bool) -> None:
     if verbose:
         for folder, why in sorted(found.kept.items()):
             console.print(f"kept {folder.relative_to(home.root)}: {why}", markup=False, soft_wrap=True)
-
-
-def checkpoint_folder(home: Home, given: Path) -> Path:
-    """The folder of the checkpoint that is meant: a folder as it is, or that of a build named otherwise.
-
-    Raises:
-        ConfigError: if it is neither.
-    """
-    if given.exists():
-        return given
-    from visor_core.lineage import find_build, read_builds
-
-    try:
-        build = find_build(home, str(given), read_builds(home))
-    except VisorError as error:
-        raise ConfigError(f"--checkpoint {given}: there is no such folder; {error}") from error
-    imported = home.imported / build.fingerprint
-    folder = build.folder(home)
-    return folder if folder.is_dir() or not imported.is_dir() else imported

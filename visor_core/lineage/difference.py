@@ -59,13 +59,12 @@ def compare_lineages(first: Lineage, second: Lineage) -> Difference:
     reasons: dict[str, dict[str, None]] = {reason: {} for reason in REASONS}
     parts = ""
     for node in [*one, *(node for node in other if node not in one)]:
-        pair = one.get(node), other.get(node)
-        if pair[0] is None or pair[1] is None:
-            there = "first" if pair[0] else "second"
+        before, after = one.get(node), other.get(node)
+        if before is None or after is None:
+            there = "first" if before else "second"
             reasons["code"][f"{node}: only the {there} is made from it"] = None
             parts = parts or f"{node}, which only the {there} is made from"
             continue
-        before, after = pair
         if not parts and before.data_version != after.data_version:
             parts = node
         for reason, lines in _reasons(node, before, after).items():
