@@ -110,7 +110,8 @@ def _find_questions(home: Home, build: Build, found: Sources) -> None:
     if not build.stored["figures"]["questions"]:
         return
     inbox = home.root / "inbox" / f"{build.partition}.questions.parquet"
-    for path in (build.folder(home) / "questions.parquet", inbox):
+    folder = build.folder(home)
+    for path in (folder / "questions.parquet", folder / f"questions-{wanted}.parquet", inbox):
         if path.is_file() and questions_version(read_questions(path)) == wanted:
             found.files.append((path, f"inbox/{build.partition}.questions.parquet"))
             return

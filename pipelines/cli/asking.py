@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from pipelines.cli.session import console, errors, home_of, open_index, read_lineage, reason_of, resolve_profile
+from pipelines.cli.session import (
+    checkpoint_of_build,
+    console,
+    errors,
+    home_of,
+    open_index,
+    read_lineage,
+    reason_of,
+    resolve_profile,
+)
 from visor_core.errors import ConfigError, DataError, PolicyError, SearchIndexError
 
 if TYPE_CHECKING:
@@ -257,7 +266,7 @@ def choose_checkpoint(home: Home, given: Path | None) -> Path:
     from visor_core.policies.load import require_checkpoint
 
     if given is not None:
-        folder = given if given.exists() else _checkpoint_of_build(home, str(given))
+        folder = given if given.exists() else checkpoint_of_build(home, str(given))
         require_checkpoint(folder)
         return folder
     from assets_defs.machinery.builds import find_record
@@ -270,22 +279,6 @@ def choose_checkpoint(home: Home, given: Path | None) -> Path:
     raise PolicyError(
         f"no checkpoint under {home.root} yet: `visor run` trains one; or give --checkpoint FOLDER, or --endpoint URL"
     )
-
-
-def _checkpoint_of_build(home: Home, name: str) -> Path:
-    """The checkpoint folder of a build, made here or imported.
-
-    Raises:
-        PolicyError: if there is no such build.
-    """
-    from visor_core.lineage import find_build
-
-    try:
-        build = find_build(home, name)
-    except DataError as error:
-        raise PolicyError(f"no checkpoint at {name}, and no build of that name: {error}") from error
-    folder = build.folder(home)
-    return folder if folder.is_dir() else home.imported / build.fingerprint
 
 
 def agent_profile(

@@ -84,6 +84,8 @@ def evaluate(
     chosen = runner.chosen_questions(found.questions, config)
     identity = runner.evaluation_identity(policy, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
+    asked, of = (str(given.resolve()) if given else "" for given in (questions, folder))
+    call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label)
     unkept: list[str] = []
     with policy, _claimed(path), progress_bar() as bar:
         task = bar.add_task("episodes", total=len(chosen))
@@ -101,24 +103,7 @@ def evaluate(
         )
         try:
             result.save(path)
-            keep_lineage(
-                home,
-                path,
-                result,
-                settled,
-                folder,
-                EvaluationCall(
-                    benchmark=benchmark,
-                    split=split,
-                    corpus=name,
-                    questions=str(questions.resolve()) if questions else "",
-                    checkpoint=str(folder.resolve()) if folder else "",
-                    engine=engine,
-                    temperature=temperature,
-                    limit=limit,
-                    label=label,
-                ),
-            )
+            keep_lineage(home, path, result, settled, folder, call)
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
     print_left_out(found.left_out)

@@ -18,6 +18,7 @@ from visor_core.files import write_text
 
 if TYPE_CHECKING:
     from visor_core.config import Home
+    from visor_core.lineage import Lineage
     from visor_core.lineage.clearing import Clearing
 
 BUILD = typer.Argument(
@@ -44,11 +45,10 @@ def lineage(
     output: Path | None = typer.Option(None, "--output", help="File of --html.", show_default="VISOR_HOME/reports/…"),
 ) -> None:
     """Show what a build was made from: every stage upstream, down to the hashes of the documents."""
-    from visor_core.lineage import ancestry, find_build, lineage_json, listing, read_builds
+    from visor_core.lineage import lineage_json, listing
 
     home = home_of(context)
-    known = read_builds(home, Path(build))
-    found = ancestry(home, find_build(home, build, known), known)
+    found = _lineage_of(home, build)
     if as_json:
         print(json.dumps(lineage_json(found), indent=1))
     elif as_html or output:
@@ -68,13 +68,21 @@ def diff(
     second: str = typer.Argument(..., help="The build to compare it with, named likewise."),
 ) -> None:
     """Say why two builds differ: code, data, configuration, seed, package, machine, and the stage where they part."""
-    from visor_core.lineage import ancestry, find_build, read_builds
     from visor_core.lineage.difference import compare_lineages
 
     home = home_of(context)
-    known = read_builds(home, Path(first), Path(second))
-    pair = [ancestry(home, find_build(home, name, known), known) for name in (first, second)]
-    console.print(compare_lineages(*pair).text, markup=False, soft_wrap=True)
+    found = compare_lineages(_lineage_of(home, first), _lineage_of(home, second))
+    console.print(found.text, markup=False, soft_wrap=True)
+
+
+def _lineage_of(home: Home, name: str) -> Lineage:
+    """The lineage of the build that is meant, in the home it lies in."""
+    from visor_core.lineage import ancestry, find_build, read_builds
+    from visor_core.lineage.reference import home_holding
+
+    place = home_holding(name, home)
+    known = read_builds(place, Path(name))
+    return ancestry(place, find_build(place, name, known), known)
 
 
 def reproduce(

@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from visor_core.errors import ConfigError, SearchIndexError
+from visor_core.errors import ConfigError, DataError, PolicyError, SearchIndexError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,6 +177,22 @@ def progress_bar() -> Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+
+
+def checkpoint_of_build(home: Home, name: str) -> Path:
+    """The checkpoint folder of a build, made here or imported.
+
+    Raises:
+        PolicyError: if there is no such build.
+    """
+    from visor_core.lineage import find_build
+
+    try:
+        build = find_build(home, name)
+    except DataError as error:
+        raise PolicyError(f"no checkpoint at {name}, and no build of that name: {error}") from error
+    folder = build.folder(home)
+    return folder if folder.is_dir() else home.imported / build.fingerprint
 
 
 def read_lineage(checkpoint: Path) -> dict[str, Any]:

@@ -40,6 +40,16 @@ def find_build(home: Home, given: str, known: Mapping[Made, Build] | None = None
     return _by_id(home, given, known)
 
 
+def home_holding(given: str, home: Home) -> Home:
+    """The home that a folder or a file lies in; the one given for everything else.
+
+    So a build of another home, such as one that was rebuilt to compare, is named by its folder.
+    """
+    path = Path(given).expanduser()
+    parents = path.resolve().parents if path.exists() else ()
+    return next((Home(p.parent) for p in parents if p.name in ("assets", "evaluations", "imported")), home)
+
+
 def _named(home: Home, given: str) -> bool:
     """Whether something is an asset's name, with or without a corpus."""
     stage = given.partition("[")[0]
