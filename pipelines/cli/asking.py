@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 
 from pipelines.cli.session import (
-    checkpoint_of_build,
+    choose_checkpoint,
     console,
     errors,
     home_of,
@@ -36,12 +36,7 @@ if TYPE_CHECKING:
     from visor_core.policies.base import ImageRef, Policy
     from visor_core.trajectories.replay import Encode, ReplayReport
 
-CHECKPOINT = typer.Option(
-    None,
-    "--checkpoint",
-    help="Hugging Face folder of the policy, or a build's fingerprint.",
-    show_default="the champion",
-)
+CHECKPOINT = typer.Option(None, "--checkpoint", help="Folder of the policy, or a build.", show_default="the champion")
 ENDPOINT = typer.Option(
     "", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1, env:NAME or file:PATH."
 )
@@ -255,30 +250,6 @@ def _replayed(episode: Trajectory, indexes: Indexes, encode: Callable[[Trajector
             soft_wrap=True,
         )
     return found
-
-
-def choose_checkpoint(home: Home, given: Path | None) -> Path:
-    """The checkpoint asked for, as a folder or as `visor lineage` takes it, or the newest one the project has made.
-
-    Raises:
-        PolicyError: if there is none.
-    """
-    from visor_core.policies.load import require_checkpoint
-
-    if given is not None:
-        folder = given if given.exists() else checkpoint_of_build(home, str(given))
-        require_checkpoint(folder)
-        return folder
-    from assets_defs.machinery.builds import find_record
-    from assets_defs.machinery.stage import Node
-
-    for stage in ("champion_model", "grpo_checkpoint", "sft_checkpoint"):
-        record = find_record(home, Node(stage))
-        if record is not None and (record.folder(home) / "config.json").is_file():
-            return record.folder(home)
-    raise PolicyError(
-        f"no checkpoint under {home.root} yet: `visor run` trains one; or give --checkpoint FOLDER, or --endpoint URL"
-    )
 
 
 def agent_profile(

@@ -26,7 +26,7 @@ svg text { font: 12px system-ui, sans-serif; fill: #1c2630; }
 svg .id { font: 11px ui-monospace, monospace; fill: #5b6b7a; }
 svg rect { fill: #fff; stroke: #8fa3b5; } svg .target rect { fill: #e2efff; stroke: #2768b8; stroke-width: 2; }
 svg .missing rect { fill: #fff1f0; stroke: #c0392b; stroke-dasharray: 4 3; }
-svg path { fill: none; stroke: #8fa3b5; stroke-width: 1.3; }
+svg path { fill: none; stroke: #8fa3b5; stroke-width: 1.3; } svg path.far { stroke: #cfd8e0; }
 """
 
 
@@ -108,7 +108,8 @@ def _edge(above: tuple[float, float], below: tuple[float, float]) -> str:
     x0, y0 = above[0] + WIDTH / 2, above[1] + HEIGHT
     x1, y1 = below[0] + WIDTH / 2, below[1]
     bend = (y1 - y0) / 2
-    return f'<path d="M{x0:.1f} {y0:.1f} C{x0:.1f} {y0 + bend:.1f} {x1:.1f} {y1 - bend:.1f} {x1:.1f} {y1:.1f}"/>'
+    far = ' class="far"' if y1 - y0 > DOWN else ""
+    return f'<path{far} d="M{x0:.1f} {y0:.1f} C{x0:.1f} {y0 + bend:.1f} {x1:.1f} {y1 - bend:.1f} {x1:.1f} {y1:.1f}"/>'
 
 
 def _box(made: Made, place: tuple[float, float], lineage: Lineage) -> str:
