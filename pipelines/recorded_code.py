@@ -24,6 +24,8 @@ from visor_core.lineage.graph import EVALUATION, Build
 from visor_core.lineage.provenance import ROOT, commit_of, git, installed_packages, normalised
 
 COMMAND = "import sys; from pipelines.cli import main; sys.argv[0] = 'visor'; main()"
+LOG = "rebuilding.log"
+"""In the home that is rebuilt: what its commands said at their ends."""
 EXTRAS = {
     "ocr": "rapidocr",
     "remote": "s3fs",
@@ -57,14 +59,17 @@ class Runner:
     python: Path
 
     def start(self, home: Path, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command of `visor` on a home; its output goes where this process's goes."""
+        """Start a command of `visor` on a home. Its progress and errors go where this process's go, its closing words
+        to a log in the home."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("VISOR_")}
-        return subprocess.Popen(
-            [str(self.python), "-c", COMMAND, "--home", str(home), *arguments],
-            cwd=self.root,
-            env={**own, "PYTHONPATH": str(self.root)},
-            start_new_session=True,
-        )
+        with (home / LOG).open("ab") as log:
+            return subprocess.Popen(
+                [str(self.python), "-c", COMMAND, "--home", str(home), *arguments],
+                cwd=self.root,
+                env={**own, "PYTHONPATH": str(self.root)},
+                stdout=log,
+                start_new_session=True,
+            )
 
 
 def choose_code(build: Build) -> RecordedCode:

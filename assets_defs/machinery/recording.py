@@ -70,4 +70,4 @@ def _noted(path: Path) -> str:
 def _dagster_ids(work: Work) -> dict[str, str]:
     """The run that made it, and the `visor run` that asked for it, if one did."""
     session = work.context.run.tags.get(SESSION, "")
-    return {"run": work.context.run_id, **({"session": session} if session else {})}
+    return {"run": work.context.run.run_id, **({"session": session} if session else {})}
