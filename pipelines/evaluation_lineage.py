@@ -79,7 +79,7 @@ def keep_lineage(
         "code_versions": {EVALUATION: evaluation_code()},
         "in_effect": _in_effect(profile, call) if checkpoint else {},
         "call": asdict(call),
-        "given": given,
+        "from_outside": given,
     }
     if not any(build.stage == "page_index" for build in made):
         stored |= _corpus_as_it_is(home, call.corpus)

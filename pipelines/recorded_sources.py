@@ -57,9 +57,9 @@ def find_sources(home: Home, lineage: Lineage) -> Sources:
             _find_documents(home, build, build.partition, _settings_of(build.partition, lineage), found)
         elif build.stage == EVALUATION:
             _find_of_evaluation(home, build, found)
-        elif build.stage == "questions" and "given" in build.stored:
+        elif build.stage == "questions" and "from_outside" in build.stored:
             _find_questions(home, build, found)
-        elif build.stage == "base_model" and "given" in build.stored:
+        elif build.stage == "base_model" and "from_outside" in build.stored:
             _find_weights(home, build, found)
         elif build.stage == "teacher_trajectories" and _asks_a_server(build):
             replies = home.asset("teacher_trajectories", "episodes")
@@ -106,7 +106,7 @@ def _bytes_of(home: Home, corpus: str, row: dict[str, Any]) -> Path | None:
 
 
 def _find_questions(home: Home, build: Build, found: Sources) -> None:
-    wanted = build.stored["given"]["questions"]
+    wanted = build.stored["from_outside"]["questions"]
     if not build.stored["figures"]["questions"]:
         return
     inbox = home.root / "inbox" / f"{build.partition}.questions.parquet"
@@ -119,7 +119,7 @@ def _find_questions(home: Home, build: Build, found: Sources) -> None:
 
 
 def _find_weights(home: Home, build: Build, found: Sources) -> None:
-    name, wanted = str(build.stored["given"]["model"]), build.stored["given"]["files"]
+    name, wanted = str(build.stored["from_outside"]["model"]), build.stored["from_outside"]["files"]
     named = Path(name).expanduser()
     for folder in (named, build.folder(home)):
         if folder.is_dir() and folder_version(folder, *CHECKPOINT_FILES) == wanted:
@@ -144,7 +144,7 @@ def _find_of_evaluation(home: Home, build: Build, found: Sources) -> None:
 
 
 def _named_files(build: Build) -> Iterator[tuple[str, Path | None]]:
-    given = build.stored.get("given", {})
+    given = build.stored.get("from_outside", {})
     call = build.stored["call"]
     if wanted := given.get("questions"):
         path = Path(call["questions"])

@@ -90,7 +90,7 @@ def plan(home: Home, build: Build, known: Mapping[Made, Build], new: Home) -> Pl
     if lineage.missing:
         lost = ", ".join(f"{made} (data {made.data_version})" for made in lineage.missing)
         raise DataError(f"the lineage of {target.made} is not whole, {lost} is not kept: it cannot be rebuilt")
-    if server := lineage.target.stored.get("given", {}).get("server"):
+    if server := lineage.target.stored.get("from_outside", {}).get("server"):
         raise DataError(f"{target.made} was answered by the server of {server}: `visor eval` asks it again")
     sources = find_sources(home, lineage)
     if sources.missing:

@@ -24,12 +24,12 @@ def lineage_of(work: Work, output: Path, told: Mapping[str, Any]) -> dict[str, A
 
     Args:
         output: the folder of what was made; its weights are hashed if it holds any.
-        told: what the asset itself says: the documents of a corpus, the manifest of an index, what was `given` from
-            outside.
+        told: what the asset itself says: the documents of a corpus, the manifest of an index, what came `from_outside`.
     """
     settings = work.stage.decisive(work.profile, work.node.partition, work.home)
     lineage = {
         "profile": work.profile.name,
+        "given": work.given,
         "configuration": work.profile.model_dump(mode="json"),
         "settings": settings,
         "fingerprints": {str(need): work.input(need.stage, need.partition).fingerprint for need in work.inputs},

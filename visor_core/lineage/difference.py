@@ -112,7 +112,7 @@ def _data(node: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[s
             only = [f"{name} ({document_id[:12]})" for document_id, name in held.items() if document_id not in lacking]
             if only:
                 lines.append(f"{node}: {sign} {_few(only)}")
-    given = one.get("given") or {}, other.get("given") or {}
+    given = one.get("from_outside") or {}, other.get("from_outside") or {}
     lines += [f"{node}: {line}" for line in changes(*given)]
     return lines
 
