@@ -302,15 +302,6 @@ class Tracker:
         self.client.set_registered_model_alias(name, "champion", version.version)
         return int(version.version)
 
-    def aliased(self) -> set[str]:
-        """Ids of the runs and logged models that the registry names by an alias."""
-        found: set[str] = set()
-        for model in self.client.search_registered_models():
-            for version in (model.aliases or {}).values():
-                named = self.client.get_model_version(model.name, version)
-                found |= {str(name) for name in (named.run_id, named.model_id) if name}
-        return found
-
     def champion(self, name: str) -> dict[str, str] | None:
         """Version, folder and tags of the champion, or None."""
         from mlflow.exceptions import MlflowException

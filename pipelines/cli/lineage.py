@@ -7,6 +7,7 @@ A build is named by a folder, a result of `visor eval`, an asset, a fingerprint,
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from visor_core.files import write_text
 
 if TYPE_CHECKING:
     from visor_core.config import Home
-    from visor_core.lineage import Lineage
+    from visor_core.lineage import Build, Lineage, Made
     from visor_core.lineage.clearing import Clearing
 
 BUILD = typer.Argument(
@@ -77,12 +78,12 @@ def diff(
 
 def _lineage_of(home: Home, name: str) -> Lineage:
     """The lineage of the build that is meant, in the home it lies in."""
-    from visor_core.lineage import ancestry, find_build, read_builds
+    from visor_core.lineage import ancestry, read_builds
     from visor_core.lineage.reference import home_holding
 
     place = home_holding(name, home)
     known = read_builds(place, Path(name))
-    return ancestry(place, find_build(place, name, known), known)
+    return ancestry(place, _find(place, name, known), known)
 
 
 def reproduce(
@@ -98,12 +99,12 @@ def reproduce(
     """
     from pipelines.reproducing import plan, rebuild
     from visor_core.config import Home
-    from visor_core.lineage import find_build, read_builds
+    from visor_core.lineage import read_builds
     from visor_core.lineage.comparison import EXIT
 
     home = home_of(context)
     known = read_builds(home, Path(build))
-    found = find_build(home, build, known)
+    found = _find(home, build, known)
     planned = plan(home, found, known, Home(new) if new else Home(home.rebuilt / found.fingerprint))
     for line in planned.text:
         console.print(line, markup=False, soft_wrap=True)
@@ -130,12 +131,12 @@ def export(
     folder: Path = typer.Argument(..., help="New folder for it."),
 ) -> None:
     """Write a checkpoint with its lineage, model card, settings, index tag, wording and results into a folder."""
-    from visor_core.lineage import find_build, read_builds
+    from visor_core.lineage import read_builds
     from visor_core.lineage.transfer import export_checkpoint
 
     home = home_of(context)
     known = read_builds(home, Path(build))
-    exported = export_checkpoint(home, find_build(home, build, known), known, folder)
+    exported = export_checkpoint(home, _find(home, build, known), known, folder)
     console.print(
         f"{exported.made}: {exported.files} files, {exported.size / MIB:.1f} MiB in {folder}; on another machine"
         " `visor import` takes the folder",
@@ -181,12 +182,35 @@ def gc(
 
 
 def _aliased(home: Home) -> set[str]:
-    """Runs and models that the registry names by an alias."""
-    if not (home.mlflow / "mlflow.db").is_file():
+    """Runs and models that the registry names by an alias; none where nothing was tracked yet."""
+    uri = _store(home)
+    if not uri:
         return set()
-    from visor_core.tracking import Tracker
+    from visor_core.lineage.registry import aliased
 
-    return Tracker(home, "visor").aliased()
+    return aliased(uri)
+
+
+def _store(home: Home) -> str:
+    """The address of MLflow's store; empty where there is none yet."""
+    from visor_core.tracking import tracking_uri
+
+    own = tracking_uri(home) if (home.mlflow / "mlflow.db").is_file() else ""
+    return os.environ.get("MLFLOW_TRACKING_URI") or own
+
+
+def _find(home: Home, name: str, known: dict[Made, Build]) -> Build:
+    """The build that is meant; the MLflow run of a whole Dagster run is what that run made.
+
+    Raises:
+        DataError: if there is none, or it could be several.
+    """
+    from visor_core.lineage import find_build
+    from visor_core.lineage.registry import RUN_ID, dagster_run_of
+
+    if RUN_ID.fullmatch(name) and not any(name in build.ids for build in known.values()):
+        name = dagster_run_of(uri, name) or name if (uri := _store(home)) else name
+    return find_build(home, name, known)
 
 
 def _print_clearing(home: Home, found: Clearing, *, verbose: bool) -> None:
