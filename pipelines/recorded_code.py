@@ -58,15 +58,20 @@ class Runner:
     root: Path
     python: Path
 
-    def start(self, home: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, home: Path, *arguments: str, threads: int = 0) -> subprocess.Popen[bytes]:
         """Start a command of `visor` on a home. Its progress and errors go where this process's go, its closing words
-        to a log in the home."""
+        to a log in the home.
+
+        Args:
+            threads: of its own computing, where the command takes none from a profile; 0 leaves them to it.
+        """
+        of_threads = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         own = {name: value for name, value in os.environ.items() if not name.startswith("VISOR_")}
         with (home / LOG).open("ab") as log:
             return subprocess.Popen(
                 [str(self.python), "-c", COMMAND, "--home", str(home), *arguments],
                 cwd=self.root,
-                env={**own, "PYTHONPATH": str(self.root)},
+                env={**own, **of_threads, "PYTHONPATH": str(self.root)},
                 stdout=log,
                 start_new_session=True,
             )

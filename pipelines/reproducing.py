@@ -64,7 +64,8 @@ class Plan:
         if self.asked.made != self.lineage.target.made:
             lines.append(f"it measured {self.asked.made}, whose weights will differ here")
         lines += [note for code in (self.code, self.evaluation) if code for note in code.notes]
-        lines.append(f"sources from outside: {self.sources.count}, all found by their hashes")
+        count = self.sources.count
+        lines.append(f"sources from outside: {f'{count}, all found by their hashes' if count else 'none'}")
         if self.machines:
             lines += [f"another kind of machine: {line}" for line in self.machines]
             lines.append("so trained weights will differ by rounding; what they score is compared by 95 % intervals")
@@ -323,4 +324,5 @@ def _evaluate(plan: Plan, runner: Runner, place: Path) -> None:
     arguments += ["--questions", call["questions"]] if call["questions"] else []
     arguments += ["--label", call["label"]]
     # It ends with 1 where episodes failed, as they may have the first time: what counts is the result.
-    _wait(runner.start(plan.new.root, "eval", *arguments))
+    threads = int(stored["in_effect"].get("threads", 0))
+    _wait(runner.start(plan.new.root, "eval", *arguments, threads=threads))
