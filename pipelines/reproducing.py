@@ -237,12 +237,10 @@ def _run(plan: Plan, runner: Runner, profile: Path, said: Callable[[str], None])
     """`visor run` for the target, or for what an evaluation was made from; false if it was stopped at a difference."""
     target = plan.lineage.target
     ends = list(target.upstream) if target.stage == EVALUATION else [target.made]
-    own = set(_configured(plan.lineage).stored["configuration"]["corpora"].values())
     stages: dict[str, list[str]] = {}
     for made in ends:
         stage, _, rest = made.node.partition("[")
-        corpus = rest.removesuffix("]")
-        stages.setdefault("" if corpus in own else corpus, []).append(stage)
+        stages.setdefault(rest.removesuffix("]"), []).append(stage)
     for corpus, names in stages.items():
         arguments = [argument for name in dict.fromkeys(names) for argument in ("--select", name)]
         arguments += ["--corpus", corpus] if corpus else []

@@ -9,7 +9,6 @@ import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -53,8 +52,8 @@ TRAINED = TINY | {
 }
 
 
-def _profile(**settings: Any) -> Profile:
-    return load_profile(PROFILES / "nano.yaml", TINY | settings)
+def _profile() -> Profile:
+    return load_profile(PROFILES / "nano.yaml", TINY | {"nano.primer_corpora": 1})
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,8 @@ def test_an_index_is_rebuilt_from_its_lineage_alone(indexed: Home, visor: Visor,
     assert f"page_index[nano-train]: identical, data {recorded.data_version}" in done.out
     assert "identical: every data version" in done.out
     # The new home stands on its own.
-    rebuilt = ancestry(Home(tmp_path / "new"), find_build(Home(tmp_path / "new"), "page_index"))
+    new = Home(tmp_path / "new")
+    rebuilt = ancestry(new, find_build(new, "page_index"))
     assert [b.data_version for b in rebuilt.builds] == [b.data_version for b in ancestry(indexed, recorded).builds]
 
 
