@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
@@ -92,12 +93,17 @@ def run_worker(
 
 
 def finish_training(
-    work: Work, reported: Mapping[str, Mapping[str, Figure]], *, output: str = "final", index_tag: str = ""
+    work: Work,
+    reported: Mapping[str, Mapping[str, Figure]],
+    *,
+    output: str = "final",
+    index_tag: str = "",
+    told: Mapping[str, Any] | None = None,
 ) -> None:
     """Put what a worker reported for its stage in force; its checkpoint lies in the subfolder `output`."""
     figures = dict(reported[work.node.stage])
     version = str(figures.pop("data_version"))
-    work.finish(version, figures, path=work.folder / output if output else None, index_tag=index_tag)
+    work.finish(version, figures, path=work.folder / output if output else None, index_tag=index_tag, told=told)
 
 
 def fell(losses: Sequence[float], share: float = 0.1) -> dg.AssetCheckResult:

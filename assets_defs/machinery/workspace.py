@@ -13,41 +13,22 @@ import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
+from assets_defs.machinery.builds import Builds, Record, read_build, set_aside, stage_folder, write_build
 from assets_defs.machinery.judging import checks_of
 from assets_defs.machinery.links import links_of
 from assets_defs.machinery.progress import StageProgress
+from assets_defs.machinery.recording import lineage_of
 from assets_defs.machinery.run_config import GIVEN_TAG, given_settings, with_given
 from assets_defs.machinery.stage import Figure, Node, Stage
 from assets_defs.machinery.tracking import Tracking
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
-
-PACKAGES = (
-    "torch",
-    "transformers",
-    "trl",
-    "accelerate",
-    "lancedb",
-    "pymupdf",
-    "pypdfium2",
-    "polars",
-    "mlflow",
-    "dagster",
-)
-
-
-def _installed() -> dict[str, str]:
-    """Versions of the packages that shape results."""
-    present = {d.metadata["Name"].lower() for d in packages.distributions()}
-    return {name: packages.version(name) for name in PACKAGES if name in present}
 
 
 class Work:
@@ -85,8 +66,9 @@ class Work:
         self.rebuild = rebuild
         self._lock = self._acquire()
         if rebuild and self.folder.is_dir():
+            set_aside(self.folder)
             for path in self.folder.iterdir():
-                if path.name not in (".lock", ".checks.lock"):
+                if path.name not in (".lock", ".checks.lock") and not path.match("lineage-*.json"):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.progress = StageProgress(self.folder)
         self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()
@@ -155,10 +137,14 @@ class Work:
         *,
         path: Path | None = None,
         index_tag: str = "",
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the lineage. `path` is the output if it is not the build folder itself.
 
         The build is in force once its blocking checks have passed.
+
+        Args:
+            told: what the lineage says beside what is known of any build (`recording.lineage_of`), as JSON values.
         """
         before = read_build(self.home, self.node, self.fingerprint)
         # A stage that works on a corpus in place looks at it each time, and mostly finds it as it was.
@@ -178,13 +164,7 @@ class Work:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             checks=tuple(sorted(judgement.name for judgement in checks_of(self.node.stage) if judgement.blocking)),
         )
-        more = {
-            "profile": self.profile.name,
-            "given": self.given,
-            "configuration": self.profile.model_dump(mode="json"),
-            "packages": _installed(),
-        }
-        write_build(self.home, record, more)
+        write_build(self.home, record, lineage_of(self, path or self.folder, told or {}))
 
     @property
     def record(self) -> Record:

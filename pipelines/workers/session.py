@@ -22,6 +22,7 @@ from pipelines.tied import die_with
 from visor_core.config import Home, Profile
 from visor_core.errors import UnreachableError, VisorError
 from visor_core.files import write_json
+from visor_core.lineage.provenance import write_in_effect
 from visor_core.tracking import Tracker, meaningful
 
 if TYPE_CHECKING:
@@ -129,6 +130,27 @@ class Session:
         made_from = {f"input.{name}": value.removeprefix(root) for name, value in self.inputs.items()}
         return {**made_from, "build": self.folder.name, "seed": str(self.profile.seed)}
 
+    def _in_effect(self) -> dict[str, Any]:
+        """What decides rounding in this worker, beside the machine and the packages."""
+        import torch
+
+        from visor_core.policies.precision import fast_bfloat16
+
+        asked = {
+            "base_model": True,
+            "retriever": True,
+            "sft_checkpoint": self.profile.sft.optimizer.bf16,
+            "grpo_checkpoint": self.profile.grpo.optimizer.bf16,
+        }
+        mixed = asked.get(self.stage, False) and fast_bfloat16()
+        return {
+            "threads": torch.get_num_threads(),
+            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+            "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "precision": "bfloat16" if mixed else self.profile.model.dtype,
+        }
+
     def last(self, *names: str) -> dict[str, Figure]:
         """The last value reported for each of these scalars, also by the run that this one continues."""
         if not self._latest:
@@ -172,7 +194,9 @@ class Session:
             self._tracker.artifacts(self._run_id, files, folder)
 
     def report(self, data_version: str, figures: Mapping[str, Figure], asset: str = "") -> None:
-        """The materialization of one asset, back to Dagster, and its figures to MLflow."""
+        """The materialization of one asset, back to Dagster, and its figures to MLflow; what held while it worked is
+        kept beside it."""
+        write_in_effect(self.folder, self._in_effect())
         if self._pipes:
             self._pipes.report_asset_materialization(
                 metadata=dict(figures), data_version=data_version, asset_key=asset or self.stage

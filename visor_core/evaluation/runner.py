@@ -175,6 +175,11 @@ def evaluation_folder(
     return store / digest_of(evaluation_identity(policy, environment, questions, temperature, seed))
 
 
+def evaluation_code() -> str:
+    """The code version of an evaluation as a whole: what plays its episodes and what scores them."""
+    return f"{_episode_code()}-{scoring_version()}"
+
+
 @cache
 def _episode_code() -> str:
     """The code version of what plays an episode: agent, geometry, the drawing of pages, the ranking of searches."""
