@@ -14,6 +14,7 @@ import yaml
 
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
+from pipelines.estimates import gpu_hours
 from visor_core.config import Home, Profile, load_profile
 from visor_core.errors import ConfigError
 
@@ -23,7 +24,12 @@ PROFILES = Path(__file__).resolve().parent / "profiles"
 def resources_for(home: Home, profile: Profile, *, rebuild: bool = False) -> dict[str, Any]:
     """The resources of one run."""
     return {
-        "workspace": Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=rebuild),
+        "workspace": Workspace(
+            home=str(home.root),
+            profile=profile.model_dump_json(),
+            rebuild=rebuild,
+            gpu_hours=gpu_hours(profile),
+        ),
         "tracking": Tracking(home=str(home.root)),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }

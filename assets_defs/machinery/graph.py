@@ -87,18 +87,18 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
 
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:
-    """Whether a build from exactly the code, settings and upstream data of now is in force, and its output is there."""
-    stage = stages()[node.stage]
+    """Whether a build from exactly the code, settings and upstream data of now is in force, complete and whole."""
+    from assets_defs.machinery.losses import stands
+
     try:
         record = Builds(home, profile).find(node)
     except DataError:
         return False
-    if record is None or stage.watching(profile, node.partition):
+    if record is None or record.incomplete or stages()[node.stage].watching(profile, node.partition):
         return False
     if not (home.dagster / "history").is_dir():
         return False  # Dagster's own record was removed: a finished build is found again and told to it anew
-    folder = record.folder(home)
-    return folder.is_dir() and stage.holds(folder, record.data_version)
+    return stands(home, record)
 
 
 def summary_order(nodes: Iterable[Node]) -> list[Node]:

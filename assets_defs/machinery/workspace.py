@@ -17,16 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
 from assets_defs.machinery.judging import checks_of
+from assets_defs.machinery.losses import KEPT, discard, lost, output_of, require_word, stands
 from assets_defs.machinery.progress import StageProgress
 from assets_defs.machinery.stage import Figure, Node, Stage
 from assets_defs.machinery.tracking import Tracking
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
 
+LISTED = 50
+"""Lost files that the metadata name."""
 PACKAGES = (
     "torch",
     "transformers",
@@ -49,7 +52,12 @@ def _installed() -> dict[str, str]:
 
 class Work:
     """One materialization in progress. `folder` belongs to this build alone; `complete` says it was finished before,
-    `rebuild` that nothing made before is to be used."""
+    `lost` what a finished one had lost, `rebuild` that nothing made before is to be used.
+
+    Raises:
+        DataError: if something upstream is missing, or has lost files.
+        ConfigError: if another process builds the same thing, or what is lost costs too much to be built unasked.
+    """
 
     context: dg.AssetExecutionContext
     """Dagster's view of the run, with its log."""
@@ -58,40 +66,67 @@ class Work:
     options: dict[str, Any]
     """The run configuration beside the profile's settings: the fields that the asset declares."""
 
-    def __init__(self, stage: Stage, node: Node, profile: Profile, home: Home, *, rebuild: bool) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        node: Node,
+        profile: Profile,
+        home: Home,
+        *,
+        rebuild: bool,
+        gpu_hours: Mapping[str, float] | None = None,
+    ) -> None:
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
+        self.gpu_hours = gpu_hours or {}
         self.inputs = stage.inputs(profile, node.partition)
         self._builds = Builds(home, profile)
         self.upstream = self._builds.versions(self.inputs)
-        if stage.incremental:
-            self._require_held_inputs()
+        self._require_inputs()
         self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream, home)
         self.folder = stage_folder(home, node) / self.fingerprint
         self.rebuild = rebuild
         self._lock = self._acquire()
         if rebuild and self.folder.is_dir():
             for path in self.folder.iterdir():
-                if path.name not in (".lock", ".checks.lock"):
+                if path.name not in KEPT:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.lost = self._make_room()
         self.progress = StageProgress(self.folder)
-        self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()
+        self.complete = self._is_complete()
         self.started = time.monotonic()
 
-    def _require_held_inputs(self) -> None:
-        """A stage that works on a corpus in place reads what it holds now: that must be what these settings asked for.
+    def _require_inputs(self) -> None:
+        """What is read must be there. A stage that works on a corpus in place reads what that holds now, which must be
+        what these settings asked for.
 
         Raises:
-            DataError: naming the input that other settings have replaced since.
+            DataError: naming the input that has lost files, or that other settings have replaced since.
         """
-        from assets_defs.machinery.graph import stages
-
         for need in self.inputs:
             record = self._builds.read(need)
-            if not stages()[need.stage].holds(record.folder(self.home), record.data_version):
-                raise DataError(
-                    f"{need} holds other data than these settings asked for: "
-                    f"`visor run --profile {self.profile.name} --select {need.stage}` first"
-                )
+            first = f"`visor run --profile {self.profile.name} --select {need.stage}` first"
+            if gone := lost(self.home, record):
+                raise DataError(f"{need} has lost files ({gone[0]}): {first}")
+            if self.stage.incremental and not stands(self.home, record):
+                raise DataError(f"{need} holds other data than these settings asked for: {first}")
+
+    def _make_room(self) -> tuple[str, ...]:
+        """Clear away what is left of a finished build that has lost files; returns what it had lost.
+
+        Raises:
+            ConfigError: if building it again needs a word.
+        """
+        record = read_build(self.home, self.node, self.fingerprint)
+        gone = lost(self.home, record) if record else ()
+        if record and gone:
+            require_word(self.node, gone, self.profile, self.gpu_hours)
+            if not self.stage.incremental:
+                discard(self.home, record)
+        return gone
+
+    def _is_complete(self) -> bool:
+        record = None if self.stage.incremental else read_build(self.home, self.node, self.fingerprint)
+        return record is not None and not record.incomplete
 
     def _acquire(self) -> int:
         """Lock the build folder until `close`, or for as long as this process lives; returns the file descriptor.
@@ -133,7 +168,12 @@ class Work:
         """Write the lineage. `path` is the output if it is not the build folder itself.
 
         The build is in force once its blocking checks have passed.
+
+        Raises:
+            DataError: if what a stage read of a corpus was changed by others while it worked.
         """
+        if self.stage.incremental:
+            self._require_inputs()
         record = Record(
             stage=self.node.stage,
             partition=self.node.partition,
@@ -141,6 +181,7 @@ class Work:
             code_version=self.stage.version,
             data_version=data_version,
             path=(path or self.folder).relative_to(self.home.root).as_posix(),
+            files=output_of(self.home, self.node, path or self.folder, self.folder),
             upstream=self.upstream,
             seed=self.profile.seed,
             index_tag=index_tag,
@@ -187,6 +228,7 @@ class Work:
             "configuration": dg.MetadataValue.json(self.profile.model_dump(mode="json")),
             "folder": dg.MetadataValue.path(str(record.folder(self.home))),
             "reused": self.complete,
+            **({"lost": "\n".join(self.lost[:LISTED])} if self.lost else {}),
         }
         return dg.MaterializeResult(
             asset_key=asset_key or self.node.stage,
@@ -198,12 +240,13 @@ class Work:
 class Workspace(dg.ConfigurableResource[Any]):
     """VISOR_HOME and the resolved profile, as JSON because a map in Dagster's configuration may not hold null.
 
-    `rebuild` discards what a stage has already made.
+    `rebuild` discards what a stage has already made; `gpu_hours` is what each stage is estimated to cost.
     """
 
     home: str
     profile: str
     rebuild: bool = False
+    gpu_hours: dict[str, float] = Field(default_factory=dict)
     _begun: list[Work] = PrivateAttr(default_factory=list)
 
     @property
@@ -230,8 +273,11 @@ class Workspace(dg.ConfigurableResource[Any]):
             ConfigError: if another process builds the same thing.
         """
         partition = context.partition_key if stage.partitioned else ""
-        work = Work(stage, Node(stage.name, partition), self.settings, self.place, rebuild=self.rebuild)
+        node, given = Node(stage.name, partition), {"rebuild": self.rebuild, "gpu_hours": self.gpu_hours}
+        work = Work(stage, node, self.settings, self.place, **given)
         work.context, work.tracking, work.pipes = context, tracking, pipes
+        for line in work.lost[:LISTED]:
+            context.log.warning(f"{line}: {node} is built again")
         self._begun.append(work)
         return work
 

@@ -46,6 +46,9 @@ def run(
     select: list[str] = typer.Option([], "--select", help="Only this asset and what it needs; may be repeated."),
     corpus: str = typer.Option("", "--corpus", help="For the assets of one corpus: which one."),
     force: bool = typer.Option(False, "--force", help="Build the selected assets anew."),
+    rebuild_lost: bool = typer.Option(
+        False, "--rebuild-lost", help="Also build again what is lost and costs more than rebuild.confirm_gpu_hours."
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the resolved profile and an estimate, run nothing."),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
@@ -53,12 +56,14 @@ def run(
     from pipelines import preflight
 
     home = home_of(context)
-    resolved = resolve_profile(profile, settings)
+    resolved = resolve_profile(profile, [*settings, *(["rebuild.confirm_gpu_hours=null"] if rebuild_lost else [])])
     if dry_run:
         _print_plan(resolved, home)
         return
     preflight.require(resolved, preflight.inspect_machine(home.root))
     _say_what_corpora_keep(resolved, home, corpus)
+    if not force:
+        _say_what_is_lost(resolved, home, select, corpus)
     from pipelines.run import run_graph
 
     try:
@@ -82,6 +87,25 @@ def _say_what_corpora_keep(profile: Profile, home: Home, corpus: str) -> None:
                 style="yellow",
                 soft_wrap=True,
             )
+
+
+def _say_what_is_lost(profile: Profile, home: Home, select: list[str], corpus: str) -> None:
+    """What was built and has lost files since: it is built again.
+
+    Raises:
+        ConfigError: before anything starts, if that costs more than may be spent unasked.
+    """
+    from assets_defs.machinery.graph import plan
+    from assets_defs.machinery.losses import losses, require_word
+    from pipelines.estimates import gpu_hours
+
+    hours = gpu_hours(profile)
+    for node, gone in losses(plan(profile, select, corpus), profile, home).items():
+        require_word(node, gone, profile, hours)
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        errors.print(
+            f"note: {escape(f'{gone[0]}{more}')}: {escape(str(node))} is built again", style="yellow", soft_wrap=True
+        )
 
 
 def ui(
