@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
-
-if TYPE_CHECKING:
-    from visor_core.agent.trajectory import Trajectory
 
 TRACED_SHARE = 0.03
 """Part of the evaluated episodes written as MLflow traces."""
@@ -41,14 +37,14 @@ def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
 def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> dict[str, int | float | str]:
     from visor_core.agent.bounds import engine_limits
     from visor_core.agent.environment import Environment
-    from visor_core.evaluation.runner import evaluate
+    from visor_core.evaluation.runner import chosen_questions, score
     from visor_core.policies.load import load_policy
     from visor_core.questions import read_questions
+    from visor_core.trajectories.playing import play
 
     profile = session.profile
     index = session.open_index()
     checkpoint = session.input(policy)
-    episodes: list[Trajectory] = []
     model = profile.model
     limits = engine_limits(profile.agent, model.vllm, episodes=config.concurrency)
     # One at a time: an engine holds a GPU's memory until it is closed.
@@ -62,18 +58,19 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
         limits=limits,
         caches=model.caches,
     ) as opened:
-        result = evaluate(
+        played = play(
             opened,
             Environment(index, profile.agent, profile.index),
-            read_questions(session.input("questions")),
-            config,
+            chosen_questions(read_questions(session.input("questions")), config),
             seed=profile.seed,
+            temperature=config.temperature,
+            concurrency=config.concurrency,
             store=session.folder / "episodes",
             progress=lambda done, total: session.progress.show(done, total, name),
-            on_episodes=episodes.extend,
         )
     index.close()
-    session.traces(episodes, TRACED_SHARE)
+    session.traces(played.episodes, TRACED_SHARE)
+    result = score(played)
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
     session.evaluated(_model_of(checkpoint), name, metrics, digest=result.questions_version)
