@@ -7,8 +7,8 @@ from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Node, Stage
 from assets_defs.machinery.training_process import Tracking, finish_training, run_worker
 from assets_defs.machinery.workspace import Workspace
+from visor_core.config.policies import POLICIES, UNTRAINED, WARM_STARTED
 
-POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
 STAGE = Stage(
     name="benchmark_results",
     begins=("assets_defs.benchmark_results", "pipelines.workers.benchmark"),
@@ -21,7 +21,7 @@ STAGE = Stage(
         "threads": profile.threads,
     },
     needs=(
-        *(Need(name) for name in POLICIES),
+        *(Need(policy.stage) for policy in POLICIES),
         Need("page_index", "development"),
         Need("questions", "development"),
     ),
@@ -46,7 +46,7 @@ def benchmark_results(
     index = work.input("page_index", corpus)
     if not work.complete:
         inputs = {
-            **{name: work.input_folder(name) for name in POLICIES},
+            **{policy.stage: work.input_folder(policy.stage) for policy in POLICIES},
             "questions": work.input_folder("questions", corpus) / "questions.parquet",
             "corpus": index.folder(work.home),
             "index_tag": index.index_tag,
@@ -77,7 +77,7 @@ def benchmark_results(
 def sft_beats_the_untrained_policy(workspace: Workspace) -> dg.AssetCheckResult:
     """Supported success after the warm start is above that of the untrained model by at least 0.05."""
     figures = workspace.record(Node("benchmark_results")).figures
-    base, sft = float(figures["base_supported"]), float(figures["sft_supported"])
+    base, sft = (float(figures[policy.figure("supported")]) for policy in (UNTRAINED, WARM_STARTED))
     return dg.AssetCheckResult(passed=sft >= base + 0.05, metadata={"base": base, "sft": sft})
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from pipelines.workers.samples import log_episodes
 from pipelines.workers.session import Session, worker_session
+from visor_core.config.policies import WARM_STARTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ def _play(session: Session, checkpoint: Path, index: PageIndex) -> list[Trajecto
     wanted = NANO_QUESTIONS if profile.nano else QUESTIONS
     asked = list(questions.values())[:: max(1, len(questions) // wanted)][:wanted]
     model = profile.model
-    with load_policy(checkpoint, index, dtype=model.dtype, name="sft_checkpoint", caches=model.caches) as policy:
+    with load_policy(checkpoint, index, dtype=model.dtype, name=WARM_STARTED.stage, caches=model.caches) as policy:
         played = play(
             policy,
             Environment(index, profile.agent, profile.index),
