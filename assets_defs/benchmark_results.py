@@ -8,8 +8,8 @@ from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
 from assets_defs.machinery.training_process import finish_training, run_worker
 from assets_defs.machinery.workspace import Work
+from visor_core.config.policies import POLICIES, UNTRAINED, WARM_STARTED
 
-POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
 STAGE = Stage(
     name="benchmark_results",
     begins=("assets_defs.benchmark_results", "pipelines.workers.benchmark"),
@@ -22,7 +22,7 @@ STAGE = Stage(
         "threads": profile.threads,
     },
     needs=(
-        *(Need(name) for name in POLICIES),
+        *(Need(policy.stage) for policy in POLICIES),
         Need("page_index", "development"),
         Need("questions", "development"),
     ),
@@ -38,7 +38,7 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
     index = work.input("page_index", corpus)
     if not work.complete:
         inputs = {
-            **{name: work.input_folder(name) for name in POLICIES},
+            **{policy.stage: work.input_folder(policy.stage) for policy in POLICIES},
             "questions": work.input_folder("questions", corpus) / "questions.parquet",
             "corpus": index.folder(work.home),
             "index_tag": index.index_tag,
@@ -69,7 +69,7 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
 def sft_beats_the_untrained_policy(build: Finished) -> dg.AssetCheckResult:
     """Supported success after the warm start is above that of the untrained model by at least 0.05."""
     figures = build.figures
-    base, sft = float(figures["base_supported"]), float(figures["sft_supported"])
+    base, sft = (float(figures[policy.figure("supported")]) for policy in (UNTRAINED, WARM_STARTED))
     return dg.AssetCheckResult(passed=sft >= base + 0.05, metadata={"base": base, "sft": sft})
 
 

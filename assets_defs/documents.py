@@ -15,7 +15,7 @@ from visor_core.documents.names import names_of_sources
 from visor_core.documents.sources import Refused
 from visor_core.index import Corpus, keep_settings, register_documents
 from visor_core.index.corpus import DOCUMENTS, SOURCES, rows
-from visor_core.index.corpus_settings import is_synthetic, kept, settings_of
+from visor_core.index.corpus_settings import is_synthetic, kept, settings_of, split_of
 from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
 
 LISTED = 50
@@ -95,8 +95,7 @@ def _listed(sources: Sequence[Refused]) -> dg.MarkdownMetadataValue:
 def _sources(work: Work, *, nano: bool) -> list[str | Path]:
     """Nano corpora come from the asset, the user's from the configured paths or the inbox folder of that name."""
     if nano:
-        split = "train" if work.node.partition == work.profile.corpora.train else "development"
-        return [work.input_folder("nano_corpus") / split]
+        return [work.input_folder("nano_corpus") / split_of(work.profile, work.node.partition)]
     inbox = work.home.inbox(work.node.partition)
     return list(work.options["paths"]) or ([inbox] if inbox.is_dir() else [])
 

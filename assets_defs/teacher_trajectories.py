@@ -1,5 +1,6 @@
 """Asset `teacher_trajectories`: episodes of a teacher in the very environment the policy will act in, the good ones."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,13 +10,12 @@ from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import sample_rows, table
 from assets_defs.machinery.stage import Need, Stage
 from assets_defs.machinery.workspace import Work
-from visor_core.config import EvaluationConfig, ServerConfig
+from visor_core.config import ServerConfig
 from visor_core.errors import ConfigError
 from visor_core.index import PageIndex
 from visor_core.questions import read_questions, teacher_questions
 
 if TYPE_CHECKING:
-    from visor_core.agent.trajectory import Trajectory
     from visor_core.policies.base import Policy
 
 UNASKED = {"trajectories": True, "server": set(ServerConfig.PACE)}
@@ -49,8 +49,9 @@ def _synthesise(work: Work) -> None:
     """Run the teacher over its training questions (what was finished before a kill is kept), filter, and turn what is
     kept into the student's frame."""
     from visor_core.agent.environment import Environment
-    from visor_core.evaluation.runner import evaluate
+    from visor_core.scoring.facts import supported
     from visor_core.trajectories.filters import keep_good
+    from visor_core.trajectories.playing import play
     from visor_core.trajectories.store import TrajectoryWriter, compact, trajectories_version
     from visor_core.trajectories.student import for_student
 
@@ -65,25 +66,23 @@ def _synthesise(work: Work) -> None:
     questions = teacher_questions(
         read_questions(work.input_folder("questions", corpus) / "questions.parquet"), work.profile
     )
-    episodes: list[Trajectory] = []
     student, wanted = work.profile.agent, work.profile.teacher
-    played = wanted.plays(student)
+    acted = wanted.plays(student)
     with _teacher(work, index) as teacher:
-        result = evaluate(
+        played = play(
             teacher,
-            Environment(index, played, work.profile.index),
+            Environment(index, acted, work.profile.index),
             questions,
-            EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
             seed=work.profile.seed,
+            concurrency=work.profile.evaluation.concurrency,
             # Beside the builds: another filter or scorer asks the teacher, who may be paid, for nothing again.
             store=work.folder.parent / "episodes",
             fresh=work.rebuild,
             progress=work.progress.show,
-            on_episodes=episodes.extend,
         )
-    filtered = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
+    filtered = keep_good(played.episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
     kept, rejected = filtered.kept, filtered.rejected
-    if played != student:
+    if acted != student:
         converted = for_student(kept, Environment(index, student, work.profile.index))
         kept, rejected = converted.kept, rejected | converted.rejected
     index.close()
@@ -91,16 +90,23 @@ def _synthesise(work: Work) -> None:
         for trajectory in kept:
             writer.append(trajectory)
     compact(work.folder / "trajectories")
+    failed = len(played.episodes) - len(played.finished)
     figures = {
-        "episodes": len(episodes),
+        "episodes": len(played.episodes),
         "kept": len(kept),
-        **({"failed": result.failed} if result.failed else {}),
-        "teacher_supported": round(result.supported_success.estimate, 4),
-        "turns_an_episode": round(result.metrics()["turns"], 3),
+        **({"failed": failed} if failed else {}),
+        "teacher_supported": _mean(supported(episode) for episode in played.finished),
+        "turns_an_episode": _mean(len(episode.turns) for episode in played.finished),
         **{f"rejected_{reason.replace(' ', '_')}": count for reason, count in sorted(rejected.items())},
     }
     version = trajectories_version(kept)
     work.finish(version, figures, path=work.folder / "trajectories", index_tag=record.index_tag)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Rounded to what a person reads; 0 of none."""
+    found = list(values)
+    return round(sum(found) / max(1, len(found)), 4)
 
 
 def _teacher(work: Work, index: PageIndex) -> "Policy":

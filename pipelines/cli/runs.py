@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli.session import console, errors, home_of, resolve_profile
+from visor_core.config.policies import REINFORCED, TRAINED, UNTRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
 
 FIELDS = {"seconds": "CPU time", "gpu_hours": "GPU hours", "tokens": "tokens", "disk_gib": "disk GiB"}
 """Figures of a stage's estimate, and their columns."""
-POLICIES = {
-    "base": "untrained",
-    "sft": "after SFT, greedy",
-    "sft_sampled": "after SFT, sampled",
-    "grpo": "after GRPO, greedy",
-    "grpo_sampled": "after GRPO, sampled",
+EVALUATED = {UNTRAINED.run(): "untrained"} | {
+    policy.run(sampled=sampled): f"after {policy.label}, {how}"
+    for policy in TRAINED
+    for sampled, how in ((False, "greedy"), (True, "sampled"))
 }
+"""What the summary calls the evaluations of the benchmark."""
 
 
 def register(app: typer.Typer) -> None:
@@ -225,12 +225,13 @@ def _success_table(figures: Mapping[str, int | float | str]) -> Table:
     table.add_column("policy")
     for measure in ("supported", "answers right"):
         table.add_column(measure, justify="right")
-    for prefix, name in POLICIES.items():
+    for prefix, name in EVALUATED.items():
         cells = [figures.get(f"{prefix}_{measure}") for measure in ("supported", "accuracy")]
         if None not in cells:
             table.add_row(name, *(f"{cell:.3f}" for cell in cells))
-    if "grpo_prompt_tokens_a_turn" in figures:
-        table.caption = f"{figures['grpo_prompt_tokens_a_turn']:.1f} prompt tokens a turn"
+    tokens = REINFORCED.figure("prompt_tokens_a_turn")
+    if tokens in figures:
+        table.caption = f"{figures[tokens]:.1f} prompt tokens a turn"
     return table
 
 

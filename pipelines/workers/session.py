@@ -22,15 +22,13 @@ from assets_defs.machinery.stage import Figure
 from visor_core.config import Home, Profile
 from visor_core.errors import VisorError
 from visor_core.files import write_json
-from visor_core.tracking import Tracker, meaningful
+from visor_core.tracking import MODEL_FILE, Tracker, meaningful
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
     from visor_core.index import PageIndex
 
 
-CURVES = ("reward", "loss", "accuracy", "kl", "entropy", "grad_norm", "learning_rate")
-"""What is drawn of a training, as far as it was reported; all steps, those before an interruption included."""
 LOGGED = "logged_checkpoints.json"
 """In a stage's folder: which of its checkpoints are logged models with weights."""
 
@@ -138,7 +136,7 @@ class Session:
 
     def log_final(self, folder: Path, figures: Mapping[str, Figure], samples: Sequence[Path] = ()) -> None:
         """Log the finished checkpoint with its curves; leave its model id beside it for benchmark and registry."""
-        from visor_core.training.curves import curve_image
+        from visor_core.training.curves import CURVES, curve_image
 
         curves = curve_image(read_metrics(self.folder), CURVES)
         if curves is not None:
@@ -146,7 +144,7 @@ class Session:
             curves.save(path)
             self.artifacts([path])
         model_id = self.on_checkpoint(folder, int(figures.get("steps", 0)), figures, samples)
-        (self.folder / "mlflow_model.txt").write_text(model_id, encoding="utf-8")
+        (self.folder / MODEL_FILE).write_text(model_id, encoding="utf-8")
 
     def evaluated(self, model_id: str, name: str, metrics: Mapping[str, Any], *, digest: str) -> None:
         """Benchmark figures, to this run and to the logged model they belong to."""

@@ -24,6 +24,11 @@ def is_synthetic(profile: Profile, corpus: str) -> bool:
     return profile.nano is not None and corpus in profile.corpora.names
 
 
+def split_of(profile: Profile, corpus: str) -> str:
+    """The split of the synthetic world that a synthetic corpus holds."""
+    return "train" if corpus == profile.corpora.train else "development"
+
+
 def settings_of(profile: Profile, home: Home, corpus: str) -> Settled:
     """The settings that hold for a corpus, with what the profile says otherwise of a user's."""
     if is_synthetic(profile, corpus):
