@@ -198,6 +198,7 @@ def _print_memory(profile: Profile) -> None:
 
 def _print_summary(summary: RunSummary) -> None:
     """Stages with their figures (a terminal has shown that table already), then what the run was for."""
+    from assets_defs.machinery.builds import INCOMPLETE
     from pipelines.display import clock, figures_text
 
     if not errors.is_terminal:
@@ -214,6 +215,9 @@ def _print_summary(summary: RunSummary) -> None:
     for result in summary.results:
         for warning in result.warnings:
             console.print(f"check failed: {warning}", style="yellow", soft_wrap=True)
+        if INCOMPLETE in result.figures:
+            lacking = f"{result.node} is incomplete, the next run goes on: {result.figures[INCOMPLETE]}"
+            console.print(escape(lacking), style="yellow", soft_wrap=True)
     benchmark = summary.figures("benchmark_results")
     if benchmark:
         console.print(_success_table(benchmark))

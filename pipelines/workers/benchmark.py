@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from assets_defs.machinery.builds import INCOMPLETE
+from assets_defs.machinery.stage import Figure
 from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
 from visor_core.config.policies import POLICIES, REINFORCED, TRAINED
@@ -16,12 +18,15 @@ TRACED_SHARE = 0.03
 def main() -> None:
     """Evaluate, attach the figures to the logged models, and report."""
     with worker_session() as session:
-        figures: dict[str, int | float | str] = {}
+        figures: dict[str, Figure] = {}
         digest = hashlib.sha256()
+        unplayed = []
         for policy, config, name in _planned(session):
-            figures |= _evaluate(session, policy, config, name)
+            shown, lacking = _evaluate(session, policy, config, name)
+            figures |= shown
+            unplayed += [f"{name}: {lacking}"] if lacking else []
             digest.update(f"{name} {sorted(figures.items())}".encode())
-        session.report(digest.hexdigest()[:16], figures)
+        session.report(digest.hexdigest()[:16], figures | ({INCOMPLETE: "; ".join(unplayed)} if unplayed else {}))
 
 
 def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
@@ -34,10 +39,12 @@ def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
     return plan
 
 
-def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> dict[str, int | float | str]:
+def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> tuple[dict[str, Figure], str]:
+    """The figures of a policy, and what is still to be played: "" if nothing."""
     from visor_core.agent.bounds import engine_limits
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import chosen_questions, score
+    from visor_core.policies.base import ReproduciblePolicy
     from visor_core.policies.load import load_policy
     from visor_core.questions import read_questions
     from visor_core.trajectories.playing import play
@@ -79,8 +86,10 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
     if result.failed:
         shown |= {key: metrics[key] for key in ("failed", "accuracy_of_all") if key in metrics}
-    figures: dict[str, int | float | str] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
-    return figures if result.scored else {**figures, f"{name}_accuracy": result.rule}
+    figures: dict[str, Figure] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
+    # A reproducible policy fails where a page cannot be drawn, again and again: that is its result.
+    lacking = result.failures if result.failed and not isinstance(opened, ReproduciblePolicy) else ""
+    return (figures if result.scored else {**figures, f"{name}_accuracy": result.rule}), lacking
 
 
 if __name__ == "__main__":

@@ -194,7 +194,8 @@ class Corpus:
                 f"the folder {self.root} and ingest its documents again"
             )
         for table in sorted({other for name in tables for other in _TORN_WITH.get(name, ())}):
-            shutil.rmtree(self.root / "lancedb" / f"{table}.lance")
+            if (folder := self.root / "lancedb" / f"{table}.lance").is_dir():
+                shutil.rmtree(folder)
         unreadable = {self.root / name for name in torn if not name.startswith("lancedb/")}
         for path in sorted(unreadable | set(self.tags.glob("*.json") if tables else ())):
             path.unlink(missing_ok=True)
