@@ -51,8 +51,8 @@ class Session:
         self._tracker = Tracker(self.home, order["experiment"]) if self._run_id else None
 
     def input(self, name: str) -> Path:
-        """An input folder or file."""
-        return Path(self.inputs[name])
+        """An input folder or file; one inside VISOR_HOME is ordered by its place there."""
+        return self.home.root / self.inputs[name]
 
     def open_index(self) -> PageIndex:
         """The input corpus at its tag, with the profile's limits, passwords and embedders' device."""
@@ -199,13 +199,19 @@ def die_with_order() -> None:
         die_with(int(parent))
 
 
+def _read_order(path: Path) -> dict[str, Any]:
+    """The order, with the build folder, in which it lies, and the home, which it names from there."""
+    order = json.loads(path.read_text(encoding="utf-8"))
+    return {**order, "folder": str(path.parent), "home": str(path.parent / order["home"])}
+
+
 @contextmanager
 def worker_session() -> Iterator[Session]:
     """Read the order named on the command line and open a session.
 
     A `VisorError` is written to `error.json` for the ordering process and ends the worker with status 1.
     """
-    order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    order = _read_order(Path(sys.argv[1]).resolve())
     die_with_order()
     main_rank = os.environ.get("RANK", "0") == "0"
     try:
