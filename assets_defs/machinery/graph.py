@@ -88,6 +88,7 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:
     """Whether a build from exactly the code, settings and upstream data of now is in force, complete and whole."""
+    from assets_defs.machinery.history import is_told
     from assets_defs.machinery.losses import stands
 
     try:
@@ -96,9 +97,7 @@ def is_current(node: Node, profile: Profile, home: Home) -> bool:
         return False
     if record is None or record.incomplete or stages()[node.stage].watching(profile, node.partition):
         return False
-    if not (home.dagster / "history").is_dir():
-        return False  # Dagster's own record was removed: a finished build is found again and told to it anew
-    return stands(home, record)
+    return is_told(home, record) and stands(home, record)
 
 
 def summary_order(nodes: Iterable[Node]) -> list[Node]:

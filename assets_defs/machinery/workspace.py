@@ -20,6 +20,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
+from assets_defs.machinery.history import note_told
 from assets_defs.machinery.judging import checks_of
 from assets_defs.machinery.losses import KEPT, discard, lost, output_of, require_word, stands
 from assets_defs.machinery.progress import StageProgress
@@ -217,6 +218,7 @@ class Work:
     ) -> dg.MaterializeResult[None]:
         """Dagster's view of the finished build."""
         record = self.record
+        note_told(self.home, self.folder)
         everything: dict[str, Any] = {
             **record.figures,
             **(metadata or {}),
