@@ -87,11 +87,11 @@ class Work:
         self.folder = stage_folder(home, node) / self.fingerprint
         self.rebuild = rebuild
         self._lock = self._acquire()
-        if rebuild and self.folder.is_dir():
-            for path in self.folder.iterdir():
-                if path.name not in KEPT:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-        self.lost = self._make_room()
+        try:
+            self._clear_away()
+        except BaseException:
+            self.close()
+            raise
         self.progress = StageProgress(self.folder)
         self.complete = self._is_complete()
         self.started = time.monotonic()
@@ -111,19 +111,22 @@ class Work:
             if self.stage.incremental and not stands(self.home, record):
                 raise DataError(f"{need} holds other data than these settings asked for: {first}")
 
-    def _make_room(self) -> tuple[str, ...]:
-        """Clear away what is left of a finished build that has lost files; returns what it had lost.
+    def _clear_away(self) -> None:
+        """Remove what is not to be built on: everything if so asked, or what is left of a build that has lost files.
 
         Raises:
-            ConfigError: if building it again needs a word.
+            ConfigError: if building again what is lost needs a word.
         """
+        if self.rebuild:
+            for path in self.folder.iterdir():
+                if path.name not in KEPT:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         record = read_build(self.home, self.node, self.fingerprint)
-        gone = lost(self.home, record) if record else ()
-        if record and gone:
-            require_word(self.node, gone, self.profile, self.gpu_hours)
+        self.lost = lost(self.home, record) if record else ()
+        if record and self.lost:
+            require_word(self.node, self.lost, self.profile, self.gpu_hours)
             if not self.stage.incremental:
                 discard(self.home, record)
-        return gone
 
     def _is_complete(self) -> bool:
         record = None if self.stage.incremental else read_build(self.home, self.node, self.fingerprint)
