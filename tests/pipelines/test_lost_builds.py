@@ -156,7 +156,7 @@ def test_a_moved_home_has_lost_nothing(made: Path, tmp_path: Path, visor: Visor)
     assert _run(home).built == 0
     record = read_record(home, Node("page_index", "nano-train"))
     index = PageIndex.open(record.folder(home), record.index_tag)
-    page = index.pages()[0]
+    page = next(iter(index.pages()))
     assert page.page_id in {hit.page_id for hit in index.search(" ".join(page.text.split()[:12]), k=10, mode="text")}
     assert visor("report", home=second).code == 0
     stated = [p for p in second.rglob("*.json") if str(made) in p.read_text(encoding="utf-8")]
