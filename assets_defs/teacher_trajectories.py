@@ -119,15 +119,16 @@ def _play(work: Work, teacher: "Policy", environment: "Environment", questions: 
 
     # Beside the builds: another filter or scorer asks the teacher, who may be paid, for nothing again.
     store = work.folder.parent / "episodes"
-    seed, show = work.profile.seed, work.progress.show
-    if isinstance(teacher, OpenAICompatiblePolicy):
-        spent = folder_of(store, teacher, environment, questions, 0.0, seed) / SPENT
-        if not work.rebuild:
-            count_in(teacher, spent)
+    seed = work.profile.seed
+    paid = teacher if isinstance(teacher, OpenAICompatiblePolicy) else None
+    spent = folder_of(store, teacher, environment, questions, 0.0, seed) / SPENT
+    if paid and not work.rebuild:
+        count_in(paid, spent)
 
-        def show(done: int, total: int) -> None:
-            work.progress.show(done, total)
-            note_down(teacher, spent)
+    def show(done: int, total: int) -> None:
+        work.progress.show(done, total)
+        if paid:
+            note_down(paid, spent)
 
     return play(
         teacher,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from assets_defs.machinery.builds import Builds, Record
 from assets_defs.machinery.graph import stages
-from assets_defs.machinery.stage import Node
+from assets_defs.machinery.stage import Node, Stage
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
 from visor_core.inventory import Inventory, missing, take_inventory
@@ -24,14 +24,13 @@ KEPT = (".lock", ".checks.lock")
 """What stays in a build folder that is emptied: who holds a lock goes on holding it."""
 
 
-def output_of(home: Home, node: Node, output: Path, build: Path) -> Inventory:
+def output_of(home: Home, stage: Stage, output: Path, build: Path) -> Inventory:
     """The files that a build hands on: its output, and what its stage keeps beside it. Those of a corpus are its own.
 
     Args:
         output: the folder of the output; it may be the build folder itself, or another build's.
         build: the build folder.
     """
-    stage = stages()[node.stage]
     if stage.incremental:
         return {}
     found = take_inventory(home.root, [output, *(build / name for name in stage.beside)], hashed=True)
@@ -45,11 +44,10 @@ def _says_how(path: Path, build: Path) -> bool:
 
 def lost(home: Home, record: Record, *, deep: bool = False) -> tuple[str, ...]:
     """A line for every file of a build's output that is gone or has another size; with `deep`, or other content."""
-    stage = stages()[record.stage]
-    folder = record.folder(home)
+    stage, folder = stages().get(record.stage), record.folder(home)
     if not folder.is_dir():
         return (f"{record.path} is gone",)
-    if stage.incremental:
+    if stage and stage.incremental:
         return stage.lost(folder)
     return tuple(f"{name} {fault}" for name, fault in missing(home.root, record.files, deep=deep).items())
 

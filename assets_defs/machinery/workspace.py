@@ -203,7 +203,7 @@ class Work:
             code_version=self.stage.version,
             data_version=data_version,
             path=(path or self.folder).relative_to(self.home.root).as_posix(),
-            files=output_of(self.home, self.node, path or self.folder, self.folder),
+            files=output_of(self.home, self.stage, path or self.folder, self.folder),
             upstream=self.upstream,
             seed=self.profile.seed,
             index_tag=index_tag,
