@@ -35,6 +35,7 @@ STAGE = Stage(
     partitioned=True,
     incremental=True,
     holds=lambda folder, version: latest_version(Corpus(folder)) == version,
+    lost=lambda folder: Corpus(folder).lost(),
     kept=kept,
 )
 

@@ -11,7 +11,7 @@ from assets_defs.machinery.stage import Need, Stage
 from assets_defs.machinery.tables import parquet_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.index import PageIndex
-from visor_core.index.corpus_settings import is_synthetic
+from visor_core.index.corpus_settings import is_synthetic, split_of
 from visor_core.questions import Question, questions_version, read_questions, write_questions
 
 STAGE = Stage(
@@ -60,8 +60,7 @@ def _keep_replaced(path: Path, version: str) -> None:
 def _found(work: Work) -> list[Question]:
     corpus = work.node.partition
     if is_synthetic(work.profile, corpus):
-        split = "train" if corpus == work.profile.corpora.train else "development"
-        return read_questions(work.input_folder("nano_corpus") / f"{split}.parquet")
+        return read_questions(work.input_folder("nano_corpus") / f"{split_of(work.profile, corpus)}.parquet")
     given = work.home.root / "inbox" / f"{corpus}.questions.parquet"
     return read_questions(given) if given.is_file() else []
 

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets_defs.machinery.history import begin_history
 from pipelines.instance_settings import merge_settings
 from visor_core.addresses import pasteable
 from visor_core.config import Home, Profile
@@ -42,6 +43,7 @@ def place_instance(home: Home) -> Path:
     target = home.dagster / "dagster.yaml"
     try:
         home.dagster.mkdir(parents=True, exist_ok=True)
+        begin_history(home)
         given = target.read_bytes().decode() if target.exists() else ""
         merged = merge_settings(given, TEMPLATE.read_text(encoding="utf-8"), str(target))
         if merged.text != given:

@@ -21,11 +21,16 @@ from assets_defs.machinery.stage import Figure, Node
 from visor_core.config import Home, Profile
 from visor_core.errors import DataError
 from visor_core.files import whole_file, write_json
+from visor_core.inventory import Inventory, as_json, from_json
+
+INCOMPLETE = "incomplete"
+"""The figure of a build that says what it lacks."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a build made. `path` is relative to VISOR_HOME; `checks` names the blocking checks it has to pass."""
+    """What a build made. `path` and the `files` of its output are relative to VISOR_HOME; `checks` names the blocking
+    checks it has to pass."""
 
     stage: str
     partition: str
@@ -40,6 +45,12 @@ class Record:
     figures: dict[str, Figure] = field(default_factory=dict)
     created: str = ""
     checks: tuple[str, ...] = ()
+    files: Inventory = field(default_factory=dict)
+
+    @property
+    def incomplete(self) -> str:
+        """Why the build is not all that was asked for, and is gone on with when it is asked for again; "" if it is."""
+        return str(self.figures.get(INCOMPLETE, ""))
 
     @property
     def node(self) -> Node:
@@ -72,9 +83,12 @@ def read_build(home: Home, node: Node, fingerprint: str) -> Record | None:
     try:
         lineage = json.loads(path.read_text(encoding="utf-8"))
         known = {f.name: lineage[f.name] for f in fields(Record) if f.name != "stage"}
-        return Record(stage=lineage["asset"], **known | {"checks": tuple(known["checks"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path} is damaged: delete its folder and materialize {node} again") from error
+        read = {"checks": tuple(known["checks"]), "files": from_json(known["files"])}
+        return Record(stage=lineage["asset"], **known | read)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path} is damaged or of another version of visor: delete its folder and materialize {node} again"
+        ) from error
 
 
 def write_build(home: Home, record: Record, more: dict[str, Any]) -> None:
@@ -87,6 +101,7 @@ def write_build(home: Home, record: Record, more: dict[str, Any]) -> None:
     set_aside(folder)
     _aside(folder, record.data_version).unlink(missing_ok=True)
     written = {f.name: getattr(record, f.name) for f in fields(Record) if f.name != "stage"}
+    written["files"] = as_json(record.files)
     write_json(folder / "lineage.json", {"asset": record.stage, **written, **more})
     _follow(home, record)
 

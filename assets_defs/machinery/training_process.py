@@ -45,11 +45,13 @@ def run_worker(
     write_json(
         order,
         {
-            "home": str(work.home.root),
-            "folder": str(work.folder),
+            # From where the order lies, so that it still holds where the home is moved.
+            "home": Path(os.path.relpath(work.home.root, work.folder)).as_posix(),
             "stage": work.node.stage,
             "profile": work.profile.model_dump(mode="json"),
-            "inputs": {key: str(value) for key, value in inputs.items()},
+            "inputs": {
+                key: work.home.below(value) if isinstance(value, Path) else value for key, value in inputs.items()
+            },
             "experiment": work.tracking.experiment,
         },
     )

@@ -20,8 +20,10 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from assets_defs.machinery.builds import Builds, Record, read_build, set_aside, stage_folder, write_build
+from assets_defs.machinery.history import note_told
 from assets_defs.machinery.judging import checks_of
 from assets_defs.machinery.links import links_of
+from assets_defs.machinery.losses import KEPT, discard, lost, output_of, require_word, stands
 from assets_defs.machinery.progress import StageProgress
 from assets_defs.machinery.recording import lineage_of
 from assets_defs.machinery.run_config import GIVEN_TAG, given_settings, with_given
@@ -30,10 +32,18 @@ from assets_defs.machinery.tracking import Tracking
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
 
+LISTED = 50
+"""Lost files that the metadata name."""
+
 
 class Work:
     """One materialization in progress. `folder` belongs to this build alone; `complete` says it was finished before,
-    `rebuild` that nothing made before is to be used."""
+    `lost` what a finished one had lost, `rebuild` that nothing made before is to be used.
+
+    Raises:
+        DataError: if something upstream is missing, or has lost files.
+        ConfigError: if another process builds the same thing, or what is lost costs too much to be built unasked.
+    """
 
     context: dg.AssetExecutionContext
     """Dagster's view of the run, with its log."""
@@ -53,42 +63,64 @@ class Work:
         *,
         rebuild: bool,
         given: Mapping[str, Any] | None = None,
+        gpu_hours: Mapping[str, float] | None = None,
     ) -> None:
         self.given = dict(given or {})
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
+        self.gpu_hours = gpu_hours or {}
         self.inputs = stage.inputs(profile, node.partition)
         self._builds = Builds(home, profile)
         self.upstream = self._builds.versions(self.inputs)
-        if stage.incremental:
-            self._require_held_inputs()
+        self._require_inputs()
         self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream, home)
         self.folder = stage_folder(home, node) / self.fingerprint
         self.rebuild = rebuild
         self._lock = self._acquire()
-        if rebuild and self.folder.is_dir():
-            set_aside(self.folder)
-            for path in self.folder.iterdir():
-                if path.name not in (".lock", ".checks.lock") and not path.match("lineage-*.json"):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        try:
+            self._clear_away()
+        except BaseException:
+            self.close()
+            raise
         self.progress = StageProgress(self.folder)
-        self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()
+        self.complete = self._is_complete()
         self.started = time.monotonic()
 
-    def _require_held_inputs(self) -> None:
-        """A stage that works on a corpus in place reads what it holds now: that must be what these settings asked for.
+    def _require_inputs(self) -> None:
+        """What is read must be there. A stage that works on a corpus in place reads what that holds now, which must be
+        what these settings asked for.
 
         Raises:
-            DataError: naming the input that other settings have replaced since.
+            DataError: naming the input that has lost files, or that other settings have replaced since.
         """
-        from assets_defs.machinery.graph import stages
-
         for need in self.inputs:
             record = self._builds.read(need)
-            if not stages()[need.stage].holds(record.folder(self.home), record.data_version):
-                raise DataError(
-                    f"{need} holds other data than these settings asked for: "
-                    f"`visor run --profile {self.profile.name} --select {need.stage}` first"
-                )
+            first = f"`visor run --profile {self.profile.name} --select {need.stage}` first"
+            if gone := lost(self.home, record):
+                raise DataError(f"{need} has lost files ({gone[0]}): {first}")
+            if self.stage.incremental and not stands(self.home, record):
+                raise DataError(f"{need} holds other data than these settings asked for: {first}")
+
+    def _clear_away(self) -> None:
+        """Remove what is not to be built on: everything if so asked, or what is left of a build that has lost files.
+
+        Raises:
+            ConfigError: if building again what is lost needs a word.
+        """
+        if self.rebuild:
+            set_aside(self.folder)
+            for path in self.folder.iterdir():
+                if path.name not in KEPT and not path.match("lineage-*.json"):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        record = read_build(self.home, self.node, self.fingerprint)
+        self.lost = lost(self.home, record) if record else ()
+        if record and self.lost:
+            require_word(self.node, self.lost, self.profile, self.gpu_hours)
+            if not self.stage.incremental:
+                discard(self.home, record)
+
+    def _is_complete(self) -> bool:
+        record = None if self.stage.incremental else read_build(self.home, self.node, self.fingerprint)
+        return record is not None and not record.incomplete
 
     def _acquire(self) -> int:
         """Lock the build folder until `close`, or for as long as this process lives; returns the file descriptor.
@@ -145,7 +177,12 @@ class Work:
 
         Args:
             told: what the lineage says beside what is known of any build (`recording.lineage_of`), as JSON values.
+
+        Raises:
+            DataError: if what a stage read of a corpus was changed by others while it worked.
         """
+        if self.stage.incremental:
+            self._require_inputs()
         before = read_build(self.home, self.node, self.fingerprint)
         # A stage that works on a corpus in place looks at it each time, and mostly finds it as it was.
         self.complete = before is not None and before.data_version == data_version
@@ -156,6 +193,7 @@ class Work:
             code_version=self.stage.version,
             data_version=data_version,
             path=(path or self.folder).relative_to(self.home.root).as_posix(),
+            files=output_of(self.home, self.stage, path or self.folder, self.folder),
             upstream=self.upstream,
             seed=self.profile.seed,
             index_tag=index_tag,
@@ -186,6 +224,7 @@ class Work:
     ) -> dg.MaterializeResult[None]:
         """Dagster's view of the finished build."""
         record = self.record
+        note_told(self.home, self.folder)
         everything: dict[str, Any] = {
             **record.figures,
             **(metadata or {}),
@@ -199,6 +238,7 @@ class Work:
             "configuration": dg.MetadataValue.json(self.profile.model_dump(mode="json")),
             "folder": dg.MetadataValue.path(str(record.folder(self.home))),
             "reused": self.complete,
+            **({"lost": "\n".join(self.lost[:LISTED])} if self.lost else {}),
         }
         return dg.MaterializeResult(
             asset_key=asset_key or self.node.stage,
@@ -210,13 +250,14 @@ class Work:
 class Workspace(dg.ConfigurableResource[Any]):
     """VISOR_HOME and the resolved profile, as JSON because a map in Dagster's configuration may not hold null.
 
-    `rebuild` names the stages that discard what they have already made. What a run's own configuration says otherwise
-    than the profile holds for that run.
+    `rebuild` names the stages that discard what they have already made; `gpu_hours` is what each stage is estimated to
+    cost. What a run's own configuration says otherwise than the profile holds for that run.
     """
 
     home: str
     profile: str
     rebuild: list[str] = Field(default_factory=list)
+    gpu_hours: dict[str, float] = Field(default_factory=dict)
     _begun: list[Work] = PrivateAttr(default_factory=list)
     _given: dict[str, Any] = PrivateAttr(default_factory=dict)
     _settings: Profile | None = PrivateAttr(default=None)
@@ -263,9 +304,19 @@ class Workspace(dg.ConfigurableResource[Any]):
         """
         partition = context.partition_key if stage.partitioned else ""
         node = Node(stage.name, partition)
-        work = Work(stage, node, self.settings, self.place, rebuild=stage.name in self.rebuild, given=self._given)
+        work = Work(
+            stage,
+            node,
+            self.settings,
+            self.place,
+            rebuild=stage.name in self.rebuild,
+            given=self._given,
+            gpu_hours=self.gpu_hours,
+        )
         work.context, work.tracking, work.pipes = context, tracking, pipes
         work.mlflow_page, work.progress.say = tracking.page, context.log.info
+        for line in work.lost[:LISTED]:
+            context.log.warning(f"{line}: {node} is built again")
         self._begun.append(work)
         return work
 

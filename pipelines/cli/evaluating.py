@@ -70,6 +70,7 @@ def evaluate(
     from visor_core.agent.environment import Environment
     from visor_core.evaluation import runner
     from visor_core.policies.identity import digest_of
+    from visor_core.trajectories.playing import identity_of
 
     home = home_of(context)
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
@@ -82,7 +83,7 @@ def evaluate(
     environment = Environment(index, settled.agent, settled.index)
     label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     chosen = runner.chosen_questions(found.questions, config)
-    identity = runner.evaluation_identity(policy, environment, chosen, temperature, seed)
+    identity = identity_of(policy, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
     asked, of = (str(given.resolve()) if given else "" for given in (questions, folder))
     call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label)

@@ -190,8 +190,9 @@ def choose_checkpoint(home: Home, given: Path | None) -> Path:
         return given
     from assets_defs.machinery.builds import find_record
     from assets_defs.machinery.stage import Node
+    from visor_core.config.policies import CHAMPION, TRAINED
 
-    for stage in ("champion_model", "grpo_checkpoint", "sft_checkpoint"):
+    for stage in (CHAMPION, *(policy.stage for policy in reversed(TRAINED))):
         record = find_record(home, Node(stage))
         if record is not None and (record.folder(home) / "config.json").is_file():
             return record.folder(home)

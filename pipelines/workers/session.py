@@ -23,15 +23,13 @@ from visor_core.config import Home, Profile
 from visor_core.errors import UnreachableError, VisorError
 from visor_core.files import write_json
 from visor_core.lineage.provenance import write_in_effect
-from visor_core.tracking import Tracker, meaningful
+from visor_core.tracking import MODEL_FILE, Tracker, meaningful
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
     from visor_core.index import PageIndex
 
 
-CURVES = ("reward", "loss", "accuracy", "kl", "entropy", "grad_norm", "learning_rate")
-"""What is drawn of a training, as far as it was reported; all steps, those before an interruption included."""
 LOGGED = "logged_checkpoints.json"
 """In a stage's folder: which of its checkpoints are logged models with weights."""
 
@@ -54,8 +52,8 @@ class Session:
         self._tracker = Tracker(self.home, order["experiment"]) if self._run_id else None
 
     def input(self, name: str) -> Path:
-        """An input folder or file."""
-        return Path(self.inputs[name])
+        """An input folder or file; one inside VISOR_HOME is ordered by its place there."""
+        return self.home.root / self.inputs[name]
 
     def open_index(self) -> PageIndex:
         """The input corpus at its tag, with the profile's limits, passwords and embedders' device."""
@@ -160,7 +158,7 @@ class Session:
 
     def log_final(self, folder: Path, figures: Mapping[str, Figure], samples: Sequence[Path] = ()) -> None:
         """Log the finished checkpoint with its curves; leave its model id beside it for benchmark and registry."""
-        from visor_core.training.curves import curve_image
+        from visor_core.training.curves import CURVES, curve_image
 
         curves = curve_image(read_metrics(self.folder), CURVES)
         if curves is not None:
@@ -168,7 +166,7 @@ class Session:
             curves.save(path)
             self.artifacts([path])
         model_id = self.on_checkpoint(folder, int(figures.get("steps", 0)), figures, samples)
-        (self.folder / "mlflow_model.txt").write_text(model_id, encoding="utf-8")
+        (self.folder / MODEL_FILE).write_text(model_id, encoding="utf-8")
 
     def evaluated(self, model_id: str, name: str, metrics: Mapping[str, Any], *, digest: str) -> None:
         """Benchmark figures, to this run and to the logged model they belong to."""
@@ -211,13 +209,19 @@ def die_with_order() -> None:
         die_with(int(parent))
 
 
+def _read_order(path: Path) -> dict[str, Any]:
+    """The order, with the build folder, in which it lies, and the home, which it names from there."""
+    order = json.loads(path.read_text(encoding="utf-8"))
+    return {**order, "folder": str(path.parent), "home": str(path.parent / order["home"])}
+
+
 @contextmanager
 def worker_session() -> Iterator[Session]:
     """Read the order named on the command line and open a session.
 
     A `VisorError` is written to `error.json` for the ordering process and ends the worker with status 1.
     """
-    order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    order = _read_order(Path(sys.argv[1]).resolve())
     die_with_order()
     main_rank = os.environ.get("RANK", "0") == "0"
     try:

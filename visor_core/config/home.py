@@ -70,6 +70,10 @@ class Home:
         if taken:
             raise ConfigError(f"VISOR_HOME {root} is a file: choose a folder")
 
+    def below(self, path: Path) -> str:
+        """A path as it is stored: relative to the home where it lies in it, which may be moved; else as it is."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
     @property
     def dagster(self) -> Path:
         """Dagster's instance folder."""

@@ -14,10 +14,10 @@ from typing import Any
 
 from visor_core.agent.episode import run_reference
 from visor_core.agent.trajectory import Trajectory
-from visor_core.config import EvaluationConfig, Profile, TeacherConfig
+from visor_core.config import Profile, TeacherConfig
 from visor_core.evaluation.page_recall import measure_page_recall
 from visor_core.evaluation.results import BenchmarkResult
-from visor_core.evaluation.runner import evaluate
+from visor_core.evaluation.runner import score
 from visor_core.evaluation.statistics import pass_at_k
 from visor_core.files import write_json
 from visor_core.index.search import Mode
@@ -27,6 +27,7 @@ from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import World
 from visor_core.questions import Question, questions_version
 from visor_core.scoring.facts import supported
+from visor_core.trajectories.playing import play
 
 QUESTIONWISE = ("right", "supported", "refused", "hasty", "tokens", "image_tokens", "turns")
 """Fields of `Outcomes` with one entry a question."""
@@ -116,19 +117,17 @@ class Split:
         """All questions once under a profile's strategy."""
         key = (profile.agent.model_dump_json(), str(checkpoint), temperature)
         if key not in self._done:
-            episodes: list[Trajectory] = []
             index = self.seed.index(self.world)
             with self.seed.policy(checkpoint, index) as policy:
-                result = evaluate(
+                played = play(
                     policy,
                     self.seed.environment(self.world, profile),
                     self.questions,
-                    EvaluationConfig(temperature=temperature),
                     seed=self.seed.seed,
+                    temperature=temperature,
                     store=self.seed.episodes,
-                    on_episodes=episodes.extend,
                 )
-            self._done[key] = (result, episodes)
+            self._done[key] = (score(played), list(played.episodes))
         return self._done[key]
 
     def best_temperature(self, profile: Profile, checkpoint: Path) -> float:

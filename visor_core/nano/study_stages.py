@@ -24,7 +24,6 @@ from visor_core.code_version import code_behind, code_version
 from visor_core.config import Profile
 from visor_core.config.nano import BASE_TRAINING
 from visor_core.errors import ConfigError
-from visor_core.evaluation.runner import evaluate
 from visor_core.files import write_json
 from visor_core.index import (
     EVERY_COLUMN,
@@ -45,6 +44,7 @@ from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question, grpo_questions, teacher_questions
 from visor_core.tracking import Tracker
 from visor_core.trajectories.filters import balance, keep_good
+from visor_core.trajectories.playing import play
 
 RETRIEVER = "late:retriever"
 """How a profile names the retriever trained in the same run."""
@@ -53,7 +53,7 @@ SHAPING = (
     "visor_core.scoring", "visor_core.training", "visor_core.trajectories",
 )  # fmt: skip
 """Where a stage imports these, their code counts. Documents and index know their content by themselves."""
-EPISODES = ("visor_core.agent.episode", "visor_core.evaluation.runner", "visor_core.policies.transformers")
+EPISODES = ("visor_core.agent.episode", "visor_core.trajectories.playing", "visor_core.policies.transformers")
 """What episodes are played and scored with."""
 LESSONS = (*EPISODES, "visor_core.nano.teacher", "visor_core.trajectories.filters")
 _RECORD = "stage.json"
@@ -278,17 +278,14 @@ class Seed:
     def lessons(self, profile: Profile) -> list[Trajectory]:
         """The teacher's good episodes under a profile's strategy, balanced over their number of turns."""
         wanted, world = profile.teacher, self.world("train")
-        episodes: list[Trajectory] = []
-        evaluate(
+        played = play(
             ScriptedTeacher(world, wanted, profile.agent, seed=self.seed),
             self.environment(world, profile),
             teacher_questions(self.questions(world), profile),
-            profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
             seed=self.seed,
             store=self.episodes,
-            on_episodes=episodes.extend,
         )
-        good = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
+        good = keep_good(played.episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
         return list(balance(good.kept, wanted.trajectories, self.seed))
 
     @property
