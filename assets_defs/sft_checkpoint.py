@@ -18,6 +18,7 @@ STAGE = Stage(
     settings=lambda profile, partition: {
         "sft": profile.sft,
         "dtype": profile.model.dtype,
+        "tiles": profile.agent.image.tiles if profile.nano else None,
         "threads": profile.threads,
         "launch": launch_settings(profile),
     },

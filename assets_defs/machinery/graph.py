@@ -87,6 +87,12 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
 
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:
+    """Whether a node stands (`stands`), and Dagster's record of it too."""
+    # Dagster's own record was removed: a finished build is found again and told to it anew.
+    return (home.dagster / "history").is_dir() and stands(node, profile, home)
+
+
+def stands(node: Node, profile: Profile, home: Home) -> bool:
     """Whether a build from exactly the code, settings and upstream data of now is in force, and its output is there."""
     stage = stages()[node.stage]
     try:
@@ -95,8 +101,6 @@ def is_current(node: Node, profile: Profile, home: Home) -> bool:
         return False
     if record is None or stage.watching(profile, node.partition):
         return False
-    if not (home.dagster / "history").is_dir():
-        return False  # Dagster's own record was removed: a finished build is found again and told to it anew
     folder = record.folder(home)
     return folder.is_dir() and stage.holds(folder, record.data_version)
 

@@ -154,7 +154,8 @@ class Work:
             "configuration": self.profile.model_dump(mode="json"),
             "packages": _installed(),
         }
-        write_build(self.home, record, more)
+        # Who asks without a profile means no variant of a study.
+        write_build(self.home, record, more, named=not self.profile.study.variant)
 
     @property
     def record(self) -> Record:
