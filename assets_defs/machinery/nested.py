@@ -6,6 +6,7 @@ do. Dagster's record of the stages' own assets, which are those of the page's pr
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
@@ -52,12 +53,14 @@ def make(
         reused = stands(node, profile, around.home)
         if not reused:
             progress(str(node))
-            _build(around, profile, node)
+            work_on(around, profile, node)
+            _judge(around, profile, node)
         made.append(Made(Builds(around.home, profile).read(node), reused))
     return made
 
 
-def _build(around: Surroundings, profile: Profile, node: Node) -> None:
+def work_on(around: Surroundings, profile: Profile, node: Node) -> Path:
+    """Do the work of one node whose inputs stand, unchecked; returns the folder of the build."""
     work = Work(stages()[node.stage], node, profile, around.home, rebuild=False)
     try:
         work.context, work.tracking, work.pipes, work.options = around.context, around.tracking, around.pipes, {}
@@ -66,6 +69,10 @@ def _build(around: Surroundings, profile: Profile, node: Node) -> None:
             list(results)  # a stage of several assets does its work as they are asked for
     finally:
         work.close()
+    return work.folder
+
+
+def _judge(around: Surroundings, profile: Profile, node: Node) -> None:
     build = Finished(node, profile, around.home)
     failed = [check.name for check in checks_of(node.stage) if not check(build).passed and check.blocking]
     if failed:

@@ -7,6 +7,7 @@ drawn from. A resumed stage repeats the steps after its checkpoint; readers keep
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ class StageProgress:
         write_json(self.folder / PROGRESS, {"done": done, "total": total, "text": text})
 
     def step(self, values: dict[str, Any]) -> None:
-        """Append one step's scalars; anything that is no number or text is left out."""
+        """Append one step's scalars and when it ended; anything that is no number or text is left out."""
         kept = {k: v for k, v in values.items() if isinstance(v, int | float | str) and v == v}
         with (self.folder / METRICS).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(kept) + "\n")
+            handle.write(json.dumps({**kept, "time": round(time.time(), 3)}) + "\n")
 
 
 def read_progress(folder: Path) -> tuple[int, int, str]:
