@@ -29,7 +29,11 @@ def registered_name(profile: str) -> str:
 
 @asset(STAGE, group="evaluation", kinds={"mlflow"})
 def champion_model(work: Work) -> dg.MaterializeResult[None]:
-    """The model to use."""
+    """The model to use: the better of warm start and reinforced policy, as the registered model's version `champion`.
+
+    `visor ask` and `models:/visor-<profile>@champion` of MLflow take this one. It is replaced only by one that does at
+    least as well on the same questions.
+    """
     if not work.complete:
         _crown(work)
     record = work.input("benchmark_results")

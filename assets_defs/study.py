@@ -9,12 +9,15 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets_defs.machinery.assets import OWNERS
 from assets_defs.machinery.builds import Builds
 from assets_defs.machinery.calibration import calibrate
 from assets_defs.machinery.graph import plan, stages
 from assets_defs.machinery.nested import Made, Surroundings, make
+from assets_defs.machinery.partitions import study_seeds
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.progress import StageProgress
+from assets_defs.machinery.run_config import config_fields
 from assets_defs.machinery.studies import FIGURES, is_measured, profile_of, variant_names, write_table
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
@@ -26,13 +29,15 @@ from visor_core.policies.identity import digest_of
 GROUP = "study"
 VARIANT, BUDGETS, TABLE = "study_variant", "study_budgets", "study_table"
 SEED, KIND = "seed", "variant"
-seeds = dg.DynamicPartitionsDefinition(name="study_seed")
-"""Seeds of the study, by number."""
+CONFIGURED = ("nano", "documents", "index", "model", "agent", "teacher", "sft", "grpo", "threads", "study")
+"""What of the profile can be set for one run of the study."""
 
 
 def partitions(profile: Profile) -> dg.MultiPartitionsDefinition:
     """The seeds and the variants of a profile."""
-    return dg.MultiPartitionsDefinition({SEED: seeds, KIND: dg.StaticPartitionsDefinition(list(variants_of(profile)))})
+    return dg.MultiPartitionsDefinition(
+        {SEED: study_seeds, KIND: dg.StaticPartitionsDefinition(list(variants_of(profile)))}
+    )
 
 
 def partition_key(seed: int, variant: str) -> dg.MultiPartitionKey:
@@ -65,6 +70,8 @@ def _variant(profile: Profile) -> dg.AssetsDefinition:
         pool="accelerator",
         partitions_def=partitions(profile),
         code_version=code_version(profile),
+        config_schema=config_fields(profile, CONFIGURED),
+        owners=[OWNERS[GROUP]],
         description="One variant of one seed: trained by the stages of its own settings, then measured.",
     )
     def study_variant(
@@ -114,19 +121,20 @@ def _budgets(profile: Profile) -> dg.AssetsDefinition:
         kinds={"torch"},
         pool="accelerator",
         code_version=code_version(profile),
-        config_schema={"seed": dg.Field(int, default_value=0, description="The seed whose training is timed.")},
+        config_schema=config_fields(profile, ("seed", *CONFIGURED)),
+        owners=[OWNERS[GROUP]],
         description="Training steps of equal time for every strategy of the comparison, by timing a few of each.",
     )
     def study_budgets(
         context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking, pipes: dg.PipesSubprocessClient
     ) -> dg.MaterializeResult[None]:
-        home, seed = workspace.place, int(context.op_execution_context.op_config["seed"])
+        home, settings = workspace.place, workspace.settings
         told = StageProgress(home.asset(BUDGETS))
         around = Surroundings(home, context, tracking, pipes)
-        found = calibrate(around, workspace.settings, seed, lambda line: told.show(0, 0, line))
+        found = calibrate(around, settings, settings.seed, lambda line: told.show(0, 0, line))
         rows = [{"strategy": name, **budget} for name, budget in found.items()]
-        settings = dg.MetadataValue.md(f"```yaml\n{as_settings(found)}\n```")
-        return dg.MaterializeResult(metadata={"budgets": table(rows), "settings": settings})
+        lines = dg.MetadataValue.md(f"```yaml\n{as_settings(found)}\n```")
+        return dg.MaterializeResult(metadata={"budgets": table(rows), "settings": lines})
 
     return study_budgets
 
@@ -138,13 +146,14 @@ def _table(profile: Profile) -> dg.AssetsDefinition:
         kinds={"markdown"},
         deps=[dg.AssetDep(VARIANT, partition_mapping=dg.AllPartitionMapping())],
         code_version=code_version(profile),
+        owners=[OWNERS[GROUP]],
         description="The tables of the study over all seeds that are measured.",
     )
     def study_table(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
         from pipelines.commit import commit
 
         home, settings = workspace.place, workspace.settings
-        known = sorted(int(name) for name in context.instance.get_dynamic_partitions(str(seeds.name)))
+        known = sorted(int(name) for name in context.instance.get_dynamic_partitions(str(study_seeds.name)))
         tables = {}
         for kind in ("study", "long", "rivals"):
             for split in ("development", "test"):

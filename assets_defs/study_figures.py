@@ -23,6 +23,7 @@ def reads_development(profile: Profile, partition: str = "") -> bool:
 STAGE = Stage(
     name="study_figures",
     begins=("assets_defs.study_figures", "pipelines.workers.study"),
+    reads=("threads", "agent", "documents", "index", "model", "nano", "study.variant", "study.split"),
     settings=lambda profile, partition: {
         "measured": "rival" if is_rival(profile.study.variant) else "policies",
         "split": profile.study.split,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.instance_settings import merge_settings
 from visor_core.addresses import pasteable
-from visor_core.config import Home
+from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
 from visor_core.files import whole_file
 from visor_core.tracking import silence
@@ -97,3 +97,20 @@ def open_instance(home: Home) -> dg.DagsterInstance:
     except (DagsterError, ImportError, SQLAlchemyError) as error:
         reason = " ".join(str(error).split())[:400]
         raise ConfigError(f"Dagster cannot start with {home.dagster / 'dagster.yaml'}: {reason}") from error
+
+
+def place_partitions(instance: dg.DagsterInstance, home: Home, profile: Profile) -> None:
+    """Make known to Dagster the corpora of a profile, made or not, those that lie in the home, and a study's seeds.
+
+    Corpora of a study's variants are none that a person builds one by one.
+    """
+    from assets_defs.machinery.partitions import corpora, study_seeds
+    from visor_core.nano.study_variants import SEEDS, is_study_corpus
+
+    lying = [name for name in home.corpora() if not is_study_corpus(name)]
+    wanted = {str(corpora.name): (*profile.corpora.names, *lying)}
+    if profile.nano is not None:
+        wanted[str(study_seeds.name)] = tuple(map(str, SEEDS))
+    for name, keys in wanted.items():
+        known = set(instance.get_dynamic_partitions(name))
+        instance.add_dynamic_partitions(name, [key for key in keys if key not in known])

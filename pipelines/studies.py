@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from assets_defs.machinery.partitions import study_seeds
 from assets_defs.machinery.stage import Node
 from assets_defs.machinery.studies import Kind, is_measured, study_folder, variant_names, write_table
-from assets_defs.study import BUDGETS, VARIANT, partition_key, progress_folder, seeds
+from assets_defs.study import BUDGETS, VARIANT, partition_key, progress_folder
 from pipelines.display import RunDisplay
-from pipelines.instance import open_instance, prepare_process
+from pipelines.instance import open_instance, place_partitions, prepare_process
 from visor_core.config import Home, Profile
 from visor_core.nano.rivals import as_settings, kept_calibration, rivals_of
 from visor_core.nano.study_variants import Split, variant_profile
@@ -128,5 +129,6 @@ class _Runner:
         study = self._study
         self._instance = self._stack.enter_context(open_instance(study.home))
         reconcile(self._instance)
-        self._instance.add_dynamic_partitions(str(seeds.name), [str(seed) for seed in study.seeds])
+        place_partitions(self._instance, study.home, study.profile)
+        self._instance.add_dynamic_partitions(str(study_seeds.name), [str(seed) for seed in study.seeds])
         self._job = definitions(study.home, study.profile).resolve_implicit_global_asset_job_def()

@@ -63,8 +63,13 @@ def work_on(around: Surroundings, profile: Profile, node: Node) -> Path:
     """Do the work of one node whose inputs stand, unchecked; returns the folder of the build."""
     work = Work(stages()[node.stage], node, profile, around.home, rebuild=False)
     try:
-        work.context, work.tracking, work.pipes, work.options = around.context, around.tracking, around.pipes, {}
-        results = declared(node.stage).function(work)
+        work.context, work.tracking, work.pipes = around.context, around.tracking, around.pipes
+        work.mlflow_page, work.progress.say = around.tracking.page, around.context.log.info
+        partition = around.context.partition_key if around.context.has_partition_key else None
+        work.shown_at = around.context.asset_key.to_user_string(), partition
+        declaration = declared(node.stage)
+        work.options = {name: field.default_value for name, field in declaration.options.items()}
+        results = declaration.function(work)
         if not isinstance(results, dg.MaterializeResult):
             list(results)  # a stage of several assets does its work as they are asked for
     finally:

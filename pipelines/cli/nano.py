@@ -10,7 +10,9 @@ import typer
 from pipelines.cli.session import console, errors, home_of, resolve_profile
 from pipelines.commit import commit
 from visor_core.errors import ConfigError
+from visor_core.nano.study_variants import SEEDS
 
+_DEFAULT = ",".join(map(str, SEEDS))
 nano_app = typer.Typer(help="The embedded default's synthetic documents.", invoke_without_command=True)
 
 
@@ -66,7 +68,7 @@ def study(
         "",
         "--seeds",
         help="Seeds by number, as 0,1,2; each has a world and a training of its own, and what is done is kept.",
-        show_default="0,1,2; 0 with --long",
+        show_default=f"{_DEFAULT}; 0 with --long",
     ),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
@@ -79,7 +81,7 @@ def study(
     study = Study(
         profile=resolve_profile("nano", settings),
         home=home,
-        seeds=_seeds(seeds or ("0" if longer else "0,1,2")),
+        seeds=_seeds(seeds or ("0" if longer else _DEFAULT)),
         split="test" if final else "development",
         commit=commit(),
         console=errors,

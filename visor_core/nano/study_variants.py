@@ -6,6 +6,7 @@ once; only corpora, which hold one set of settings at a time, get names of their
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -17,6 +18,8 @@ from visor_core.policies.identity import digest_of
 Split = Literal["development", "test"]
 MAIN, LONGER, RICH = "study", "longer", "rich"
 """The main study; the core tier with larger budgets; the rich tier."""
+SEEDS = (0, 1, 2)
+"""The seeds of the main study and of the comparison where none are named."""
 FINAL = "-final"
 """Ends the name of a variant that is measured on the test split."""
 
@@ -74,6 +77,11 @@ def _with_own_corpora(chosen: Profile, profile: Profile) -> Profile:
     end = f"-s{chosen.seed}-{digest_of(shape)[:8]}"
     names = {split: f"{getattr(profile.corpora, split)}{end}" for split in ("train", "development")}
     return chosen.model_copy(update={"corpora": chosen.corpora.model_copy(update=names)})
+
+
+def is_study_corpus(name: str) -> bool:
+    """Whether a corpus is one of a variant's, by its name."""
+    return re.search(r"-s\d+-[0-9a-f]{8}$", name) is not None
 
 
 def _shape(profile: Profile) -> dict[str, object]:
