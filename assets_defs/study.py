@@ -29,7 +29,10 @@ from visor_core.policies.identity import digest_of
 GROUP = "study"
 VARIANT, BUDGETS, TABLE = "study_variant", "study_budgets", "study_table"
 SEED, KIND = "seed", "variant"
-CONFIGURED = ("nano", "documents", "index", "model", "agent", "teacher", "sft", "grpo", "threads", "study")
+CONFIGURED = (
+    "nano", "documents", "index", "model", "agent", "teacher", "sft", "grpo", "threads",
+    "study.rivals", "study.sft_steps", "study.grpo_steps", "study.neutral", "study.long", "study.rich",
+)  # fmt: skip
 """What of the profile can be set for one run of the study."""
 
 
