@@ -15,15 +15,18 @@ STAGE = Stage(
     name="sft_checkpoint",
     # The worker opens the index for its pictures alone, and so by way of the session.
     begins=("assets_defs.sft_checkpoint", "pipelines.workers.sft", "visor_core.documents.crops"),
-    reads=("threads", "accelerate", "sft", "model.dtype", "agent.image.tiles"),
+    reads=("threads", "accelerate", "sft", "model.dtype"),
     settings=lambda profile, partition: {
         "sft": profile.sft,
         "dtype": profile.model.dtype,
-        "tiles": profile.agent.image.tiles if profile.nano else None,
         "threads": profile.threads,
         "launch": launch_settings(profile),
     },
-    needs=(Need("base_model"), Need("sft_dataset")),
+    needs=(
+        Need("base_model", when=lambda profile, partition: not profile.tiles_pictures),
+        Need("tiled_model", when=lambda profile, partition: profile.tiles_pictures),
+        Need("sft_dataset"),
+    ),
 )
 
 
@@ -38,7 +41,7 @@ def sft_checkpoint(work: Work) -> dg.MaterializeResult[None]:
     dataset = work.input("sft_dataset")
     if not work.complete:
         inputs = {
-            "base_model": work.input_folder("base_model"),
+            "base_model": work.input_folder("tiled_model" if work.profile.tiles_pictures else "base_model"),
             "sft_dataset": dataset.folder(work.home),
             "corpus": index.folder(work.home),
             "index_tag": dataset.index_tag,

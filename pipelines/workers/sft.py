@@ -28,7 +28,7 @@ def main() -> None:
         index = session.open_index()
         session.total = profile.sft.steps or 0
         result = train_sft(
-            _start(session),
+            session.input("base_model"),
             session.input("sft_dataset"),
             index,
             profile.sft,
@@ -45,22 +45,6 @@ def main() -> None:
             session.log_final(result.checkpoint, figures, samples)
             session.report(folder_version(result.checkpoint, *CHECKPOINT_FILES), figures)
         index.close()
-
-
-def _start(session: Session) -> Path:
-    """The base model; of `nano`, with a processor that cuts pictures into tiles where the agent is shown such."""
-    base = session.input("base_model")
-    if session.profile.nano is None or session.profile.agent.image.tiles is None:
-        return base
-    from visor_core.nano.tiles import with_tiles
-
-    tiled = session.folder / "tiled"
-    if session.leads:
-        with_tiles(base, tiled, session.profile.seed)
-    from accelerate import PartialState
-
-    PartialState().wait_for_everyone()
-    return tiled
 
 
 def _play(session: Session, checkpoint: Path, index: PageIndex) -> list[Trajectory]:

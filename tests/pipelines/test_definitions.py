@@ -211,7 +211,7 @@ def test_a_users_corpus_needs_neither_world_nor_its_retriever() -> None:
 
 def test_a_profile_without_a_world_plans_no_world() -> None:
     stages = {node.stage for node in graph.plan(load_profile(PROFILES / "qwen2.5-vl-3b.yaml"))}
-    assert stages == set(graph.stages()) - {"nano_corpus", "retriever", "study_figures"}
+    assert stages == set(graph.stages()) - {"nano_corpus", "retriever", "study_figures", "tiled_model"}
 
 
 def test_an_unknown_asset_is_refused() -> None:
