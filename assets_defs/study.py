@@ -1,7 +1,7 @@
 """Assets `study_variant`, `study_budgets` and `study_table`: the study, a seed and a variant at a time.
 
 A partition is a seed and a variant. Its work is to run the stages of the variant's profile (`machinery.nested`), so it
-shares builds with all others and resumes as they do. They are there only where the profile has a synthetic world.
+shares builds with all others and resumes as they do. The test split is read only by a run that says so.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,18 @@ from assets_defs.machinery.studies import FIGURES, is_measured, profile_of, vari
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
 from visor_core.config import Home, Profile
+from visor_core.errors import ConfigError
 from visor_core.nano.rivals import as_settings
-from visor_core.nano.study_variants import MAIN, variant_profile, variants_of
+from visor_core.nano.study_variants import FINAL, MAIN, variant_profile, variants_of
 from visor_core.policies.identity import digest_of
 
 GROUP = "study"
 VARIANT, BUDGETS, TABLE = "study_variant", "study_budgets", "study_table"
 SEED, KIND = "seed", "variant"
+FINAL_FIELD = "final"
+_FINAL_FIELD = dg.Field(
+    bool, is_required=False, default_value=False, description="Read the test split; every reading is logged."
+)
 CONFIGURED = (
     "nano", "documents", "index", "model", "agent", "teacher", "sft", "grpo", "threads",
     "study.rivals", "study.sft_steps", "study.grpo_steps", "study.neutral", "study.long", "study.rich",
@@ -49,8 +54,9 @@ def partition_key(seed: int, variant: str) -> dg.MultiPartitionKey:
 
 
 def study_assets(profile: Profile) -> list[dg.AssetsDefinition]:
-    """The study's assets under a profile; none without a synthetic world."""
-    return [] if profile.nano is None else [_variant(profile), _budgets(profile), _table(profile)]
+    """The study's assets under a profile that asks for them: whoever materializes all others means none of hours."""
+    here = profile.nano is not None and profile.study.on_page
+    return [_variant(profile), _budgets(profile), _table(profile)] if here else []
 
 
 def code_version(profile: Profile) -> str:
@@ -73,7 +79,7 @@ def _variant(profile: Profile) -> dg.AssetsDefinition:
         pool="accelerator",
         partitions_def=partitions(profile),
         code_version=code_version(profile),
-        config_schema=config_fields(profile, CONFIGURED),
+        config_schema={**config_fields(profile, CONFIGURED), FINAL_FIELD: _FINAL_FIELD},
         owners=[OWNERS[GROUP]],
         description="One variant of one seed: trained by the stages of its own settings, then measured.",
     )
@@ -83,6 +89,11 @@ def _variant(profile: Profile) -> dg.AssetsDefinition:
         key = context.partition_key
         assert isinstance(key, dg.MultiPartitionKey)
         seed, name = int(key.keys_by_dimension[SEED]), key.keys_by_dimension[KIND]
+        if name.endswith(FINAL) and not context.op_execution_context.op_config[FINAL_FIELD]:
+            raise ConfigError(
+                f"{name} is measured on the test split: run `visor nano study --final`, or set `final: true` in the "
+                "launchpad"
+            )
         home = workspace.place
         variant = profile_of(workspace.settings, home, name, seed)
         told = StageProgress(progress_folder(home, seed, name))

@@ -14,10 +14,10 @@ from rich.console import Console
 from assets_defs.machinery.partitions import study_seeds
 from assets_defs.machinery.stage import Node
 from assets_defs.machinery.studies import Kind, is_measured, study_folder, variant_names, write_table
-from assets_defs.study import BUDGETS, VARIANT, partition_key, progress_folder
+from assets_defs.study import BUDGETS, FINAL_FIELD, VARIANT, partition_key, progress_folder
 from pipelines.display import RunDisplay
 from pipelines.instance import open_instance, place_partitions, prepare_process
-from visor_core.config import Home, Profile
+from visor_core.config import Home, Profile, derived
 from visor_core.nano.rivals import as_settings, kept_calibration, rivals_of
 from visor_core.nano.study_variants import Split, variant_profile
 
@@ -56,7 +56,7 @@ class Study:
                 display.begin(row, progress_folder(self.home, *part))
                 began = time.monotonic()
                 try:
-                    runner.materialize(VARIANT, partition_key(*part))
+                    runner.materialize(VARIANT, partition_key(*part), {FINAL_FIELD: self.split == "test"})
                 except BaseException:
                     display.end(row, "failed", time.monotonic() - began, {})
                     raise
@@ -76,7 +76,7 @@ class Study:
         with _Runner(self) as runner, RunDisplay([row], self.console) as display:
             display.begin(row, self.home.asset(BUDGETS))
             began = time.monotonic()
-            runner.materialize(BUDGETS, None, {"ops": {BUDGETS: {"config": {"seed": seed}}}})
+            runner.materialize(BUDGETS, None, {"seed": seed})
             display.end(row, "built", time.monotonic() - began, {})
         kept = kept_calibration(study_folder(self.home))["budgets"]
         return as_settings({name: kept[name] for name in rivals_of(self.profile)})
@@ -96,9 +96,7 @@ class _Runner:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def materialize(
-        self, asset: str, key: dg.MultiPartitionKey | None, configuration: Mapping[str, Any] | None = None
-    ) -> None:
+    def materialize(self, asset: str, key: dg.MultiPartitionKey | None, configuration: Mapping[str, Any]) -> None:
         """One run of Dagster.
 
         Raises:
@@ -115,7 +113,10 @@ class _Runner:
                 instance=self._instance,
                 asset_selection=[dg.AssetKey(asset)],
                 partition_key=key,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **(configuration or {})},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                    "ops": {asset: {"config": dict(configuration)}},
+                },
             )
         except DagsterExecutionInterruptedError as error:
             raise KeyboardInterrupt(f"{asset} was interrupted; the next run goes on from there") from error
@@ -131,4 +132,5 @@ class _Runner:
         reconcile(self._instance)
         place_partitions(self._instance, study.home, study.profile)
         self._instance.add_dynamic_partitions(str(study_seeds.name), [str(seed) for seed in study.seeds])
-        self._job = definitions(study.home, study.profile).resolve_implicit_global_asset_job_def()
+        profile = derived(study.profile, {"study.on_page": True}, "the study")
+        self._job = definitions(study.home, profile).resolve_implicit_global_asset_job_def()

@@ -35,8 +35,6 @@ ASSETS = {
     "benchmark_results": {"base_model", "sft_checkpoint", "grpo_checkpoint", "page_index", "questions"},
     "champion_model": {"sft_checkpoint", "grpo_checkpoint", "benchmark_results"},
 }
-STUDY = {"study_variant": set(), "study_budgets": set(), "study_table": {"study_variant"}}
-"""What runs stages under settings of their own, whose checks it makes."""
 
 
 def test_definitions_are_sound() -> None:
@@ -49,7 +47,7 @@ def test_the_graph_is_the_one_of_the_architecture() -> None:
         key.to_user_string(): {p.to_user_string() for p in found.get(key).parent_keys}
         for key in found.get_all_asset_keys()
     }
-    assert parents == ASSETS | STUDY
+    assert parents == ASSETS
     assert all(found.get(key).code_version for key in found.get_all_asset_keys())
 
 

@@ -15,11 +15,13 @@ from assets_defs.machinery import nested, workspace
 from assets_defs.machinery.builds import Builds, find_record
 from assets_defs.machinery.graph import plan
 from assets_defs.machinery.studies import FIGURES, profile_of
-from assets_defs.study import VARIANT
+from assets_defs.study import partition_key, partitions
+from pipelines.definitions import definitions
 from pipelines.instance import open_instance
 from pipelines.studies import Study
 from tests.visor_core.nano.test_study import tiny
 from visor_core.config import Home, Profile, derived
+from visor_core.errors import ConfigError
 from visor_core.nano.held_out import readings
 
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
@@ -81,10 +83,26 @@ def test_a_study_is_built_once_continues_and_reads_test_only_when_final(tmp_path
     assert _weights(home) == weights
 
 
-def test_a_variant_is_a_partition_of_the_page(tmp_path: Path) -> None:
-    from assets_defs.study import partition_key, partitions
-
-    found = partitions(tiny())
-    assert {part.name for part in found.partitions_defs} == {"seed", "variant"}
+def test_the_page_has_the_study_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Else whoever materializes all assets would train for hours, and read the test split."""
+    home, shown = Home(tmp_path), derived(tiny(), {"study.on_page": True}, "test")
+    studies = {"study_variant", "study_budgets", "study_table"}
+    for profile, wanted in ((tiny(), set()), (shown, studies)):
+        graph = definitions(home, profile).resolve_asset_graph()
+        assert {key.to_user_string() for key in graph.get_all_asset_keys()} & studies == wanted
+    assert {part.name for part in partitions(shown).partitions_defs} == {"seed", "variant"}
     assert partition_key(3, "react-page-final") == "3|react-page-final"
-    assert VARIANT == "study_variant"
+
+
+def test_the_test_split_is_read_by_a_run_that_says_so(tmp_path: Path) -> None:
+    home, shown = Home(tmp_path), derived(tiny(), {"study.on_page": True}, "test")
+    job = definitions(home, shown).resolve_implicit_global_asset_job_def()
+    with open_instance(home) as instance:
+        instance.add_dynamic_partitions("study_seed", ["1"])
+        with pytest.raises(ConfigError, match=r"visor nano study --final"):
+            job.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey("study_variant")],
+                partition_key=partition_key(1, "study-final"),
+            )
+    assert readings(home.root / "study") == []
