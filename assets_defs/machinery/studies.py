@@ -16,7 +16,17 @@ from visor_core.config import Home, Profile
 from visor_core.config.policies import REINFORCED, UNTRAINED, WARM_STARTED
 from visor_core.files import write_json, write_text
 from visor_core.nano.rivals import budgets_of, neutral_profile, rivals_of
-from visor_core.nano.study_variants import FINAL, MAIN, Split, budget_of, is_rival, named, tiers_of, variant_profile
+from visor_core.nano.study_variants import (
+    FINAL,
+    MAIN,
+    Split,
+    budget_of,
+    is_rival,
+    named,
+    nano_of,
+    tiers_of,
+    variant_profile,
+)
 
 if TYPE_CHECKING:
     from visor_core.nano.study_figures import RivalFigures, SeedFigures, VariantFigures
@@ -53,11 +63,10 @@ def profile_of(profile: Profile, home: Home, name: str, seed: int) -> Profile:
     Raises:
         ConfigError: as `variant_profile` and `budgets_of`.
     """
-    variant_profile(profile, name, seed)
+    nano_of(profile)
     rival = is_rival(name.removesuffix(FINAL))
-    return variant_profile(
-        profile, name, seed, budgets_of(neutral_profile(profile), study_folder(home)) if rival else None
-    )
+    budgets = budgets_of(neutral_profile(profile), study_folder(home)) if rival else None
+    return variant_profile(profile, name, seed, budgets)
 
 
 def is_measured(profile: Profile, home: Home, name: str, seed: int) -> bool:
