@@ -12,7 +12,7 @@ from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_settings, load_embedders
-from visor_core.index.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of
+from visor_core.index.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of, with_retriever
 from visor_core.index.register import recorded_documents
 from visor_core.index.tags import latest_version, read_manifest
 from visor_core.index.upkeep import approximate_recall
@@ -42,11 +42,7 @@ STAGE = Stage(
 
 def resolved_index_config(work: Work, config: IndexConfig) -> IndexConfig:
     """The index section with the asset `retriever` replaced by its folder."""
-    if NANO_RETRIEVER not in config.embedders:
-        return config
-    folder = work.input_folder("retriever")
-    specs = tuple(f"late:{folder}" if spec == NANO_RETRIEVER else spec for spec in config.embedders)
-    return config.model_copy(update={"embedders": specs})
+    return with_retriever(config, work.input_folder("retriever")) if NANO_RETRIEVER in config.embedders else config
 
 
 @asset(STAGE, group="corpus", kinds={"lancedb"}, pool="corpora")

@@ -87,10 +87,8 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
 
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:
-    """Whether the build put in force last is from exactly the code, settings and upstream data of now, complete and
-    whole."""
+    """Whether a node stands (`is_built`), is the one put in force last, and Dagster knows it."""
     from assets_defs.machinery.history import is_told
-    from assets_defs.machinery.losses import stands
 
     try:
         record = Builds(home, profile).find(node)
@@ -98,9 +96,20 @@ def is_current(node: Node, profile: Profile, home: Home) -> bool:
             return False  # also where other settings were in force since: Dagster is told which build holds now
     except DataError:
         return False
-    if record.incomplete or stages()[node.stage].watching(profile, node.partition):
+    return is_built(node, profile, home) and is_told(home, record)
+
+
+def is_built(node: Node, profile: Profile, home: Home) -> bool:
+    """Whether a build from exactly the code, settings and upstream data of now is in force, complete and whole."""
+    from assets_defs.machinery.losses import stands
+
+    try:
+        record = Builds(home, profile).find(node)
+    except DataError:
         return False
-    return is_told(home, record) and stands(home, record)
+    if record is None or record.incomplete or stages()[node.stage].watching(profile, node.partition):
+        return False
+    return stands(home, record)
 
 
 def summary_order(nodes: Iterable[Node]) -> list[Node]:

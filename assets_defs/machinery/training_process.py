@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
+from assets_defs.machinery.attempts import attempt
 from assets_defs.machinery.launching import launch_of, launcher
 from assets_defs.machinery.links import WORKER_LOG
 from assets_defs.machinery.stage import Figure
@@ -75,8 +76,9 @@ def run_worker(
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
     done = False
     try:
-        completed = work.pipes.run(context=work.context, command=command, env=environment)
-        results = completed.get_results()
+        with attempt(work.folder):
+            completed = work.pipes.run(context=work.context, command=command, env=environment)
+        messages = completed.get_custom_messages()
         done = True
     except DagsterPipesExecutionError as error:
         if problem.is_file():
@@ -86,12 +88,7 @@ def run_worker(
         raise DagsterPipesExecutionError(f"{work.node}: its process failed, see {log}\n" + "\n".join(lines)) from error
     finally:
         work.tracking.close_run(run_id, failed=not done)
-    return {
-        result.asset_key.to_user_string(): {k: v.value for k, v in (result.metadata or {}).items()}
-        | {"data_version": result.data_version.value}
-        for result in results
-        if isinstance(result, dg.MaterializeResult)
-    }
+    return {told["asset"]: {**told["figures"], "data_version": told["data_version"]} for told in messages}
 
 
 def finish_training(

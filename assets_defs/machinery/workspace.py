@@ -51,6 +51,8 @@ class Work:
     pipes: dg.PipesSubprocessClient
     mlflow_page: str = ""
     """Where MLflow's page is looked at."""
+    shown_at: tuple[str, str | None]
+    """The asset and the partition at which Dagster shows it."""
     options: dict[str, Any]
     """The run configuration beside the profile's settings: the fields that the asset declares."""
 
@@ -66,6 +68,7 @@ class Work:
         gpu_hours: Mapping[str, float] | None = None,
     ) -> None:
         self.given = dict(given or {})
+        self.shown_at = node.stage, node.partition or None
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
         self.gpu_hours = gpu_hours or {}
         self.inputs = stage.inputs(profile, node.partition)
@@ -139,11 +142,12 @@ class Work:
 
     def show_links(self) -> None:
         """Show in the run, and at the asset, where the work is seen while its process runs."""
+        asset, partition = self.shown_at
         self.context.log_event(
             dg.AssetObservation(
-                self.node.stage,
-                description="its process starts: what it does is seen there",
-                partition=self.node.partition or None,
+                asset,
+                description=f"the process of {self.node} starts: what it does is seen there",
+                partition=partition,
                 metadata=links_of(self.folder, self.home, self.mlflow_page),
             )
         )
@@ -202,7 +206,9 @@ class Work:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             checks=tuple(sorted(judgement.name for judgement in checks_of(self.node.stage) if judgement.blocking)),
         )
-        write_build(self.home, record, lineage_of(self, path or self.folder, told or {}))
+        # Who asks without a profile means no variant of a study.
+        more = lineage_of(self, path or self.folder, told or {})
+        write_build(self.home, record, more, named=not self.profile.study.variant)
 
     @property
     def record(self) -> Record:

@@ -28,6 +28,7 @@ from visor_core.tracking import MODEL_FILE, Tracker, meaningful
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
     from visor_core.index import PageIndex
+    from visor_core.policies.base import Policy
 
 
 LOGGED = "logged_checkpoints.json"
@@ -64,6 +65,23 @@ class Session:
             self.inputs["index_tag"],
             documents=self.profile.documents,
             device=self.profile.index.device,
+        )
+
+    def open_policy(self, stage: str, index: PageIndex, episodes: int) -> Policy:
+        """The input checkpoint of a stage on the profile's engine, started for so many episodes side by side."""
+        from visor_core.agent.bounds import engine_limits
+        from visor_core.policies.load import load_policy
+
+        model = self.profile.model
+        return load_policy(
+            self.input(stage),
+            index,
+            engine=model.engine,
+            dtype=model.dtype,
+            name=stage,
+            digests=self.home.digests,
+            limits=engine_limits(self.profile.agent, model.vllm, episodes=episodes),
+            caches=model.caches,
         )
 
     def on_step(self, values: Mapping[str, Any]) -> None:
@@ -192,12 +210,13 @@ class Session:
             self._tracker.artifacts(self._run_id, files, folder)
 
     def report(self, data_version: str, figures: Mapping[str, Figure], asset: str = "") -> None:
-        """The materialization of one asset, back to Dagster, and its figures to MLflow; what held while it worked is
-        kept beside it."""
+        """What was made of one asset, back to the work that ordered it, and its figures to MLflow; what held while it
+        worked is kept beside it."""
         write_in_effect(self.folder, self._in_effect())
         if self._pipes:
-            self._pipes.report_asset_materialization(
-                metadata=dict(figures), data_version=data_version, asset_key=asset or self.stage
+            # No materialization: the run may be another asset's, which builds this stage under settings of its own.
+            self._pipes.report_custom_message(
+                {"asset": asset or self.stage, "data_version": data_version, "figures": dict(figures)}
             )
         if self._tracker:
             self._tracker.metrics(self._run_id, {f"final/{k}": v for k, v in figures.items()})
