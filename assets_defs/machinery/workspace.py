@@ -90,7 +90,15 @@ class Work:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.progress = StageProgress(self.folder)
         self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()
+        self._held = self._held_version() if stage.incremental else ""
         self.started = time.monotonic()
+
+    def _held_version(self) -> str:
+        """The data version of this build that the corpus still has; a stage that works on it in place mostly finds it
+        as it was."""
+        record = read_build(self.home, self.node, self.fingerprint)
+        held = record is not None and record.folder(self.home).is_dir()
+        return record.data_version if held and self.stage.holds(record.folder(self.home), record.data_version) else ""
 
     def _require_held_inputs(self) -> None:
         """A stage that works on a corpus in place reads what it holds now: that must be what these settings asked for.
@@ -160,9 +168,7 @@ class Work:
 
         The build is in force once its blocking checks have passed.
         """
-        before = read_build(self.home, self.node, self.fingerprint)
-        # A stage that works on a corpus in place looks at it each time, and mostly finds it as it was.
-        self.complete = before is not None and before.data_version == data_version
+        self.complete = data_version == self._held
         record = Record(
             stage=self.node.stage,
             partition=self.node.partition,
