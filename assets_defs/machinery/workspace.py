@@ -86,7 +86,14 @@ class Work:
             raise
         self.progress = StageProgress(self.folder)
         self.complete = self._is_complete()
+        self._held = self._held_version() if stage.incremental else ""
         self.started = time.monotonic()
+
+    def _held_version(self) -> str:
+        """The data version of this build that the corpus still has; a stage that works on it in place mostly finds it
+        as it was."""
+        record = read_build(self.home, self.node, self.fingerprint)
+        return record.data_version if record is not None and stands(self.home, record) else ""
 
     def _require_inputs(self) -> None:
         """What is read must be there. A stage that works on a corpus in place reads what that holds now, which must be
@@ -187,9 +194,7 @@ class Work:
         """
         if self.stage.incremental:
             self._require_inputs()
-        before = read_build(self.home, self.node, self.fingerprint)
-        # A stage that works on a corpus in place looks at it each time, and mostly finds it as it was.
-        self.complete = before is not None and before.data_version == data_version
+        self.complete = data_version == self._held
         record = Record(
             stage=self.node.stage,
             partition=self.node.partition,

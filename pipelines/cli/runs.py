@@ -71,7 +71,7 @@ def run(
         choice = Choice(profile, parse_settings(settings))
         summary = run_graph(choice, home, select, corpus=corpus, force=force)
     except KeyboardInterrupt as interruption:
-        errors.print(f"interrupted; the next run goes on from there {interruption}".rstrip())
+        errors.print(escape(str(interruption) or "interrupted; the next run goes on from there"))
         raise typer.Exit(130) from None
     _print_summary(summary)
     _print_next(_write_report(home, resolved), _first_question(resolved, home), resolved.corpora.development)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assets_defs.machinery.builds import read_record, stage_folder
+from assets_defs.machinery.builds import read_record
 from assets_defs.machinery.progress import read_metrics, read_progress
 from assets_defs.machinery.stage import Node
 from pipelines.choice import Choice
@@ -71,48 +70,6 @@ def test_a_users_error_in_a_worker_is_the_same_error_here(tmp_path: Path) -> Non
     choice = Choice("smolvlm", {"model.name": str(tmp_path / "nowhere")})
     with pytest.raises(PolicyError, match=r"no checkpoint at .*nowhere"):
         materialize(choice, Home(tmp_path / "home"), ["base_model"])
-
-
-def test_a_killed_run_takes_its_worker_along_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    """SIGKILL in the middle of training: no trainer stays behind, the same build folder is finished afterwards."""
-    settings = TINY | {"nano.vision_steps": 4000}
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "tests.pipelines.base_model_run",
-        str(tmp_path),
-        json.dumps(settings),
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    folder = stage_folder(Home(tmp_path), Node("base_model"))
-    deadline = time.monotonic() + 240
-    while not list(folder.glob("*/metrics.jsonl")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    (build,) = [p for p in folder.iterdir() if p.is_dir()]
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(3)
-    steps = len(read_metrics(build))
-    time.sleep(2)
-    assert len(read_metrics(build)) == steps
-    run_id = (build / "mlflow_run.txt").read_text(encoding="utf-8")
-
-    # The same fingerprint cannot be finished quickly with so many steps, so what is checked is that it goes on there.
-    again = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    deadline = time.monotonic() + 240
-    size = (build / "metrics.jsonl").stat().st_size
-    while (build / "metrics.jsonl").stat().st_size == size:
-        assert again.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    again.send_signal(signal.SIGKILL)
-    again.wait()
-    assert (build / "mlflow_run.txt").read_text(encoding="utf-8") == run_id
-    assert [p for p in folder.iterdir() if p.is_dir()] == [build]
 
 
 def test_a_worker_ends_with_the_process_that_ordered_it() -> None:
