@@ -23,7 +23,11 @@ from visor_core.errors import DataError
 from visor_core.lineage import ancestry, find_build, read_builds
 
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
-pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inside MLflow 3.17 and alembic 1.20
+    pytest.mark.slow,
+]
 
 TRAINED = TINY | {
     "accelerate": "cpu.yaml",
