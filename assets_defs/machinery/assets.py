@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from assets_defs.machinery.faults import transient_faults_are_retried
 from assets_defs.machinery.judging import Finished, Judgement, checks_of
 from assets_defs.machinery.partitions import corpora
 from assets_defs.machinery.run_config import stage_fields
@@ -29,6 +30,7 @@ OWNERS = {
     "corpus": "team:documents",
     "training": "team:models",
     "evaluation": "team:evaluation",
+    "study": "team:evaluation",
 }
 """Who answers for the assets of a group."""
 CHECK_JOB = "check_corpus"
@@ -115,10 +117,15 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
     def materialize(
         context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking, pipes: dg.PipesSubprocessClient
     ) -> Iterator[Result]:
-        work = workspace.begin(stage, context, tracking, pipes)
-        work.options = {name: context.op_execution_context.op_config[name] for name in declaration.options}
-        made = declaration.function(work)
-        yield from [made] if isinstance(made, dg.MaterializeResult) else made
+        with transient_faults_are_retried():
+            work = workspace.begin(stage, context, tracking, pipes)
+            try:
+                work.options = {name: context.op_execution_context.op_config[name] for name in declaration.options}
+                made = declaration.function(work)
+                yield from [made] if isinstance(made, dg.MaterializeResult) else made
+            except BaseException:
+                work.close()  # the next try takes the lock again
+                raise
 
     return materialize
 
