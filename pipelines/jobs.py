@@ -33,7 +33,7 @@ def check_builds(context: dg.OpExecutionContext, workspace: Workspace) -> None:
         for judgement in checks_of(stage.name):
             result = judgement(Finished(node, profile, home))
             context.log.info(f"{node}: {judgement.name} {'passed' if result.passed else 'failed'}")
-            context.instance.report_runless_asset_event(
+            context.log_event(
                 dg.AssetCheckEvaluation(
                     asset_key=dg.AssetKey(judgement.asset),
                     check_name=judgement.name,

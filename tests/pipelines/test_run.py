@@ -187,8 +187,9 @@ def test_the_checks_of_a_corpus_are_made_again_by_a_job(home: Home) -> None:
             (said,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
         assert result.success is passed
         assert said.event is not None
-        assert said.event.asset_check_evaluation_data.passed is passed
-        assert said.event.asset_check_evaluation_data.partition == "nano-development"
+        assert said.event.dagster_event is not None
+        evaluation = said.event.dagster_event.asset_check_evaluation_data
+        assert (evaluation.passed, evaluation.partition) == (passed, "nano-development")
         assert (find_record(home, node) is not None) is passed
 
 
