@@ -6,7 +6,7 @@ Dagster's processes read VISOR_HOME and what `pipelines.choice` tells of the env
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import dagster as dg
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
 from pipelines.choice import PROFILES, choice_from
+from pipelines.estimates import gpu_hours
 from pipelines.services import ADDRESS
 from visor_core.config import Home, Profile
 
@@ -26,10 +27,31 @@ MLFLOW_PAGE = os.environ.get("VISOR_MLFLOW_PAGE", f"http://{ADDRESS}:5000")
 def resources_for(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dict[str, Any]:
     """The resources of one run; the stages `rebuild` use nothing that they have made before."""
     return {
-        "workspace": Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=list(rebuild)),
-        "tracking": Tracking(home=str(home.root), page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE),
+        "workspace": fixed(
+            Workspace(
+                home=str(home.root),
+                profile=profile.model_dump_json(),
+                rebuild=list(rebuild),
+                gpu_hours=gpu_hours(profile),
+            )
+        ),
+        "tracking": fixed(Tracking(home=str(home.root), page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE)),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
+
+
+def fixed(resource: dg.ConfigurableResource[Any]) -> dg.ResourceDefinition:
+    """A resource whose values cannot be changed in the launchpad, which would write the whole profile out there."""
+
+    @dg.resource(description=resource.__doc__)
+    def held(context: dg.InitResourceContext) -> Iterator[dg.ConfigurableResource[Any]]:
+        resource.setup_for_execution(context)
+        try:
+            yield resource
+        finally:
+            resource.teardown_after_execution(context)
+
+    return held
 
 
 def environment() -> tuple[Home, Profile, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from pipelines.choice import Choice
 from tests.pipelines.materializing import materialize
 from visor_core.config import Home
 from visor_core.errors import PolicyError
-from visor_core.tracking import Tracker
+from visor_core.tracking import Tracker, logged_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,7 +61,7 @@ def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     assert "vision/loss" in run.data.metrics
     assert (build / "curves.png").is_file()
     assert "curves.png" in [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id)]
-    model = tracker.client.get_logged_model((build / "mlflow_model.txt").read_text(encoding="utf-8"))
+    model = tracker.client.get_logged_model(logged_model(build))
     assert str(model.status) == "READY"
     assert model.source_run_id == run.info.run_id
 
