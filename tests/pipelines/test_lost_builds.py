@@ -146,7 +146,7 @@ def test_what_costs_many_gpu_hours_is_built_again_only_on_request(home: Home, vi
     )
     assert (asked.complete, len(asked.lost)) == (False, 1)
     asked.close()
-    assert gpu_hours(load_profile(PROFILES / "qwen2.5-vl-7b.yaml"))["sft_checkpoint"] > 1
+    assert gpu_hours(Choice("qwen2.5-vl-7b").resolve())["sft_checkpoint"] > 1
     outcome = visor("run", "--profile", "qwen2.5-vl-7b", "--rebuild-lost", "--dry-run")
     assert yaml.safe_load(outcome.out.partition("\nEstimate")[0])["rebuild"] == {"confirm_gpu_hours": None}
 
