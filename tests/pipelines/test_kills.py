@@ -155,7 +155,7 @@ def undisturbed(home: Path, select: tuple[str, ...]) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_three_kills_change_nothing(tmp_path: Path) -> None:
-    """The first is that of `visor run`: it leaves neither server nor trainer, and the next one goes on with its work."""
+    """The first is that of `visor run`: it leaves neither server nor trainer, and the next one goes on."""
     home = tmp_path / "home"
     process = start(home)
     build = until_it_trains(home, process)
