@@ -97,6 +97,7 @@ def test_what_is_lost_is_built_again_and_nothing_else(home: Home) -> None:
     assert _run(home).built == 0
 
 
+@pytest.mark.slow_walk
 def test_a_lost_corpus_is_filled_again(home: Home) -> None:
     before = _versions(home)
     shutil.rmtree(home.corpus("nano-development"))
@@ -105,6 +106,7 @@ def test_a_lost_corpus_is_filled_again(home: Home) -> None:
     assert _versions(home) == before
 
 
+@pytest.mark.slow_walk
 def test_a_new_history_is_told_of_every_build(home: Home) -> None:
     """Removed and begun anew by the page, it is as good as lost."""
     shutil.rmtree(home.dagster)
@@ -163,6 +165,7 @@ def test_a_moved_home_has_lost_nothing(made: Path, tmp_path: Path, visor: Visor)
     assert stated == []
 
 
+@pytest.mark.slow_walk
 def test_two_settings_read_one_corpus_of_the_user_and_none_disturbs_the_other(home: Home) -> None:
     inbox = home.inbox("mine")
     inbox.mkdir(parents=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
@@ -29,12 +29,14 @@ def count_in(policy: Metered, path: Path) -> None:
     """
     if not path.is_file():
         return
+    usage = policy.usage
     try:
         spent = json.loads(path.read_text(encoding="utf-8"))
-        for field in fields(Usage):
-            setattr(
-                policy.usage, field.name, getattr(policy.usage, field.name) + type(field.default)(spent[field.name])
-            )
+        usage.requests += int(spent["requests"])
+        usage.retries += int(spent["retries"])
+        usage.prompt_tokens += int(spent["prompt_tokens"])
+        usage.completion_tokens += int(spent["completion_tokens"])
+        usage.cost += float(spent["cost"])
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} is damaged: write down there what the teacher has cost, or delete it") from error
 
