@@ -17,7 +17,7 @@ from visor_core.documents.sources import Refused
 from visor_core.index import Corpus, keep_settings, register_documents
 from visor_core.index.corpus import DOCUMENTS, SOURCES, rows
 from visor_core.index.corpus_settings import is_synthetic, kept, settings_of, split_of
-from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
+from visor_core.index.register import DOCUMENT_COLUMNS, documents_version, recorded_documents
 
 LISTED = 50
 """Sources that are named in the metadata; all are counted."""
@@ -82,7 +82,7 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
         "quarantined": len(report.quarantined),
         "skipped": len(report.skipped),
     }
-    work.finish(report.data_version, figures, path=corpus.root)
+    work.finish(report.data_version, figures, path=corpus.root, told={"documents": recorded_documents(corpus)})
     return work.result(
         {
             **lance_facts(corpus.table("documents")),

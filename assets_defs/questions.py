@@ -1,5 +1,7 @@
 """Asset `questions`: what is asked about a corpus, with gold pages by the ids that its index uses."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
@@ -33,16 +35,26 @@ def questions(work: Work) -> dg.MaterializeResult[None]:
     watched = STAGE.watching(work.profile, work.node.partition)
     if watched or not work.complete:
         found = _found(work)
+        _keep_replaced(path, questions_version(found))
         write_questions(path, found)
         figures = {"questions": len(found), "multi_hop": sum(q.hops > 1 for q in found)}
         work.finish(
-            questions_version(found), figures, index_tag=work.input("page_index", work.node.partition).index_tag
+            questions_version(found),
+            figures,
+            index_tag=work.input("page_index", work.node.partition).index_tag,
+            told={"from_outside": {"questions": questions_version(found)}} if watched else None,
         )
     sample = [
         {"question": q.question, "answers": ", ".join(q.answers), "hops": q.hops, "gold pages": len(q.gold_pages)}
         for q in read_questions(path)[:12]
     ]
     return work.result({**parquet_facts(path), "sample": table(sample)})
+
+
+def _keep_replaced(path: Path, version: str) -> None:
+    """Keep questions that others replace under their version: what was made with them can be made again."""
+    if path.is_file() and (before := questions_version(read_questions(path))) != version:
+        path.rename(path.with_name(f"questions-{before}.parquet"))
 
 
 def _found(work: Work) -> list[Question]:

@@ -23,6 +23,7 @@ LAYERS = (
     ("agent",),
     ("trajectories",),
     ("training", "evaluation"),
+    ("lineage",),
     ("nano",),
 )
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}

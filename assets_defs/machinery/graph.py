@@ -9,7 +9,7 @@ from functools import cache
 from graphlib import TopologicalSorter
 
 import assets_defs
-from assets_defs.machinery.builds import Builds
+from assets_defs.machinery.builds import Builds, find_record
 from assets_defs.machinery.stage import Node, Stage
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
@@ -87,8 +87,20 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
 
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:
-    """Whether a build from exactly the code, settings and upstream data of now is in force, complete and whole."""
+    """Whether a node stands (`is_built`), is the one put in force last, and Dagster knows it."""
     from assets_defs.machinery.history import is_told
+
+    try:
+        record = Builds(home, profile).find(node)
+        if record is None or find_record(home, node) != record:
+            return False  # also where other settings were in force since: Dagster is told which build holds now
+    except DataError:
+        return False
+    return is_built(node, profile, home) and is_told(home, record)
+
+
+def is_built(node: Node, profile: Profile, home: Home) -> bool:
+    """Whether a build from exactly the code, settings and upstream data of now is in force, complete and whole."""
     from assets_defs.machinery.losses import stands
 
     try:
@@ -97,7 +109,7 @@ def is_current(node: Node, profile: Profile, home: Home) -> bool:
         return False
     if record is None or record.incomplete or stages()[node.stage].watching(profile, node.partition):
         return False
-    return is_told(home, record) and stands(home, record)
+    return stands(home, record)
 
 
 def summary_order(nodes: Iterable[Node]) -> list[Node]:

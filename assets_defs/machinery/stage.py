@@ -26,7 +26,8 @@ PROJECT = ("visor_core", "assets_defs", "pipelines.workers")
 DECIDES_NOTHING = (
     # How a stage is started, followed and recorded.
     "assets_defs.machinery", "pipelines.workers.processes", "pipelines.workers.session", "visor_core.code_version",
-    "visor_core.files", "visor_core.inventory", "visor_core.tracking", "visor_core.trajectories.traces",
+    "visor_core.files", "visor_core.inventory", "visor_core.lineage", "visor_core.tracking",
+    "visor_core.trajectories.traces",
     # What only a person looks at.
     "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
     "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
@@ -153,18 +154,21 @@ class Stage:
 
     def fingerprint(self, profile: Profile, partition: str, upstream: dict[str, str], home: Home | None = None) -> str:
         """Hash (16 hex digits) of everything the output depends on; without a home, of the profile's settings alone."""
-        chosen = self.settings(profile, partition)
-        held = self.kept(profile, partition, home) if home is not None else {}
-        settings = _plain(chosen | {key: held[key] for key in chosen if key in held})
         decided_by = {
             "stage": self.name,
             "partition": partition,
             "code": self.version,
-            "settings": settings,
+            "settings": self.decisive(profile, partition, home),
             "upstream": upstream,
             "seed": profile.seed,
         }
         return _digest(decided_by, 16)
+
+    def decisive(self, profile: Profile, partition: str, home: Home | None = None) -> dict[str, Any]:
+        """The settings that decide a node's output, as JSON values: the profile's, and what lies with its data."""
+        chosen = self.settings(profile, partition)
+        held = self.kept(profile, partition, home) if home is not None else {}
+        return _plain(chosen | {key: held[key] for key in chosen if key in held})
 
     def code_version(self, profile: Profile) -> str:
         """Hash (12 hex digits) of the code and of what this profile sets for it.

@@ -13,19 +13,19 @@ import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
+from assets_defs.machinery.builds import Builds, Record, read_build, set_aside, stage_folder, write_build
 from assets_defs.machinery.history import note_told
 from assets_defs.machinery.judging import checks_of
 from assets_defs.machinery.links import links_of
 from assets_defs.machinery.losses import KEPT, discard, lost, output_of, require_word, stands
 from assets_defs.machinery.progress import StageProgress
+from assets_defs.machinery.recording import lineage_of
 from assets_defs.machinery.run_config import GIVEN_TAG, given_settings, with_given
 from assets_defs.machinery.stage import Figure, Node, Stage
 from assets_defs.machinery.tracking import Tracking
@@ -34,24 +34,6 @@ from visor_core.errors import ConfigError, DataError
 
 LISTED = 50
 """Lost files that the metadata name."""
-PACKAGES = (
-    "torch",
-    "transformers",
-    "trl",
-    "accelerate",
-    "lancedb",
-    "pymupdf",
-    "pypdfium2",
-    "polars",
-    "mlflow",
-    "dagster",
-)
-
-
-def _installed() -> dict[str, str]:
-    """Versions of the packages that shape results."""
-    present = {d.metadata["Name"].lower() for d in packages.distributions()}
-    return {name: packages.version(name) for name in PACKAGES if name in present}
 
 
 class Work:
@@ -69,6 +51,8 @@ class Work:
     pipes: dg.PipesSubprocessClient
     mlflow_page: str = ""
     """Where MLflow's page is looked at."""
+    shown_at: tuple[str, str | None]
+    """The asset and the partition at which Dagster shows it."""
     options: dict[str, Any]
     """The run configuration beside the profile's settings: the fields that the asset declares."""
 
@@ -84,6 +68,7 @@ class Work:
         gpu_hours: Mapping[str, float] | None = None,
     ) -> None:
         self.given = dict(given or {})
+        self.shown_at = node.stage, node.partition or None
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
         self.gpu_hours = gpu_hours or {}
         self.inputs = stage.inputs(profile, node.partition)
@@ -101,7 +86,14 @@ class Work:
             raise
         self.progress = StageProgress(self.folder)
         self.complete = self._is_complete()
+        self._held = self._held_version() if stage.incremental else ""
         self.started = time.monotonic()
+
+    def _held_version(self) -> str:
+        """The data version of this build that the corpus still has; a stage that works on it in place mostly finds it
+        as it was."""
+        record = read_build(self.home, self.node, self.fingerprint)
+        return record.data_version if record is not None and stands(self.home, record) else ""
 
     def _require_inputs(self) -> None:
         """What is read must be there. A stage that works on a corpus in place reads what that holds now, which must be
@@ -125,8 +117,9 @@ class Work:
             ConfigError: if building again what is lost needs a word.
         """
         if self.rebuild:
+            set_aside(self.folder)
             for path in self.folder.iterdir():
-                if path.name not in KEPT:
+                if path.name not in KEPT and not path.match("lineage-*.json"):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         record = read_build(self.home, self.node, self.fingerprint)
         self.lost = lost(self.home, record) if record else ()
@@ -156,11 +149,12 @@ class Work:
 
     def show_links(self) -> None:
         """Show in the run, and at the asset, where the work is seen while its process runs."""
+        asset, partition = self.shown_at
         self.context.log_event(
             dg.AssetObservation(
-                self.node.stage,
-                description="its process starts: what it does is seen there",
-                partition=self.node.partition or None,
+                asset,
+                description=f"the process of {self.node} starts: what it does is seen there",
+                partition=partition,
                 metadata=links_of(self.folder, self.home, self.mlflow_page),
             )
         )
@@ -186,16 +180,21 @@ class Work:
         *,
         path: Path | None = None,
         index_tag: str = "",
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the lineage. `path` is the output if it is not the build folder itself.
 
         The build is in force once its blocking checks have passed.
+
+        Args:
+            told: what the lineage says beside what is known of any build (`recording.lineage_of`), as JSON values.
 
         Raises:
             DataError: if what a stage read of a corpus was changed by others while it worked.
         """
         if self.stage.incremental:
             self._require_inputs()
+        self.complete = data_version == self._held
         record = Record(
             stage=self.node.stage,
             partition=self.node.partition,
@@ -212,13 +211,9 @@ class Work:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             checks=tuple(sorted(judgement.name for judgement in checks_of(self.node.stage) if judgement.blocking)),
         )
-        more = {
-            "profile": self.profile.name,
-            "given": self.given,
-            "configuration": self.profile.model_dump(mode="json"),
-            "packages": _installed(),
-        }
-        write_build(self.home, record, more)
+        # Who asks without a profile means no variant of a study.
+        more = lineage_of(self, path or self.folder, told or {})
+        write_build(self.home, record, more, named=not self.profile.study.variant)
 
     @property
     def record(self) -> Record:
@@ -266,13 +261,13 @@ class Work:
 class Workspace(dg.ConfigurableResource[Any]):
     """VISOR_HOME and the resolved profile, as JSON because a map in Dagster's configuration may not hold null.
 
-    `rebuild` discards what a stage has already made; `gpu_hours` is what each stage is estimated to cost. What a run's
-    own configuration says otherwise than the profile holds for that run.
+    `rebuild` names the stages that discard what they have already made; `gpu_hours` is what each stage is estimated to
+    cost. What a run's own configuration says otherwise than the profile holds for that run.
     """
 
     home: str
     profile: str
-    rebuild: bool = False
+    rebuild: list[str] = Field(default_factory=list)
     gpu_hours: dict[str, float] = Field(default_factory=dict)
     _begun: list[Work] = PrivateAttr(default_factory=list)
     _given: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -285,6 +280,7 @@ class Workspace(dg.ConfigurableResource[Any]):
             ConfigError: naming the setting at fault.
         """
         run, profile = context.run, Profile.model_validate_json(self.profile)
+        self._given, self._settings = {}, None
         if run is None:
             return
         if GIVEN_TAG in run.tags:  # the run's process was started with a profile that has the values already
@@ -324,7 +320,7 @@ class Workspace(dg.ConfigurableResource[Any]):
             node,
             self.settings,
             self.place,
-            rebuild=self.rebuild,
+            rebuild=stage.name in self.rebuild,
             given=self._given,
             gpu_hours=self.gpu_hours,
         )

@@ -23,6 +23,7 @@ from pipelines.cli.session import (
     progress_bar,
     reason_of,
 )
+from pipelines.evaluation_lineage import EvaluationCall, keep_lineage
 from visor_core.errors import ConfigError, DataError
 from visor_core.files import claimed, file_name
 
@@ -84,6 +85,8 @@ def evaluate(
     chosen = runner.chosen_questions(found.questions, config)
     identity = identity_of(policy, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
+    asked, of = (str(given.resolve()) if given else "" for given in (questions, folder))
+    call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label)
     unkept: list[str] = []
     with policy, _claimed(path), progress_bar() as bar:
         task = bar.add_task("episodes", total=len(chosen))
@@ -101,6 +104,7 @@ def evaluate(
         )
         try:
             result.save(path)
+            keep_lineage(home, path, result, settled, folder, call)
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
     print_left_out(found.left_out)

@@ -41,30 +41,17 @@ def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
 
 def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> tuple[dict[str, Figure], str]:
     """The figures of a policy, and what is still to be played: "" if nothing."""
-    from visor_core.agent.bounds import engine_limits
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import chosen_questions, score
     from visor_core.policies.base import ReproduciblePolicy
-    from visor_core.policies.load import load_policy
     from visor_core.questions import read_questions
     from visor_core.trajectories.playing import play
 
     profile = session.profile
     index = session.open_index()
     checkpoint = session.input(policy)
-    model = profile.model
-    limits = engine_limits(profile.agent, model.vllm, episodes=config.concurrency)
     # One at a time: an engine holds a GPU's memory until it is closed.
-    with load_policy(
-        checkpoint,
-        index,
-        engine=model.engine,
-        dtype=model.dtype,
-        name=policy,
-        digests=session.home.digests,
-        limits=limits,
-        caches=model.caches,
-    ) as opened:
+    with session.open_policy(policy, index, config.concurrency) as opened:
         played = play(
             opened,
             Environment(index, profile.agent, profile.index),

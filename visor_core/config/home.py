@@ -113,6 +113,16 @@ class Home:
         return self.root / "evaluations"
 
     @property
+    def imported(self) -> Path:
+        """Checkpoints that `visor import` brought, each in a folder of its fingerprint."""
+        return self.root / "imported"
+
+    @property
+    def rebuilt(self) -> Path:
+        """Homes that `visor reproduce` built to compare, each in a folder of the fingerprint."""
+        return self.root / "rebuilt"
+
+    @property
     def digests(self) -> Path:
         """Hashes of checkpoint files, by path, size and time; may be deleted at any time."""
         return self.root / "cache" / "digests.json"

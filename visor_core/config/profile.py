@@ -82,6 +82,11 @@ class Profile(Section):
     study: StudyConfig = StudyConfig()
     """The embedded default's study."""
 
+    @property
+    def tiles_pictures(self) -> bool:
+        """Whether the model trained from nothing is shown pictures larger than its own size, cut into tiles."""
+        return self.nano is not None and self.agent.image.tiles is not None
+
     def fitted(self) -> Profile:
         """The profile with what it leaves open of boxes and pictures chosen for the families of model and teacher."""
         agent = fit_agent(self.agent, family_of(self.model.name))

@@ -15,7 +15,7 @@ from visor_core.evaluation.results import BenchmarkResult, score_episode, scorin
 from visor_core.policies.base import Policy
 from visor_core.policies.served import fingerprints
 from visor_core.questions import Question, questions_version
-from visor_core.trajectories.playing import Mode, Played, Progress, each_once, play
+from visor_core.trajectories.playing import Mode, Played, Progress, each_once, episode_code, play
 
 
 def evaluate(
@@ -88,3 +88,8 @@ def chosen_questions(questions: Sequence[Question], config: EvaluationConfig) ->
         DataError: if there is none, or one is given twice.
     """
     return each_once(questions[: config.questions])
+
+
+def evaluation_code() -> str:
+    """The code version of an evaluation as a whole: what plays its episodes and what scores them."""
+    return f"{episode_code()}-{scoring_version()}"

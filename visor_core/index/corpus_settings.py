@@ -7,6 +7,7 @@ world's: its resolution and its retriever are for toy pages. Settings are change
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from visor_core.config import PER_CALL, DocumentsConfig, Home, IndexConfig, Profile, Section
@@ -27,6 +28,12 @@ def is_synthetic(profile: Profile, corpus: str) -> bool:
 def split_of(profile: Profile, corpus: str) -> str:
     """The split of the synthetic world that a synthetic corpus holds."""
     return "train" if corpus == profile.corpora.train else "development"
+
+
+def with_retriever(config: IndexConfig, folder: Path) -> IndexConfig:
+    """The index section with the asset `retriever` replaced by the folder where it lies."""
+    specs = tuple(f"late:{folder}" if spec == NANO_RETRIEVER else spec for spec in config.embedders)
+    return config.model_copy(update={"embedders": specs})
 
 
 def settings_of(profile: Profile, home: Home, corpus: str) -> Settled:

@@ -169,6 +169,12 @@ def documents_version(current: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+def recorded_documents(corpus: Corpus) -> list[dict[str, Any]]:
+    """The documents of a corpus as a lineage names them: by hash, with name, size and state, sorted by hash."""
+    fields = ["document_id", "filename", "source_uri", "partition", "num_bytes", "num_pages", "status"]
+    return sorted(rows(corpus.table("documents"), fields), key=lambda row: str(row["document_id"]))
+
+
 def _copies(
     corpus: Corpus, found: Sequence[Source], config: DocumentsConfig, patience: Patience
 ) -> tuple[list[tuple[Source, str, int]], list[Refused]]:

@@ -171,7 +171,7 @@ def identity_of(
         "questions": [[q.question_id, q.question, q.partition] for q in questions],
         "temperature": temperature,
         "seed": seed,
-        "code": _episode_code(),
+        "code": episode_code(),
         "recorded": policy_identity.get("recorded", {}),
     }
 
@@ -184,7 +184,7 @@ def folder_of(
 
 
 @cache
-def _episode_code() -> str:
+def episode_code() -> str:
     """The code version of what plays an episode: agent, geometry, the drawing of pages, the ranking of searches."""
     return code_version(*code_behind(*EPISODE_CODE, within=("visor_core",), without=APART))
 
