@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import threading
@@ -10,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from assets_defs.machinery.builds import Builds, find_record
 from assets_defs.machinery.graph import is_current
 from assets_defs.machinery.stage import Node
-from pipelines.run import RunSummary, run_graph
+from pipelines.choice import Choice
+from pipelines.run import RunSummary
 from tests.pipelines.chat_server import scripted_reader, serving
+from tests.pipelines.materializing import materialize
 from tests.pipelines.test_cli_corpus import write_pdf
-from visor_core.config import Home, Profile, derived
+from visor_core.config import Home, Profile
 from visor_core.errors import PolicyError
 from visor_core.questions import Question, write_questions
 
@@ -54,12 +54,16 @@ class Quays:
         return {"finish_reason": "stop"} if self.away.is_set() else scripted_reader(messages)
 
     def run(self, endpoint: str, **more: object) -> RunSummary:
-        quiet = Console(file=io.StringIO(), width=120)
-        return run_graph(self.profile(endpoint, **more), self.home, [TEACHER.stage], console=quiet)
+        return materialize(self.choice(endpoint, **more), self.home, [TEACHER.stage])
+
+    def choice(self, endpoint: str, **more: object) -> Choice:
+        path = self.home.root / "mine.yaml"
+        path.write_text("name: mine", encoding="utf-8")
+        given = SETTINGS | {"teacher.endpoint": endpoint} | {f"teacher.server.{k}": v for k, v in more.items()}
+        return Choice(str(path), given)
 
     def profile(self, endpoint: str, **more: object) -> Profile:
-        given = SETTINGS | {"teacher.endpoint": endpoint} | {f"teacher.server.{k}": v for k, v in more.items()}
-        return derived(Profile(name="mine"), given, "test")
+        return self.choice(endpoint, **more).resolve()
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +78,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(QUESTIONS)
     ]
     write_questions(inbox.parent / "quays.questions.parquet", asked)
-    quiet = Console(file=io.StringIO(), width=120)
-    run_graph(quays.profile("http://127.0.0.1:9/v1"), quays.home, ["questions"], corpus="quays", console=quiet)
+    materialize(quays.choice("http://127.0.0.1:9/v1"), quays.home, ["questions"], corpus="quays")
     return quays.home.root
 
 

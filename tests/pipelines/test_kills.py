@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SELECT = ("base_model", "questions")
 TINY = {
     "threads": 1,
+    "accelerate": "cpu.yaml",
     "nano.primer_corpora": 1,
     "nano.train_corpora": 1,
     "nano.development_corpora": 1,
