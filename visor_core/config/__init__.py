@@ -6,11 +6,13 @@ are references (`env:NAME` or `file:PATH`) and are read only at the moment of us
 
 from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, ImageConfig, TilesConfig
 from visor_core.config.base import SecretReference, Section
+from visor_core.config.checks import ChecksConfig
 from visor_core.config.corpus import PER_CALL, DocumentsConfig, IndexConfig, embedder_parts
 from visor_core.config.families import contradictions, family_of, fit_agent
 from visor_core.config.home import Home, corpus_name
 from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
+from visor_core.config.retraining import RetrainingConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import (
     EvaluationConfig,
@@ -26,6 +28,7 @@ from visor_core.config.wording import FaultTexts, FewShot, WordingTexts, read_wo
 __all__ = [
     "PER_CALL",
     "AgentConfig",
+    "ChecksConfig",
     "CorporaConfig",
     "CropConfig",
     "DocumentsConfig",
@@ -41,6 +44,7 @@ __all__ = [
     "NanoConfig",
     "OptimizerConfig",
     "Profile",
+    "RetrainingConfig",
     "RivalBudget",
     "SFTConfig",
     "SecretReference",
