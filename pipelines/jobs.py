@@ -1,4 +1,4 @@
-"""Jobs: named selections of the asset graph."""
+"""Jobs: named selections of the asset graph, checks included: builds are put in force by them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ import dagster as dg
 
 ingest_job = dg.define_asset_job(
     "ingest",
-    selection=dg.AssetSelection.assets("documents", "pages", "page_index"),
-    description="Read, rasterise and index one corpus.",
+    selection=dg.AssetSelection.assets("documents", "pages", "page_index", "questions"),
+    description="Read, rasterise and index one corpus, and read its questions.",
 )
 
 retrain_job = dg.define_asset_job(
     "retrain",
-    selection=dg.AssetSelection.assets(
-        "teacher_trajectories",
-        "sft_dataset",
-        "sft_checkpoint",
-        "grpo_checkpoint",
-        "grpo_rollouts",
-        "benchmark_results",
-        "champion_model",
-    ),
-    description="Teacher to champion. A stage whose inputs, code and settings are unchanged reuses what it has made.",
+    selection=dg.AssetSelection.all(),
+    description="The whole chain, from documents to champion. What is unchanged reuses what it has made.",
 )
