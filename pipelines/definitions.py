@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets_defs.machinery.assets import definitions_of
 from assets_defs.machinery.graph import stages
-from pipelines import jobs, schedules, sensors
+from pipelines import automation, jobs, schedules, sensors
 from pipelines.resources import environment, resources_for
 from visor_core.config import Home, Profile
 
@@ -19,11 +19,11 @@ def definitions(home: Home, profile: Profile, *, rebuild: bool = False) -> dg.De
     """
     assets, checks = definitions_of(list(stages().values()), profile)
     return dg.Definitions(
-        assets=assets,
+        assets=automation.automated(assets, profile),
         asset_checks=checks,
         jobs=[jobs.ingest_job, jobs.retrain_job],
-        schedules=[schedules.weekly_retraining],
-        sensors=[sensors.inbox],
+        schedules=[schedules.weekly_retraining(profile)],
+        sensors=[sensors.inbox, sensors.regression, automation.retrain_when_changed],
         resources=resources_for(home, profile, rebuild=rebuild),
         executor=dg.in_process_executor,
     )

@@ -108,5 +108,3 @@ def _changed(node: Node, profile: Profile, home: Home, builds: Builds) -> str:
     if changed:
         return f"{', '.join(changed)} changed"
     return "its code changed" if last.code_version != stage.version else "its configuration changed"
-
-

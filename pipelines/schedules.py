@@ -1,6 +1,7 @@
 """The weekly schedule: what is out of date is brought up to date, and otherwise nothing. Stopped until it is started."""
 
 import time
+from collections.abc import Mapping
 
 import dagster as dg
 
@@ -36,38 +37,38 @@ def weekly_retraining(profile: Profile) -> dg.ScheduleDefinition:
         description="Looks whether documents, questions, code or configuration have changed since the champion was"
         " made, and runs what is out of date, corpora first. Says on the champion why it does nothing.",
     )
-    def evaluate(
-        context: dg.ScheduleEvaluationContext, workspace: Workspace
-    ) -> dg.SkipReason | list[dg.RunRequest]:
+    def evaluate(context: dg.ScheduleEvaluationContext, workspace: Workspace) -> dg.SkipReason | list[dg.RunRequest]:
         return _evaluate(context, workspace)
 
     return evaluate
 
 
-def _evaluate(
-    context: dg.ScheduleEvaluationContext, workspace: Workspace
-) -> dg.SkipReason | list[dg.RunRequest]:
+def _evaluate(context: dg.ScheduleEvaluationContext, workspace: Workspace) -> dg.SkipReason | list[dg.RunRequest]:
     profile, instance = workspace.settings, context.instance
     outlook = look(profile, workspace.place)
     runs = next_runs(profile, outlook.due)
-    busy = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags={REASON_TAG: []}), limit=1) if runs else []
-    if busy:
-        return _skip(instance, f"run {busy[0].run_id[:8]}, which was asked for earlier, has not ended")
+    names = {node.stage for nodes in runs.values() for node in nodes}
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if runs else ():
+        if run.asset_selection is None or names & {key.to_user_string() for key in run.asset_selection}:
+            return _skip(instance, f"run {run.run_id[:8]} is at it: {outlook.reason()}")
     if runs:
         known = set(instance.get_dynamic_partitions(str(corpora.name)))
         instance.add_dynamic_partitions(str(corpora.name), [name for name in runs if name and name not in known])
-        return [_request(partition, nodes, outlook.due) for partition, nodes in runs.items()]
+        moment = context.scheduled_execution_time.isoformat()
+        return [_request(moment, partition, nodes, outlook.due) for partition, nodes in runs.items()]
     if not outlook.held and _age(instance) > CONFIRMED_AFTER * DAY * profile.retraining.fresh_days:
         goal = Node(GOAL)
-        return [_request("", [goal], {goal: f"confirmed: {outlook.reason()}"})]
+        moment = context.scheduled_execution_time.isoformat()
+        return [_request(moment, "", [goal], {goal: f"confirmed: {outlook.reason()}"})]
     return _skip(instance, outlook.reason())
 
 
-def _request(partition: str, nodes: list[Node], due: dict[Node, str]) -> dg.RunRequest:
+def _request(moment: str, partition: str, nodes: list[Node], due: Mapping[Node, str]) -> dg.RunRequest:
     """The run of some nodes of one corpus, or of those that have none."""
     names = [name for node in nodes for name in (node.stage, *stages()[node.stage].also)]
     reason = "; ".join(f"{node}: {due[node]}" for node in nodes)
     return dg.RunRequest(
+        run_key=f"{moment} {partition}".strip(),
         asset_selection=[dg.AssetKey(name) for name in names],
         partition_key=partition or None,
         tags={REASON_TAG: reason[:400]},

@@ -4,7 +4,7 @@ import json
 
 import dagster as dg
 
-from assets_defs.benchmark_results import FELL
+from assets_defs.benchmark_results import FALL, the_benchmark_did_not_fall
 from assets_defs.machinery.builds import Builds, outcomes_of, verdict
 from assets_defs.machinery.inbox import corpora_with_inbox, inbox_root, inbox_state, settles
 from assets_defs.machinery.partitions import corpora
@@ -49,7 +49,8 @@ def inbox(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Senso
     fresh = [name for name in states if name not in known]
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(partition_key=name, tags={CORPUS_TAG: name, STATE_TAG: state}) for name, state in states.items()
+            dg.RunRequest(partition_key=name, tags={CORPUS_TAG: name, STATE_TAG: state})
+            for name, state in states.items()
         ],
         dynamic_partitions_requests=[corpora.build_add_request(fresh)] if fresh else [],
     )
@@ -73,7 +74,7 @@ def regression(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.
     if record is None:
         return dg.SkipReason("there is no benchmark of these settings")
     this = f"{record.fingerprint} {record.data_version}"
-    if verdict(outcomes_of(home, record), FELL, record, None) is not False:
+    if verdict(outcomes_of(home, record), the_benchmark_did_not_fall.__name__, record, None) is not False:
         return dg.SkipReason(f"the benchmark {record.fingerprint} did not fall")
     if context.cursor == this:
         return dg.SkipReason(f"the fall of benchmark {record.fingerprint} has been told")
@@ -84,7 +85,7 @@ def regression(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.
 
 def _message(home: Home, profile: str, fingerprint: str) -> dict[str, object]:
     """What is sent: a line for a person as `text`, and the comparison that the check made."""
-    fall = json.loads((home.asset("benchmark_results") / fingerprint / "fall.json").read_text(encoding="utf-8"))
+    fall = json.loads((home.asset("benchmark_results") / fingerprint / FALL).read_text(encoding="utf-8"))
     lines = "; ".join(f"{name} {told}" for name, told in fall["fell"].items())
     return {
         "text": f"visor: the benchmark of profile {profile} fell: {lines}",

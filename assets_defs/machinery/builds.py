@@ -83,9 +83,7 @@ def write_build(home: Home, record: Record, more: dict[str, Any]) -> None:
     _follow(home, record)
 
 
-def judge(
-    home: Home, record: Record, check: str, *, passed: bool, against: Mapping[str, float] | None = None
-) -> None:
+def judge(home: Home, record: Record, check: str, *, passed: bool, against: Mapping[str, float] | None = None) -> None:
     """Keep the outcome of a check, and put the build in force or take it out of it, as its blocking checks say.
 
     Args:

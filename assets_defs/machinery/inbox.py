@@ -61,9 +61,7 @@ def settles(home: Home, corpus: str, seconds: float) -> bool:
     """Whether something in the inbox changed less than so long ago: it may still be on its way."""
     now = time.time()
     times = [
-        status.st_ctime
-        for place in (home.inbox(corpus), questions_file(home, corpus))
-        for _, status in _files(place)
+        status.st_ctime for place in (home.inbox(corpus), questions_file(home, corpus)) for _, status in _files(place)
     ]
     return any(0 <= now - changed < seconds for changed in times)
 

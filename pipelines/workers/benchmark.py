@@ -23,7 +23,7 @@ def main() -> None:
         figures: dict[str, int | float | str] = {}
         digest = hashlib.sha256()
         for policy, config, name in _planned(session):
-            figures |= _evaluate(session, policy, config, name)
+            figures |= evaluate_checkpoint(session, policy, config, name, kept=session.folder / "episodes")
             digest.update(f"{name} {sorted(figures.items())}".encode())
         session.report(digest.hexdigest()[:16], figures)
 
@@ -38,7 +38,16 @@ def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
     return plan
 
 
-def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> dict[str, int | float | str]:
+def evaluate_checkpoint(
+    session: Session, policy: str, config: EvaluationConfig, name: str, *, kept: Path
+) -> dict[str, int | float | str]:
+    """Evaluate the input `policy` on the session's index and questions; its figures, named after `name`.
+
+    The result lies in `results/<name>.json` of the build.
+
+    Args:
+        kept: where episodes are kept, and found again by what decides them.
+    """
     from visor_core.agent.bounds import engine_limits
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import evaluate
@@ -68,7 +77,7 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
             read_questions(session.input("questions")),
             config,
             seed=profile.seed,
-            store=session.folder / "episodes",
+            store=kept,
             progress=lambda done, total: session.progress.show(done, total, name),
             on_episodes=episodes.extend,
         )

@@ -12,11 +12,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from visor_core.evaluation.results import BenchmarkResult
 from visor_core.evaluation.statistics import PairedTest, limits, paired_difference
 
 Outcomes = Mapping[str, bool]
 """Question id → right with all evidence."""
 SIGNIFICANT = 0.05
+REIGNING = "reigning"
+"""The name of the reigning champion among those evaluated."""
 NONE = PairedTest(math.nan, math.nan, math.nan, math.nan, 0)
 """What is known of two policies that finished no question both."""
 
@@ -95,5 +98,22 @@ def decide(
     if is_worse(test):
         return Decision("", best, f"worse than the reigning champion: {told}", test)
     if out_of_date:
-        return Decision(best, best, f"not worse than the reigning champion, whose upstream is out of date: {told}", test)
+        return Decision(
+            best, best, f"not worse than the reigning champion, whose upstream is out of date: {told}", test
+        )
     return Decision("", best, f"not significantly better than the reigning champion: {told}", test)
+
+
+def outcomes_of(result: BenchmarkResult) -> dict[str, bool]:
+    """Supported success by question, of the episodes that came to an end and have a score."""
+    return {row.question_id: row.supported for row in result.scored}
+
+
+def fall(before: BenchmarkResult, now: BenchmarkResult) -> str:
+    """How supported success fell beyond its interval since an earlier evaluation of the policy; "" if it did not."""
+    test = compared(outcomes_of(before), outcomes_of(now))
+    if test.count:
+        told = f"{test.difference:+.3f} {limits(test, '+')} on {test.count} questions of both benchmarks"
+        return told if is_worse(test) else ""
+    earlier, later = before.supported_success, now.supported_success
+    return f"{later.estimate:.3f}, before {earlier}, on other questions" if later.estimate < earlier.low else ""

@@ -61,9 +61,7 @@ def test_the_gate(
     crowned: str,
     because: str,
 ) -> None:
-    decision = decide(
-        {"sft": sft, "grpo": grpo}, reigning, warm_start="sft", reigns=reigns, out_of_date=out_of_date
-    )
+    decision = decide({"sft": sft, "grpo": grpo}, reigning, warm_start="sft", reigns=reigns, out_of_date=out_of_date)
     assert decision.crowned == crowned
     assert because in decision.reason
 
