@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from assets_defs.machinery.builds import Builds, Record, find_record, outcomes_of, verdict
+from assets_defs.machinery.builds import Builds, find_record, outcomes_of, verdict
 from assets_defs.machinery.graph import plan, stages
 from assets_defs.machinery.inbox import WATCHED, watched_state
 from assets_defs.machinery.stage import Node

@@ -1,4 +1,4 @@
-"""The weekly schedule: what is out of date is brought up to date, and otherwise nothing. Stopped until it is started."""
+"""The weekly schedule: what is out of date is made anew, and otherwise nothing. Stopped until it is started."""
 
 import time
 from collections.abc import Mapping
