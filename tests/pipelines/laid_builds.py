@@ -12,8 +12,8 @@ from assets_defs.machinery.stage import Figure, Node
 from assets_defs.machinery.workspace import Work
 from visor_core.config import Home, Profile
 from visor_core.index import Corpus
-from visor_core.index.pages import held_version
 from visor_core.index.corpus import rows
+from visor_core.index.pages import held_version
 from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
 from visor_core.index.tags import latest_version
 
@@ -42,9 +42,9 @@ def lay(
         data_version = held[node.stage]()
         path = path or corpus.root
         path.mkdir(parents=True, exist_ok=True)
-    watched = {WATCHED: watched_state(node, home)} if stage.watching(profile, node.partition) else {}
     elif not data_version:
         data_version = f"{node} {work.fingerprint}"
+    watched = {WATCHED: watched_state(node, home)} if stage.watching(profile, node.partition) else {}
     work.finish(data_version, {**watched, **(figures or {})}, path=path, index_tag=index_tag)
     record = work.record
     work.close()
