@@ -166,14 +166,12 @@ class Weekly:
 
 
 @pytest.fixture
-def weekly(home: Home) -> Iterator[Weekly]:
-    with dg.DagsterInstance.ephemeral() as instance:
+def weekly(home: Home, tmp_path: Path) -> Iterator[Weekly]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield Weekly(home, instance)
 
 
-def test_the_schedule_runs_what_is_due_and_says_on_the_asset_why_it_does_nothing(
-    laid: dict[str, Path], weekly: Weekly
-) -> None:
+def test_the_schedule_runs_what_is_due_or_says_on_the_asset_why_not(laid: dict[str, Path], weekly: Weekly) -> None:
     home, profile = weekly.home, _users()
     _copy(laid, home, profile)
     (goal,), _ = weekly.tick(profile)
