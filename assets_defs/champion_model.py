@@ -56,7 +56,11 @@ def registered_name(profile: str) -> str:
 
 @asset(STAGE, group="evaluation", kinds={"mlflow"}, pool="accelerator")
 def champion_model(work: Work) -> dg.MaterializeResult[None]:
-    """The model to use: the reigning champion, unless one of today's checkpoints is the better choice."""
+    """The model to use, as the registered model's version `champion`.
+
+    The reigning champion, unless one of today's checkpoints is the better choice on today's index and questions.
+    `visor ask` and `models:/visor-<profile>@champion` of MLflow take this one.
+    """
     tracker = work.tracking.tracker()
     crowned = tracker.champion(registered_name(work.profile.name)) or {}
     # Other settings of this profile may have crowned another since this was decided: then it is decided again.

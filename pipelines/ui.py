@@ -8,16 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from pipelines.instance import open_instance, place_instance, prepare_process
+from pipelines.instance import open_instance, place_instance, place_partitions, prepare_process
 from pipelines.launcher import reconcile, stop_runs
-from visor_core.config import Home
+from pipelines.resources import ADDRESS
+from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
 from visor_core.tracking import Tracker, tracking_uri
 
-ADDRESS = "127.0.0.1"
 START_SECONDS = 120.0
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,8 +46,14 @@ def commands(home: Home, dagster_port: int, mlflow_port: int) -> dict[str, list[
     }
 
 
-def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: int = 5000) -> None:
+def serve(
+    home: Home, profile: Profile, chosen: Mapping[str, str], *, dagster_port: int = 3000, mlflow_port: int = 5000
+) -> None:
     """Start the pages, say where they are, and wait; everything started is stopped on the way out.
+
+    Args:
+        profile: the one that is materialized from the page.
+        chosen: the environment that names it to Dagster's processes.
 
     Raises:
         ConfigError: if a port is none or is taken, or a server ends or does not answer; its log is named.
@@ -61,12 +68,15 @@ def serve(home: Home, profile: str, *, dagster_port: int = 3000, mlflow_port: in
     with open_instance(home) as instance:
         for run_id in reconcile(instance):
             print(f"run {run_id[:8]} had ended without a word: marked as failed", flush=True)
+        place_partitions(instance, home, profile)
     Tracker(home, "visor")  # makes the database, so that the page does not show a migration error
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(folder),
         "VISOR_HOME": str(home.root),
-        "VISOR_PROFILE": profile,
+        **chosen,
+        "VISOR_DAGSTER_PAGE": f"http://{ADDRESS}:{dagster_port}",
+        "VISOR_MLFLOW_PAGE": f"http://{ADDRESS}:{mlflow_port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     logs = home.root / "logs"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets_defs.machinery.links import REPORT, dagster_run_page
 from visor_core.config import Home
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ class Tracking(dg.ConfigurableResource[Any]):
 
     home: str
     experiment: str = "visor"
+    page: str = ""
+    """Where MLflow's page is looked at; links lead there."""
+    dagster_page: str = ""
+    """Where Dagster's page is looked at."""
 
     def tracker(self) -> Any:
         """The project's tracker; importing MLflow happens here."""
@@ -33,6 +38,8 @@ class Tracking(dg.ConfigurableResource[Any]):
             "code_version": work.stage.version,
             "profile": work.profile.name,
             "dagster_run_id": dagster_run_id,
+            # MLflow's page shows this one as text with links.
+            "mlflow.note.content": _note(work, self.dagster_page, dagster_run_id),
         }
         settings = {"seed": work.profile.seed, **work.stage.settings(work.profile, work.node.partition)}
         run_id: str = self.tracker().open_stage(work.folder, str(work.node), tags=tags, settings=settings)
@@ -41,3 +48,18 @@ class Tracking(dg.ConfigurableResource[Any]):
     def close_run(self, run_id: str, *, failed: bool) -> None:
         """Finish the run."""
         self.tracker().close_run(run_id, failed=failed)
+
+
+def _note(work: Work, dagster_page: str, dagster_run_id: str) -> str:
+    """What the page of an MLflow run says of it, as markdown: where it came from and where its files are."""
+    asset = f"{dagster_page}/assets/{work.node.stage}"
+    return "\n".join(
+        [
+            f"Asset [{work.node}]({asset}), made by [the Dagster run {dagster_run_id[:8]}]"
+            f"({dagster_run_page(dagster_page, dagster_run_id)}).",
+            "",
+            f"- files: `{work.folder}`",
+            f"- report of the home: `{work.home.reports / REPORT}`",
+            "- sample episodes: the artifacts under `samples`",
+        ]
+    )

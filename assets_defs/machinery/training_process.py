@@ -16,6 +16,7 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from assets_defs.machinery.launching import launch_of, launcher
+from assets_defs.machinery.links import WORKER_LOG
 from assets_defs.machinery.stage import Figure
 from assets_defs.machinery.workspace import Work
 from visor_core import errors
@@ -39,6 +40,7 @@ def run_worker(
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
     run_id = work.tracking.open_run(work, work.context.run_id)
+    work.show_links()
     order = work.folder / "order.json"
     write_json(
         order,
@@ -53,7 +55,7 @@ def run_worker(
     )
     problem = work.folder / "error.json"
     problem.unlink(missing_ok=True)
-    log = work.folder / "worker.log"
+    log = work.folder / WORKER_LOG
     launch = launch_of(work.profile) if accelerate else None
     threads = work.profile.threads or max(1, (os.cpu_count() or 1) // (launch.processes if launch else 1))
     environment = {
