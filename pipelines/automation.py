@@ -18,15 +18,20 @@ RETRAINED = ("benchmark_results", "champion_model")
 """What has to be looked after: the results that people use."""
 
 
-def changed() -> dg.AutomationCondition[dg.AssetKey]:
-    """Something that decides an asset has changed, and everything it needs is in force."""
+def changed(*, partitioned: bool) -> dg.AutomationCondition[dg.AssetKey]:
+    """Something that decides an asset has changed, and everything it needs is in force.
+
+    What was never made is made, but for corpora: theirs come with the first document or with the world.
+    """
     condition = dg.AutomationCondition
     inputs = condition.any_deps_match(condition.data_version_changed() | condition.will_be_requested())
+    # Not where the making failed: it would be asked for at every look.
+    unmade = condition.missing() & ~condition.execution_failed()
     return (
         (
             condition.code_version_changed().with_label("its code or configuration changed")
             | inputs.with_label("the content of something upstream changed, or will be made anew")
-            | condition.missing().newly_true().with_label("it has become missing")
+            | (condition.missing().newly_true() if partitioned else unmade).with_label("it is missing")
         )
         .since_last_handled()
         .with_label("changed since it was made")
@@ -44,7 +49,8 @@ def automated(assets: Sequence[dg.AssetsDefinition], profile: Profile) -> list[d
 
     def conditioned(spec: dg.AssetSpec) -> dg.AssetSpec:
         given = {"freshness_policy": policy} if spec.key.to_user_string() in RETRAINED else {}
-        return spec.replace_attributes(automation_condition=changed(), **given)
+        condition = changed(partitioned=spec.partitions_def is not None)
+        return spec.replace_attributes(automation_condition=condition, **given)
 
     return [asset.map_asset_specs(conditioned) for asset in assets]
 
