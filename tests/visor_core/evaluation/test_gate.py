@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from visor_core.evaluation.gate import Outcomes, compared, decide, is_better, is_worse
+from tests.visor_core.evaluation.episodes import episode
+from visor_core.evaluation.gate import Outcomes, compared, decide, fall, is_better, is_worse
+from visor_core.evaluation.results import BenchmarkResult, score_episode
 
 
 def _outcomes(right: range | int, count: int = 100) -> dict[str, bool]:
@@ -76,3 +80,21 @@ def test_better_and_worse_exclude_each_other() -> None:
     assert (is_better(gain), is_worse(gain)) == (True, False)
     assert (is_better(loss), is_worse(loss)) == (False, True)
     assert (is_better(even), is_worse(even)) == (False, False)
+
+
+def _benchmark(outcomes: Outcomes) -> BenchmarkResult:
+    rows = tuple(replace(ROW, question_id=name, supported=right) for name, right in outcomes.items())
+    return BenchmarkResult("nano", "development", "p", "", "visor", "t", 0, 0.0, "v", 1.0, rows)
+
+
+ROW = score_episode(episode("47"))
+
+
+def test_a_fall_is_beyond_the_interval() -> None:
+    assert fall(_benchmark(HIGH), _benchmark(LOW)).startswith("-0.600 [")
+    assert fall(_benchmark(MIDDLE), _benchmark(NEAR)) == ""
+    assert fall(_benchmark(LOW), _benchmark(HIGH)) == ""
+    # Other questions: against the interval of the one before, [0.826, 0.945].
+    others = {f"other {name}": right for name, right in MIDDLE.items()}
+    assert "on other questions" in fall(_benchmark(HIGH), _benchmark(others))
+    assert fall(_benchmark(MIDDLE), _benchmark({f"other {name}": right for name, right in NEAR.items()})) == ""
