@@ -132,8 +132,8 @@ def _free_port() -> int:
 def _pages(home: Home, profile: Path) -> Iterator[Page]:
     """`visor ui`, until the end of the block."""
     port = _free_port()
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(home.root), "ui", "--profile", str(profile)]
-    command += ["--dagster-port", str(port), "--mlflow-port", str(_free_port())]
+    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(home.root)]
+    command += ["ui", "--profile", str(profile), "--dagster-port", str(port), "--mlflow-port", str(_free_port())]
     log = home.root / "ui.log"
     home.root.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
