@@ -24,7 +24,9 @@ def changed(*, partitioned: bool) -> dg.AutomationCondition[dg.AssetKey]:
     What was never made is made, but for corpora: theirs come with the first document or with the world.
     """
     condition = dg.AutomationCondition
-    inputs = condition.any_deps_match(condition.data_version_changed() | condition.will_be_requested())
+    # The first half looks at the corpora that are read alone; the second, by itself, would look at all there are.
+    there = ~(condition.missing() & ~condition.will_be_requested())
+    inputs = condition.any_deps_match(there & (condition.data_version_changed() | condition.will_be_requested()))
     # Not where the making failed: it would be asked for at every look.
     unmade = condition.missing() & ~condition.execution_failed()
     return (
