@@ -11,17 +11,17 @@ from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
 from assets_defs.machinery.training_process import finish_training, run_worker
 from assets_defs.machinery.workspace import Work
+from visor_core.config.policies import POLICIES, TRAINED, UNTRAINED, WARM_STARTED
 from visor_core.files import write_json
 
 FALL = "fall.json"
 """In a build: how the benchmark fell against the one before, by policy."""
-POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
 STAGE = Stage(
     name="benchmark_results",
     begins=("assets_defs.benchmark_results", "pipelines.workers.benchmark"),
     reads=("threads", "evaluation", "agent", "index", "model", "grpo.temperature"),
     settings=lambda profile, partition: {
-        "evaluation": profile.evaluation,
+        "evaluation": profile.evaluation.model_dump(mode="json", exclude={"concurrency"}),
         "agent": profile.agent,
         "index": profile.index,
         "model": profile.model,
@@ -29,7 +29,7 @@ STAGE = Stage(
         "threads": profile.threads,
     },
     needs=(
-        *(Need(name) for name in POLICIES),
+        *(Need(policy.stage) for policy in POLICIES),
         Need("page_index", "development"),
         Need("questions", "development"),
     ),
@@ -49,7 +49,7 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
     index = work.input("page_index", corpus)
     if not work.complete:
         inputs = {
-            **{name: work.input_folder(name) for name in POLICIES},
+            **{policy.stage: work.input_folder(policy.stage) for policy in POLICIES},
             "questions": work.input_folder("questions", corpus) / "questions.parquet",
             "corpus": index.folder(work.home),
             "index_tag": index.index_tag,
@@ -80,7 +80,7 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
 def sft_beats_the_untrained_policy(build: Finished) -> dg.AssetCheckResult:
     """Supported success after the warm start is above that of the untrained model by at least `checks.sft_gain`."""
     figures = build.figures
-    base, sft = float(figures["base_supported"]), float(figures["sft_supported"])
+    base, sft = (float(figures[policy.figure("supported")]) for policy in (UNTRAINED, WARM_STARTED))
     return dg.AssetCheckResult(passed=sft >= base + build.profile.checks.sft_gain, metadata={"base": base, "sft": sft})
 
 
@@ -93,10 +93,11 @@ def the_benchmark_did_not_fall(build: Finished) -> dg.AssetCheckResult:
 
     before = _before(build)
     fell: dict[str, str] = {}
-    for name in ("sft", "grpo") if before is not None else ():
+    for policy in TRAINED if before is not None else ():
         assert before is not None
-        told = fall(*(read_result(folder / "results" / f"{name}.json") for folder in (before, build.build_folder)))
-        fell |= {name: told} if told else {}
+        name = f"{policy.run()}.json"
+        told = fall(*(read_result(folder / "results" / name) for folder in (before, build.build_folder)))
+        fell |= {policy.label: told} if told else {}
     earlier = before.name if before else ""
     write_json(build.build_folder / FALL, {"before": earlier, "fell": fell})
     return dg.AssetCheckResult(
@@ -119,10 +120,10 @@ def _before(build: Finished) -> Path | None:
 
 @check(STAGE)
 def no_episode_failed(build: Finished) -> dg.AssetCheckResult:
-    """Every episode came to an end: accuracy is over those that did."""
-    figures = build.figures
-    failed = {name: count for name, count in figures.items() if name.endswith("_failed")}
-    return dg.AssetCheckResult(passed=not failed, metadata=failed)
+    """Every episode came to an end: accuracy is over those that did. Where an engine or a server was at fault, the next
+    run plays the failed ones again."""
+    failed = {name: count for name, count in build.figures.items() if name.endswith("_failed")}
+    return dg.AssetCheckResult(passed=not failed, metadata=failed, description=build.record.incomplete or None)
 
 
 @check(STAGE, blocking=True)

@@ -18,15 +18,15 @@ from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.stage import Figure, Need, Node, Stage
 from assets_defs.machinery.training_process import run_worker
 from assets_defs.machinery.workspace import Work
+from visor_core.config.policies import TRAINED, WARM_STARTED
 from visor_core.errors import DataError
-from visor_core.tracking import RUN_FILE
+from visor_core.tracking import RUN_FILE, logged_model
 
 if TYPE_CHECKING:
     from visor_core.evaluation.gate import Decision, Outcomes
 
-CANDIDATES = {"sft_checkpoint": "sft", "grpo_checkpoint": "grpo"}
-"""Today's checkpoints and the names of their results; the preferred of equals last."""
-WARM_START = "sft_checkpoint"
+CANDIDATES = {policy.stage: policy for policy in TRAINED}
+"""Today's checkpoints; the preferred of equals last."""
 STAGE = Stage(
     name="champion_model",
     begins=("assets_defs.champion_model", "pipelines.workers.champion", "visor_core.tracking"),
@@ -75,7 +75,8 @@ def _hold_the_gate(work: Work, crowned: Mapping[str, str]) -> None:
     from visor_core.evaluation.gate import decide
 
     benchmark = work.input("benchmark_results")
-    candidates = {name: _outcomes(benchmark.folder(work.home) / f"{CANDIDATES[name]}.json") for name in CANDIDATES}
+    measured = benchmark.folder(work.home)
+    candidates = {name: _outcomes(measured / f"{policy.run()}.json") for name, policy in CANDIDATES.items()}
     if not any(candidates.values()):
         raise DataError(
             "no development question has a rule by which its answer is scored: no champion can be chosen; give the"
@@ -89,7 +90,7 @@ def _hold_the_gate(work: Work, crowned: Mapping[str, str]) -> None:
     decision = decide(
         candidates,
         outcomes,
-        warm_start=WARM_START,
+        warm_start=WARM_STARTED.stage,
         reigns=reigns,
         out_of_date=reigning is not None and _is_out_of_date(work, reigning.build),
     )
@@ -107,14 +108,14 @@ def _crown(work: Work, decision: "Decision", reason: str) -> None:
     """Put one of today's checkpoints under the alias."""
     stage = decision.crowned
     benchmark, build = work.input("benchmark_results"), work.input(stage)
-    supported = float(benchmark.figures[f"{CANDIDATES[stage]}_supported"])
+    supported = float(benchmark.figures[CANDIDATES[stage].figure("supported")])
     name = f"{stage}/{build.fingerprint}"
     folder = build.build_folder(work.home)
     version = work.tracking.tracker().promote(
         registered_name(work.profile.name),
         build.folder(work.home),
         run_id=(folder / RUN_FILE).read_text(encoding="utf-8"),
-        model_id=(folder / "mlflow_model.txt").read_text(encoding="utf-8"),
+        model_id=logged_model(folder),
         tags={
             "supported": f"{supported:.6f}",
             "questions_version": benchmark.upstream[str(Node("questions", work.profile.corpora.development))],

@@ -16,9 +16,9 @@ from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import names_of_sources
 from visor_core.documents.sources import Refused
 from visor_core.index import Corpus, keep_settings, register_documents
-from visor_core.index.corpus import rows
-from visor_core.index.corpus_settings import is_synthetic, kept, settings_of
-from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
+from visor_core.index.corpus import DOCUMENTS, SOURCES, rows
+from visor_core.index.corpus_settings import is_synthetic, kept, settings_of, split_of
+from visor_core.index.register import DOCUMENT_COLUMNS, documents_version, recorded_documents
 
 LISTED = 50
 """Sources that are named in the metadata; all are counted."""
@@ -36,11 +36,12 @@ STAGE = Stage(
     holds=lambda folder, version: (
         documents_version(rows(Corpus(folder).table("documents"), DOCUMENT_COLUMNS)) == version
     ),
+    lost=lambda folder: Corpus(folder).lost((*SOURCES, *DOCUMENTS)),
     kept=kept,
 )
 
 
-SOURCES = {
+GIVEN = {
     "paths": dg.Field(
         [str], default_value=[], description="Files, folders and addresses; none: VISOR_HOME/inbox/<corpus>."
     ),
@@ -49,7 +50,7 @@ SOURCES = {
 """Where the documents of a user's corpus come from."""
 
 
-@asset(STAGE, group="corpus", kinds={"lancedb", "pdf"}, pool="corpora", options=SOURCES)
+@asset(STAGE, group="corpus", kinds={"lancedb", "pdf"}, pool="corpora", options=GIVEN)
 def documents(work: Work) -> dg.MaterializeResult[None]:
     """The documents of a corpus: PDFs and pictures, validated, and copied into the home under their content hash.
 
@@ -62,7 +63,6 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
     settled = settings_of(work.profile, work.home, work.node.partition)
     if settled.contradicted:
         work.context.log.warning(f"{corpus.root.name} keeps its settings {', '.join(settled.contradicted)}")
-    keep_settings(corpus, documents=settled.documents, since=settled.held)
     inbox = None if nano or work.options["paths"] else work.home.inbox(work.node.partition)
     seen = watched_state(work.node, work.home)
     report = register_documents(
@@ -77,6 +77,8 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
         progress=lambda what, done, total: work.progress.show(done, total, what),
         say=work.context.log.warning,
     )
+    # Not before: what was lost of the corpus is made again by the registration.
+    keep_settings(corpus, documents=settled.documents, since=settled.held)
     figures = {
         "documents": report.documents,
         "document_pages": report.pages,
@@ -86,7 +88,7 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
         "skipped": len(report.skipped),
         **({WATCHED: seen} if inbox else {}),
     }
-    work.finish(report.data_version, figures, path=corpus.root)
+    work.finish(report.data_version, figures, path=corpus.root, told={"documents": recorded_documents(corpus)})
     return work.result(
         {
             **lance_facts(corpus.table("documents")),
@@ -107,8 +109,7 @@ def _listed(sources: Sequence[Refused]) -> dg.MarkdownMetadataValue:
 def _sources(work: Work, *, nano: bool) -> list[str | Path]:
     """Nano corpora come from the asset, the user's from the configured paths or the inbox folder of that name."""
     if nano:
-        split = "train" if work.node.partition == work.profile.corpora.train else "development"
-        return [work.input_folder("nano_corpus") / split]
+        return [work.input_folder("nano_corpus") / split_of(work.profile, work.node.partition)]
     inbox = work.home.inbox(work.node.partition)
     given = list(work.options["paths"])
     # An emptied inbox is no source that cannot be read: it stands for no document.

@@ -32,7 +32,7 @@ def weekly_retraining(profile: Profile) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name="weekly_retraining",
-        job=retrain_job,
+        job=retrain_job(profile),
         cron_schedule=profile.retraining.cron,
         description="Looks whether documents, questions, code or configuration have changed since the champion was"
         " made, and runs what is out of date, corpora first. Says on the champion why it does nothing.",

@@ -37,6 +37,8 @@ QUIET = {
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 RUN_FILE = "mlflow_run.txt"
 """In a stage's folder: the id of its run."""
+MODEL_FILE = "mlflow_model.txt"
+"""In a stage's folder: the id of the logged model of its checkpoint."""
 
 
 def silence() -> None:
@@ -122,6 +124,12 @@ def meaningful(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     reinforced = "reward" in values or "skipped_groups" in values
     return {name: value for name, value in values.items() if not (reinforced and name == "loss")}
+
+
+def logged_model(folder: Path) -> str:
+    """The MLflow model id that a build's checkpoint was logged under; empty where it was not."""
+    path = folder / MODEL_FILE
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 class Tracker:

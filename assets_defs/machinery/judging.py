@@ -94,7 +94,8 @@ class Judgement:
             passed = bool(result.passed)
         finally:
             against = {name: getattr(build.profile.checks, name) for name in self.thresholds}
-            judge(build.home, build.record, self.name, passed=passed, against=against)
+            named = not build.profile.study.variant
+            judge(build.home, build.record, self.name, passed=passed, against=against, named=named)
         return result
 
 

@@ -23,6 +23,7 @@ from pipelines.cli.session import (
     progress_bar,
     reason_of,
 )
+from pipelines.evaluation_lineage import EvaluationCall, keep_lineage
 from visor_core.errors import ConfigError, DataError
 from visor_core.files import claimed, file_name
 
@@ -69,6 +70,7 @@ def evaluate(
     from visor_core.agent.environment import Environment
     from visor_core.evaluation import runner
     from visor_core.policies.identity import digest_of
+    from visor_core.trajectories.playing import identity_of
 
     home = home_of(context)
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
@@ -81,8 +83,10 @@ def evaluate(
     environment = Environment(index, settled.agent, settled.index)
     label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     chosen = runner.chosen_questions(found.questions, config)
-    identity = runner.evaluation_identity(policy, environment, chosen, temperature, seed)
+    identity = identity_of(policy, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
+    asked, of = (str(given.resolve()) if given else "" for given in (questions, folder))
+    call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label)
     unkept: list[str] = []
     with policy, _claimed(path), progress_bar() as bar:
         task = bar.add_task("episodes", total=len(chosen))
@@ -100,6 +104,7 @@ def evaluate(
         )
         try:
             result.save(path)
+            keep_lineage(home, path, result, settled, folder, call)
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
     print_left_out(found.left_out)

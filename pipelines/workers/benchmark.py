@@ -4,101 +4,90 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from assets_defs.machinery.builds import INCOMPLETE
+from assets_defs.machinery.stage import Figure
 from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
-
-if TYPE_CHECKING:
-    from visor_core.agent.trajectory import Trajectory
+from visor_core.config.policies import POLICIES, REINFORCED, TRAINED
+from visor_core.tracking import logged_model
 
 TRACED_SHARE = 0.03
 """Part of the evaluated episodes written as MLflow traces."""
-SHORT = {"base_model": "base", "sft_checkpoint": "sft", "grpo_checkpoint": "grpo"}
 
 
 def main() -> None:
     """Evaluate, attach the figures to the logged models, and report."""
     with worker_session() as session:
-        figures: dict[str, int | float | str] = {}
+        figures: dict[str, Figure] = {}
         digest = hashlib.sha256()
+        unplayed = []
         for policy, config, name in _planned(session):
-            figures |= evaluate_checkpoint(session, policy, config, name, kept=session.folder / "episodes")
+            kept = session.folder / "episodes"
+            shown, lacking = evaluate_checkpoint(session, policy, config, name, kept=kept)
+            figures |= shown
+            unplayed += [f"{name}: {lacking}"] if lacking else []
             digest.update(f"{name} {sorted(figures.items())}".encode())
-        session.report(digest.hexdigest()[:16], figures)
+        session.report(digest.hexdigest()[:16], figures | ({INCOMPLETE: "; ".join(unplayed)} if unplayed else {}))
 
 
 def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
     """(policy, evaluation, name of its figures): the configured temperature for all, sampling for the trained ones."""
     usual = session.profile.evaluation
     sampled = usual.model_copy(update={"temperature": session.profile.grpo.temperature})
-    plan = [(policy, usual, short) for policy, short in SHORT.items()]
+    plan = [(policy.stage, usual, policy.run()) for policy in POLICIES]
     if sampled != usual:
-        plan += [(policy, sampled, f"{SHORT[policy]}_sampled") for policy in ("sft_checkpoint", "grpo_checkpoint")]
+        plan += [(policy.stage, sampled, policy.run(sampled=True)) for policy in TRAINED]
     return plan
 
 
 def evaluate_checkpoint(
     session: Session, policy: str, config: EvaluationConfig, name: str, *, kept: Path
-) -> dict[str, int | float | str]:
-    """Evaluate the input `policy` on the session's index and questions; its figures, named after `name`.
-
-    The result lies in `results/<name>.json` of the build.
+) -> tuple[dict[str, Figure], str]:
+    """Evaluate the input `policy` on the session's index and questions; the result lies in `results/<name>.json`.
 
     Args:
         kept: where episodes are kept, and found again by what decides them.
+
+    Returns:
+        The figures, their names beginning with `name`, and what is still to be played: "" if nothing.
     """
-    from visor_core.agent.bounds import engine_limits
     from visor_core.agent.environment import Environment
-    from visor_core.evaluation.runner import evaluate
-    from visor_core.policies.load import load_policy
+    from visor_core.evaluation.runner import chosen_questions, score
+    from visor_core.policies.base import ReproduciblePolicy
     from visor_core.questions import read_questions
+    from visor_core.trajectories.playing import play
 
     profile = session.profile
     index = session.open_index()
     checkpoint = session.input(policy)
-    episodes: list[Trajectory] = []
-    model = profile.model
-    limits = engine_limits(profile.agent, model.vllm, episodes=config.concurrency)
     # One at a time: an engine holds a GPU's memory until it is closed.
-    with load_policy(
-        checkpoint,
-        index,
-        engine=model.engine,
-        dtype=model.dtype,
-        name=policy,
-        digests=session.home.digests,
-        limits=limits,
-        caches=model.caches,
-    ) as opened:
-        result = evaluate(
+    with session.open_policy(policy, index, config.concurrency) as opened:
+        played = play(
             opened,
             Environment(index, profile.agent, profile.index),
-            read_questions(session.input("questions")),
-            config,
+            chosen_questions(read_questions(session.input("questions")), config),
             seed=profile.seed,
+            temperature=config.temperature,
+            concurrency=config.concurrency,
             store=kept,
             progress=lambda done, total: session.progress.show(done, total, name),
-            on_episodes=episodes.extend,
         )
     index.close()
-    session.traces(episodes, TRACED_SHARE)
+    session.traces(played.episodes, TRACED_SHARE)
+    result = score(played)
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
-    session.evaluated(_model_of(checkpoint), name, metrics, digest=result.questions_version)
+    session.evaluated(logged_model(checkpoint.parent), name, metrics, digest=result.questions_version)
     shown = {key: metrics[key] for key in ("supported", "accuracy") if key in metrics}
-    if name == "grpo" and "prompt_tokens_per_turn" in metrics:
+    if name == REINFORCED.run() and "prompt_tokens_per_turn" in metrics:
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
     if result.failed:
         shown |= {key: metrics[key] for key in ("failed", "accuracy_of_all") if key in metrics}
-    figures: dict[str, int | float | str] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
-    return figures if result.scored else {**figures, f"{name}_accuracy": result.rule}
-
-
-def _model_of(checkpoint: Path) -> str:
-    """The MLflow model id that the build of a checkpoint left beside it."""
-    path = checkpoint.parent / "mlflow_model.txt"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    figures: dict[str, Figure] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
+    # A reproducible policy fails where a page cannot be drawn, again and again: that is its result.
+    lacking = result.failures if result.failed and not isinstance(opened, ReproduciblePolicy) else ""
+    return (figures if result.scored else {**figures, f"{name}_accuracy": result.rule}), lacking
 
 
 if __name__ == "__main__":

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from assets_defs.machinery.builds import read_record, stage_folder
+from assets_defs.machinery.builds import read_record
 from assets_defs.machinery.progress import read_metrics, read_progress
 from assets_defs.machinery.stage import Node
-from pipelines.resources import PROFILES
-from pipelines.run import run_graph
-from visor_core.config import Home, Profile, load_profile
+from pipelines.choice import Choice
+from tests.pipelines.materializing import materialize
+from visor_core.config import Home
 from visor_core.errors import PolicyError
-from visor_core.tracking import Tracker
+from visor_core.tracking import Tracker, logged_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,6 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inside MLflow 3.17 and alembic 1.20
 ]
 ROOT = Path(__file__).resolve().parents[2]
+VISOR = [sys.executable, "-W", "ignore", "-c", "from pipelines.cli import main; main()"]
 TINY = {
     "threads": 1,
     "nano.train_corpora": 1,
@@ -41,27 +39,11 @@ TINY = {
     "nano.alignment_steps": 8,
     "nano.batch_size": 8,
 }
-RUN = """
-import io, sys
-from pathlib import Path
-from rich.console import Console
-from pipelines.resources import PROFILES
-from pipelines.run import run_graph
-from visor_core.config import Home, load_profile
-import json
-profile = load_profile(PROFILES / "nano.yaml", json.loads(sys.argv[2]))
-run_graph(profile, Home(Path(sys.argv[1])), ["base_model"], console=Console(file=io.StringIO()))
-"""
-
-
-def _profile(**overrides: object) -> Profile:
-    return load_profile(PROFILES / "nano.yaml", TINY | {key.replace("__", "."): v for key, v in overrides.items()})
 
 
 def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    profile = _profile()
-    summary = run_graph(profile, home, ["base_model"], console=Console(file=io.StringIO()))
+    summary = materialize(Choice("nano", TINY), home, ["base_model"])
     assert summary.figures("base_model")["alignment_loss"] > 0  # type: ignore[operator]
     record = read_record(home, Node("base_model"))
     build = record.build_folder(home)
@@ -79,54 +61,20 @@ def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     assert "vision/loss" in run.data.metrics
     assert (build / "curves.png").is_file()
     assert "curves.png" in [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id)]
-    model = tracker.client.get_logged_model((build / "mlflow_model.txt").read_text(encoding="utf-8"))
+    model = tracker.client.get_logged_model(logged_model(build))
     assert str(model.status) == "READY"
     assert model.source_run_id == run.info.run_id
 
 
 def test_a_users_error_in_a_worker_is_the_same_error_here(tmp_path: Path) -> None:
-    profile = load_profile(PROFILES / "smolvlm.yaml", {"model.name": str(tmp_path / "nowhere")})
+    choice = Choice("smolvlm", {"model.name": str(tmp_path / "nowhere")})
     with pytest.raises(PolicyError, match=r"no checkpoint at .*nowhere"):
-        run_graph(profile, Home(tmp_path / "home"), ["base_model"], console=Console(file=io.StringIO()))
-
-
-def test_a_killed_run_takes_its_worker_along_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    """SIGKILL in the middle of training: no trainer stays behind, the same build folder is finished afterwards."""
-    settings = TINY | {"nano.vision_steps": 4000}
-    command = [sys.executable, "-W", "ignore", "-c", RUN, str(tmp_path), json.dumps(settings)]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    folder = stage_folder(Home(tmp_path), Node("base_model"))
-    deadline = time.monotonic() + 240
-    while not list(folder.glob("*/metrics.jsonl")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    (build,) = [p for p in folder.iterdir() if p.is_dir()]
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(3)
-    steps = len(read_metrics(build))
-    time.sleep(2)
-    assert len(read_metrics(build)) == steps
-    run_id = (build / "mlflow_run.txt").read_text(encoding="utf-8")
-
-    # The same fingerprint cannot be finished quickly with so many steps, so what is checked is that it goes on there.
-    again = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    deadline = time.monotonic() + 240
-    size = (build / "metrics.jsonl").stat().st_size
-    while (build / "metrics.jsonl").stat().st_size == size:
-        assert again.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    again.send_signal(signal.SIGKILL)
-    again.wait()
-    assert (build / "mlflow_run.txt").read_text(encoding="utf-8") == run_id
-    assert [p for p in folder.iterdir() if p.is_dir()] == [build]
+        materialize(choice, Home(tmp_path / "home"), ["base_model"])
 
 
 def test_a_worker_ends_with_the_process_that_ordered_it() -> None:
     child = (
-        "import sys, time; from pipelines.workers.session import die_with; die_with(int(sys.argv[1]));"
+        "import sys, time; from pipelines.tied import die_with; die_with(int(sys.argv[1]));"
         "print('up', flush=True); time.sleep(120)"
     )
     parent = (

@@ -12,6 +12,7 @@ from visor_core.config.families import contradictions, family_of, fit_agent
 from visor_core.config.home import Home, corpus_name
 from visor_core.config.nano import WORLD, NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
+from visor_core.config.rebuilding import RebuildConfig
 from visor_core.config.retraining import RetrainingConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import (
@@ -45,6 +46,7 @@ __all__ = [
     "NanoConfig",
     "OptimizerConfig",
     "Profile",
+    "RebuildConfig",
     "RetrainingConfig",
     "RivalBudget",
     "SFTConfig",

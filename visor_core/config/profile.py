@@ -16,6 +16,7 @@ from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.families import contradictions, family_of, fit_agent, fit_image
 from visor_core.config.home import corpus_name
 from visor_core.config.nano import NanoConfig, StudyConfig
+from visor_core.config.rebuilding import RebuildConfig
 from visor_core.config.retraining import RetrainingConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
@@ -82,8 +83,15 @@ class Profile(Section):
     """What the asset checks demand."""
     retraining: RetrainingConfig = RetrainingConfig()
     """When the chain is run again by itself."""
+    rebuild: RebuildConfig = RebuildConfig()
+    """Building again what is lost."""
     study: StudyConfig = StudyConfig()
     """The embedded default's study."""
+
+    @property
+    def tiles_pictures(self) -> bool:
+        """Whether the model trained from nothing is shown pictures larger than its own size, cut into tiles."""
+        return self.nano is not None and self.agent.image.tiles is not None
 
     def fitted(self) -> Profile:
         """The profile with what it leaves open of boxes and pictures chosen for the families of model and teacher."""
