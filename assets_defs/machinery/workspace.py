@@ -293,6 +293,11 @@ class Workspace(dg.ConfigurableResource[Any]):
         self._settings = profile
 
     @property
+    def given(self) -> dict[str, Any]:
+        """What the run was given beside its profile, by dotted key."""
+        return self._given
+
+    @property
     def place(self) -> Home:
         """VISOR_HOME."""
         return Home(Path(self.home))
@@ -317,15 +322,21 @@ class Workspace(dg.ConfigurableResource[Any]):
         """
         partition = context.partition_key if stage.partitioned else ""
         node = Node(stage.name, partition)
+<<<<<<< HEAD
         work = Work(
             stage,
             node,
             self.settings,
             self.place,
             rebuild=stage.name in self.rebuild,
-            given=self._given,
+            given=self.given,
             gpu_hours=self.gpu_hours,
         )
+||||||| 550fba2
+        work = Work(stage, node, self.settings, self.place, rebuild=self.rebuild, given=self._given)
+=======
+        work = Work(stage, node, self.settings, self.place, rebuild=self.rebuild, given=self.given)
+>>>>>>> wt-page
         work.context, work.tracking, work.pipes = context, tracking, pipes
         work.mlflow_page, work.progress.say = tracking.page, context.log.info
         for line in work.lost[:LISTED]:
