@@ -21,6 +21,7 @@ from visor_core.config.training import (
     TeacherConfig,
     VLLMConfig,
 )
+from visor_core.config.tracking import TrackingConfig
 from visor_core.config.wording import FaultTexts, FewShot, WordingTexts, read_wording, shipped_wording
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "StudyConfig",
     "TeacherConfig",
     "TilesConfig",
+    "TrackingConfig",
     "VLLMConfig",
     "WordingTexts",
     "apply_overrides",

@@ -16,6 +16,7 @@ from visor_core.config.families import contradictions, family_of, fit_agent, fit
 from visor_core.config.home import corpus_name
 from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.server import ServerConfig
+from visor_core.config.tracking import TrackingConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
 from visor_core.config.wording import inline_wording
 from visor_core.errors import ConfigError
@@ -78,6 +79,8 @@ class Profile(Section):
     """Benchmarks."""
     study: StudyConfig = StudyConfig()
     """The embedded default's study."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where runs are tracked."""
 
     def fitted(self) -> Profile:
         """The profile with what it leaves open of boxes and pictures chosen for the families of model and teacher."""
