@@ -5,13 +5,14 @@ For `nano` it is trained from nothing on the perception of training pages; other
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.launching import launch_settings
 from assets_defs.machinery.pictures import curve
 from assets_defs.machinery.progress import read_metrics
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.training_process import Tracking, fell, finish_training, run_worker
-from assets_defs.machinery.workspace import Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.training_process import fell, finish_training, run_worker
+from assets_defs.machinery.workspace import Work
 
 STAGE = Stage(
     name="base_model",
@@ -26,27 +27,22 @@ STAGE = Stage(
 )
 
 
-@dg.asset(
-    deps=STAGE.deps, code_version=STAGE.version, pool="accelerator", group_name="nano", kinds={"torch", "huggingface"}
-)
-def base_model(
-    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
-) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="nano", kinds={"torch", "huggingface"}, pool="accelerator")
+def base_model(work: Work) -> dg.MaterializeResult[None]:
     """The untrained policy: it crops and reads pictures, also as single turns of an episode, and plays no episode."""
-    work = workspace.begin(STAGE, context)
     if not work.complete:
         trained = work.profile.nano is not None
         inputs = {"nano_corpus": work.input_folder("nano_corpus")} if trained else {}
-        reported = run_worker(work, context, pipes, tracking, "base_model", inputs, accelerate=trained)
+        reported = run_worker(work, "base_model", inputs, accelerate=trained)
         finish_training(work, reported)
     rows = read_metrics(work.folder)
     return work.result({"curves": curve(rows, ("loss", "accuracy"), "pretraining")})
 
 
 @check(STAGE, blocking=True)
-def pretraining_lowered_the_loss(workspace: Workspace) -> dg.AssetCheckResult:
+def pretraining_lowered_the_loss(build: Finished) -> dg.AssetCheckResult:
     """In its last phase of training the mean loss of the last tenth of steps is below that of the first tenth."""
-    rows = [r for r in read_metrics(workspace.build_folder(Node("base_model"))) if "loss" in r]
+    rows = [r for r in read_metrics(build.build_folder) if "loss" in r]
     if not rows:
         return dg.AssetCheckResult(passed=True, metadata={"steps": 0}, description="nothing was trained here")
     return fell([r["loss"] for r in rows if r.get("phase") == rows[-1].get("phase")])

@@ -2,11 +2,12 @@
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.training_process import Tracking, finish_training, run_worker
-from assets_defs.machinery.workspace import Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.training_process import finish_training, run_worker
+from assets_defs.machinery.workspace import Work
 
 POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
 STAGE = Stage(
@@ -28,20 +29,11 @@ STAGE = Stage(
 )
 
 
-@dg.asset(
-    deps=STAGE.deps,
-    code_version=STAGE.version,
-    pool="accelerator",
-    group_name="evaluation",
-    kinds={"torch"},
-)
-def benchmark_results(
-    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
-) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="evaluation", kinds={"torch"}, pool="accelerator")
+def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
     """Success on documents that no training stage saw, greedy and sampled."""
     from visor_core.evaluation.results import read_result
 
-    work = workspace.begin(STAGE, context)
     corpus = work.profile.corpora.development
     index = work.input("page_index", corpus)
     if not work.complete:
@@ -51,7 +43,7 @@ def benchmark_results(
             "corpus": index.folder(work.home),
             "index_tag": index.index_tag,
         }
-        reported = run_worker(work, context, pipes, tracking, "benchmark", inputs)
+        reported = run_worker(work, "benchmark", inputs)
         finish_training(work, reported, output="results", index_tag=index.index_tag)
     rows = []
     for path in sorted((work.folder / "results").glob("*.json")):
@@ -74,34 +66,34 @@ def benchmark_results(
 
 
 @check(STAGE)
-def sft_beats_the_untrained_policy(workspace: Workspace) -> dg.AssetCheckResult:
+def sft_beats_the_untrained_policy(build: Finished) -> dg.AssetCheckResult:
     """Supported success after the warm start is above that of the untrained model by at least 0.05."""
-    figures = workspace.record(Node("benchmark_results")).figures
+    figures = build.figures
     base, sft = float(figures["base_supported"]), float(figures["sft_supported"])
     return dg.AssetCheckResult(passed=sft >= base + 0.05, metadata={"base": base, "sft": sft})
 
 
 @check(STAGE)
-def no_episode_failed(workspace: Workspace) -> dg.AssetCheckResult:
+def no_episode_failed(build: Finished) -> dg.AssetCheckResult:
     """Every episode came to an end: accuracy is over those that did."""
-    figures = workspace.record(Node("benchmark_results")).figures
+    figures = build.figures
     failed = {name: count for name, count in figures.items() if name.endswith("_failed")}
     return dg.AssetCheckResult(passed=not failed, metadata=failed)
 
 
 @check(STAGE, blocking=True)
-def development_questions_were_not_trained_on(workspace: Workspace) -> dg.AssetCheckResult:
+def development_questions_were_not_trained_on(build: Finished) -> dg.AssetCheckResult:
     """No question that was evaluated is among the training questions, and no document is in both corpora."""
     from visor_core.index import PageIndex
     from visor_core.questions import read_questions
 
-    corpora = workspace.settings.corpora
+    corpora = build.profile.corpora
     ids, documents = {}, {}
     for corpus in (corpora.train, corpora.development):
-        path = workspace.folder(Node("questions", corpus)) / "questions.parquet"
+        path = build.other("questions", corpus).folder / "questions.parquet"
         ids[corpus] = {question.question_id for question in read_questions(path)}
-        record = workspace.record(Node("page_index", corpus))
-        index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+        indexed = build.other("page_index", corpus)
+        index = PageIndex.open(indexed.folder, indexed.record.index_tag)
         documents[corpus] = {document.document_id for document in index.documents()}
         index.close()
     shared = len(ids[corpora.train] & ids[corpora.development])

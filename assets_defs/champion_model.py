@@ -7,10 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.training_process import Tracking
-from assets_defs.machinery.workspace import Work, Workspace
+from assets_defs.machinery.workspace import Work
 from visor_core.tracking import RUN_FILE
 
 CANDIDATES = {"sft_checkpoint": "sft_supported", "grpo_checkpoint": "grpo_supported"}
@@ -27,20 +27,17 @@ def registered_name(profile: str) -> str:
     return f"visor-{profile}"
 
 
-@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="evaluation", kinds={"mlflow"})
-def champion_model(
-    context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking
-) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="evaluation", kinds={"mlflow"})
+def champion_model(work: Work) -> dg.MaterializeResult[None]:
     """The model to use."""
-    work = workspace.begin(STAGE, context)
     if not work.complete:
-        _crown(work, tracking)
+        _crown(work)
     record = work.input("benchmark_results")
     return work.result({"benchmark": dg.MetadataValue.json(record.figures)})
 
 
-def _crown(work: Work, tracking: Tracking) -> None:
-    tracker = tracking.tracker()
+def _crown(work: Work) -> None:
+    tracker = work.tracking.tracker()
     benchmark = work.input("benchmark_results")
     scores = {name: float(benchmark.figures[figure]) for name, figure in CANDIDATES.items()}
     best = max(scores, key=lambda name: (scores[name], name == "grpo_checkpoint"))
@@ -71,12 +68,12 @@ def _crown(work: Work, tracking: Tracking) -> None:
 
 
 @check(STAGE, blocking=True)
-def the_alias_names_a_usable_checkpoint(workspace: Workspace, tracking: Tracking) -> dg.AssetCheckResult:
+def the_alias_names_a_usable_checkpoint(build: Finished) -> dg.AssetCheckResult:
     """The registry's alias points at a folder with a model, the one this asset put in force."""
     from visor_core.policies.load import require_checkpoint
 
-    found = tracking.tracker().champion(registered_name(workspace.settings.name))
-    folder = workspace.folder(Node("champion_model"))
+    found = build.tracker.champion(registered_name(build.profile.name))
+    folder = build.folder
     require_checkpoint(folder)
     agrees = found is not None and Path(found["folder"]) == folder
     return dg.AssetCheckResult(

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
 
-from assets_defs.machinery.judging import check
-from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.workspace import Work, Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import names_of_sources
 from visor_core.documents.sources import Refused
 from visor_core.index import Corpus, keep_settings, register_documents
@@ -38,39 +37,33 @@ STAGE = Stage(
 )
 
 
-class Sources(dg.Config):
-    """Where the documents of a user's corpus come from."""
+SOURCES = {
+    "paths": dg.Field(
+        [str], default_value=[], description="Files, folders and addresses; none: VISOR_HOME/inbox/<corpus>."
+    ),
+    "prune": dg.Field(bool, default_value=False, description="Retire documents that are gone from the given folders."),
+}
+"""Where the documents of a user's corpus come from."""
 
-    paths: list[str] = Field(default=[], description="Files, folders and addresses; none: VISOR_HOME/inbox/<corpus>.")
-    prune: bool = Field(default=False, description="Retire documents that are gone from the given folders.")
 
-
-@dg.asset(
-    partitions_def=corpora,
-    deps=STAGE.deps,
-    code_version=STAGE.version,
-    pool="corpora",
-    group_name="corpus",
-    kinds={"lancedb", "pdf"},
-)
-def documents(context: dg.AssetExecutionContext, workspace: Workspace, config: Sources) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="corpus", kinds={"lancedb", "pdf"}, pool="corpora", options=SOURCES)
+def documents(work: Work) -> dg.MaterializeResult[None]:
     """The documents of a corpus, validated and copied under their content hash."""
-    work = workspace.begin(STAGE, context)
     corpus = Corpus(work.home.corpus(work.node.partition))
     nano = is_synthetic(work.profile, work.node.partition)
     settled = settings_of(work.profile, work.home, work.node.partition)
     if settled.contradicted:
-        context.log.warning(f"{corpus.root.name} keeps its settings {', '.join(settled.contradicted)}")
+        work.context.log.warning(f"{corpus.root.name} keeps its settings {', '.join(settled.contradicted)}")
     keep_settings(corpus, documents=settled.documents, since=settled.held)
     report = register_documents(
         corpus,
-        _sources(work, config, nano=nano),
+        _sources(work, nano=nano),
         settled.documents,
         partition_of=(lambda path: path.parent.name) if nano else None,
-        prune=config.prune,
+        prune=work.options["prune"],
         exactly=nano,
         progress=lambda what, done, total: work.progress.show(done, total, what),
-        say=context.log.warning,
+        say=work.context.log.warning,
     )
     figures = {
         "documents": report.documents,
@@ -97,19 +90,19 @@ def _listed(sources: Sequence[Refused]) -> dg.MarkdownMetadataValue:
     return table([{"file": names[r.uri], "reason": r.reason} for r in sources[:LISTED]])
 
 
-def _sources(work: Work, config: Sources, *, nano: bool) -> list[str | Path]:
+def _sources(work: Work, *, nano: bool) -> list[str | Path]:
     """Nano corpora come from the asset, the user's from the configured paths or the inbox folder of that name."""
     if nano:
         split = "train" if work.node.partition == work.profile.corpora.train else "development"
         return [work.input_folder("nano_corpus") / split]
     inbox = work.home.inbox(work.node.partition)
-    return list(config.paths) or ([inbox] if inbox.is_dir() else [])
+    return list(work.options["paths"]) or ([inbox] if inbox.is_dir() else [])
 
 
 @check(STAGE, blocking=True)
-def most_documents_are_readable(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+def most_documents_are_readable(build: Finished) -> dg.AssetCheckResult:
     """At most a tenth of the sources is quarantined, and at least one document is readable."""
-    figures = workspace.record(Node("documents", context.partition_key)).figures
+    figures = build.figures
     readable, quarantined = int(figures["documents"]), int(figures["quarantined"])
     share = quarantined / max(1, readable + quarantined)
     return dg.AssetCheckResult(

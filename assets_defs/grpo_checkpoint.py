@@ -1,16 +1,18 @@
 """Assets `grpo_checkpoint` and `grpo_rollouts`: one training produces both, because rollouts are on-policy."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.launching import launch_settings
 from assets_defs.machinery.pictures import curve, episodes, sample_rows, table
 from assets_defs.machinery.progress import read_metrics
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.training_process import Tracking, finish_training, run_worker
-from assets_defs.machinery.workspace import Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.training_process import finish_training, run_worker
+from assets_defs.machinery.workspace import Work
 from visor_core.errors import DataError
 
 STAGE = Stage(
@@ -26,36 +28,20 @@ STAGE = Stage(
         "launch": launch_settings(profile),
     },
     needs=(Need("sft_checkpoint"), Need("page_index", "train"), Need("questions", "train")),
+    also=("grpo_rollouts",),
 )
 _ROLLOUTS_VERSION = "rollouts_version"
 
 
-@dg.multi_asset(
-    specs=[
-        dg.AssetSpec(
-            "grpo_checkpoint",
-            deps=STAGE.deps,
-            code_version=STAGE.version,
-            group_name="training",
-            kinds={"torch"},
-            description="The policy after reinforcement learning on rebuilt contexts.",
-        ),
-        dg.AssetSpec(
-            "grpo_rollouts",
-            deps=STAGE.deps,
-            code_version=STAGE.version,
-            group_name="training",
-            kinds={"parquet"},
-            description="Every rollout of that training, scored, with its group.",
-        ),
-    ],
+@asset(
+    STAGE,
+    group="training",
+    kinds={"torch"},
     pool="accelerator",
+    also={"grpo_rollouts": "Every rollout of that training, scored, with its group."},
 )
-def grpo_training(
-    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
-) -> Iterator[dg.MaterializeResult[None]]:
-    """GRPO on training questions."""
-    work = workspace.begin(STAGE, context)
+def grpo_checkpoint(work: Work) -> Iterator[dg.MaterializeResult[None]]:
+    """The policy after reinforcement learning on rebuilt contexts."""
     corpus = work.profile.corpora.train
     index = work.input("page_index", corpus)
     if not work.complete:
@@ -65,25 +51,25 @@ def grpo_training(
             "corpus": index.folder(work.home),
             "index_tag": index.index_tag,
         }
-        reported = run_worker(work, context, pipes, tracking, "grpo", inputs, accelerate=True)
+        reported = run_worker(work, "grpo", inputs, accelerate=True)
         figures = reported[STAGE.name] | {_ROLLOUTS_VERSION: reported["grpo_rollouts"]["data_version"]}
         finish_training(work, {STAGE.name: figures}, index_tag=index.index_tag)
     rows = read_metrics(work.folder)
     names = ("reward", "kl", "entropy")
-    yield work.result({"curves": curve(rows, names, "GRPO"), **episodes(work.folder)}, asset_key="grpo_checkpoint")
+    yield work.result({"curves": curve(rows, names, "GRPO"), **episodes(work.folder)})
     store = work.folder / "rollouts"
     yield work.result(
         {"rollouts_folder": dg.MetadataValue.path(str(store)), "sample": table(sample_rows(store))},
         asset_key="grpo_rollouts",
-        data_version=str(workspace.record(Node(STAGE.name)).figures[_ROLLOUTS_VERSION]),
+        data_version=str(work.record.figures[_ROLLOUTS_VERSION]),
     )
 
 
 @check(STAGE, blocking=True)
-def grpo_moved_the_policy(workspace: Workspace) -> dg.AssetCheckResult:
+def grpo_moved_the_policy(build: Finished) -> dg.AssetCheckResult:
     """The weights differ from those of the warm start, and all of them are finite numbers."""
-    before = _weights(workspace, "sft_checkpoint")
-    after = _weights(workspace, "grpo_checkpoint")
+    before = _weights(build.other("sft_checkpoint").folder)
+    after = _weights(build.folder)
     moved = sum(bool((before[name] != after[name]).any()) for name in before.keys() & after.keys())
     finite = all(bool((abs(value) < float("inf")).all()) for value in after.values())
     return dg.AssetCheckResult(
@@ -91,28 +77,27 @@ def grpo_moved_the_policy(workspace: Workspace) -> dg.AssetCheckResult:
     )
 
 
-def _weights(workspace: Workspace, stage: str) -> dict[str, object]:
+def _weights(folder: Path) -> dict[str, object]:
     """Tensors by name, as numpy arrays where numpy knows their type."""
     from safetensors import safe_open
 
-    folder = workspace.folder(Node(stage))
     found: dict[str, object] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             found.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (it is no dict)
     if not found:
-        raise DataError(f"{folder} holds no weights: materialize {stage} again")
+        raise DataError(f"{folder} holds no weights: materialize it again")
     return found
 
 
 @check(STAGE, blocking=True, asset="grpo_rollouts")
-def rewards_differ_within_groups(workspace: Workspace) -> dg.AssetCheckResult:
+def rewards_differ_within_groups(build: Finished) -> dg.AssetCheckResult:
     """In at least one group in twenty the rollouts earned different rewards: otherwise nothing can be learned."""
     import polars as pl
 
     from visor_core.trajectories.store import current_tables
 
-    tables = current_tables(workspace.build_folder(Node("grpo_checkpoint")) / "rollouts")
+    tables = current_tables(build.build_folder / "rollouts")
     rollouts = pl.read_parquet(tables / "episodes.parquet", columns=["group_id", "reward"], glob=False).drop_nulls(
         "reward"
     )

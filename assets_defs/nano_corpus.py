@@ -2,10 +2,11 @@
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import page_with_words
-from assets_defs.machinery.stage import CORPUS_SPLITS, Node, Stage, folder_version
-from assets_defs.machinery.workspace import Work, Workspace
+from assets_defs.machinery.stage import CORPUS_SPLITS, Stage, folder_version
+from assets_defs.machinery.workspace import Work
 from visor_core.config import NanoConfig
 from visor_core.errors import ConfigError
 from visor_core.questions import write_questions
@@ -29,13 +30,12 @@ def nano_of(work: Work) -> NanoConfig:
     return work.profile.nano
 
 
-@dg.asset(code_version=STAGE.version, group_name="nano", kinds={"pdf"})
-def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="nano", kinds={"pdf"})
+def nano_corpus(work: Work) -> dg.MaterializeResult[None]:
     """Synthetic company reports and the questions about them."""
     from visor_core.nano.questions import ask_world
     from visor_core.nano.world import write_world
 
-    work = workspace.begin(STAGE, context)
     nano, seed = nano_of(work), work.profile.seed
     worlds = {split: write_world(work.folder / split, split, nano, seed) for split in CORPUS_SPLITS}
     primer = write_world(work.folder / "primer", "primer", nano, seed)
@@ -51,7 +51,7 @@ def nano_corpus(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
                 f"{split}_questions": len(questions),
             }
         work.finish(folder_version(work.folder, "*.pdf", "*.parquet"), figures)
-    context.instance.add_dynamic_partitions("corpus", list(work.profile.corpora.names))
+    work.context.instance.add_dynamic_partitions("corpus", list(work.profile.corpora.names))
     return work.result({"sample_page": _sample(worlds["train"])})
 
 
@@ -72,11 +72,11 @@ def _sample(world: object) -> dg.MarkdownMetadataValue:
 
 
 @check(STAGE, blocking=True)
-def splits_share_no_document(workspace: Workspace) -> dg.AssetCheckResult:
+def splits_share_no_document(build: Finished) -> dg.AssetCheckResult:
     """No document of the training split is, byte for byte, one of the development split."""
     from visor_core.documents.sources import document_id_of
 
-    folder = workspace.folder(Node("nano_corpus"))
+    folder = build.folder
     ids = {split: {document_id_of(p) for p in (folder / split).rglob("*.pdf")} for split in CORPUS_SPLITS}
     shared = ids["train"] & ids["development"]
     return dg.AssetCheckResult(

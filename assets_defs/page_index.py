@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
-from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.workspace import Work, Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.workspace import Work
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_settings, load_embedders
 from visor_core.index.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of
@@ -43,17 +43,9 @@ def resolved_index_config(work: Work, config: IndexConfig) -> IndexConfig:
     return config.model_copy(update={"embedders": specs})
 
 
-@dg.asset(
-    partitions_def=corpora,
-    deps=STAGE.deps,
-    code_version=STAGE.version,
-    pool="corpora",
-    group_name="corpus",
-    kinds={"lancedb"},
-)
-def page_index(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="corpus", kinds={"lancedb"}, pool="corpora")
+def page_index(work: Work) -> dg.MaterializeResult[None]:
     """The searchable index of a corpus."""
-    work = workspace.begin(STAGE, context)
     corpus = Corpus(work.home.corpus(work.node.partition))
     settled = settings_of(work.profile, work.home, work.node.partition)
     config = resolved_index_config(work, settled.index)
@@ -87,19 +79,19 @@ def page_index(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
 
 
 @check(STAGE)
-def every_page_has_its_vectors(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+def every_page_has_its_vectors(build: Finished) -> dg.AssetCheckResult:
     """No page lacks a vector because its picture could not be drawn; pages without one are not found by it."""
-    missing = int(workspace.record(Node("page_index", context.partition_key)).figures["vectors_missing"])
+    missing = int(build.figures["vectors_missing"])
     return dg.AssetCheckResult(
         passed=missing == 0, severity=dg.AssetCheckSeverity.WARN, metadata={"vectors_missing": missing}
     )
 
 
 @check(STAGE, blocking=True)
-def every_readable_page_is_found(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+def every_readable_page_is_found(build: Finished) -> dg.AssetCheckResult:
     """A page searched by its own first words is among the first ten, for at least 80 % of a sample of 40."""
-    record = workspace.record(Node("page_index", context.partition_key))
-    index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+    record = build.record
+    index = PageIndex.open(record.folder(build.home), record.index_tag)
     texts = [(page.page_id, " ".join(page.text.split()[:12])) for page in index.pages() if page.text.strip()]
     sample = texts[:: max(1, len(texts) // 40)][:40]
     found = sum(any(h.page_id == page_id for h in index.search(t, k=10, mode="text")) for page_id, t in sample)
@@ -111,12 +103,10 @@ def every_readable_page_is_found(context: dg.AssetCheckExecutionContext, workspa
 
 
 @check(STAGE, blocking=True)
-def approximate_search_agrees_with_exhaustive(
-    context: dg.AssetCheckExecutionContext, workspace: Workspace
-) -> dg.AssetCheckResult:
+def approximate_search_agrees_with_exhaustive(build: Finished) -> dg.AssetCheckResult:
     """Recall@10 of approximate vector search against exhaustive search is at least 0.95."""
-    record = workspace.record(Node("page_index", context.partition_key))
-    index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+    record = build.record
+    index = PageIndex.open(record.folder(build.home), record.index_tag)
     recall = approximate_recall(index)
     indexed = sum(vector.indexed for vector in index.manifest.vectors)
     index.close()

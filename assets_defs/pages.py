@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
-from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import page_with_words, table
 from assets_defs.machinery.stage import Need, Stage
-from assets_defs.machinery.workspace import Workspace
+from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import shown_names
 from visor_core.geometry import Box
 from visor_core.index import Corpus, render_pages
@@ -27,17 +27,9 @@ STAGE = Stage(
 )
 
 
-@dg.asset(
-    partitions_def=corpora,
-    deps=STAGE.deps,
-    code_version=STAGE.version,
-    pool="corpora",
-    group_name="corpus",
-    kinds={"lancedb"},
-)
-def pages(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="corpus", kinds={"lancedb"}, pool="corpora")
+def pages(work: Work) -> dg.MaterializeResult[None]:
     """The pages of a corpus, rasterised, with words and their boxes."""
-    work = workspace.begin(STAGE, context)
     corpus = Corpus(work.home.corpus(work.node.partition))
     settled = settings_of(work.profile, work.home, work.node.partition)
     report = render_pages(
@@ -71,11 +63,9 @@ def _sample(corpus: Corpus) -> dg.MarkdownMetadataValue:
 
 
 @check(STAGE, blocking=True)
-def every_page_has_a_size_and_a_picture(
-    context: dg.AssetCheckExecutionContext, workspace: Workspace
-) -> dg.AssetCheckResult:
+def every_page_has_a_size_and_a_picture(build: Finished) -> dg.AssetCheckResult:
     """No page lacks its size in points, and every page that could be read has its picture."""
-    corpus = Corpus(workspace.place.corpus(context.partition_key))
+    corpus = Corpus(build.home.corpus(build.node.partition))
     found = rows(corpus.table("pages"), ["page_id", "width_pt", "height_pt", "problem"])
     pictured = {r["page_id"] for r in rows(corpus.table("images"), ["page_id"])}
     unsound = sorted(

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
-from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.workspace import Work, Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.workspace import Work
 from visor_core.index import PageIndex
 from visor_core.index.corpus_settings import is_synthetic
 from visor_core.questions import Question, questions_version, read_questions, write_questions
@@ -21,16 +21,9 @@ STAGE = Stage(
 )
 
 
-@dg.asset(
-    partitions_def=corpora,
-    deps=STAGE.deps,
-    code_version=STAGE.version,
-    group_name="corpus",
-    kinds={"parquet"},
-)
-def questions(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="corpus", kinds={"parquet"})
+def questions(work: Work) -> dg.MaterializeResult[None]:
     """Questions of a corpus; a user's corpus has those in `VISOR_HOME/inbox/<corpus>.questions.parquet`, if any."""
-    work = workspace.begin(STAGE, context)
     path = work.folder / "questions.parquet"
     watched = STAGE.watching(work.profile, work.node.partition)
     if watched or not work.complete:
@@ -57,13 +50,13 @@ def _found(work: Work) -> list[Question]:
 
 
 @check(STAGE, blocking=True)
-def gold_pages_are_indexed(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+def gold_pages_are_indexed(build: Finished) -> dg.AssetCheckResult:
     """Every gold page of every question is a page of the index that the questions are asked of."""
-    record = workspace.record(Node("page_index", context.partition_key))
-    index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+    record = build.other("page_index", build.node.partition).record
+    index = PageIndex.open(record.folder(build.home), record.index_tag)
     known = {page.page_id for page in index.pages()}
     index.close()
-    asked = read_questions(workspace.folder(Node("questions", context.partition_key)) / "questions.parquet")
+    asked = read_questions(build.folder / "questions.parquet")
     missing = sorted({page for question in asked for page in question.gold_pages} - known)
     return dg.AssetCheckResult(
         passed=not missing, metadata={"questions": len(asked), "missing_pages": len(missing), "pages": len(known)}

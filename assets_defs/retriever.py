@@ -2,12 +2,13 @@
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import curve
 from assets_defs.machinery.progress import read_metrics
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.training_process import Tracking, fell, finish_training, run_worker
-from assets_defs.machinery.workspace import Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.training_process import fell, finish_training, run_worker
+from assets_defs.machinery.workspace import Work
 
 STAGE = Stage(
     name="retriever",
@@ -21,30 +22,25 @@ STAGE = Stage(
 )
 
 
-@dg.asset(
-    deps=STAGE.deps, code_version=STAGE.version, pool="accelerator", group_name="nano", kinds={"torch", "huggingface"}
-)
-def retriever(
-    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
-) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="nano", kinds={"torch", "huggingface"}, pool="accelerator")
+def retriever(work: Work) -> dg.MaterializeResult[None]:
     """Page and query vectors, one a token, trained on titles seen in training pages."""
-    work = workspace.begin(STAGE, context)
     if not work.complete:
         inputs = {"nano_corpus": work.input_folder("nano_corpus"), "base_model": work.input_folder("base_model")}
-        finish_training(work, run_worker(work, context, pipes, tracking, "retriever", inputs))
+        finish_training(work, run_worker(work, "retriever", inputs))
     return work.result({"curves": curve(read_metrics(work.folder), ("loss", "accuracy"), "contrastive training")})
 
 
 @check(STAGE, blocking=True)
-def contrastive_loss_fell(workspace: Workspace) -> dg.AssetCheckResult:
+def contrastive_loss_fell(build: Finished) -> dg.AssetCheckResult:
     """The mean loss of the last quarter of the steps is below that of the first quarter."""
-    rows = read_metrics(workspace.build_folder(Node("retriever")))
+    rows = read_metrics(build.build_folder)
     return fell([row["loss"] for row in rows if "loss" in row], share=0.25)
 
 
 @check(STAGE)
-def retriever_finds_training_titles(workspace: Workspace) -> dg.AssetCheckResult:
+def retriever_finds_training_titles(build: Finished) -> dg.AssetCheckResult:
     """Over the last ten steps at least half of the queries rank their own page first in the batch."""
-    rows = [r for r in read_metrics(workspace.build_folder(Node("retriever"))) if "accuracy" in r][-10:]
+    rows = [r for r in read_metrics(build.build_folder) if "accuracy" in r][-10:]
     accuracy = sum(r["accuracy"] for r in rows) / len(rows) if rows else 0.0
     return dg.AssetCheckResult(passed=accuracy >= 0.5, metadata={"accuracy": accuracy})

@@ -2,13 +2,14 @@
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.launching import launch_settings
 from assets_defs.machinery.pictures import curve, episodes
 from assets_defs.machinery.progress import read_metrics
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.training_process import Tracking, fell, finish_training, run_worker
-from assets_defs.machinery.workspace import Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.training_process import fell, finish_training, run_worker
+from assets_defs.machinery.workspace import Work
 
 STAGE = Stage(
     name="sft_checkpoint",
@@ -24,12 +25,9 @@ STAGE = Stage(
 )
 
 
-@dg.asset(deps=STAGE.deps, code_version=STAGE.version, pool="accelerator", group_name="training", kinds={"torch"})
-def sft_checkpoint(
-    context: dg.AssetExecutionContext, workspace: Workspace, pipes: dg.PipesSubprocessClient, tracking: Tracking
-) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="training", kinds={"torch"}, pool="accelerator")
+def sft_checkpoint(work: Work) -> dg.MaterializeResult[None]:
     """The policy after supervised fine-tuning."""
-    work = workspace.begin(STAGE, context)
     index = work.input("page_index", work.profile.corpora.train)
     dataset = work.input("sft_dataset")
     if not work.complete:
@@ -39,7 +37,7 @@ def sft_checkpoint(
             "corpus": index.folder(work.home),
             "index_tag": dataset.index_tag,
         }
-        reported = run_worker(work, context, pipes, tracking, "sft", inputs, accelerate=True)
+        reported = run_worker(work, "sft", inputs, accelerate=True)
         finish_training(work, reported, index_tag=dataset.index_tag)
     rows = read_metrics(work.folder)
     curves = curve(rows, ("loss", "grad_norm", "learning_rate"), "supervised fine-tuning")
@@ -47,7 +45,7 @@ def sft_checkpoint(
 
 
 @check(STAGE, blocking=True)
-def sft_lowered_the_loss(workspace: Workspace) -> dg.AssetCheckResult:
+def sft_lowered_the_loss(build: Finished) -> dg.AssetCheckResult:
     """The mean loss of the last tenth of the steps is below that of the first tenth."""
-    rows = read_metrics(workspace.build_folder(Node("sft_checkpoint")))
+    rows = read_metrics(build.build_folder)
     return fell([row["loss"] for row in rows if "loss" in row])

@@ -4,9 +4,10 @@ from collections import Counter
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.workspace import Workspace
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.workspace import Work
 
 STAGE = Stage(
     name="sft_dataset",
@@ -16,13 +17,12 @@ STAGE = Stage(
 )
 
 
-@dg.asset(deps=STAGE.deps, code_version=STAGE.version, group_name="training", kinds={"parquet"})
-def sft_dataset(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="training", kinds={"parquet"})
+def sft_dataset(work: Work) -> dg.MaterializeResult[None]:
     """The episodes the warm start is trained on, in Parquet."""
     from visor_core.trajectories.filters import balance
     from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
 
-    work = workspace.begin(STAGE, context)
     store = work.folder / "trajectories"
     if not work.complete:
         source = work.input("teacher_trajectories")
@@ -43,12 +43,12 @@ def sft_dataset(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
 
 
 @check(STAGE, blocking=True)
-def contexts_replay_exactly(workspace: Workspace) -> dg.AssetCheckResult:
+def contexts_replay_exactly(build: Finished) -> dg.AssetCheckResult:
     """Stored references rebuild the very contexts the teacher saw, for a sample of 32 episodes."""
     from visor_core.trajectories.replay import rebuild
     from visor_core.trajectories.store import read_sample
 
-    sample = read_sample(workspace.folder(Node("sft_dataset")), 32)
+    sample = read_sample(build.folder, 32)
     different = [t.trajectory_id for t in sample if rebuild(t) != [turn.prompt for turn in t.turns]]
     return dg.AssetCheckResult(
         passed=bool(sample) and not different,

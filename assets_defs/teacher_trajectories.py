@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets_defs.machinery.judging import check
+from assets_defs.machinery.assets import asset
+from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import sample_rows, table
-from assets_defs.machinery.stage import Need, Node, Stage
-from assets_defs.machinery.workspace import Work, Workspace
+from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.workspace import Work
 from visor_core.config import EvaluationConfig, ServerConfig
 from visor_core.errors import ConfigError
 from visor_core.index import PageIndex
@@ -36,16 +37,9 @@ STAGE = Stage(
 )
 
 
-@dg.asset(
-    deps=STAGE.deps,
-    code_version=STAGE.version,
-    pool="accelerator",
-    group_name="training",
-    kinds={"parquet"},
-)
-def teacher_trajectories(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+@asset(STAGE, group="training", kinds={"parquet"}, pool="accelerator")
+def teacher_trajectories(work: Work) -> dg.MaterializeResult[None]:
     """Correct, well-formed teacher episodes on training questions."""
-    work = workspace.begin(STAGE, context)
     if not work.complete:
         _synthesise(work)
     return work.result({"sample": table(sample_rows(work.folder / "trajectories"))})
@@ -136,24 +130,24 @@ def _teacher(work: Work, index: PageIndex) -> "Policy":
 
 
 @check(STAGE, blocking=True)
-def most_episodes_are_kept(workspace: Workspace) -> dg.AssetCheckResult:
+def most_episodes_are_kept(build: Finished) -> dg.AssetCheckResult:
     """At least half of the teacher's episodes pass the filters."""
-    figures = workspace.record(Node("teacher_trajectories")).figures
+    figures = build.figures
     share = float(figures["kept"]) / max(1.0, float(figures["episodes"]))
     return dg.AssetCheckResult(passed=share >= 0.5, metadata={"kept_share": share})
 
 
 @check(STAGE, blocking=True)
-def no_page_is_from_development(workspace: Workspace) -> dg.AssetCheckResult:
+def no_page_is_from_development(build: Finished) -> dg.AssetCheckResult:
     """No page a training episode saw lies in a document of the development corpus, where that is indexed already."""
     from visor_core.trajectories.store import read_trajectories
 
-    record = workspace.find(Node("page_index", workspace.settings.corpora.development))
-    if record is None:
+    indexed = build.find("page_index", build.profile.corpora.development)
+    if indexed is None:
         return dg.AssetCheckResult(passed=True, description="the development corpus is not indexed yet")
-    index = PageIndex.open(record.folder(workspace.place), record.index_tag)
+    index = PageIndex.open(indexed.folder, indexed.record.index_tag)
     forbidden = {document.document_id for document in index.documents()}
     index.close()
-    episodes = read_trajectories(workspace.folder(Node("teacher_trajectories")))
+    episodes = read_trajectories(build.folder)
     leaked = sorted({page for t in episodes for page in t.pages_seen if page.rpartition("/")[0] in forbidden})
     return dg.AssetCheckResult(passed=not leaked, metadata={"leaked_pages": len(leaked)})

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dagster as dg
 
-import assets_defs
+from assets_defs.machinery.assets import definitions_of
+from assets_defs.machinery.graph import stages
 from pipelines import jobs, schedules, sensors
-from pipelines.resources import resources_from_environment
+from pipelines.resources import environment, resources_for
+from visor_core.config import Home, Profile
 
 
-def definitions(resources: dict[str, Any]) -> dg.Definitions:
-    """The asset graph with these resources. Steps of a run share its process; long ones start their own."""
+def definitions(home: Home, profile: Profile, *, rebuild: bool = False) -> dg.Definitions:
+    """The asset graph of a profile. Steps of a run share its process; long ones start their own.
+
+    Args:
+        rebuild: discard what a stage has already made.
+    """
+    assets, checks = definitions_of(list(stages().values()), profile)
     return dg.Definitions(
-        assets=dg.load_assets_from_package_module(assets_defs),
-        asset_checks=dg.load_asset_checks_from_package_module(assets_defs),
+        assets=assets,
+        asset_checks=checks,
         jobs=[jobs.ingest_job, jobs.retrain_job],
         schedules=[schedules.weekly_retraining],
         sensors=[sensors.inbox],
-        resources=resources,
+        resources=resources_for(home, profile, rebuild=rebuild),
         executor=dg.in_process_executor,
     )
 
 
-defs = definitions(resources_from_environment())
+defs = definitions(*environment())

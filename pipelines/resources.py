@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from assets_defs.machinery.training_process import Tracking
+from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
 from visor_core.config import Home, Profile, load_profile
 from visor_core.errors import ConfigError
@@ -29,8 +29,8 @@ def resources_for(home: Home, profile: Profile, *, rebuild: bool = False) -> dic
     }
 
 
-def resources_from_environment() -> dict[str, Any]:
-    """The resources Dagster's own processes use.
+def environment() -> tuple[Home, Profile]:
+    """VISOR_HOME and the profile of Dagster's own processes.
 
     Raises:
         ConfigError: if the profile or a setting is wrong.
@@ -43,4 +43,4 @@ def resources_from_environment() -> dict[str, Any]:
         if not separator:
             raise ConfigError(f"VISOR_SET: {setting!r} is not of the form section.key=value")
         overrides[key] = yaml.safe_load(value)
-    return resources_for(Home(Path(os.environ.get("VISOR_HOME") or ".visor")), load_profile(path, overrides))
+    return Home(Path(os.environ.get("VISOR_HOME") or ".visor")), load_profile(path, overrides)

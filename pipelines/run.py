@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from assets_defs.machinery.builds import Builds, put_in_force, stage_folder
-from assets_defs.machinery.graph import is_current, plan
+from assets_defs.machinery.graph import is_current, plan, stages
 from assets_defs.machinery.stage import Figure, Node
 from pipelines.display import RunDisplay
 from pipelines.instance import open_instance, prepare_process
@@ -118,13 +118,12 @@ class _Runner:
         # Definitions are loaded here and not at the top: a run that finds nothing stale never imports Dagster.
         from pipelines.definitions import definitions
         from pipelines.launcher import reconcile
-        from pipelines.resources import resources_for
 
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
         self.instance = open_instance(home)
         reconcile(self.instance)
         self._jobs = {
-            rebuild: definitions(resources_for(home, profile, rebuild=rebuild)).resolve_implicit_global_asset_job_def()
+            rebuild: definitions(home, profile, rebuild=rebuild).resolve_implicit_global_asset_job_def()
             for rebuild in (False, True)
         }
         self.instance.add_dynamic_partitions("corpus", [profile.corpora.train, profile.corpora.development])
@@ -136,10 +135,8 @@ class _Runner:
 
         if node.partition:
             self.instance.add_dynamic_partitions("corpus", [node.partition])
-        keys = [dg.AssetKey(node.stage)]
+        keys = [dg.AssetKey(name) for name in stages()[node.stage].assets]
         job = self._jobs[rebuild]
-        if node.stage == "grpo_checkpoint":
-            keys.append(dg.AssetKey("grpo_rollouts"))
         try:
             result = job.execute_in_process(
                 instance=self.instance,

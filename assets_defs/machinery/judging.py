@@ -1,62 +1,118 @@
 """Asset checks that put builds in force: whoever runs one, its outcome is kept with the build it looked at."""
 
-from __future__ import annotations
-
-import warnings
 from collections import defaultdict
 from collections.abc import Callable
-from functools import wraps
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets_defs.machinery.builds import judge
-from assets_defs.machinery.partitions import corpora
-from assets_defs.machinery.stage import Node, Stage
+from assets_defs.machinery.builds import Builds, Record, judge
+from assets_defs.machinery.stage import Figure, Node, Stage
+from assets_defs.machinery.tracking import Tracking
+from visor_core.config import Home, Profile
+from visor_core.errors import DataError
 
-_BLOCKING: dict[str, list[str]] = defaultdict(list)
-
-Check = Callable[..., dg.AssetCheckResult]
-
-
-def blocking_checks(stage: str) -> tuple[str, ...]:
-    """Names of the checks a build of this stage has to pass, by name; known once its module is loaded."""
-    return tuple(sorted(_BLOCKING[stage]))
+if TYPE_CHECKING:
+    from visor_core.tracking import Tracker
 
 
-def check(stage: Stage, *, blocking: bool = False, asset: str = "") -> Callable[[Check], dg.AssetChecksDefinition]:
-    """Declare an asset check of a stage: a function of `workspace`, and of `context` where the stage has partitions.
+class Finished:
+    """A finished build as its checks see it, checked or not.
+
+    Raises:
+        DataError: if these settings have no such build.
+    """
+
+    def __init__(self, node: Node, profile: Profile, home: Home) -> None:
+        self.node, self.profile, self.home = node, profile, home
+        record = Builds(home, profile).built(node)
+        if record is None:
+            raise DataError(f"{node} has not been materialized with these settings: there is nothing to check")
+        self.record: Record = record
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Its key figures."""
+        return self.record.figures
+
+    @property
+    def folder(self) -> Path:
+        """Its output: a checkpoint, a dataset, a corpus."""
+        return self.record.folder(self.home)
+
+    @property
+    def build_folder(self) -> Path:
+        """Its lineage, progress and log."""
+        return self.record.build_folder(self.home)
+
+    def other(self, stage: str, partition: str = "") -> "Finished":
+        """The build of another node, as the same settings ask for it.
+
+        Raises:
+            DataError: if there is none.
+        """
+        return Finished(Node(stage, partition), self.profile, self.home)
+
+    def find(self, stage: str, partition: str = "") -> "Finished | None":
+        """As `other`; None if there is none."""
+        node = Node(stage, partition)
+        return Finished(node, self.profile, self.home) if Builds(self.home, self.profile).built(node) else None
+
+    @cached_property
+    def tracker(self) -> "Tracker":
+        """MLflow; importing it happens here."""
+        return Tracking(home=str(self.home.root)).tracker()
+
+
+Check = Callable[[Finished], dg.AssetCheckResult]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A declared check of a stage. `asset` is the one of the stage's assets that it stands at."""
+
+    stage: Stage
+    function: Check
+    blocking: bool
+    asset: str
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.__name__
+
+    def __call__(self, build: Finished) -> dg.AssetCheckResult:
+        """Make the check and keep its outcome with the build."""
+        passed = False  # stays so where the check itself ends with an error
+        try:
+            result = self.function(build)
+            passed = bool(result.passed)
+        finally:
+            judge(build.home, build.record, self.name, passed=passed)
+        return result
+
+
+_CHECKS: dict[str, list[Judgement]] = defaultdict(list)
+
+
+def check(stage: Stage, *, blocking: bool = False, asset: str = "") -> Callable[[Check], Check]:
+    """Declare an asset check of a stage, a function of the finished build; it is returned as it is.
 
     Args:
         blocking: whether a build that fails it is not in force.
         asset: the asset it stands at, where that is another one of the stage's than the one of its name.
     """
 
-    def declare(function: Check) -> dg.AssetChecksDefinition:
-        if blocking:
-            _BLOCKING[stage.name].append(function.__name__)
-
-        @wraps(function)
-        def judged(*arguments: Any, **named: Any) -> dg.AssetCheckResult:
-            workspace = named["workspace"]
-            partition = arguments[0].partition_key if stage.partitioned else ""
-            record = workspace.record(Node(stage.name, partition))
-            passed = False  # stays so where the check itself ends with an error
-            try:
-                result = function(*arguments, **named)
-                passed = bool(result.passed)
-            finally:
-                judge(workspace.place, record, function.__name__, passed=passed)
-            return result
-
-        with warnings.catch_warnings():
-            # Partitioned checks are a preview in this pinned release; without them a check could not be run from the
-            # page on one corpus: https://docs.dagster.io/guides/test/asset-checks
-            warnings.simplefilter("ignore", category=dg.PreviewWarning)
-            return dg.asset_check(
-                asset=asset or stage.name,
-                blocking=blocking,
-                partitions_def=corpora if stage.partitioned else None,
-            )(judged)
+    def declare(function: Check) -> Check:
+        _CHECKS[stage.name].append(Judgement(stage, function, blocking, asset or stage.name))
+        return function
 
     return declare
+
+
+def checks_of(stage: str) -> tuple[Judgement, ...]:
+    """The checks of a stage, as declared; its module must be loaded, as `graph.stages` does."""
+    return tuple(_CHECKS[stage])

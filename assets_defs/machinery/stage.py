@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,7 +97,7 @@ class Stage:
     corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder is no
     reason to skip it; `holds` says whether the output folder still has the content of a data version. A `watching` node
     also depends on files outside the graph. `kept` reads settings that lie with the node's data and hold in place of
-    those of the profile.
+    those of the profile. `also` names further assets that the same work makes.
     """
 
     name: str
@@ -110,6 +110,7 @@ class Stage:
     watching: Callable[[Profile, str], bool] = _never
     holds: Callable[[Path, str], bool] = _any_content
     kept: Callable[[Profile, str, Home], dict[str, Any]] = _no_settings
+    also: tuple[str, ...] = ()
 
     @property
     def deps(self) -> tuple[str, ...]:
@@ -126,6 +127,11 @@ class Stage:
         return code_version(*self.code)
 
     @property
+    def assets(self) -> tuple[str, ...]:
+        """Names of the assets its work makes."""
+        return (self.name, *self.also)
+
+    @property
     def code(self) -> frozenset[str]:
         """The modules that decide the output, by dotted name."""
         return code_behind(*self.begins, within=PROJECT, without=DECIDES_NOTHING)
@@ -140,10 +146,7 @@ class Stage:
         """Hash (16 hex digits) of everything the output depends on; without a home, of the profile's settings alone."""
         chosen = self.settings(profile, partition)
         held = self.kept(profile, partition, home) if home is not None else {}
-        settings = {
-            key: value.model_dump(mode="json") if isinstance(value, Section) else value
-            for key, value in (chosen | {key: held[key] for key in chosen if key in held}).items()
-        }
+        settings = _plain(chosen | {key: held[key] for key in chosen if key in held})
         decided_by = {
             "stage": self.name,
             "partition": partition,
@@ -152,7 +155,25 @@ class Stage:
             "upstream": upstream,
             "seed": profile.seed,
         }
-        return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(decided_by, 16)
+
+    def code_version(self, profile: Profile) -> str:
+        """Hash (12 hex digits) of the code and of what this profile sets for it.
+
+        Dagster compares it with that of the last materialization: once either has changed, the asset is out of date.
+        """
+        partitions = profile.corpora.names if self.partitioned else ("",)
+        settings = {partition: _plain(self.settings(profile, partition)) for partition in partitions}
+        return _digest({"code": self.version, "settings": settings, "seed": profile.seed}, 12)
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as JSON values."""
+    return {k: v.model_dump(mode="json") if isinstance(v, Section) else v for k, v in settings.items()}
+
+
+def _digest(content: Mapping[str, Any], digits: int) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:digits]
 
 
 def folder_version(folder: Path, *patterns: str) -> str:

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
@@ -20,46 +19,12 @@ from assets_defs.machinery.launching import launch_of, launcher
 from assets_defs.machinery.stage import Figure
 from assets_defs.machinery.workspace import Work
 from visor_core import errors
-from visor_core.config import Home
 from visor_core.files import write_json
 from visor_core.tracking import QUIET
 
 
-class Tracking(dg.ConfigurableResource[Any]):
-    """MLflow, as a thin resource: opens the run that a worker continues by its id."""
-
-    home: str
-    experiment: str = "visor"
-
-    def tracker(self) -> Any:
-        """The project's tracker; importing MLflow happens here."""
-        from visor_core.tracking import Tracker
-
-        return Tracker(Home(Path(self.home)), self.experiment)
-
-    def open_run(self, work: Work, dagster_run_id: str) -> str:
-        """The MLflow run of a build: the one it started with, if it was interrupted."""
-        tags = {
-            "stage": str(work.node),
-            "fingerprint": work.fingerprint,
-            "code_version": work.stage.version,
-            "profile": work.profile.name,
-            "dagster_run_id": dagster_run_id,
-        }
-        settings = {"seed": work.profile.seed, **work.stage.settings(work.profile, work.node.partition)}
-        run_id: str = self.tracker().open_stage(work.folder, str(work.node), tags=tags, settings=settings)
-        return run_id
-
-    def close_run(self, run_id: str, *, failed: bool) -> None:
-        """Finish the run."""
-        self.tracker().close_run(run_id, failed=failed)
-
-
 def run_worker(
     work: Work,
-    context: dg.AssetExecutionContext,
-    pipes: dg.PipesSubprocessClient,
-    tracking: Tracking,
     module: str,
     inputs: Mapping[str, str | Path],
     *,
@@ -72,7 +37,7 @@ def run_worker(
         VisorError: the worker's own, if it ended with one.
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
-    run_id = tracking.open_run(work, context.run_id)
+    run_id = work.tracking.open_run(work, work.context.run_id)
     order = work.folder / "order.json"
     write_json(
         order,
@@ -82,7 +47,7 @@ def run_worker(
             "stage": work.node.stage,
             "profile": work.profile.model_dump(mode="json"),
             "inputs": {key: str(value) for key, value in inputs.items()},
-            "experiment": tracking.experiment,
+            "experiment": work.tracking.experiment,
         },
     )
     problem = work.folder / "error.json"
@@ -105,7 +70,7 @@ def run_worker(
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
     done = False
     try:
-        completed = pipes.run(context=context, command=command, env=environment)
+        completed = work.pipes.run(context=work.context, command=command, env=environment)
         results = completed.get_results()
         done = True
     except DagsterPipesExecutionError as error:
@@ -115,7 +80,7 @@ def run_worker(
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.is_file() else []
         raise DagsterPipesExecutionError(f"{work.node}: its process failed, see {log}\n" + "\n".join(lines)) from error
     finally:
-        tracking.close_run(run_id, failed=not done)
+        work.tracking.close_run(run_id, failed=not done)
     return {
         result.asset_key.to_user_string(): {k: v.value for k, v in (result.metadata or {}).items()}
         | {"data_version": result.data_version.value}

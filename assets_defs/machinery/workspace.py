@@ -20,9 +20,10 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
-from assets_defs.machinery.judging import blocking_checks
+from assets_defs.machinery.judging import checks_of
 from assets_defs.machinery.progress import StageProgress
 from assets_defs.machinery.stage import Figure, Node, Stage
+from assets_defs.machinery.tracking import Tracking
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
 
@@ -49,6 +50,13 @@ def _installed() -> dict[str, str]:
 class Work:
     """One materialization in progress. `folder` belongs to this build alone; `complete` says it was finished before,
     `rebuild` that nothing made before is to be used."""
+
+    context: dg.AssetExecutionContext
+    """Dagster's view of the run, with its log."""
+    tracking: Tracking
+    pipes: dg.PipesSubprocessClient
+    options: dict[str, Any]
+    """The run configuration beside the profile's settings: the fields that the asset declares."""
 
     def __init__(self, stage: Stage, node: Node, profile: Profile, home: Home, *, rebuild: bool) -> None:
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
@@ -139,7 +147,7 @@ class Work:
             seconds=round(time.monotonic() - self.started, 2),
             figures=dict(figures),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            checks=blocking_checks(self.node.stage),
+            checks=tuple(sorted(judgement.name for judgement in checks_of(self.node.stage) if judgement.blocking)),
         )
         more = {
             "profile": self.profile.name,
@@ -148,6 +156,18 @@ class Work:
         }
         write_build(self.home, record, more)
 
+    @property
+    def record(self) -> Record:
+        """What was made, once it is finished.
+
+        Raises:
+            DataError: if it is not.
+        """
+        record = read_build(self.home, self.node, self.fingerprint)
+        if record is None:
+            raise DataError(f"{self.node}: {self.folder} holds no finished build")
+        return record
+
     def result(
         self,
         metadata: Mapping[str, dg.RawMetadataValue] | None = None,
@@ -155,9 +175,7 @@ class Work:
         data_version: str | None = None,
     ) -> dg.MaterializeResult[None]:
         """Dagster's view of the finished build."""
-        record = read_build(self.home, self.node, self.fingerprint)
-        if record is None:
-            raise DataError(f"{self.node}: {self.folder} holds no finished build")
+        record = self.record
         everything: dict[str, Any] = {
             **record.figures,
             **(metadata or {}),
@@ -171,7 +189,7 @@ class Work:
             "reused": self.complete,
         }
         return dg.MaterializeResult(
-            asset_key=asset_key,
+            asset_key=asset_key or self.node.stage,
             metadata=everything,
             data_version=dg.DataVersion(data_version or record.data_version),
         )
@@ -198,7 +216,13 @@ class Workspace(dg.ConfigurableResource[Any]):
         """The profile."""
         return Profile.model_validate_json(self.profile)
 
-    def begin(self, stage: Stage, context: dg.AssetExecutionContext) -> Work:
+    def begin(
+        self,
+        stage: Stage,
+        context: dg.AssetExecutionContext,
+        tracking: Tracking,
+        pipes: dg.PipesSubprocessClient,
+    ) -> Work:
         """Start a materialization.
 
         Raises:
@@ -207,6 +231,7 @@ class Workspace(dg.ConfigurableResource[Any]):
         """
         partition = context.partition_key if stage.partitioned else ""
         work = Work(stage, Node(stage.name, partition), self.settings, self.place, rebuild=self.rebuild)
+        work.context, work.tracking, work.pipes = context, tracking, pipes
         self._begun.append(work)
         return work
 
@@ -214,26 +239,3 @@ class Workspace(dg.ConfigurableResource[Any]):
         """Give the locks back, whether the stage finished or failed."""
         while self._begun:
             self._begun.pop().close()
-
-    def record(self, node: Node) -> Record:
-        """The build of a node that these settings ask for, checked or not; for asset checks.
-
-        Raises:
-            DataError: if it was not built.
-        """
-        record = self.find(node)
-        if record is None:
-            raise DataError(f"{node} has not been materialized with these settings: there is nothing to check")
-        return record
-
-    def find(self, node: Node) -> Record | None:
-        """As `record`; None if it was not built."""
-        return Builds(self.place, self.settings).built(node)
-
-    def folder(self, node: Node) -> Path:
-        """The output folder of a node; for asset checks."""
-        return self.record(node).folder(self.place)
-
-    def build_folder(self, node: Node) -> Path:
-        """The build folder of a node; for asset checks."""
-        return self.record(node).build_folder(self.place)

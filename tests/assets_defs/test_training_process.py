@@ -64,10 +64,10 @@ def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
     for name, expected in (("gpu.yaml", "infra/accelerate/gpu.yaml"), (str(own), str(own))):
         work = SimpleNamespace(
             profile=Profile(name="p", accelerate=name), folder=tmp_path, home=SimpleNamespace(root=tmp_path),
-            node=Node("sft_checkpoint"),
+            node=Node("sft_checkpoint"), context=SimpleNamespace(run_id="d"), tracking=tracking,
+            pipes=SimpleNamespace(run=run),
         )  # fmt: skip
-        context = SimpleNamespace(run_id="d")
-        run_worker(work, context, SimpleNamespace(run=run), tracking, "sft", {}, accelerate=True)  # type: ignore[arg-type]
+        run_worker(work, "sft", {}, accelerate=True)  # type: ignore[arg-type]
         command = commands[-1]
         assert command[command.index("--config_file") + 1].endswith(expected)
         assert command[-3:] == ["-m", "pipelines.workers.sft", str(tmp_path / "order.json")]

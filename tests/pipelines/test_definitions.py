@@ -14,7 +14,7 @@ from assets_defs.machinery import graph
 from assets_defs.machinery.stage import Node
 from pipelines import sensors
 from pipelines.definitions import definitions, defs
-from pipelines.resources import PROFILES, resources_for, resources_from_environment
+from pipelines.resources import PROFILES, environment, resources_for
 from visor_core import code_version
 from visor_core.config import Home, load_profile
 from visor_core.errors import ConfigError
@@ -70,7 +70,7 @@ def test_stages_and_assets_agree() -> None:
             waiting += sorted(parents)
         for partition in ("", profile.corpora.train):
             assert {node.stage for node in stage.inputs(profile, partition)} <= above
-        assert found.get(dg.AssetKey(name)).code_version == stage.version
+        assert found.get(dg.AssetKey(name)).code_version == stage.code_version(profile)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ def test_the_sensor_ingests_a_folder_once_until_it_changes(tmp_path: Path) -> No
 def test_resources_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VISOR_HOME", str(tmp_path))
     monkeypatch.setenv("VISOR_SET", "grpo.steps=7,seed=5")
-    workspace = resources_from_environment()["workspace"]
-    assert (workspace.settings.grpo.steps, workspace.settings.seed) == (7, 5)
-    assert workspace.place.root == tmp_path
+    home, profile = environment()
+    assert (profile.grpo.steps, profile.seed) == (7, 5)
+    assert home.root == tmp_path
     monkeypatch.setenv("VISOR_SET", "grpo.stepz=7")
     with pytest.raises(ConfigError, match=r"grpo\.stepz: unknown key"):
-        resources_from_environment()
+        environment()
     assert "VISOR_PROFILE" not in os.environ or os.environ["VISOR_PROFILE"]
 
 
@@ -178,7 +178,10 @@ def test_resources_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tm
 def test_every_profile_resolves_and_builds_definitions(name: str, tmp_path: Path) -> None:
     profile = load_profile(PROFILES / f"{name}.yaml")
     assert profile.name == name
-    dg.Definitions.validate_loadable(definitions(resources_for(Home(tmp_path), profile)))
+    found = definitions(Home(tmp_path), profile)
+    dg.Definitions.validate_loadable(found)
+    here = {key.to_user_string() for key in found.resolve_asset_graph().get_all_asset_keys()}
+    assert here == (set(ASSETS) if profile.nano else set(ASSETS) - {"nano_corpus", "retriever"})
     assert json.loads(profile.model_dump_json())["name"] == name
 
 

@@ -1,0 +1,154 @@
+"""Assets as functions of `Work`, and the Dagster definition that each has under a profile.
+
+A module of `assets_defs` declares its stage and, with `@asset(STAGE, …)`, what the stage does. Which assets there are,
+what they depend on and which partitions of it, and their code versions follow from the stage and the profile.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from assets_defs.machinery.judging import Finished, Judgement, checks_of
+from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.stage import Node, Stage
+from assets_defs.machinery.tracking import Tracking
+from assets_defs.machinery.workspace import Work, Workspace
+from visor_core.config import Profile
+
+Result = dg.MaterializeResult[None]
+Function = Callable[[Work], Result | Iterable[Result]]
+_F = TypeVar("_F", bound=Function)
+
+ANY_CORPUS = "a-corpus-of-the-user"
+"""Stands for every corpus that no profile names, where a dependency depends on the corpus."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a module says of its asset beside the stage. `also` describes further assets that the same work makes."""
+
+    stage: Stage
+    function: Function
+    group: str
+    kinds: frozenset[str]
+    pool: str | None = None
+    options: Mapping[str, dg.Field] = field(default_factory=dict)
+    also: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def description(self) -> str:
+        """The function's docstring."""
+        return inspect.getdoc(self.function) or ""
+
+
+_DECLARED: dict[str, Declared] = {}
+
+
+def asset(
+    stage: Stage,
+    *,
+    group: str,
+    kinds: Iterable[str],
+    pool: str | None = None,
+    options: Mapping[str, dg.Field] | None = None,
+    also: Mapping[str, str] | None = None,
+) -> Callable[[_F], _F]:
+    """Declare that a function does the work of a stage; it is returned as it is.
+
+    Args:
+        pool: what its runs take a place in, one at a time.
+        options: fields of the run configuration that are no settings of the profile; `Work.options` holds them.
+        also: further assets of the same work with their descriptions; each must be among `Stage.also`.
+    """
+
+    def declare(function: _F) -> _F:
+        if set(also or {}) != set(stage.also):
+            raise ValueError(f"{stage.name}: the stage makes {stage.also}, described are {tuple(also or {})}")
+        _DECLARED[stage.name] = Declared(stage, function, group, frozenset(kinds), pool, options or {}, also or {})
+        return function
+
+    return declare
+
+
+def declared(stage: str) -> Declared:
+    """What was declared for a stage; its module must be loaded, as `graph.stages` does."""
+    return _DECLARED[stage]
+
+
+def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
+    """The asset, or assets, of one piece of work under a profile."""
+    stage = declaration.stage
+    common: dict[str, Any] = {
+        "deps": dependencies(stage, profile),
+        "code_version": stage.code_version(profile),
+        "group_name": declaration.group,
+        "kinds": set(declaration.kinds),
+    }
+    descriptions = {stage.name: declaration.description, **declaration.also}
+    specs = [dg.AssetSpec(name, description=text, **common) for name, text in descriptions.items()]
+
+    @dg.multi_asset(
+        name=stage.name,
+        specs=specs,
+        pool=declaration.pool,
+        partitions_def=corpora if stage.partitioned else None,
+        config_schema=dict(declaration.options) or None,
+    )
+    def materialize(
+        context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking, pipes: dg.PipesSubprocessClient
+    ) -> Iterator[Result]:
+        work = workspace.begin(stage, context, tracking, pipes)
+        work.options = dict(context.op_execution_context.op_config or {})
+        made = declaration.function(work)
+        yield from [made] if isinstance(made, dg.MaterializeResult) else made
+
+    return materialize
+
+
+def dependencies(stage: Stage, profile: Profile) -> list[dg.AssetDep]:
+    """Upstream assets under a profile, each with the corpora that are read of it."""
+    corpus_of: dict[str, list[str]] = {}
+    partitions = (*profile.corpora.names, ANY_CORPUS) if stage.partitioned else ("",)
+    for need in stage.needs:
+        if any(need.when(profile, partition) for partition in partitions):
+            named = corpus_of.setdefault(need.stage, [])
+            if need.of in ("train", "development"):
+                named.append(str(getattr(profile.corpora, need.of)))
+    return [
+        dg.AssetDep(name, partition_mapping=dg.SpecificPartitionsPartitionMapping(named) if named else None)
+        for name, named in corpus_of.items()
+    ]
+
+
+def check_definition(judgement: Judgement) -> dg.AssetChecksDefinition:
+    """The asset check that Dagster runs."""
+    stage = judgement.stage
+
+    def judged(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+        node = Node(stage.name, context.partition_key if stage.partitioned else "")
+        return judgement(Finished(node, workspace.settings, workspace.place))
+
+    with warnings.catch_warnings():
+        # Partitioned checks are a preview in this pinned release; without them a check could not be run from the
+        # page on one corpus: https://docs.dagster.io/guides/test/asset-checks
+        warnings.simplefilter("ignore", category=dg.PreviewWarning)
+        return dg.asset_check(
+            asset=judgement.asset,
+            name=judgement.name,
+            description=inspect.getdoc(judgement.function),
+            blocking=judgement.blocking,
+            partitions_def=corpora if stage.partitioned else None,
+        )(judged)
+
+
+def definitions_of(
+    stages: Sequence[Stage], profile: Profile
+) -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
+    """The assets and checks of a profile: those of every stage that applies to it."""
+    here = [stage for stage in stages if stage.applies(profile)]
+    judgements = [judgement for stage in here for judgement in checks_of(stage.name)]
+    return [definition(declared(stage.name), profile) for stage in here], [check_definition(j) for j in judgements]
