@@ -16,7 +16,7 @@ from assets_defs.machinery.graph import is_current
 from assets_defs.machinery.stage import Node
 from pipelines.definitions import definitions
 from pipelines.instance import open_instance
-from pipelines.resources import PROFILES, resources_for
+from pipelines.resources import PROFILES
 from pipelines.run import RunSummary, run_graph
 from tests.pipelines.conftest import Visor
 from visor_core.config import Home, Profile, load_profile
@@ -49,7 +49,7 @@ def _run(profile: Profile, home: Home, select: list[str], *, corpus: str = "", f
 
 def _from_the_page(home: Home, asset: str, corpus: str) -> dg.ExecuteInProcessResult:
     """One asset of a corpus as Dagster itself runs it, its checks included."""
-    job = definitions(resources_for(home, _profile())).resolve_implicit_global_asset_job_def()
+    job = definitions(home, _profile()).resolve_implicit_global_asset_job_def()
     with open_instance(home) as instance:
         return job.execute_in_process(
             instance=instance, asset_selection=[dg.AssetKey(asset)], partition_key=corpus, raise_on_error=False
