@@ -11,7 +11,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.stage import Need, Node, Stage
 from assets_defs.machinery.workspace import Work
-from visor_core.tracking import RUN_FILE
+from visor_core.tracking import RUN_FILE, logged_model, project_name
 
 CANDIDATES = {"sft_checkpoint": "sft_supported", "grpo_checkpoint": "grpo_supported"}
 STAGE = Stage(
@@ -24,19 +24,22 @@ STAGE = Stage(
 
 def registered_name(profile: str) -> str:
     """Name of the registered model of a profile."""
-    return f"visor-{profile}"
+    return project_name(profile)
 
 
 @asset(STAGE, group="evaluation", kinds={"mlflow"})
 def champion_model(work: Work) -> dg.MaterializeResult[None]:
     """The model to use."""
     if not work.complete:
-        _crown(work)
+        with work.tracking.run(work) as run_id:
+            _crown(work, run_id)
+    elif work.tracking.tracker().champion(registered_name(work.profile.name)) is None:
+        _crown_again(work)
     record = work.input("benchmark_results")
     return work.result({"benchmark": dg.MetadataValue.json(record.figures)})
 
 
-def _crown(work: Work) -> None:
+def _crown(work: Work, run_id: str) -> None:
     tracker = work.tracking.tracker()
     benchmark = work.input("benchmark_results")
     scores = {name: float(benchmark.figures[figure]) for name, figure in CANDIDATES.items()}
@@ -59,12 +62,33 @@ def _crown(work: Work) -> None:
             name,
             folder,
             run_id=(build / RUN_FILE).read_text(encoding="utf-8"),
-            model_id=(build / "mlflow_model.txt").read_text(encoding="utf-8"),
+            model_id=logged_model(build),
             tags={"supported": f"{score:.6f}", "questions_version": questions, "stage": best},
         )
+    tracker.metrics(run_id, {**{f"{name}_supported": value for name, value in scores.items()}, "version": version})
     digest = work.input(stage).data_version
     figures = {"champion": stage, "supported": score, "registry_version": version}
     work.finish(digest, figures, path=folder, index_tag=benchmark.index_tag)
+
+
+def _crown_again(work: Work) -> None:
+    """Register the champion that this build chose, where the registry that knew it is gone."""
+    figures = work.record.figures
+    checkpoint = work.input(str(figures["champion"]))
+    benchmark = work.input("benchmark_results")
+    questions = benchmark.upstream[str(Node("questions", work.profile.corpora.development))]
+    build = checkpoint.build_folder(work.home)
+    work.tracking.tracker().promote(
+        registered_name(work.profile.name),
+        work.record.folder(work.home),
+        run_id=(build / RUN_FILE).read_text(encoding="utf-8"),
+        model_id=logged_model(build),
+        tags={
+            "supported": f"{figures['supported']:.6f}",
+            "questions_version": questions,
+            "stage": str(figures["champion"]),
+        },
+    )
 
 
 @check(STAGE, blocking=True)

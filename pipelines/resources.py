@@ -24,7 +24,7 @@ def resources_for(home: Home, profile: Profile, *, rebuild: bool = False) -> dic
     """The resources of one run."""
     return {
         "workspace": Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=rebuild),
-        "tracking": Tracking(home=str(home.root)),
+        "tracking": Tracking.of(home, profile),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
 

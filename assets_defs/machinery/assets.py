@@ -14,6 +14,7 @@ import dagster as dg
 
 from assets_defs.machinery.judging import Finished, Judgement, checks_of
 from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.relogging import relog
 from assets_defs.machinery.stage import Node, Stage
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Work, Workspace
@@ -102,6 +103,8 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking, pipes: dg.PipesSubprocessClient
     ) -> Iterator[Result]:
         work = workspace.begin(stage, context, tracking, pipes)
+        if work.complete:
+            relog(work)
         work.options = dict(context.op_execution_context.op_config or {})
         made = declaration.function(work)
         yield from [made] if isinstance(made, dg.MaterializeResult) else made

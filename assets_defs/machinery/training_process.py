@@ -37,7 +37,15 @@ def run_worker(
         VisorError: the worker's own, if it ended with one.
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
-    run_id = work.tracking.open_run(work, work.context.run_id)
+    with work.tracking.run(work) as run_id:
+        return _run(work, module, inputs, run_id, accelerate=accelerate)
+
+
+def _run(
+    work: Work, module: str, inputs: Mapping[str, str | Path], run_id: str, *, accelerate: bool
+) -> dict[str, dict[str, Figure]]:
+    """The process and what it reported; its MLflow run is that of `run_id`."""
+    tracking = work.tracking
     order = work.folder / "order.json"
     write_json(
         order,
@@ -47,7 +55,7 @@ def run_worker(
             "stage": work.node.stage,
             "profile": work.profile.model_dump(mode="json"),
             "inputs": {key: str(value) for key, value in inputs.items()},
-            "experiment": work.tracking.experiment,
+            "tracking": {"experiment": tracking.experiment, "uri": tracking.uri, "artifacts": tracking.artifacts},
         },
     )
     problem = work.folder / "error.json"
@@ -68,19 +76,15 @@ def run_worker(
     worker = [*starting, f"pipelines.workers.{module}", str(order)]
     # The shell only sends the output to the log and is replaced by the worker, which then gets the signals itself.
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
-    done = False
     try:
         completed = work.pipes.run(context=work.context, command=command, env=environment)
         results = completed.get_results()
-        done = True
     except DagsterPipesExecutionError as error:
         if problem.is_file():
             told = json.loads(problem.read_text(encoding="utf-8"))
             raise getattr(errors, told["type"])(told["message"]) from error
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.is_file() else []
         raise DagsterPipesExecutionError(f"{work.node}: its process failed, see {log}\n" + "\n".join(lines)) from error
-    finally:
-        work.tracking.close_run(run_id, failed=not done)
     return {
         result.asset_key.to_user_string(): {k: v.value for k, v in (result.metadata or {}).items()}
         | {"data_version": result.data_version.value}

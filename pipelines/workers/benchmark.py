@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
+from visor_core.tracking import logged_model
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
 
-TRACED_SHARE = 0.03
-"""Part of the evaluated episodes written as MLflow traces."""
 SHORT = {"base_model": "base", "sft_checkpoint": "sft", "grpo_checkpoint": "grpo"}
 
 
@@ -72,11 +70,10 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
             progress=lambda done, total: session.progress.show(done, total, name),
             on_episodes=episodes.extend,
         )
+    session.evaluated(name, result, episodes, index, logged_model(checkpoint.parent))
     index.close()
-    session.traces(episodes, TRACED_SHARE)
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
-    session.evaluated(_model_of(checkpoint), name, metrics, digest=result.questions_version)
     shown = {key: metrics[key] for key in ("supported", "accuracy") if key in metrics}
     if name == "grpo" and "prompt_tokens_per_turn" in metrics:
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
@@ -84,12 +81,6 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
         shown |= {key: metrics[key] for key in ("failed", "accuracy_of_all") if key in metrics}
     figures: dict[str, int | float | str] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
     return figures if result.scored else {**figures, f"{name}_accuracy": result.rule}
-
-
-def _model_of(checkpoint: Path) -> str:
-    """The MLflow model id that the build of a checkpoint left beside it."""
-    path = checkpoint.parent / "mlflow_model.txt"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 if __name__ == "__main__":

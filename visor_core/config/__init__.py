@@ -12,6 +12,7 @@ from visor_core.config.home import Home, corpus_name
 from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
 from visor_core.config.server import ServerConfig
+from visor_core.config.tracking import TrackingConfig
 from visor_core.config.training import (
     EvaluationConfig,
     GRPOConfig,
@@ -21,7 +22,6 @@ from visor_core.config.training import (
     TeacherConfig,
     VLLMConfig,
 )
-from visor_core.config.tracking import TrackingConfig
 from visor_core.config.wording import FaultTexts, FewShot, WordingTexts, read_wording, shipped_wording
 
 __all__ = [

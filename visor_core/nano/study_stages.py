@@ -148,12 +148,8 @@ class Seed:
             tracker, name = self.tracker, f"{self.folder.name}/{folder.name}"
             tags = {"stage": folder.name.partition("-")[0], "study": self.folder.name, "commit": self.commit}
             run_id = tracker.open_stage(folder, name, tags=tags, settings={"seed": self.seed, **settings})
-            done = False
-            try:
+            with tracker.ending(run_id):
                 yield lambda figures: tracker.training_step(run_id, figures)
-                done = True
-            finally:
-                tracker.close_run(run_id, failed=not done)
 
     def pdf_folder(self, split: str) -> Path:
         """Where the documents of a split lie."""

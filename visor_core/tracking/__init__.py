@@ -22,24 +22,45 @@ from visor_core.tracking.address import (
 from visor_core.tracking.checkpoints import MODEL_FILES
 from visor_core.tracking.loading import connect
 from visor_core.tracking.moving import adopt
-from visor_core.tracking.runs import QUIET, RUN_FILE, Outcome, meaningful, outcome_of, project_name, silence
-from visor_core.tracking.tracker import MODEL_FILE, Tracker, knows_run
+from visor_core.tracking.runs import (
+    EVALUATION,
+    KIND_TAG,
+    QUIET,
+    RUN_FILE,
+    STAGE,
+    Outcome,
+    commit_tags,
+    flat,
+    meaningful,
+    outcome_of,
+    project_name,
+    silence,
+)
+from visor_core.tracking.tracker import LOGGED, MODEL_FILE, Tracker, knows_run, logged_model, model_of
 
 __all__ = [
+    "EVALUATION",
+    "KIND_TAG",
+    "LOGGED",
     "MODEL_FILE",
     "MODEL_FILES",
     "PAGE",
     "QUIET",
     "RUN_FILE",
+    "STAGE",
     "VARIABLE",
     "Outcome",
     "Store",
     "Tracker",
     "adopt",
+    "commit_tags",
     "configured",
     "connect",
+    "flat",
     "knows_run",
+    "logged_model",
     "meaningful",
+    "model_of",
     "outcome_of",
     "page_of",
     "project_name",

@@ -37,6 +37,8 @@ class Store:
     @property
     def shown(self) -> str:
         """The address without what may be secret in it."""
+        if self.local:
+            return self.address
         parts = urlsplit(self.address)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
@@ -114,7 +116,7 @@ def page_of(home: Home, uri: str = "") -> str:
 
 
 def local_files(address: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
-    """MLflow's artifact repository of an address that a server resolves: in a local store, a folder beside its database.
+    """MLflow's artifact repository of an address that a server resolves; in a local store, a folder by its database.
 
     Registered for the scheme in place of MLflow's own, which it hands every other store on to.
     """

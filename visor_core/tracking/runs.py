@@ -7,20 +7,25 @@ process was killed is not shown as running for ever.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import platform
-import shlex
+import subprocess
+import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
-from visor_core.config import Home, SecretReference
+from visor_core.addresses import pasteable
+from visor_core.config import Home
 from visor_core.errors import ConfigError
-from visor_core.tracking.address import PROXIED, Store, store_of, tracking_uri, use
+from visor_core.tracking.address import PROXIED, Store, store_of, use
 from visor_core.tracking.moving import refuse_placed
 
 QUIET = {
@@ -42,6 +47,9 @@ LONGEST_VALUE = 500
 PROCESS_TAG = "visor.process"
 PARENT_TAG = "mlflow.parentRunId"
 DAGSTER_TAG = "dagster_run_id"
+KIND_TAG = "visor.kind"
+PARENT, STAGE, EVALUATION = "asset run", "stage", "evaluation"
+"""What a run is of: a Dagster run, one of its stages, a `visor eval`."""
 _BATCH = 100
 """Parameters, and tags, of one request; MLflow takes no more."""
 
@@ -56,6 +64,21 @@ def silence() -> None:
 def project_name(profile: str) -> str:
     """The name of a profile's experiment, and of its registered model."""
     return f"visor-{profile}"
+
+
+@cache
+def commit_tags() -> dict[str, str]:
+    """The commit of the running code under MLflow's name for it, and whether the code differs; none outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    git = ("git", "-C", str(root))
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return {}
+    if commit.returncode:
+        return {}
+    return {"mlflow.source.git.commit": commit.stdout.strip(), "visor.dirty": str(bool(changes.stdout.strip())).lower()}
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
@@ -151,16 +174,23 @@ class Runs:
 
     def open_parent(self, dagster_run_id: str, *, tags: Mapping[str, str], settings: Mapping[str, Any]) -> str:
         """The run of a Dagster run, made when its first stage asks for it; returns the id."""
-        found = self._search(f"tags.{DAGSTER_TAG} = '{dagster_run_id}' AND tags.`visor.kind` = 'asset run'")
+        found = self._search(f"tags.{DAGSTER_TAG} = '{dagster_run_id}' AND tags.`{KIND_TAG}` = '{PARENT}'")
         if found:
             return str(found[0].info.run_id)
         name = f"{time.strftime('%Y-%m-%d %H:%M')} {dagster_run_id[:8]}"
-        run_id = self.open_run(name, tags={DAGSTER_TAG: dagster_run_id, "visor.kind": "asset run", **tags})
-        self.parameters(run_id, _flat(settings))
+        run_id = self.open_run(name, tags={DAGSTER_TAG: dagster_run_id, KIND_TAG: PARENT, **tags})
+        self.parameters(run_id, flat(settings))
         return run_id
 
     def open_stage(
-        self, folder: Path, name: str, *, tags: Mapping[str, str], settings: Mapping[str, Any], parent: str = ""
+        self,
+        folder: Path,
+        name: str,
+        *,
+        tags: Mapping[str, str],
+        settings: Mapping[str, Any],
+        parent: str = "",
+        started: int = 0,
     ) -> str:
         """The run of a training stage: the one it began with, if it was interrupted in `folder`; returns the id.
 
@@ -169,8 +199,8 @@ class Runs:
         """
         path = folder / RUN_FILE
         known = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-        run_id = self.open_run(name, tags=tags, run_id=known, parent=parent)
-        self.parameters(run_id, _flat(settings))
+        run_id = self.open_run(name, tags=tags, run_id=known, parent=parent, started=started)
+        self.parameters(run_id, flat(settings))
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(run_id, encoding="utf-8")
         return run_id
@@ -185,13 +215,25 @@ class Runs:
             return
         self.client.set_terminated(run_id, status=outcome, end_time=ended or None)
 
-    def close_parent(self, dagster_run_id: str, outcome: Outcome | None = None) -> None:
-        """End the run of a Dagster run as the worst of its stages ended, or as told; nothing happens without one."""
-        for parent in self._search(f"tags.{DAGSTER_TAG} = '{dagster_run_id}' AND tags.`visor.kind` = 'asset run'"):
+    @contextmanager
+    def ending(self, run_id: str, *, ended: int = 0) -> Iterator[None]:
+        """Close a run as what is done in it ends: finished, failed, or killed where somebody stopped it."""
+        try:
+            yield
+        except BaseException as error:
+            self.close_run(run_id, outcome_of(error))
+            raise
+        self.close_run(run_id, ended=ended)
+
+    def close_parent(self, dagster_run_id: str, *, failed: bool = False, killed: bool = False) -> None:
+        """End the run of a Dagster run: as told, or as the worst of its stages ended. Nothing happens without one."""
+        for parent in self._search(f"tags.{DAGSTER_TAG} = '{dagster_run_id}' AND tags.`{KIND_TAG}` = '{PARENT}'"):
             run_id = parent.info.run_id
             ends = {run.info.status for run in self._search(f"tags.`{PARENT_TAG}` = '{run_id}'")}
-            worst = next((end for end in ("KILLED", "FAILED") if end in ends), "FINISHED")
-            self.close_run(run_id, outcome or worst)  # type: ignore[arg-type]
+            if killed or "KILLED" in ends:
+                self.close_run(run_id, "KILLED")
+            else:
+                self.close_run(run_id, "FAILED" if failed or "FAILED" in ends else "FINISHED")
 
     def kill(self, run_id: str) -> None:
         """Mark a run and the one above it as killed: the process that kept them is gone."""
@@ -268,8 +310,6 @@ class Runs:
 
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], file: str) -> None:
         """Log rows as a table that MLflow's page sorts and filters; one of the same name is replaced."""
-        import tempfile
-
         import pandas as pd
 
         with tempfile.TemporaryDirectory() as folder:
@@ -280,8 +320,6 @@ class Runs:
 
     def _mark_table(self, run_id: str, file: str) -> None:
         """Note in the run's tags that a file is a table: the page shows it as one."""
-        import json
-
         key = "mlflow.loggedArtifacts"
         known = json.loads(self.client.get_run(run_id).data.tags.get(key, "[]"))
         entry = {"path": file, "type": "table"}
@@ -309,13 +347,37 @@ def _require_server(store: Store) -> None:
 def _prepare_database(home: Home) -> None:
     """Make the database where it is missing, with no folder of this machine in it.
 
-    The client alone would note the working folder down, as the place of an experiment that nobody uses.
+    The client alone would note the working folder down, as the place of an experiment that nobody uses. MLflow makes
+    its tables in some seventy steps, each waiting for the disk; here none does, and the whole is moved into place.
     """
-    home.mlflow.mkdir(parents=True, exist_ok=True)
-    if not (home.mlflow / "mlflow.db").is_file():
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    target = home.mlflow / "mlflow.db"
+    if target.is_file():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
-        SqlAlchemyStore(tracking_uri(home), f"{PROXIED}:/")
+    home.mlflow.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=pasteable(home.mlflow), prefix="new-") as folder:
+        event.listen(Engine, "connect", _without_waiting)
+        try:
+            store = SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", f"{PROXIED}:/")
+            store.engine.dispose()
+        finally:
+            event.remove(Engine, "connect", _without_waiting)
+        made = Path(folder) / "mlflow.db"
+        with made.open("rb+") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(made, target)
+        except FileExistsError:
+            pass  # another process was as quick: its database has the same tables
+        except OSError:  # a file system without links
+            made.replace(target)
+
+
+def _without_waiting(connection: Any, record: Any) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 def _this_process() -> str:
@@ -356,13 +418,13 @@ def is_scalar(value: Any) -> bool:
     )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections by dotted key; a secret by its reference."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
         if isinstance(plain, dict):
-            flat |= _flat(plain, f"{prefix}{key}.")
+            flat |= flat(plain, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = plain
     return flat

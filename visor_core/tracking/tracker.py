@@ -7,8 +7,10 @@ training process writes to it). It logs what it is given and decides nothing.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +21,9 @@ from visor_core.tracking.checkpoints import MODEL_FOLDER, WEIGHTS, model_files, 
 from visor_core.tracking.runs import Runs, is_scalar
 
 MODEL_FILE = "mlflow_model.txt"
-"""In a stage's folder: the id of the logged model of its finished checkpoint."""
+"""In a stage's folder: the id of the logged model of its checkpoint."""
+LOGGED = "logged_checkpoints.json"
+"""In a stage's folder: which of the checkpoints saved on the way are logged models with weights."""
 CHAMPION, CANDIDATE = "champion", "candidate"
 
 
@@ -77,6 +81,17 @@ class Tracker(Runs):
             self.client.finalize_logged_model(model.model_id, "READY" if done else "FAILED")
         return str(model.model_id)
 
+    def knows_model(self, model_id: str) -> bool:
+        """Whether the store has a logged model."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(model_id) and self.client.get_logged_model(model_id) is not None
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
     def _logged(self, run_id: str, digest: str) -> str:
         """The model that a run has logged with these weights; empty without one."""
         found = self.client.search_logged_models(
@@ -86,8 +101,6 @@ class Tracker(Runs):
 
     def _metrics_of(self, run_id: str, model_id: str, metrics: Mapping[str, Any], step: int = 0, **data: str) -> None:
         """Metrics of a logged model, in one request; `data` is the dataset they were measured on."""
-        import time
-
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -144,9 +157,9 @@ class Tracker(Runs):
             self.client.get_registered_model(name)
         except MlflowException:
             self.client.create_registered_model(name)
-        said = {"folder": _below(folder, self.home), **tags}
+        said = {"folder": _below(folder, self.home), "model_id": model_id, **tags}
         for known in self.client.search_model_versions(f"name = '{name}'"):
-            if known.model_id == model_id:
+            if known.tags.get("model_id") == model_id:
                 for key, value in said.items():
                     self.client.set_model_version_tag(name, known.version, key, value)
                 return int(known.version)
@@ -162,7 +175,7 @@ class Tracker(Runs):
             version = self.client.get_model_version_by_alias(name, alias)
         except MlflowException:
             return None
-        known = {"version": str(version.version), "run_id": version.run_id or "", "model_id": version.model_id or ""}
+        known = {"version": str(version.version), "run_id": version.run_id or ""}
         return {**known, **version.tags, "folder": str(self.home.root / version.tags.get("folder", ""))}
 
 
@@ -183,6 +196,21 @@ def knows_run(home: Home, run_id: str, uri: str = "") -> bool:
             return database.execute(wanted, (run_id,)).fetchone() is not None
     except sqlite3.OperationalError:
         return False  # it holds no table yet: MLflow is making it
+
+
+def logged_model(folder: Path) -> str:
+    """The MLflow model id that a build's checkpoint was logged under; empty where it was not."""
+    path = folder / MODEL_FILE
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def model_of(checkpoint: Path) -> str:
+    """The MLflow model id of a checkpoint folder, finished or one of those saved on the way; empty without one."""
+    path = checkpoint.parent / LOGGED
+    saved: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if checkpoint.name.startswith("checkpoint-"):
+        return saved.get(checkpoint.name, "")
+    return logged_model(checkpoint.parent)
 
 
 def _below(folder: Path, home: Home) -> str:
