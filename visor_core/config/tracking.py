@@ -13,10 +13,10 @@ class TrackingConfig(Section):
     """MLflow. Nothing here decides what a stage makes."""
 
     uri: str = ""
-    """Address of an MLflow server (`http://…`), or a reference to one (`env:NAME`, `file:PATH`), as a secret in it needs;
-    empty takes that of MLFLOW_TRACKING_URI and, without one, a SQLite database under VISOR_HOME."""
+    """Address of an MLflow server (`http://…`); by reference (`env:NAME`, `file:PATH`) if it holds a secret. Empty
+    takes that of MLFLOW_TRACKING_URI and, without one, a SQLite database under VISOR_HOME."""
     artifacts: str = ""
-    """Where files of runs are kept if `uri` names a database (`s3://bucket/folder`); a server decides that by itself."""
+    """Where files of runs are kept if `uri` names a database (`s3://bucket/folder`); a server decides by itself."""
     system_metrics_seconds: float = Field(default=10.0, ge=0)
     """How often processor, memory, disk, network and GPU of a training are logged; 0 is never."""
 

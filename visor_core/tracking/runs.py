@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -68,7 +69,7 @@ def project_name(profile: str) -> str:
 
 @cache
 def commit_tags() -> dict[str, str]:
-    """The commit of the running code under MLflow's name for it, and whether the code differs; none outside a checkout."""
+    """The commit of the running code under MLflow's name for it, and whether files differ; none outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     git = ("git", "-C", str(root))
     try:
@@ -309,12 +310,15 @@ class Runs:
             self.client.log_artifact(run_id, str(path), folder or None)
 
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], file: str) -> None:
-        """Log rows as a table that MLflow's page sorts and filters; one of the same name is replaced."""
-        import pandas as pd
+        """Log rows as a table that MLflow's page sorts and filters; one of the same name is replaced.
 
+        MLflow's own `log_table` appends to one, and a run that goes on would have each row twice.
+        """
+        columns = list(rows[0]) if rows else []
+        table = {"columns": columns, "data": [[_cell(row[name]) for name in columns] for row in rows]}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(file).name
-            path.write_text(pd.DataFrame(list(rows)).to_json(orient="split", index=False), encoding="utf-8")
+            path.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
             self.client.log_artifact(run_id, str(path), str(Path(file).parent) if "/" in file else None)
         self._mark_table(run_id, file)
 
@@ -411,6 +415,11 @@ def _short(text: str) -> str:
     return f"{text[: LONGEST_VALUE - 24]}… {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+def _cell(value: Any) -> Any:
+    """A value as JSON knows it: NaN and infinities are not known."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def is_scalar(value: Any) -> bool:
     """Whether MLflow can draw a value: a finite number."""
     return (
@@ -419,12 +428,16 @@ def is_scalar(value: Any) -> bool:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections by dotted key; a secret by its reference."""
-    flat: dict[str, Any] = {}
+    """Nested sections by dotted key; a secret by its reference.
+
+    >>> flat({"sft": {"steps": 3}, "seed": 0})
+    {'sft.steps': 3, 'seed': 0}
+    """
+    found: dict[str, Any] = {}
     for key, value in values.items():
         plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
         if isinstance(plain, dict):
-            flat |= flat(plain, f"{prefix}{key}.")
+            found |= flat(plain, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = plain
-    return flat
+            found[f"{prefix}{key}"] = plain
+    return found
