@@ -29,17 +29,18 @@ def registered_name(profile: str) -> str:
 
 @asset(STAGE, group="evaluation", kinds={"mlflow"})
 def champion_model(work: Work) -> dg.MaterializeResult[None]:
-    """The model to use."""
+    """The model to use: the better of warm start and reinforced policy, as the registered model's version `champion`.
+
+    `visor ask` and `models:/visor-<profile>@champion` of MLflow take this one. It is replaced only by one that does at
+    least as well on the same questions.
+    """
     if not work.complete:
-        with work.tracking.run(work) as run_id:
-            _crown(work, run_id)
-    elif work.tracking.tracker().champion(registered_name(work.profile.name)) is None:
-        _crown_again(work)
+        _crown(work)
     record = work.input("benchmark_results")
     return work.result({"benchmark": dg.MetadataValue.json(record.figures)})
 
 
-def _crown(work: Work, run_id: str) -> None:
+def _crown(work: Work) -> None:
     tracker = work.tracking.tracker()
     benchmark = work.input("benchmark_results")
     scores = {name: float(benchmark.figures[figure]) for name, figure in CANDIDATES.items()}
@@ -48,6 +49,10 @@ def _crown(work: Work, run_id: str) -> None:
     name = registered_name(work.profile.name)
     reigning = tracker.champion(name)
     folder, score, version, stage = work.input_folder(best), scores[best], 0, best
+    build = work.input(best).build_folder(work.home)
+    run_id, model_id = (build / RUN_FILE).read_text(encoding="utf-8"), logged_model(build)
+    tags = {"supported": f"{score:.6f}", "questions_version": questions, "stage": best}
+    tracker.propose(name, folder, run_id=run_id, model_id=model_id, tags=tags)
     if (
         reigning
         and reigning["questions_version"] == questions
@@ -57,38 +62,10 @@ def _crown(work: Work, run_id: str) -> None:
         folder, score = Path(reigning["folder"]), float(reigning["supported"])
         version, stage = int(reigning["version"]), reigning["stage"]
     else:
-        build = work.input(best).build_folder(work.home)
-        version = tracker.promote(
-            name,
-            folder,
-            run_id=(build / RUN_FILE).read_text(encoding="utf-8"),
-            model_id=logged_model(build),
-            tags={"supported": f"{score:.6f}", "questions_version": questions, "stage": best},
-        )
-    tracker.metrics(run_id, {**{f"{name}_supported": value for name, value in scores.items()}, "version": version})
+        version = tracker.promote(name, folder, run_id=run_id, model_id=model_id, tags=tags)
     digest = work.input(stage).data_version
     figures = {"champion": stage, "supported": score, "registry_version": version}
     work.finish(digest, figures, path=folder, index_tag=benchmark.index_tag)
-
-
-def _crown_again(work: Work) -> None:
-    """Register the champion that this build chose, where the registry that knew it is gone."""
-    figures = work.record.figures
-    checkpoint = work.input(str(figures["champion"]))
-    benchmark = work.input("benchmark_results")
-    questions = benchmark.upstream[str(Node("questions", work.profile.corpora.development))]
-    build = checkpoint.build_folder(work.home)
-    work.tracking.tracker().promote(
-        registered_name(work.profile.name),
-        work.record.folder(work.home),
-        run_id=(build / RUN_FILE).read_text(encoding="utf-8"),
-        model_id=logged_model(build),
-        tags={
-            "supported": f"{figures['supported']:.6f}",
-            "questions_version": questions,
-            "stage": str(figures["champion"]),
-        },
-    )
 
 
 @check(STAGE, blocking=True)

@@ -72,7 +72,7 @@ def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     assert [row["step"] for row in read_metrics(build)] == list(range(1, 17))
     assert read_progress(build)[:2] == (16, 16)
 
-    tracker = Tracker(home, "visor")
+    tracker = Tracker(home, "visor-nano")
     run = tracker.client.get_run((build / "mlflow_run.txt").read_text(encoding="utf-8"))
     assert run.info.status == "FINISHED"
     assert run.data.tags["fingerprint"] == record.fingerprint

@@ -25,18 +25,15 @@ from visor_core.tracking.moving import adopt
 from visor_core.tracking.runs import (
     EVALUATION,
     KIND_TAG,
-    QUIET,
     RUN_FILE,
     STAGE,
     Outcome,
     commit_tags,
-    flat,
-    meaningful,
     outcome_of,
     project_name,
-    silence,
 )
 from visor_core.tracking.tracker import LOGGED, MODEL_FILE, Tracker, knows_run, logged_model, model_of
+from visor_core.tracking.values import QUIET, flat, meaningful, silence
 
 __all__ = [
     "EVALUATION",

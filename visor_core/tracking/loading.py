@@ -13,7 +13,7 @@ from typing import Any
 from visor_core.config import Home
 from visor_core.tracking.address import configured, store_of, use
 from visor_core.tracking.checkpoints import PROCESSOR, TASK
-from visor_core.tracking.runs import silence
+from visor_core.tracking.values import silence
 
 
 def connect(home: Path | str = "", uri: str = "") -> str:

@@ -32,25 +32,15 @@ def adopt(home: Home) -> Path | None:
             if former is None:
                 return None
             columns = _text_columns(database)
-            for old, new in (
-                ((former / "mlflow" / "artifacts").as_uri(), f"{PROXIED}:"),
-                (f"{former}/", ""),
-                (str(former), "."),
-            ):
+            for old, new in (((former / "mlflow" / "artifacts").as_uri(), f"{PROXIED}:/"), (str(former), "")):
                 for table, column in columns:
-                    database.execute(
-                        f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?)'
-                        f' WHERE "{column}" = ? OR substr("{column}", 1, ?) = ?',
-                        (new, len(old) + 1, old, len(_prefix(old)), _prefix(old)),
-                    )
+                    database.execute(f'UPDATE "{table}" SET "{column}" = ? WHERE "{column}" = ?', (new or ".", old))
+                    inside = f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?)'
+                    inside += f' WHERE substr("{column}", 1, ?) = ?'
+                    database.execute(inside, (new, len(old) + 2, len(old) + 1, f"{old}/"))
     except sqlite3.Error as error:
         raise DataError(f"{path} cannot be read as MLflow's database: {error}") from error
     return former
-
-
-def _prefix(old: str) -> str:
-    """What an address or a folder inside another begins with."""
-    return old if old.endswith("/") else f"{old}/"
 
 
 def _text_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -6,11 +6,8 @@ process was killed is not shown as running for ever.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import math
-import os
 import platform
 import subprocess
 import tempfile
@@ -23,28 +20,15 @@ from typing import Any, Literal
 
 import psutil
 
-from visor_core.addresses import pasteable
 from visor_core.config import Home
 from visor_core.errors import ConfigError
-from visor_core.tracking.address import PROXIED, Store, store_of, use
+from visor_core.tracking.address import Store, store_of, use
 from visor_core.tracking.moving import refuse_placed
+from visor_core.tracking.stores import prepare
+from visor_core.tracking.values import cell, flat, is_scalar, short, silence, under_phase
 
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_DO_NOT_TRACK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DAGSTER_DISABLE_TELEMETRY": "yes",
-    "TOKENIZERS_PARALLELISM": "false",
-    "ALEMBIC_QUIET": "1",
-}
-"""Switches of every package that would otherwise report usage; set at the edge of each process."""
 RUN_FILE = "mlflow_run.txt"
 """In a stage's folder: the id of its run."""
-LONGEST_VALUE = 500
-"""Characters of a parameter; a longer one ends with a digest, so that two that differ late do not look the same."""
 PROCESS_TAG = "visor.process"
 PARENT_TAG = "mlflow.parentRunId"
 DAGSTER_TAG = "dagster_run_id"
@@ -55,11 +39,6 @@ _BATCH = 100
 """Parameters, and tags, of one request; MLflow takes no more."""
 
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]
-
-
-def silence() -> None:
-    """Turn off usage reporting of MLflow, vLLM, Ray, Dagster and the hub in this process and its children."""
-    os.environ.update(QUIET)
 
 
 def project_name(profile: str) -> str:
@@ -89,16 +68,6 @@ def outcome_of(error: BaseException | None) -> Outcome:
     return "FAILED" if isinstance(error, Exception) else "KILLED"
 
 
-def meaningful(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A step's scalars without those whose value says nothing.
-
-    The `loss` of reinforcement learning is a surrogate that has the right gradient and no meaning of its own: with
-    normalised advantages it is about 0 however well the policy does, and with an imitation term it falls below 0.
-    """
-    reinforced = "reward" in values or "skipped_groups" in values
-    return {name: value for name, value in values.items() if not (reinforced and name == "loss")}
-
-
 class Runs:
     """The runs of one experiment. Building one imports MLflow and creates the database if need be.
 
@@ -115,13 +84,15 @@ class Runs:
 
         self.home = home
         self.store: Store = store_of(home, uri, artifacts)
-        if self.store.served:
-            _require_server(self.store)
-        elif self.store.local:
-            _prepare_database(home)
+        prepare(self.store, home)
         use(self.store)
         self.client: Any = MlflowClient(tracking_uri=self.store.address, registry_uri=self.store.address)
-        self.experiment_id: str = self._experiment(experiment)
+        try:
+            self.experiment_id: str = self._experiment(experiment)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"{self.store.shown} needs the package {error.name}: `pip install {error.name}`"
+            ) from error
 
     def _experiment(self, name: str) -> str:
         """The id of an experiment, made if it is not there; two processes may want it first."""
@@ -260,7 +231,7 @@ class Runs:
         from mlflow.entities import Param
 
         known = self.client.get_run(run_id).data.params
-        fresh = [Param(k, _short(str(v))) for k, v in values.items() if k not in known]
+        fresh = [Param(k, short(str(v))) for k, v in values.items() if k not in known]
         for start in range(0, len(fresh), _BATCH):
             self.client.log_batch(run_id, params=fresh[start : start + _BATCH])
 
@@ -302,7 +273,7 @@ class Runs:
 
     def training_history(self, run_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Log what a trainer reported of many steps."""
-        self.history(run_id, [(int(row.get("step", 0)), _under_phase(row)) for row in rows])
+        self.history(run_id, [(int(row.get("step", 0)), under_phase(row)) for row in rows])
 
     def artifacts(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:
         """Log files of a run."""
@@ -315,7 +286,7 @@ class Runs:
         MLflow's own `log_table` appends to one, and a run that goes on would have each row twice.
         """
         columns = list(rows[0]) if rows else []
-        table = {"columns": columns, "data": [[_cell(row[name]) for name in columns] for row in rows]}
+        table = {"columns": columns, "data": [[cell(row[name]) for name in columns] for row in rows]}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(file).name
             path.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
@@ -329,59 +300,6 @@ class Runs:
         entry = {"path": file, "type": "table"}
         if entry not in known:
             self.client.set_tag(run_id, key, json.dumps([*known, entry]))
-
-
-def _require_server(store: Store) -> None:
-    """Ask a server whether it is there, rather than wait for MLflow's many tries.
-
-    Raises:
-        ConfigError: if nothing answers.
-    """
-    import httpx
-
-    try:
-        httpx.get(f"{store.address}/health", timeout=10, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConfigError(
-            f"no MLflow server answers at {store.shown} ({type(error).__name__}): start it, or take away tracking.uri"
-            " and MLFLOW_TRACKING_URI"
-        ) from None
-
-
-def _prepare_database(home: Home) -> None:
-    """Make the database where it is missing, with no folder of this machine in it.
-
-    The client alone would note the working folder down, as the place of an experiment that nobody uses. MLflow makes
-    its tables in some seventy steps, each waiting for the disk; here none does, and the whole is moved into place.
-    """
-    target = home.mlflow / "mlflow.db"
-    if target.is_file():
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    home.mlflow.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=pasteable(home.mlflow), prefix="new-") as folder:
-        event.listen(Engine, "connect", _without_waiting)
-        try:
-            store = SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", f"{PROXIED}:/")
-            store.engine.dispose()
-        finally:
-            event.remove(Engine, "connect", _without_waiting)
-        made = Path(folder) / "mlflow.db"
-        with made.open("rb+") as file:
-            os.fsync(file.fileno())
-        try:
-            os.link(made, target)
-        except FileExistsError:
-            pass  # another process was as quick: its database has the same tables
-        except OSError:  # a file system without links
-            made.replace(target)
-
-
-def _without_waiting(connection: Any, record: Any) -> None:
-    connection.execute("PRAGMA synchronous = OFF")
 
 
 def _this_process() -> str:
@@ -401,43 +319,3 @@ def _is_gone(stated: str) -> bool:
         return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def _under_phase(values: Mapping[str, Any]) -> dict[str, Any]:
-    phase = str(values.get("phase", ""))
-    prefix = f"{phase}/" if phase else ""
-    return {f"{prefix}{k}": v for k, v in meaningful(values).items() if k not in ("step", "total", "phase")}
-
-
-def _short(text: str) -> str:
-    if len(text) <= LONGEST_VALUE:
-        return text
-    return f"{text[: LONGEST_VALUE - 24]}… {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def _cell(value: Any) -> Any:
-    """A value as JSON knows it: NaN and infinities are not known."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def is_scalar(value: Any) -> bool:
-    """Whether MLflow can draw a value: a finite number."""
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
-    )
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections by dotted key; a secret by its reference.
-
-    >>> flat({"sft": {"steps": 3}, "seed": 0})
-    {'sft.steps': 3, 'seed': 0}
-    """
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-        if isinstance(plain, dict):
-            found |= flat(plain, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = plain
-    return found

@@ -18,7 +18,8 @@ from typing import Any
 
 from visor_core.config import Home
 from visor_core.tracking.checkpoints import MODEL_FOLDER, WEIGHTS, model_files, stage_model
-from visor_core.tracking.runs import Runs, is_scalar
+from visor_core.tracking.runs import Runs
+from visor_core.tracking.values import is_scalar
 
 MODEL_FILE = "mlflow_model.txt"
 """In a stage's folder: the id of the logged model of its checkpoint."""
