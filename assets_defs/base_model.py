@@ -17,6 +17,7 @@ from assets_defs.machinery.workspace import Work
 STAGE = Stage(
     name="base_model",
     begins=("assets_defs.base_model", "pipelines.workers.base_model"),
+    reads=("threads", "accelerate", "nano", "model"),
     settings=lambda profile, partition: {
         "nano": profile.nano,
         "model": profile.model,
@@ -29,7 +30,12 @@ STAGE = Stage(
 
 @asset(STAGE, group="nano", kinds={"torch", "huggingface"}, pool="accelerator")
 def base_model(work: Work) -> dg.MaterializeResult[None]:
-    """The untrained policy: it crops and reads pictures, also as single turns of an episode, and plays no episode."""
+    """The model that training starts from.
+
+    In the profile `nano` a small vision-language model, trained here from nothing to crop and read pictures, also as
+    single turns of an episode; it has played no episode yet. In other profiles a model of the Hugging Face hub, as it
+    is. The folder is a Hugging Face checkpoint.
+    """
     if not work.complete:
         trained = work.profile.nano is not None
         inputs = {"nano_corpus": work.input_folder("nano_corpus")} if trained else {}

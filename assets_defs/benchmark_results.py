@@ -13,6 +13,7 @@ POLICIES = ("base_model", "sft_checkpoint", "grpo_checkpoint")
 STAGE = Stage(
     name="benchmark_results",
     begins=("assets_defs.benchmark_results", "pipelines.workers.benchmark"),
+    reads=("threads", "evaluation", "agent", "index", "model", "grpo.temperature"),
     settings=lambda profile, partition: {
         "evaluation": profile.evaluation,
         "agent": profile.agent,
@@ -31,7 +32,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="evaluation", kinds={"torch"}, pool="accelerator")
 def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
-    """Success on documents that no training stage saw, greedy and sampled."""
+    """How well the untrained, the warm-started and the reinforced policy answer questions on documents no training saw.
+
+    Greedy and sampled. `supported` is the share of questions answered right *with* the pages that prove it; an answer
+    that is right without them counts as a shortcut.
+    """
     from visor_core.evaluation.results import read_result
 
     corpus = work.profile.corpora.development

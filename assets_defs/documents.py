@@ -10,6 +10,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import names_of_sources
 from visor_core.documents.sources import Refused
@@ -25,6 +26,7 @@ LISTED = 50
 STAGE = Stage(
     name="documents",
     begins=("assets_defs.documents",),
+    reads=("documents",),
     settings=lambda profile, corpus: {"documents": profile.documents},
     needs=(Need("nano_corpus", when=is_synthetic),),
     watching=lambda profile, corpus: not is_synthetic(profile, corpus),
@@ -48,7 +50,12 @@ SOURCES = {
 
 @asset(STAGE, group="corpus", kinds={"lancedb", "pdf"}, pool="corpora", options=SOURCES)
 def documents(work: Work) -> dg.MaterializeResult[None]:
-    """The documents of a corpus, validated and copied under their content hash."""
+    """The documents of a corpus: PDFs and pictures, validated, and copied into the home under their content hash.
+
+    A partition is a corpus. Those of the profile come from `nano_corpus` where there is one; your own come from the
+    folder `inbox/<corpus>` of the home, or from the paths given in the launchpad. A document that cannot be read is
+    put aside with its reason; the others go on. Unchanged documents are not read again.
+    """
     corpus = Corpus(work.home.corpus(work.node.partition))
     nano = is_synthetic(work.profile, work.node.partition)
     settled = settings_of(work.profile, work.home, work.node.partition)
@@ -76,6 +83,7 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
     work.finish(report.data_version, figures, path=corpus.root)
     return work.result(
         {
+            **lance_facts(corpus.table("documents")),
             "quarantined_documents": _listed(report.quarantined),
             "skipped_files": _listed(report.skipped),
             "reasons": dg.MetadataValue.json(dict(Counter(r.reason for r in (*report.quarantined, *report.skipped)))),

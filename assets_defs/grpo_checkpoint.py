@@ -11,6 +11,7 @@ from assets_defs.machinery.launching import launch_settings
 from assets_defs.machinery.pictures import curve, episodes, sample_rows, table
 from assets_defs.machinery.progress import read_metrics
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import trajectory_facts
 from assets_defs.machinery.training_process import finish_training, run_worker
 from assets_defs.machinery.workspace import Work
 from visor_core.errors import DataError
@@ -19,6 +20,7 @@ STAGE = Stage(
     name="grpo_checkpoint",
     # The worker opens the index that rollouts search by way of the session.
     begins=("assets_defs.grpo_checkpoint", "pipelines.workers.grpo", "visor_core.index.search"),
+    reads=("threads", "accelerate", "grpo", "agent", "index", "model"),
     settings=lambda profile, partition: {
         "grpo": profile.grpo,
         "agent": profile.agent,
@@ -38,10 +40,17 @@ _ROLLOUTS_VERSION = "rollouts_version"
     group="training",
     kinds={"torch"},
     pool="accelerator",
-    also={"grpo_rollouts": "Every rollout of that training, scored, with its group."},
+    also={
+        "grpo_rollouts": "Every episode played in that training, scored, with its group: rewards can be looked at one "
+        "by one. Made together with `grpo_checkpoint`, because the policy that plays is the one being trained."
+    },
 )
 def grpo_checkpoint(work: Work) -> Iterator[dg.MaterializeResult[None]]:
-    """The policy after reinforcement learning on rebuilt contexts."""
+    """The policy after reinforcement learning (GRPO): it plays episodes on training questions, in groups, for reward.
+
+    The curves show reward, KL to the warm start and entropy; the samples are three episodes of the finished policy. All
+    checkpoints are in MLflow, see the link `mlflow_run`.
+    """
     corpus = work.profile.corpora.train
     index = work.input("page_index", corpus)
     if not work.complete:
@@ -59,7 +68,11 @@ def grpo_checkpoint(work: Work) -> Iterator[dg.MaterializeResult[None]]:
     yield work.result({"curves": curve(rows, names, "GRPO"), **episodes(work.folder)})
     store = work.folder / "rollouts"
     yield work.result(
-        {"rollouts_folder": dg.MetadataValue.path(str(store)), "sample": table(sample_rows(store))},
+        {
+            **trajectory_facts(store, "episodes"),
+            "rollouts_folder": dg.MetadataValue.path(str(store)),
+            "sample": table(sample_rows(store)),
+        },
         asset_key="grpo_rollouts",
         data_version=str(work.record.figures[_ROLLOUTS_VERSION]),
     )

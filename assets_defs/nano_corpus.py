@@ -7,13 +7,14 @@ from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import page_with_words
 from assets_defs.machinery.stage import CORPUS_SPLITS, Stage, folder_version
 from assets_defs.machinery.workspace import Work
-from visor_core.config import NanoConfig
+from visor_core.config import WORLD, NanoConfig
 from visor_core.errors import ConfigError
 from visor_core.questions import write_questions
 
 STAGE = Stage(
     name="nano_corpus",
     begins=("assets_defs.nano_corpus",),
+    reads=tuple(f"nano.{name}" for name in WORLD),
     settings=lambda profile, partition: {"world": profile.nano.world() if profile.nano else {}},
     applies=lambda profile: profile.nano is not None,
 )
@@ -32,7 +33,11 @@ def nano_of(work: Work) -> NanoConfig:
 
 @asset(STAGE, group="nano", kinds={"pdf"})
 def nano_corpus(work: Work) -> dg.MaterializeResult[None]:
-    """Synthetic company reports and the questions about them."""
+    """A small synthetic world: PDF reports of invented companies, and questions whose answers stand in their pictures.
+
+    Made from the seed and the section `nano` alone, so the whole chain can be tried without a document or a download.
+    It has a training, a development and a test split, which share no document, and pages of its own for the base model.
+    """
     from visor_core.nano.questions import ask_world
     from visor_core.nano.world import write_world
 
@@ -51,7 +56,6 @@ def nano_corpus(work: Work) -> dg.MaterializeResult[None]:
                 f"{split}_questions": len(questions),
             }
         work.finish(folder_version(work.folder, "*.pdf", "*.parquet"), figures)
-    work.context.instance.add_dynamic_partitions("corpus", list(work.profile.corpora.names))
     return work.result({"sample_page": _sample(worlds["train"])})
 
 

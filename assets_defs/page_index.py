@@ -6,6 +6,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_settings, load_embedders
@@ -22,6 +23,7 @@ def embedder_specs(profile: Profile, corpus: str) -> tuple[str, ...]:
 STAGE = Stage(
     name="page_index",
     begins=("assets_defs.page_index",),
+    reads=("index",),
     settings=lambda profile, corpus: {"index": profile.index, "embedders": list(embedder_specs(profile, corpus))},
     needs=(
         Need("pages", "same"),
@@ -45,7 +47,11 @@ def resolved_index_config(work: Work, config: IndexConfig) -> IndexConfig:
 
 @asset(STAGE, group="corpus", kinds={"lancedb"}, pool="corpora")
 def page_index(work: Work) -> dg.MaterializeResult[None]:
-    """The searchable index of a corpus."""
+    """What the agent searches: full text and page vectors of a corpus in LanceDB, published under a tag.
+
+    Every training and evaluation names the tag it ran on and reads exactly that version, also when documents are added
+    later.
+    """
     corpus = Corpus(work.home.corpus(work.node.partition))
     settled = settings_of(work.profile, work.home, work.node.partition)
     config = resolved_index_config(work, settled.index)
@@ -71,6 +77,7 @@ def page_index(work: Work) -> dg.MaterializeResult[None]:
     undrawn = [{"file": f, "page": p, "embedder": e, "reason": r} for f, p, e, r in report.undrawn[:50]]
     return work.result(
         {
+            **lance_facts(corpus.table("passages")),
             "vectors": dg.MetadataValue.json(report.vectors),
             "pages_without_vector": table(undrawn),
             "corpus_settings": dg.MetadataValue.json(config.model_dump(mode="json")),

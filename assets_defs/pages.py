@@ -6,6 +6,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import page_with_words, table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import shown_names
 from visor_core.geometry import Box
@@ -18,6 +19,7 @@ from visor_core.index.pages import held_version
 STAGE = Stage(
     name="pages",
     begins=("assets_defs.pages",),
+    reads=("documents",),
     settings=lambda profile, corpus: {"documents": profile.documents},
     needs=(Need("documents", "same"),),
     partitioned=True,
@@ -29,7 +31,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="corpus", kinds={"lancedb"}, pool="corpora")
 def pages(work: Work) -> dg.MaterializeResult[None]:
-    """The pages of a corpus, rasterised, with words and their boxes."""
+    """Every page of the documents: its text with a box around each word, and a picture.
+
+    Pages without usable text are read by OCR where that is installed. Pages of unchanged documents are kept. The
+    picture below shows a page with its word boxes: crops can only be as good as these.
+    """
     corpus = Corpus(work.home.corpus(work.node.partition))
     settled = settings_of(work.profile, work.home, work.node.partition)
     report = render_pages(
@@ -44,7 +50,9 @@ def pages(work: Work) -> dg.MaterializeResult[None]:
     }
     work.finish(report.data_version, figures, path=corpus.root)
     problems = [{"file": f, "page": p, "problem": reason} for f, p, reason in report.problems[:50]]
-    return work.result({"sample_page": _sample(corpus), "problem_pages": table(problems)})
+    return work.result(
+        {**lance_facts(corpus.table("pages")), "sample_page": _sample(corpus), "problem_pages": table(problems)}
+    )
 
 
 def _sample(corpus: Corpus) -> dg.MarkdownMetadataValue:

@@ -6,6 +6,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import parquet_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.index import PageIndex
 from visor_core.index.corpus_settings import is_synthetic
@@ -23,7 +24,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="corpus", kinds={"parquet"})
 def questions(work: Work) -> dg.MaterializeResult[None]:
-    """Questions of a corpus; a user's corpus has those in `VISOR_HOME/inbox/<corpus>.questions.parquet`, if any."""
+    """Questions about a corpus with their answers and the pages that hold them.
+
+    Those of the synthetic corpora come with them. Your own corpus has those in `inbox/<corpus>.questions.parquet` of
+    the home, if you put them there; without questions a corpus can be searched and asked, not trained or measured on.
+    """
     path = work.folder / "questions.parquet"
     watched = STAGE.watching(work.profile, work.node.partition)
     if watched or not work.complete:
@@ -37,7 +42,7 @@ def questions(work: Work) -> dg.MaterializeResult[None]:
         {"question": q.question, "answers": ", ".join(q.answers), "hops": q.hops, "gold pages": len(q.gold_pages)}
         for q in read_questions(path)[:12]
     ]
-    return work.result({"sample": table(sample)})
+    return work.result({**parquet_facts(path), "sample": table(sample)})
 
 
 def _found(work: Work) -> list[Question]:

@@ -13,6 +13,7 @@ from assets_defs.machinery.workspace import Work
 STAGE = Stage(
     name="retriever",
     begins=("assets_defs.retriever", "pipelines.workers.retriever"),
+    reads=("threads", "nano.retriever_steps"),
     settings=lambda profile, partition: {
         "steps": profile.nano.retriever_steps if profile.nano else 0,
         "threads": profile.threads,
@@ -24,7 +25,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="nano", kinds={"torch", "huggingface"}, pool="accelerator")
 def retriever(work: Work) -> dg.MaterializeResult[None]:
-    """Page and query vectors, one a token, trained on titles seen in training pages."""
+    """The model that finds pages by their pictures: page and query vectors, one a token (late interaction).
+
+    Only the profile `nano` trains one, on titles seen in training pages, because a third of its titles are damaged in
+    the text layer. Other profiles name a ready one in `index.embedders`.
+    """
     if not work.complete:
         inputs = {"nano_corpus": work.input_folder("nano_corpus"), "base_model": work.input_folder("base_model")}
         finish_training(work, run_worker(work, "retriever", inputs))

@@ -15,6 +15,7 @@ STAGE = Stage(
     name="sft_checkpoint",
     # The worker opens the index for its pictures alone, and so by way of the session.
     begins=("assets_defs.sft_checkpoint", "pipelines.workers.sft", "visor_core.documents.crops"),
+    reads=("threads", "accelerate", "sft", "model.dtype"),
     settings=lambda profile, partition: {
         "sft": profile.sft,
         "dtype": profile.model.dtype,
@@ -27,7 +28,11 @@ STAGE = Stage(
 
 @asset(STAGE, group="training", kinds={"torch"}, pool="accelerator")
 def sft_checkpoint(work: Work) -> dg.MaterializeResult[None]:
-    """The policy after supervised fine-tuning."""
+    """The policy after supervised fine-tuning on the teacher's turns: the warm start.
+
+    The curves show loss, gradient norm and learning rate; the samples are three episodes that it played when it was
+    finished. All checkpoints are in MLflow, see the link `mlflow_run`.
+    """
     index = work.input("page_index", work.profile.corpora.train)
     dataset = work.input("sft_dataset")
     if not work.complete:

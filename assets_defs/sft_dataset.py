@@ -7,11 +7,13 @@ import dagster as dg
 from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import trajectory_facts
 from assets_defs.machinery.workspace import Work
 
 STAGE = Stage(
     name="sft_dataset",
     begins=("assets_defs.sft_dataset",),
+    reads=("teacher.trajectories",),
     settings=lambda profile, partition: {"trajectories": profile.teacher.trajectories},
     needs=(Need("teacher_trajectories"),),
 )
@@ -19,7 +21,10 @@ STAGE = Stage(
 
 @asset(STAGE, group="training", kinds={"parquet"})
 def sft_dataset(work: Work) -> dg.MaterializeResult[None]:
-    """The episodes the warm start is trained on, in Parquet."""
+    """The teacher episodes that the warm start is trained on, balanced over their number of turns.
+
+    One row a turn, in Parquet; pictures are references to pages, never pixels.
+    """
     from visor_core.trajectories.filters import balance
     from visor_core.trajectories.store import TrajectoryWriter, compact, read_trajectories, trajectories_version
 
@@ -39,7 +44,7 @@ def sft_dataset(work: Work) -> dg.MaterializeResult[None]:
             **{f"of_{turns}_turns": count for turns, count in sorted(lengths.items())},
         }
         work.finish(trajectories_version(chosen), figures, path=store, index_tag=source.index_tag)
-    return work.result()
+    return work.result(trajectory_facts(store, "turns"))
 
 
 @check(STAGE, blocking=True)

@@ -8,6 +8,7 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import sample_rows, table
 from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.tables import trajectory_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.config import EvaluationConfig, ServerConfig
 from visor_core.errors import ConfigError
@@ -24,6 +25,7 @@ UNASKED = {"trajectories": True, "server": set(ServerConfig.PACE)}
 STAGE = Stage(
     name="teacher_trajectories",
     begins=("assets_defs.teacher_trajectories",),
+    reads=("agent", "index", "teacher", "evaluation.concurrency"),
     settings=lambda profile, partition: {
         "agent": profile.agent,
         "index": profile.index,
@@ -39,10 +41,15 @@ STAGE = Stage(
 
 @asset(STAGE, group="training", kinds={"parquet"}, pool="accelerator")
 def teacher_trajectories(work: Work) -> dg.MaterializeResult[None]:
-    """Correct, well-formed teacher episodes on training questions."""
+    """Episodes of a teacher on training questions: search, crop, answer. Only correct and well-formed ones are kept.
+
+    The teacher of `nano` is a script that knows the world; other profiles name a model behind an OpenAI-compatible
+    server in the section `teacher`. An interrupted run goes on where it was: no answer is paid for twice.
+    """
     if not work.complete:
         _synthesise(work)
-    return work.result({"sample": table(sample_rows(work.folder / "trajectories"))})
+    store = work.folder / "trajectories"
+    return work.result({**trajectory_facts(store, "episodes"), "sample": table(sample_rows(store))})
 
 
 def _synthesise(work: Work) -> None:

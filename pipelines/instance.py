@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.instance_settings import merge_settings
 from visor_core.addresses import pasteable
-from visor_core.config import Home
+from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
 from visor_core.files import whole_file
 from visor_core.tracking import silence
@@ -97,3 +97,13 @@ def open_instance(home: Home) -> dg.DagsterInstance:
     except (DagsterError, ImportError, SQLAlchemyError) as error:
         reason = " ".join(str(error).split())[:400]
         raise ConfigError(f"Dagster cannot start with {home.dagster / 'dagster.yaml'}: {reason}") from error
+
+
+def place_partitions(instance: dg.DagsterInstance, home: Home, profile: Profile) -> None:
+    """Make known to Dagster the corpora of a profile, made or not, and those that lie in the home."""
+    from assets_defs.machinery.partitions import corpora
+
+    known = set(instance.get_dynamic_partitions(str(corpora.name)))
+    instance.add_dynamic_partitions(
+        str(corpora.name), [name for name in (*profile.corpora.names, *home.corpora()) if name not in known]
+    )

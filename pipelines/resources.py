@@ -1,10 +1,12 @@
 """Resources of the asset graph, from values (the command line) or from the environment (Dagster's own processes).
 
-Dagster's webserver and daemon read VISOR_HOME, VISOR_PROFILE and VISOR_SET (`key=value,key=value`) here, once.
+Dagster's webserver and daemon read VISOR_HOME, VISOR_PROFILE and VISOR_SET (a JSON map of dotted keys, or
+`key=value,key=value`) here, once.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,11 @@ from assets_defs.machinery.workspace import Workspace
 from visor_core.config import Home, Profile, load_profile
 from visor_core.errors import ConfigError
 
+ADDRESS = "127.0.0.1"
+"""Pages are served on this machine alone."""
+DAGSTER_PAGE = os.environ.get("VISOR_DAGSTER_PAGE", f"http://{ADDRESS}:3000")
+MLFLOW_PAGE = os.environ.get("VISOR_MLFLOW_PAGE", f"http://{ADDRESS}:5000")
+"""Where the pages are looked at, for links: `visor ui` says it to the processes it starts."""
 PROFILES = Path(__file__).resolve().parent / "profiles"
 
 
@@ -24,7 +31,7 @@ def resources_for(home: Home, profile: Profile, *, rebuild: bool = False) -> dic
     """The resources of one run."""
     return {
         "workspace": Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=rebuild),
-        "tracking": Tracking.of(home, profile),
+        "tracking": Tracking.of(home, profile, page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
 
@@ -37,10 +44,25 @@ def environment() -> tuple[Home, Profile]:
     """
     name = os.environ.get("VISOR_PROFILE", "nano")
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    overrides: dict[str, Any] = {}
-    for setting in filter(None, os.environ.get("VISOR_SET", "").split(",")):
+    overrides = settings_of(os.environ.get("VISOR_SET", ""))
+    return Home(Path(os.environ.get("VISOR_HOME") or ".visor")), load_profile(path, overrides)
+
+
+def settings_of(text: str) -> dict[str, Any]:
+    """What VISOR_SET says, by dotted key.
+
+    Raises:
+        ConfigError: if it is neither JSON nor of the form key=value.
+    """
+    if text.lstrip().startswith("{"):
+        try:
+            return dict(json.loads(text))
+        except ValueError as error:
+            raise ConfigError(f"VISOR_SET is no JSON: {error}") from error
+    found: dict[str, Any] = {}
+    for setting in filter(None, text.split(",")):
         key, separator, value = setting.partition("=")
         if not separator:
             raise ConfigError(f"VISOR_SET: {setting!r} is not of the form section.key=value")
-        overrides[key] = yaml.safe_load(value)
-    return Home(Path(os.environ.get("VISOR_HOME") or ".visor")), load_profile(path, overrides)
+        found[key] = yaml.safe_load(value)
+    return found

@@ -18,7 +18,7 @@ from assets_defs.machinery.builds import Builds, put_in_force, stage_folder
 from assets_defs.machinery.graph import is_current, plan, stages
 from assets_defs.machinery.stage import Figure, Node
 from pipelines.display import RunDisplay
-from pipelines.instance import open_instance, prepare_process
+from pipelines.instance import open_instance, place_partitions, prepare_process
 from visor_core.config import Home, Profile
 from visor_core.errors import DataError, VisorError
 
@@ -126,7 +126,7 @@ class _Runner:
             rebuild: definitions(home, profile, rebuild=rebuild).resolve_implicit_global_asset_job_def()
             for rebuild in (False, True)
         }
-        self.instance.add_dynamic_partitions("corpus", [profile.corpora.train, profile.corpora.development])
+        place_partitions(self.instance, home, profile)
 
     def materialize(self, node: Node, *, rebuild: bool) -> tuple[str, list[str]]:
         """One Dagster run of one node; returns `built` or `reused`, and the names of checks that failed softly."""

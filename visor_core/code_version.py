@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import os
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from visor_core.errors import ConfigError
+from visor_core.files import whole_file
 
 _ROOT = Path(__file__).resolve().parents[1]
+_PARSED = Path(cache_from_source(__file__)).with_suffix(".json")
+"""Beside Python's own compiled files, and like them: what every process that loads the definitions would parse anew."""
+_MOST_PARSED = 2000
+"""Files remembered, the newest; each version of a file is one."""
 
 
 class _WithoutProse(ast.NodeTransformer):
@@ -43,9 +51,48 @@ def _plain(node: object) -> str:
     return repr(node)
 
 
+class _Parsed:
+    """Files as they were parsed, by this process or an earlier one: the hash of their meaning, and their imports."""
+
+    def __init__(self) -> None:
+        self._own = Path(__file__).read_bytes()
+        self._found: dict[Path, tuple[str, frozenset[str]]] = {}
+        try:
+            self._known: dict[str, list[str]] = dict(json.loads(_PARSED.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            self._known = {}  # a cache: what cannot be read is parsed again
+        self._kept = len(self._known)
+
+    def of(self, path: Path) -> tuple[str, frozenset[str]]:
+        """The hash of a file's meaning, and the dotted names it imports, of whatever project."""
+        if path not in self._found:
+            content = path.read_bytes()
+            key = hashlib.sha256(self._own + content).hexdigest()
+            if key not in self._known:
+                source = content.decode()
+                meaning = hashlib.sha256(meaning_of(source).encode()).hexdigest()
+                self._known[key] = [meaning, *sorted(_imported_names(source))]
+            digest, *names = self._known[key]
+            self._found[path] = (digest, frozenset(names))
+        return self._found[path]
+
+    def keep(self) -> None:
+        """Leave what was parsed to the next process, where files may be written."""
+        nearest = next(folder for folder in _PARSED.parents if folder.exists())
+        if len(self._known) > self._kept and os.access(nearest, os.W_OK):
+            newest = dict(list(self._known.items())[-_MOST_PARSED:])
+            with whole_file(_PARSED, several_writers=True) as partial:
+                partial.write_text(json.dumps(newest), encoding="utf-8")
+        self._kept = len(self._known)
+
+
 @cache
+def _parsed() -> _Parsed:
+    return _Parsed()
+
+
 def _digest(path: Path) -> str:
-    return hashlib.sha256(meaning_of(path.read_text(encoding="utf-8")).encode()).hexdigest()
+    return _parsed().of(path)[0]
 
 
 def code_version(*names: str) -> str:
@@ -56,6 +103,7 @@ def code_version(*names: str) -> str:
     """
     files = {path for name in names for path in _files(name)}
     lines = sorted(f"{path.relative_to(_ROOT).as_posix()} {_digest(path)}" for path in files)
+    _parsed().keep()
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
@@ -97,8 +145,14 @@ def _files(name: str) -> list[Path]:
 @cache
 def _imports(path: Path) -> frozenset[str]:
     """The modules of this project that a file imports; of a package, its `__init__`."""
+    candidates = (module for name in _parsed().of(path)[1] for module in (name, f"{name}.__init__"))
+    return frozenset(name for name in candidates if _ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file())
+
+
+def _imported_names(source: str) -> set[str]:
+    """The dotted names that a module imports, wherever it does, but not those for the type checker alone."""
     found: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
@@ -109,5 +163,4 @@ def _imports(path: Path) -> frozenset[str]:
             waiting += node.orelse
         else:
             waiting += ast.iter_child_nodes(node)
-    candidates = (module for name in found for module in (name, f"{name}.__init__"))
-    return frozenset(name for name in candidates if _ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file())
+    return found

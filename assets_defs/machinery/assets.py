@@ -15,6 +15,7 @@ import dagster as dg
 from assets_defs.machinery.judging import Finished, Judgement, checks_of
 from assets_defs.machinery.partitions import corpora
 from assets_defs.machinery.relogging import relog
+from assets_defs.machinery.run_config import stage_fields
 from assets_defs.machinery.stage import Node, Stage
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Work, Workspace
@@ -24,6 +25,13 @@ Result = dg.MaterializeResult[None]
 Function = Callable[[Work], Result | Iterable[Result]]
 _F = TypeVar("_F", bound=Function)
 
+OWNERS = {
+    "nano": "team:models",
+    "corpus": "team:documents",
+    "training": "team:models",
+    "evaluation": "team:evaluation",
+}
+"""Who answers for the assets of a group."""
 ANY_CORPUS = "a-corpus-of-the-user"
 """Stands for every corpus that no profile names, where a dependency depends on the corpus."""
 
@@ -88,6 +96,9 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
         "code_version": stage.code_version(profile),
         "group_name": declaration.group,
         "kinds": set(declaration.kinds),
+        "owners": [OWNERS[declaration.group]],
+        "tags": {"visor/profile": profile.name, "visor/runs_on": declaration.pool or "this-process"},
+        "metadata": {"dagster/code_references": code_of(declaration.function)},
     }
     descriptions = {stage.name: declaration.description, **declaration.also}
     specs = [dg.AssetSpec(name, description=text, **common) for name, text in descriptions.items()]
@@ -97,7 +108,7 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
         specs=specs,
         pool=declaration.pool,
         partitions_def=corpora if stage.partitioned else None,
-        config_schema=dict(declaration.options) or None,
+        config_schema={**stage_fields(stage, profile), **declaration.options},
     )
     def materialize(
         context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking, pipes: dg.PipesSubprocessClient
@@ -105,11 +116,21 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
         work = workspace.begin(stage, context, tracking, pipes)
         if work.complete:
             relog(work)
-        work.options = dict(context.op_execution_context.op_config or {})
+        work.options = {name: context.op_execution_context.op_config[name] for name in declaration.options}
         made = declaration.function(work)
         yield from [made] if isinstance(made, dg.MaterializeResult) else made
 
     return materialize
+
+
+def code_of(function: Callable[..., Any]) -> dg.CodeReferencesMetadataValue:
+    """Where a function stands in this checkout."""
+    path, line = inspect.getsourcefile(function), inspect.getsourcelines(function)[1]
+    with warnings.catch_warnings():
+        # Code references are in beta in this pinned release: https://docs.dagster.io/guides/build/assets/metadata-and-tags
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        reference = dg.LocalFileCodeReference(file_path=str(path), line_number=line, label=function.__name__)
+        return dg.CodeReferencesMetadataValue(code_references=[reference])
 
 
 def dependencies(stage: Stage, profile: Profile) -> list[dg.AssetDep]:

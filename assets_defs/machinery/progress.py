@@ -1,12 +1,15 @@
 """How far a stage is, as two small files in its folder, readable by any process while it runs.
 
 `progress.json` is the state now (replaced atomically); `metrics.jsonl` grows by a line a step and is what curves are
-drawn from. A resumed stage repeats the steps after its checkpoint; readers keep the last line of each step.
+drawn from. A resumed stage repeats the steps after its checkpoint; readers keep the last line of each step. Now and
+then the log of the run says it too.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,24 @@ from visor_core.files import write_json
 
 PROGRESS = "progress.json"
 METRICS = "metrics.jsonl"
+SAID_EVERY = 15.0
+"""Seconds between two words on how far a stage is in the log of its run."""
 
 
 class StageProgress:
-    """The writing side, held by whichever process does the work."""
+    """The writing side, held by whichever process does the work; `say` puts a line into the log of its run."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, say: Callable[[str], None] | None = None) -> None:
+        self.folder, self.say = folder, say
+        self._said = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
     def show(self, done: int, total: int, text: str = "") -> None:
         """Say that `done` of `total` units are finished."""
         write_json(self.folder / PROGRESS, {"done": done, "total": total, "text": text})
+        if self.say and time.monotonic() - self._said >= SAID_EVERY:
+            self._said = time.monotonic()
+            self.say(f"{done} of {total} {text}".strip() if total else text)
 
     def step(self, values: dict[str, Any]) -> None:
         """Append one step's scalars; anything that is no number or text is left out."""

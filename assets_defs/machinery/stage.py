@@ -92,17 +92,19 @@ def _never(profile: Profile, partition: str) -> bool:
 class Stage:
     """What decides the output of one asset.
 
-    `begins` names the modules its work begins in; what they import counts with them. `settings` picks the sections of
-    the profile that matter; `needs` are the upstream stages, for Dagster as well; a `partitioned` stage has one node a
-    corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder is no
-    reason to skip it; `holds` says whether the output folder still has the content of a data version. A `watching` node
-    also depends on files outside the graph. `kept` reads settings that lie with the node's data and hold in place of
-    those of the profile. `also` names further assets that the same work makes.
+    `begins` names the modules its work begins in; what they import counts with them. `reads` are the sections and
+    settings of the profile that a person may set for one run of it, by dotted key, the seed apart; `settings` picks of
+    them what decides the output. `needs` are the upstream stages, for Dagster as well; a `partitioned` stage has one
+    node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder
+    is no reason to skip it; `holds` says whether the output folder still has the content of a data version. A
+    `watching` node also depends on files outside the graph. `kept` reads settings that lie with the node's data and
+    hold in place of those of the profile. `also` names further assets that the same work makes.
     """
 
     name: str
     begins: tuple[str, ...]
     settings: Callable[[Profile, str], dict[str, Any]]
+    reads: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     applies: Callable[[Profile], bool] = _always
     partitioned: bool = False

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import PrivateAttr
 
+from assets_defs.machinery.links import REPORT, dagster_run_page
 from visor_core.config import Home, Profile
-from visor_core.tracking import KIND_TAG, STAGE, commit_tags, configured, project_name
+from visor_core.tracking import KIND_TAG, PAGE, STAGE, commit_tags, configured, page_of, project_name
 
 if TYPE_CHECKING:
     from assets_defs.machinery.workspace import Work
@@ -29,18 +30,28 @@ class Tracking(dg.ConfigurableResource[Any]):
     experiment: str = "visor"
     uri: str = ""
     artifacts: str = ""
+    page: str = ""
+    """Where MLflow's page is looked at; links lead there."""
+    dagster_page: str = ""
+    """Where Dagster's page is looked at."""
     _tracker: Any = PrivateAttr(default=None)
     _opened: set[str] = PrivateAttr(default_factory=set)
 
     @classmethod
-    def of(cls, home: Home, profile: Profile) -> Tracking:
-        """Where the runs of a profile go, by its settings or by the environment."""
-        setting = profile.tracking
+    def of(cls, home: Home, profile: Profile, *, page: str = PAGE, dagster_page: str = "") -> Tracking:
+        """Where the runs of a profile go, by its settings or by the environment.
+
+        Args:
+            page: where a local store is looked at; a server shows its own.
+        """
+        uri = configured(profile.tracking.uri)
         return cls(
             home=str(home.root),
             experiment=project_name(profile.name),
-            uri=configured(setting.uri),
-            artifacts=setting.artifacts,
+            uri=uri,
+            artifacts=profile.tracking.artifacts,
+            page=page_of(home, uri, local=page),
+            dagster_page=dagster_page,
         )
 
     def tracker(self) -> Tracker:
@@ -79,7 +90,8 @@ class Tracking(dg.ConfigurableResource[Any]):
             "build": build,
             "dagster_run_id": dagster_run_id,
             "mlflow.source.name": f"assets_defs/{work.node.stage}.py",
-            "mlflow.note.content": f"`{work.node}`, built in `{build}` by Dagster run `{dagster_run_id}`",
+            # MLflow's page shows this one as text with links.
+            "mlflow.note.content": _note(work, self.dagster_page, dagster_run_id),
         }
         settings = {"seed": profile.seed, **work.stage.settings(profile, work.node.partition)}
         name = f"{work.node} {work.fingerprint[:8]}"
@@ -114,3 +126,18 @@ class Tracking(dg.ConfigurableResource[Any]):
                 self.tracker().close_parent(dagster_run_id, killed=True)
             else:
                 self.tracker().close_parent(dagster_run_id, failed=bool(failures))
+
+
+def _note(work: Work, dagster_page: str, dagster_run_id: str) -> str:
+    """What the page of an MLflow run says of it, as markdown: where it came from and where its files are."""
+    asset = f"{dagster_page}/assets/{work.node.stage}"
+    return "\n".join(
+        [
+            f"Asset [{work.node}]({asset}), made by [the Dagster run {dagster_run_id[:8]}]"
+            f"({dagster_run_page(dagster_page, dagster_run_id)}).",
+            "",
+            f"- files: `{work.folder.relative_to(work.home.root)}` under VISOR_HOME",
+            f"- report of the home: `{(work.home.reports / REPORT).relative_to(work.home.root)}`",
+            "- sample episodes: the artifacts under `samples`",
+        ]
+    )

@@ -16,6 +16,7 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from assets_defs.machinery.launching import launch_of, launcher
+from assets_defs.machinery.links import WORKER_LOG
 from assets_defs.machinery.stage import Figure
 from assets_defs.machinery.workspace import Work
 from visor_core import errors
@@ -38,6 +39,7 @@ def run_worker(
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
     with work.tracking.run(work) as run_id:
+        work.show_links()
         return _run(work, module, inputs, run_id, accelerate=accelerate)
 
 
@@ -60,7 +62,7 @@ def _run(
     )
     problem = work.folder / "error.json"
     problem.unlink(missing_ok=True)
-    log = work.folder / "worker.log"
+    log = work.folder / WORKER_LOG
     launch = launch_of(work.profile) if accelerate else None
     threads = work.profile.threads or max(1, (os.cpu_count() or 1) // (launch.processes if launch else 1))
     environment = {

@@ -7,6 +7,7 @@ progress, writes the lineage and makes Dagster's result. It holds no science.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import time
@@ -21,7 +22,9 @@ from pydantic import PrivateAttr
 
 from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
 from assets_defs.machinery.judging import checks_of
+from assets_defs.machinery.links import links_of
 from assets_defs.machinery.progress import StageProgress
+from assets_defs.machinery.run_config import GIVEN_TAG, given_settings, with_given
 from assets_defs.machinery.stage import Figure, Node, Stage
 from assets_defs.machinery.tracking import Tracking
 from visor_core.config import Home, Profile
@@ -55,10 +58,22 @@ class Work:
     """Dagster's view of the run, with its log."""
     tracking: Tracking
     pipes: dg.PipesSubprocessClient
+    mlflow_page: str = ""
+    """Where MLflow's page is looked at."""
     options: dict[str, Any]
     """The run configuration beside the profile's settings: the fields that the asset declares."""
 
-    def __init__(self, stage: Stage, node: Node, profile: Profile, home: Home, *, rebuild: bool) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        node: Node,
+        profile: Profile,
+        home: Home,
+        *,
+        rebuild: bool,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.given = dict(given or {})
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
         self.inputs = stage.inputs(profile, node.partition)
         self._builds = Builds(home, profile)
@@ -108,6 +123,17 @@ class Work:
             raise ConfigError(f"{self.node} is being built by another process: wait for it or stop it") from error
         return handle
 
+    def show_links(self) -> None:
+        """Show in the run, and at the asset, where the work is seen while its process runs."""
+        self.context.log_event(
+            dg.AssetObservation(
+                self.node.stage,
+                description="its process starts: what it does is seen there",
+                partition=self.node.partition or None,
+                metadata=links_of(self.folder, self.home, self.mlflow_page),
+            )
+        )
+
     def close(self) -> None:
         """Give the lock back; a second call does nothing."""
         if self._lock >= 0:
@@ -151,6 +177,7 @@ class Work:
         )
         more = {
             "profile": self.profile.name,
+            "given": self.given,
             "configuration": self.profile.model_dump(mode="json"),
             "packages": _installed(),
         }
@@ -179,6 +206,8 @@ class Work:
         everything: dict[str, Any] = {
             **record.figures,
             **(metadata or {}),
+            **links_of(self.folder, self.home, self.mlflow_page),
+            "given_in_the_launchpad": dg.MetadataValue.json(self.given),
             "seed": record.seed,
             "index_tag": record.index_tag or "none",
             "code_version": record.code_version,
@@ -198,13 +227,32 @@ class Work:
 class Workspace(dg.ConfigurableResource[Any]):
     """VISOR_HOME and the resolved profile, as JSON because a map in Dagster's configuration may not hold null.
 
-    `rebuild` discards what a stage has already made.
+    `rebuild` discards what a stage has already made. What a run's own configuration says otherwise than the profile
+    holds for that run.
     """
 
     home: str
     profile: str
     rebuild: bool = False
     _begun: list[Work] = PrivateAttr(default_factory=list)
+    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _settings: Profile | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Take up what the run was given.
+
+        Raises:
+            ConfigError: naming the setting at fault.
+        """
+        run, profile = context.run, Profile.model_validate_json(self.profile)
+        if run is None:
+            return
+        if GIVEN_TAG in run.tags:  # the run's process was started with a profile that has the values already
+            self._given = json.loads(run.tags[GIVEN_TAG])
+        else:
+            self._given = given_settings(run.run_config, profile)
+            profile = with_given(profile, self._given)
+        self._settings = profile
 
     @property
     def place(self) -> Home:
@@ -213,8 +261,8 @@ class Workspace(dg.ConfigurableResource[Any]):
 
     @property
     def settings(self) -> Profile:
-        """The profile."""
-        return Profile.model_validate_json(self.profile)
+        """The profile, with what the run was given."""
+        return self._settings or Profile.model_validate_json(self.profile)
 
     def begin(
         self,
@@ -230,8 +278,10 @@ class Workspace(dg.ConfigurableResource[Any]):
             ConfigError: if another process builds the same thing.
         """
         partition = context.partition_key if stage.partitioned else ""
-        work = Work(stage, Node(stage.name, partition), self.settings, self.place, rebuild=self.rebuild)
+        node = Node(stage.name, partition)
+        work = Work(stage, node, self.settings, self.place, rebuild=self.rebuild, given=self._given)
         work.context, work.tracking, work.pipes = context, tracking, pipes
+        work.mlflow_page, work.progress.say = tracking.page, context.log.info
         self._begun.append(work)
         return work
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,11 +13,10 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.session import console, errors, home_of, resolve_profile
+from pipelines.cli.session import console, errors, home_of, parse_settings, resolve_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pipelines.estimates import StageEstimate
     from pipelines.run import RunSummary
@@ -89,13 +90,16 @@ def ui(
     profile: str = typer.Option("nano", "--profile", help="Profile that materializations from the page run under."),
     dagster_port: int = typer.Option(3000, help="Port of Dagster's page."),
     mlflow_port: int = typer.Option(5000, help="Port of MLflow's page."),
+    settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
     """Open Dagster's and MLflow's web pages; runs until interrupted."""
     from pipelines.ui import serve
 
-    resolve_profile(profile)
+    resolved = resolve_profile(profile, settings)
+    named = str(Path(profile).resolve()) if profile.endswith((".yaml", ".yml")) else profile
+    chosen = {"VISOR_PROFILE": named, "VISOR_SET": json.dumps(parse_settings(settings))}
     try:
-        serve(home_of(context), profile, dagster_port=dagster_port, mlflow_port=mlflow_port)
+        serve(home_of(context), resolved, chosen, dagster_port=dagster_port, mlflow_port=mlflow_port)
     except KeyboardInterrupt:
         console.print("ended")
 

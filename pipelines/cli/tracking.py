@@ -6,6 +6,7 @@ What was paid for is never lost to a tracker: where the result cannot be logged,
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.session import console, errors
 from visor_core.config import Home, Profile
-from visor_core.tracking import EVALUATION, KIND_TAG, commit_tags, configured, flat, model_of, project_name, run_link
+from visor_core.tracking import (
+    EVALUATION,
+    KIND_TAG,
+    PAGE,
+    commit_tags,
+    configured,
+    flat,
+    model_of,
+    page_of,
+    project_name,
+    run_link,
+)
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
@@ -84,7 +96,11 @@ def evaluation_run(
         yield EvaluationRun(None)
         return
     with tracker.ending(run_id):
-        yield EvaluationRun(tracker, run_id, run_link(home, run_id, uri) or f"run {run_id}")
+        yield EvaluationRun(
+            tracker,
+            run_id,
+            run_link(page_of(home, uri, local=os.environ.get("VISOR_MLFLOW_PAGE", PAGE)), run_id) or f"run {run_id}",
+        )
 
 
 def _refusals() -> tuple[type[Exception], ...]:

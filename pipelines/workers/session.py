@@ -45,7 +45,7 @@ class Session:
         self.stage: str = order["stage"]
         self.profile = Profile.model_validate(order["profile"])
         self.inputs: dict[str, str] = order["inputs"]
-        self.progress = StageProgress(self.folder)
+        self.progress = StageProgress(self.folder, pipes.log.info if pipes else None)
         self.total = 0
         self.leads = os.environ.get("RANK", "0") == "0"
         self._latest: dict[str, Any] = {}

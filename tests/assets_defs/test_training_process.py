@@ -66,7 +66,7 @@ def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
         work = SimpleNamespace(
             profile=Profile(name="p", accelerate=name), folder=tmp_path, home=SimpleNamespace(root=tmp_path),
             node=Node("sft_checkpoint"), context=SimpleNamespace(run_id="d"), tracking=tracking,
-            pipes=SimpleNamespace(run=run),
+            pipes=SimpleNamespace(run=run), show_links=lambda: None,
         )  # fmt: skip
         run_worker(work, "sft", {}, accelerate=True)  # type: ignore[arg-type]
         command = commands[-1]

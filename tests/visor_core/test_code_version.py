@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from visor_core import code_version as module
 from visor_core.code_version import code_behind, code_version, meaning_of
 from visor_core.errors import ConfigError
 
@@ -67,3 +70,25 @@ def test_the_code_behind_a_module_is_what_it_imports_of_the_packages_asked_for()
 def test_an_unknown_module_has_no_code_behind_it() -> None:
     with pytest.raises(ConfigError, match=r"visor_core\.nowhere"):
         code_behind("visor_core.nowhere", within=())
+
+
+def test_what_was_parsed_before_gives_the_same_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier process parsed is used as it is, is not asked of a file that changed, and may be damaged."""
+    kept = tmp_path / "parsed.json"
+    monkeypatch.setattr(module, "_PARSED", kept)
+    first = module._Parsed()
+    path = tmp_path / "some.py"
+    path.write_text("import json\nx = 1\n", encoding="utf-8")
+    found = first.of(path)
+    assert found[1] == {"json"}
+    first.keep()
+    again = module._Parsed()
+    monkeypatch.setattr(module, "meaning_of", lambda source: pytest.fail("it was parsed again"))
+    assert again.of(path) == found
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "_PARSED", kept)
+    path.write_text("import json\nx = 2\n", encoding="utf-8")
+    assert module._Parsed().of(path)[0] != found[0]
+    kept.write_text("{", encoding="utf-8")
+    path.write_text("import json\nx = 1\n", encoding="utf-8")
+    assert module._Parsed().of(path) == found

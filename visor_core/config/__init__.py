@@ -9,7 +9,7 @@ from visor_core.config.base import SecretReference, Section
 from visor_core.config.corpus import PER_CALL, DocumentsConfig, IndexConfig, embedder_parts
 from visor_core.config.families import contradictions, family_of, fit_agent
 from visor_core.config.home import Home, corpus_name
-from visor_core.config.nano import NanoConfig, RivalBudget, StudyConfig
+from visor_core.config.nano import WORLD, NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
 from visor_core.config.server import ServerConfig
 from visor_core.config.tracking import TrackingConfig
@@ -26,6 +26,7 @@ from visor_core.config.wording import FaultTexts, FewShot, WordingTexts, read_wo
 
 __all__ = [
     "PER_CALL",
+    "WORLD",
     "AgentConfig",
     "CorporaConfig",
     "CropConfig",

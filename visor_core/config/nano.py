@@ -63,7 +63,11 @@ class NanoConfig(Section):
 
     def world(self) -> dict[str, Any]:
         """The part that shapes documents and questions; how long a model trains on them does not."""
-        return self.model_dump(mode="json", exclude={*BASE_TRAINING, "retriever_steps"})
+        return self.model_dump(mode="json", include=set(WORLD))
+
+
+WORLD = tuple(name for name in NanoConfig.model_fields if name not in (*BASE_TRAINING, "retriever_steps"))
+"""Settings that shape documents and questions."""
 
 
 class RivalBudget(Section):

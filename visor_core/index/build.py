@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from lancedb.index import FTS, IvfRq
 
 from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.names import shown_names
@@ -273,6 +272,8 @@ def _vector_key(embedder: Embedder, content_hash: str, context: str, config: Ind
 
 def _index_text(corpus: Corpus) -> None:
     """(Re)build the full text indexes if rows changed since: stemmed words of windows, 5-grams of whole pages."""
+    from lancedb.index import FTS
+
     table = corpus.table("passages")
     if table.count_rows() == 0:
         return
@@ -304,6 +305,8 @@ def _settled(table: Any, index: str) -> bool:
 
 def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> VectorColumn:
     """Statistics and, for a large table, the approximate index of a filled column."""
+    from lancedb.index import IvfRq
+
     table, column = corpus.table("pages"), column_of(embedder)
     statistics = ""
     weights = embedder.statistics(_vectors(table, column)) if not embedder.multi_vector else None

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -119,6 +118,8 @@ class Corpus:
 
     def connect(self) -> Any:
         """The LanceDB connection."""
+        import lancedb  # two seconds, which whoever only declares a stage or reads settings does not wait
+
         return lancedb.connect(lance_address(self.root / "lancedb"))
 
     def table(self, name: str) -> Any:

@@ -7,7 +7,6 @@ and `local_files` resolves in this process: a home that was moved or copied name
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,27 +91,27 @@ def _source(uri: str) -> str:
     return uri.partition(":")[2] if uri.startswith("env:") else "tracking.uri"
 
 
-def run_link(home: Home, run_id: str, uri: str = "") -> str:
-    """The page of a run: on the server, or on the page that `visor ui` shows (or would show) of this home.
+def run_link(page: str, run_id: str) -> str:
+    """The address of a run on MLflow's page, which looks for the run's experiment itself; empty without a page.
 
-    Empty where runs go to a database without a server.
+    >>> run_link("http://127.0.0.1:5000", "7f3a")
+    'http://127.0.0.1:5000/#/runs/7f3a'
     """
-    base = page_of(home, uri)
-    return f"{base}/#/runs/{run_id}" if base and run_id else ""
+    return f"{page}/#/runs/{run_id}" if page and run_id else ""
 
 
-def page_of(home: Home, uri: str = "") -> str:
-    """Where the runs of a home can be looked at; empty for a database without a server."""
-    store = store_of(home, uri, artifacts="elsewhere")
-    if not store.local:
-        return store.shown if store.served else ""
-    running = home.root / "ui.json"
-    if running.is_file():
-        try:
-            return str(json.loads(running.read_text(encoding="utf-8")).get("mlflow") or PAGE)
-        except (ValueError, AttributeError):
-            return PAGE  # it is being written
-    return PAGE
+def page_of(home: Home, uri: str = "", *, local: str = PAGE) -> str:
+    """Where the runs of a home can be looked at: on the server, or on the page of its own (`local`).
+
+    Empty for a database without a server, and for a reference that cannot be read yet.
+    """
+    try:
+        store = store_of(home, uri, artifacts="elsewhere")
+    except ConfigError:
+        return ""  # said where the store is used
+    if store.local:
+        return local
+    return store.shown if store.served else ""
 
 
 def local_files(address: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
