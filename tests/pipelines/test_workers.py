@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,13 @@ from rich.console import Console
 
 from assets_defs.machinery.builds import read_record, stage_folder
 from assets_defs.machinery.progress import read_metrics, read_progress
+from assets_defs.machinery.relogging import is_logged
 from assets_defs.machinery.stage import Node
 from pipelines.resources import PROFILES
 from pipelines.run import run_graph
 from visor_core.config import Home, Profile, load_profile
 from visor_core.errors import PolicyError
-from visor_core.tracking import Tracker
+from visor_core.tracking import MODEL_FILE, RUN_FILE, Tracker
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,13 +76,13 @@ def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     assert read_progress(build)[:2] == (16, 16)
 
     tracker = Tracker(home, "visor-nano")
-    run = tracker.client.get_run((build / "mlflow_run.txt").read_text(encoding="utf-8"))
+    run = tracker.client.get_run((build / RUN_FILE).read_text(encoding="utf-8"))
     assert run.info.status == "FINISHED"
     assert run.data.tags["fingerprint"] == record.fingerprint
     assert "vision/loss" in run.data.metrics
     assert (build / "curves.png").is_file()
     assert "curves.png" in [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id)]
-    model = tracker.client.get_logged_model((build / "mlflow_model.txt").read_text(encoding="utf-8"))
+    model = tracker.client.get_logged_model((build / MODEL_FILE).read_text(encoding="utf-8"))
     assert str(model.status) == "READY"
     assert model.source_run_id == run.info.run_id
 
@@ -108,7 +111,11 @@ def test_a_killed_run_takes_its_worker_along_and_the_next_one_goes_on(tmp_path: 
     steps = len(read_metrics(build))
     time.sleep(2)
     assert len(read_metrics(build)) == steps
-    run_id = (build / "mlflow_run.txt").read_text(encoding="utf-8")
+    run_id = (build / RUN_FILE).read_text(encoding="utf-8")
+    runs = Tracker(Home(tmp_path), "visor-nano").client
+    killed = runs.get_run(run_id)
+    assert killed.info.status == "KILLED"
+    assert runs.get_run(killed.data.tags["mlflow.parentRunId"]).info.status == "KILLED"
 
     # The same fingerprint cannot be finished quickly with so many steps, so what is checked is that it goes on there.
     again = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -120,7 +127,7 @@ def test_a_killed_run_takes_its_worker_along_and_the_next_one_goes_on(tmp_path: 
         time.sleep(0.2)
     again.send_signal(signal.SIGKILL)
     again.wait()
-    assert (build / "mlflow_run.txt").read_text(encoding="utf-8") == run_id
+    assert (build / RUN_FILE).read_text(encoding="utf-8") == run_id
     assert [p for p in folder.iterdir() if p.is_dir()] == [build]
 
 
@@ -144,3 +151,35 @@ def test_a_worker_ends_with_the_process_that_ordered_it() -> None:
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_lost_store_of_runs_is_logged_again_from_the_builds(tmp_path: Path) -> None:
+    """The same figures, curves and model as before, at another run."""
+    home, profile = Home(tmp_path), _profile()
+    quiet = Console(file=io.StringIO())
+    run_graph(profile, home, ["base_model"], console=quiet)
+    record = read_record(home, Node("base_model"))
+    build = record.build_folder(home)
+
+    def told() -> tuple[str, dict[str, float], dict[str, float], dict[str, str], list[str]]:
+        client = Tracker(home, "visor-nano").client
+        run = client.get_run((build / RUN_FILE).read_text(encoding="utf-8"))
+        model = client.get_logged_model((build / MODEL_FILE).read_text(encoding="utf-8"))
+        kept = [file.path for file in client.list_logged_model_artifacts(model.model_id, "model")]
+        figures = {key: value for key, value in run.data.metrics.items() if not key.startswith("system/")}
+        return run.info.run_id, figures, {m.key: m.value for m in model.metrics}, run.data.params, sorted(kept)
+
+    before = told()
+    assert is_logged(home, record)
+    shutil.rmtree(home.mlflow)
+    assert not is_logged(home, record)
+    shutil.rmtree(home.dagster)  # told to Dagster again, the build is found finished
+    again = run_graph(profile, home, ["base_model"], console=quiet)
+    assert {r.node.stage: r.state for r in again.results}["base_model"] == "reused"
+    after = told()
+    assert after[0] != before[0]
+    assert after[1:] == before[1:]
+    run = Tracker(home, "visor-nano").client.get_run(after[0])
+    assert run.info.status == "FINISHED"
+    made = datetime.fromisoformat(record.created).timestamp()
+    assert run.info.end_time == made * 1000

@@ -17,7 +17,7 @@ from tests.visor_core.tracking.servers import KEYS, PASSWORD, free_port, mlflow_
 from tests.visor_core.trajectories.episodes import episodes
 from visor_core.config import Home, TrackingConfig
 from visor_core.errors import ConfigError
-from visor_core.tracking import VARIABLE, Tracker, configured, knows_run, run_link
+from visor_core.tracking import VARIABLE, Tracker, configured, knows_run, page_of, run_link
 from visor_core.trajectories.traces import flush, log_traces
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,7 +85,7 @@ def test_the_environment_moves_everything_to_the_server(home: Home, server: str,
     assert champion["model_id"] == model
     assert knows_run(home, run, server)
     assert not knows_run(home, "0" * 32, server)
-    assert run_link(home, run, server) == f"{server}/#/runs/{run}"
+    assert run_link(page_of(home, server), run) == f"{server}/#/runs/{run}"
     assert not home.mlflow.exists()
 
 

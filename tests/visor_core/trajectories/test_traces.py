@@ -1,6 +1,7 @@
 """Traces: agent, model, retriever and tool spans in a real MLflow database."""
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,13 @@ def test_failures_are_found_by_their_assessments(tmp_path: Path) -> None:
         [right, wrong], client=tracker.client, experiment_id=tracker.experiment_id, run_id=run, shown=shown
     )
     flush()
-    found = tracker.client.search_traces([tracker.experiment_id], filter_string="feedback.correct = 'false'")
-    assert [trace.info.trace_id for trace in found] == [ids[1]]
-    assert tracker.client.search_traces([tracker.experiment_id], run_id=run, filter_string="feedback.correct = 'true'")
+    found, others = (
+        tracker.client.search_traces(
+            locations=[tracker.experiment_id], run_id=run, filter_string=f"feedback.correct = '{value}'"
+        )
+        for value in ("false", "true")
+    )
+    assert [[trace.info.trace_id for trace in traces] for traces in (found, others)] == [[ids[1]], [ids[0]]]
     said = {a.name: a.value for a in found[0].info.assessments}
     assert said["expected_answer"] == "48"
     assert said["expected_pages"] == '["report.pdf, page 1"]'
@@ -70,7 +75,7 @@ def test_failures_are_found_by_their_assessments(tmp_path: Path) -> None:
     assert all(url.startswith("mlflow-attachment://") for url in pictures)
     drawn = list((tmp_path / "mlflow" / "artifacts").rglob("attachments/*"))
     assert drawn
-    assert all(Image.open(path).format == "WEBP" for path in drawn)
+    assert all(Image.open(BytesIO(path.read_bytes())).format == "WEBP" for path in drawn)
     (search, *_) = (s for s in found[0].data.spans if s.span_type == "RETRIEVER")
     assert search.outputs[0]["page_content"].startswith("report.pdf, page")
 
