@@ -43,6 +43,7 @@ TINY = {
     "nano.vision_steps": 8,
     "nano.alignment_steps": 8,
     "nano.batch_size": 8,
+    "tracking.system_metrics_seconds": 0.3,
 }
 RUN = """
 import io, sys
@@ -79,7 +80,17 @@ def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     run = tracker.client.get_run((build / RUN_FILE).read_text(encoding="utf-8"))
     assert run.info.status == "FINISHED"
     assert run.data.tags["fingerprint"] == record.fingerprint
-    assert "vision/loss" in run.data.metrics
+    assert {"vision/loss", "system/cpu_utilization_percentage"} <= set(run.data.metrics)
+    assert run.info.run_name == f"base_model {record.fingerprint[:8]}"
+    assert (run.data.params["nano.vision_steps"], run.data.params["seed"]) == ("8", "0")
+    assert len(run.data.tags["mlflow.source.git.commit"]) == 40
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("nano_corpus", lineage["upstream"]["nano_corpus"])
+    parent = tracker.client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["dagster_run_id"] == run.data.tags["dagster_run_id"]
+    assert parent.data.params["grpo.steps"] == str(profile.grpo.steps)
+    assert not [value for value in (*run.data.tags.values(), *run.data.params.values()) if str(tmp_path) in value]
     assert (build / "curves.png").is_file()
     assert "curves.png" in [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id)]
     model = tracker.client.get_logged_model((build / MODEL_FILE).read_text(encoding="utf-8"))
