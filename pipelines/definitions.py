@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from assets_defs.machinery.assets import definitions_of
@@ -11,11 +13,11 @@ from pipelines.resources import environment, resources_for
 from visor_core.config import Home, Profile
 
 
-def definitions(home: Home, profile: Profile, *, rebuild: bool = False) -> dg.Definitions:
+def definitions(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dg.Definitions:
     """The asset graph of a profile. Steps of a run share its process; long ones start their own.
 
     Args:
-        rebuild: discard what a stage has already made.
+        rebuild: stages that discard what they have already made.
     """
     assets, checks = definitions_of(list(stages().values()), profile)
     return dg.Definitions(
@@ -24,7 +26,7 @@ def definitions(home: Home, profile: Profile, *, rebuild: bool = False) -> dg.De
         jobs=[jobs.ingest_job, jobs.retrain_job],
         schedules=[schedules.weekly_retraining],
         sensors=[sensors.inbox],
-        resources=resources_for(home, profile, rebuild=rebuild),
+        resources=resources_for(home, profile, rebuild),
         executor=dg.in_process_executor,
     )
 

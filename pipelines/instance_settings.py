@@ -14,7 +14,7 @@ import yaml
 
 from visor_core.errors import ConfigError
 
-REPLACED_BY = {"concurrency": ("run_queue", "run_coordinator")}
+REPLACED_BY = {"concurrency": ("run_queue", "run_coordinator"), "run_queue": ("run_coordinator",)}
 """Settings which Dagster refuses, or reads differently, beside the one that the project sets."""
 
 
@@ -46,7 +46,11 @@ def merge_settings(given: str, template: str, where: str = "dagster.yaml") -> Me
         raise ConfigError(f"{where} must be a mapping of settings, not {type(data).__name__}")
     wanted: dict[str, Any] = yaml.safe_load(template)
     replaced = {
-        key: other for key, others in REPLACED_BY.items() for other in others if other in data and key not in data
+        key: other
+        for key, others in REPLACED_BY.items()
+        for other in others
+        # What the project itself has put there takes nothing's place.
+        if key not in data and other in data and data[other] != wanted.get(other)
     }
     kept = [f"{other} in place of {key}" for key, other in replaced.items()]
     wanted = {key: value for key, value in wanted.items() if key not in replaced}

@@ -1,36 +1,131 @@
-"""Runs on this machine whose death is noticed: Dagster's default launcher, with a health check.
+"""Runs of Dagster as processes of this machine: started with the settings the run carries, and their death is noticed.
 
-A run that was ended by `kill -9` or a power cut stays "started" in Dagster's record and would hold its place in the
-queue for ever. Its process is known by the events it wrote: a process identity is a pid, alive since before the event
-that names it, on a machine that has not booted since. Dagster's daemon asks `check_run_worker_health` while
-`visor ui` runs; `reconcile` does the same at the start of `visor run` and `visor ui`.
+The launcher starts the process itself, as those for containers do, and not through a code server: a run is loaded with
+exactly the profile and the settings of its tags and of its launchpad values, whichever daemon starts it, and lives on
+while daemon, webserver or code server are started again. A process identity is a pid, alive since before the event that
+names it, on a machine that has not booted since. Dagster's daemon asks `check_run_worker_health`; `reconcile` does the
+same at the start of `visor run` and `visor ui`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psutil
 
-# Dagster exports the launcher to build on, but not the two types that its health check answers with.
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+# Dagster exports the launcher's base class, but not the types that it is called and answers with.
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
+
+from assets_defs.machinery.run_config import GIVEN_TAG, given_settings
+from pipelines.choice import SESSION_TAG, choice_of_run
+from pipelines.sessions import CLOCK_SLACK, session_lives
+from visor_core.config import Home
 
 UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-CLOCK_SLACK = 2.0
-"""Seconds by which the kernel's record of a process's start and an event's time stamp may differ."""
+WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 STOP_SECONDS = 30.0
 """How long a run that was asked to end may take before its process is killed."""
 GONE = "Its process ended without a word: killed, or the machine went down. What it built is kept: run it again."
+ROOT = Path(__file__).resolve().parents[1]
 
 
-class LocalRunLauncher(dg.DefaultRunLauncher):
+class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
     """Starts each run in a process of its own on this machine, and tells whether that process still lives."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        self._inst_data = inst_data
+        super().__init__()
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> LocalRunLauncher:
+        return cls(inst_data=inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start a run's process, which outlives this one.
+
+        Raises:
+            ConfigError: if the run's tags or its launchpad values are no settings of its profile.
+        """
+        run = context.dagster_run
+        if run.job_code_origin is None:
+            raise dg.DagsterInvariantViolationError(f"run {run.run_id} does not say which code it runs")
+        choice = choice_of_run(run.tags, os.environ)
+        given = given_settings(run.run_config, choice.resolve())
+        self._instance.add_run_tags(run.run_id, {**choice.tags(), GIVEN_TAG: json.dumps(given, sort_keys=True)})
+        choice = choice.with_settings(given)
+        order = ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
+        log = run_log(Home(Path(os.environ["VISOR_HOME"])), run.run_id)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dagster", "api", "execute_run", serialize_value(order)],
+                cwd=ROOT,
+                env={**os.environ, **choice.environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # a signal to whoever started it is not for the run
+            )
+        self._instance.report_engine_event(
+            f"Started the run's process (pid {process.pid}); its output: {log}",
+            run,
+            EngineEventData(metadata={"pid": dg.MetadataValue.text(str(process.pid))}),
+        )
+        threading.Thread(target=self._await, args=(process, run.run_id, log), daemon=True).start()
+
+    def _await(self, process: subprocess.Popen[bytes], run_id: str, log: Path) -> None:
+        """Collect the process once it ends, and end its run where it has not done so itself."""
+        status = process.wait()
+        if status < 0:
+            _end(self._instance, run_id, GONE)
+            return
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        said = lines[-1] if lines else "it said nothing"
+        _end(self._instance, run_id, f"Its process ended with status {status} before the run did: {said} (see {log})")
+
+    def terminate(self, run_id: str) -> bool:
+        """Ask a run to end; one that does not within `STOP_SECONDS` is killed with all it started."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        worker = worker_of(self._instance, run_id)
+        if worker is None:
+            self._instance.report_run_canceled(run, "It had no process.")
+            return True
+        worker.send_signal(signal.SIGTERM)
+        threading.Thread(target=self._make_sure, args=(worker, run_id), daemon=True).start()
+        return True
+
+    def _make_sure(self, worker: psutil.Process, run_id: str) -> None:
+        _, staying = psutil.wait_procs([worker], timeout=STOP_SECONDS)
+        for process in staying:
+            kill_tree(process)
+        _end(self._instance, run_id, "It was killed, as it did not end when asked to.")
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -41,6 +136,35 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         if is_alive(self._instance, run.run_id):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
+
+
+def run_log(home: Home, run_id: str) -> Path:
+    """Where the output of a run's process goes, beside what Dagster captures of its steps."""
+    return home.root / "logs" / "runs" / f"{run_id}.log"
+
+
+def kill_tree(process: psutil.Process) -> None:
+    """Kill a process with all that it started."""
+    try:
+        family = [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue  # it has ended by itself
+
+
+def _end(instance: dg.DagsterInstance, run_id: str, reason: str) -> None:
+    """Mark a run whose process is gone as ended, unless it says so itself."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return
+    if run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, reason)
+    else:
+        instance.report_run_failed(run, reason)
 
 
 def worker_of(instance: dg.DagsterInstance, run_id: str) -> psutil.Process | None:
@@ -80,41 +204,57 @@ def _living(pid: int, stated: float) -> psutil.Process | None:
 
 
 def reconcile(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process is gone as failed, so that they hold nothing up; returns their ids."""
+    """End the runs whose process, or whose `visor run`, is gone, so that they hold nothing up; returns their ids."""
     ended = []
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*UNFINISHED, *WAITING])):
+        orphaned = SESSION_TAG in run.tags and not session_lives(run.tags[SESSION_TAG])
+        if run.status in WAITING:
+            if orphaned:
+                instance.report_run_canceled(run, "The `visor run` that submitted it is gone.")
+                ended.append(run.run_id)
+            continue
         if _stated_worker(instance, run.run_id) is None and run.status == dg.DagsterRunStatus.STARTING:
             continue  # Dagster's own time limit for starting runs decides
-        if not is_alive(instance, run.run_id):
-            instance.report_run_failed(run, GONE)
+        worker = worker_of(instance, run.run_id)
+        if worker is not None and orphaned:
+            kill_tree(worker)
+            _end(instance, run.run_id, "The `visor run` that submitted it is gone.")
+            ended.append(run.run_id)
+        elif worker is None:
+            _end(instance, run.run_id, GONE)
             ended.append(run.run_id)
     return ended
 
 
 def stop_runs(
-    instance: dg.DagsterInstance, *, seconds: float = STOP_SECONDS, say: Callable[[str], None] = print
+    instance: dg.DagsterInstance,
+    *,
+    session: str = "",
+    seconds: float = STOP_SECONDS,
+    say: Callable[[str], None] = print,
 ) -> list[str]:
-    """End every run that has a process of its own on this machine, by request first, by force after `seconds`.
+    """End every run that has a process on this machine, by request first, by force after `seconds`.
+
+    Args:
+        session: only the runs of this `visor run`, those that still wait included.
 
     Returns:
         The ids of the runs that were ended.
     """
+    tags = {SESSION_TAG: session} if session else {}
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=WAITING, tags=tags)) if session else ():
+        instance.report_run_canceled(run, "The `visor run` that submitted it has ended.")
     workers = {
         run.run_id: worker
-        for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags=tags))
         if run.remote_job_origin is not None and (worker := worker_of(instance, run.run_id)) is not None
     }
     for run_id in workers:
         say(f"stopping run {run_id[:8]}")
         instance.run_launcher.terminate(run_id)
-    deadline = time.monotonic() + seconds
-    while any(worker.is_running() for worker in workers.values()) and time.monotonic() < deadline:
-        _, _ = psutil.wait_procs(list(workers.values()), timeout=0.5)
-    for run_id, worker in workers.items():
-        if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-            for process in [*worker.children(recursive=True), worker]:
-                process.kill()
-        run = instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished:
-            instance.report_run_canceled(run, "Ended with the page that it was started from.")
+    _, staying = psutil.wait_procs(list(workers.values()), timeout=seconds)
+    for worker in staying:
+        kill_tree(worker)
+    for run_id in workers:
+        _end(instance, run_id, "It ended with what it was started from.")
     return list(workers)

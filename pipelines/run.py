@@ -1,40 +1,35 @@
 """Materialize everything that is stale, in one go: what `visor run` and `make run` do.
 
-Each node is one Dagster run in this process (0.2 s of overhead), so that a kill loses at most the stage in progress,
-which itself resumes from its last checkpoint, and so that an unchanged result upstream stops the rebuilding there.
+It submits what the page would submit: runs of the queue, one for stages that follow each other without partitions, one
+for those of a corpus. Fingerprints decide in the run what is built, so that an unchanged result upstream stops the
+rebuilding there, and a kill loses at most the stage in progress, which itself resumes from its last checkpoint.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
 
 from rich.console import Console
 
-from assets_defs.machinery.builds import Builds, put_in_force, stage_folder
+from assets_defs.machinery.builds import Builds
 from assets_defs.machinery.graph import is_current, plan, stages
 from assets_defs.machinery.stage import Figure, Node
+from pipelines.choice import Choice
 from pipelines.display import RunDisplay
-from pipelines.instance import open_instance, place_partitions, prepare_process
+from pipelines.engine import Engine, LocalEngine
+from pipelines.following import Following, NodeResult
+from pipelines.instance import prepare_process
 from visor_core.config import Home, Profile
-from visor_core.errors import DataError, VisorError
 
-if TYPE_CHECKING:
-    import dagster as dg
-
-
-@dataclass(frozen=True)
-class NodeResult:
-    """How one node went: `built`, `reused` (found finished on disk) or `unchanged`, and checks that failed softly."""
-
-    node: Node
-    state: str
-    seconds: float
-    figures: dict[str, Figure]
-    warnings: tuple[str, ...] = ()
+INTERVALS = (0.1, 1.0)
+"""Seconds between two looks at a run: while something happens, and while nothing does."""
+QUIET = 20
+"""After so many looks without news, nothing happens."""
+STOP_SECONDS = 45.0
+"""How long a run that was interrupted may take to end."""
 
 
 @dataclass
@@ -48,144 +43,139 @@ class RunSummary:
 
     @property
     def built(self) -> int:
-        """Nodes that were not unchanged."""
-        return sum(result.state != "unchanged" for result in self.results)
+        """Nodes that were built, and not found as they are wanted."""
+        return sum(result.state == "built" for result in self.results)
 
     def figures(self, stage: str, partition: str = "") -> dict[str, Figure]:
         """Key figures of a node, empty if it was not part of the run."""
         return next((r.figures for r in self.results if r.node == Node(stage, partition)), {})
 
 
+def groups_of(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
+    """The nodes of a plan as runs: those that follow each other with the same partition."""
+    return [tuple(group) for _, group in groupby(nodes, key=lambda node: node.partition)]
+
+
+def stale_of(group: Sequence[Node], profile: Profile, home: Home, forced: Callable[[Node], bool]) -> list[Node]:
+    """The nodes of a group that a run is needed for: all that are not up to date, or need one of these.
+
+    What a node that needs another one asks for is known only once that one is made; the run finds out.
+    """
+    stale: list[Node] = []
+    for node in group:
+        waits = any(need in stale for need in stages()[node.stage].inputs(profile, node.partition))
+        if waits or forced(node) or not is_current(node, profile, home):
+            stale.append(node)
+    return stale
+
+
 def run_graph(
-    profile: Profile,
+    choice: Choice,
     home: Home,
     select: Sequence[str] = (),
     *,
     corpus: str = "",
     force: bool = False,
     console: Console | None = None,
+    engine: Callable[[Home, Choice], Engine] = LocalEngine,
 ) -> RunSummary:
     """Materialize the selected assets (all without a selection) and whatever stale thing they need.
 
     Args:
-        profile: the resolved profile.
+        choice: the profile and the settings over it.
         home: VISOR_HOME.
         select: names of assets.
         corpus: for the stages of one corpus: which one.
         force: build the selected assets anew, discarding what they made before.
         console: where the progress is shown.
+        engine: who makes the runs, once one is needed.
 
     Raises:
         VisorError: the first stage's that could not be built, or naming the asset check that failed.
+        KeyboardInterrupt: once the run that was interrupted has ended.
+        RunFailedError: with the traceback of a defect.
     """
     began = time.monotonic()
     prepare_process()
+    profile = choice.resolve()
     nodes = plan(profile, select, corpus)
     summary = RunSummary(profile.name, home)
-    runner: _Runner | None = None
+    making = _Making(choice, profile, home, engine)
     with RunDisplay(nodes, console or Console(stderr=True)) as display:
-        for node in nodes:
-            forced = force and (not select or node.stage in select)
-            if not forced and is_current(node, profile, home):
-                state, seconds, warnings = "unchanged", 0.0, []
-            else:
-                runner = runner or _Runner(profile, home)
-                folder = stage_folder(home, node) / (Builds(home, profile).fingerprint(node) or "")
-                display.begin(node, folder)
-                started = time.monotonic()
-                try:
-                    state, warnings = runner.materialize(node, rebuild=forced)
-                except BaseException:
-                    display.end(node, "failed", time.monotonic() - started, {})
-                    raise
-                seconds = time.monotonic() - started
-            record = Builds(home, profile).find(node)
-            if record is not None and state == "unchanged":
-                put_in_force(home, record)
-            figures = dict(record.figures) if record else {}
-            summary.results.append(NodeResult(node, state, seconds, figures, tuple(warnings)))
-            display.end(node, state, seconds, figures)
-    if runner:
-        runner.close()
+        try:
+            for group in groups_of(nodes):
+                rebuild = {node.stage for node in group if force and (not select or node.stage in select)}
+                stale = stale_of(group, profile, home, lambda node: node.stage in rebuild)  # noqa: B023 (used at once)
+                for node in group:
+                    if node not in stale:
+                        summary.results.append(_unchanged(node, profile, home, display))
+                if stale:
+                    summary.results += making.run(stale, tuple(sorted(rebuild)), display)
+        finally:
+            making.close()
     summary.seconds = time.monotonic() - began
     return summary
 
 
-class _Runner:
-    """Dagster's definitions and instance, made when the first stale node is met."""
+def _unchanged(node: Node, profile: Profile, home: Home, display: RunDisplay) -> NodeResult:
+    record = Builds(home, profile).find(node)
+    figures = dict(record.figures) if record else {}
+    display.end(node, "unchanged", 0.0, figures)
+    return NodeResult(node, "unchanged", 0.0, figures)
 
-    def __init__(self, profile: Profile, home: Home) -> None:
-        # Definitions are loaded here and not at the top: a run that finds nothing stale never imports Dagster.
-        from pipelines.definitions import definitions
-        from pipelines.launcher import reconcile
 
-        logging.getLogger("dagster").setLevel(logging.CRITICAL)
-        self.instance = open_instance(home)
-        reconcile(self.instance)
-        self._jobs = {
-            rebuild: definitions(home, profile, rebuild=rebuild).resolve_implicit_global_asset_job_def()
-            for rebuild in (False, True)
-        }
-        place_partitions(self.instance, home, profile)
+class _Making:
+    """The runs of one `run_graph`; its engine is made when the first is needed."""
 
-    def materialize(self, node: Node, *, rebuild: bool) -> tuple[str, list[str]]:
-        """One Dagster run of one node; returns `built` or `reused`, and the names of checks that failed softly."""
-        import dagster as dg
-        from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
+    def __init__(self, choice: Choice, profile: Profile, home: Home, engine: Callable[[Home, Choice], Engine]) -> None:
+        self._choice, self._profile, self._home, self._start = choice, profile, home, engine
+        self._engine: Engine | None = None
+        self._ended = True
 
-        if node.partition:
-            self.instance.add_dynamic_partitions("corpus", [node.partition])
-        keys = [dg.AssetKey(name) for name in stages()[node.stage].assets]
-        job = self._jobs[rebuild]
+    def run(self, nodes: Sequence[Node], rebuild: tuple[str, ...], display: RunDisplay) -> list[NodeResult]:
+        """Make one run of these nodes and wait for it."""
+        if self._engine is None:
+            self._engine = self._start(self._home, self._choice)
+        following = Following(nodes, self._profile, self._home, display)
+        assets = [name for node in nodes for name in stages()[node.stage].assets]
+        self._ended = False
         try:
-            result = job.execute_in_process(
-                instance=self.instance,
-                asset_selection=keys,
-                partition_key=node.partition or None,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            self._engine.submit(
+                assets, nodes[0].partition, Choice(self._choice.profile, self._choice.settings, rebuild)
             )
-        except DagsterAssetCheckFailedError as error:
-            failed = "; ".join(line.strip() for line in str(error).splitlines()[1:])
-            raise DataError(f"{node}: blocking check failed: {failed}; look at it with `make ui`") from error
-        except DagsterExecutionInterruptedError as error:
-            raise KeyboardInterrupt(f"{node} was interrupted; the next run goes on from there") from error
-        warnings = [
-            f"{e.asset_key.to_user_string()}: {e.check_name}"
-            for e in result.get_asset_check_evaluations()
-            if not e.passed
-        ]
-        return ("reused" if _was_reused(result, node) else "built"), warnings
+            status = self._follow(self._engine, following)
+        except KeyboardInterrupt:
+            status = "CANCELED"  # what is left of it ends with the engine
+        else:
+            self._ended = True
+        following.end(status)
+        return following.results
+
+    def _follow(self, engine: Engine, following: Following) -> str:
+        """Hand on the events until the run has ended; returns how. An interruption is handed to the run.
+
+        Raises:
+            KeyboardInterrupt: if it is interrupted again, or does not end.
+        """
+        quiet, give_up = 0, float("inf")
+        while True:
+            try:
+                events, ended = engine.news()
+                for event in events:
+                    following.take(event)
+                if ended:
+                    return ended
+                quiet = 0 if events else quiet + 1
+                time.sleep(INTERVALS[quiet > QUIET])
+            except KeyboardInterrupt:
+                if give_up < float("inf"):
+                    raise
+                give_up = time.monotonic() + STOP_SECONDS
+                engine.interrupt()
+            if time.monotonic() > give_up:
+                raise KeyboardInterrupt
 
     def close(self) -> None:
-        """Release the instance."""
-        self.instance.dispose()
-
-
-def _was_reused(result: dg.ExecuteInProcessResult, node: Node) -> bool:
-    for event in result.get_asset_materialization_events():
-        materialization: Any = event.materialization
-        if materialization.asset_key.to_user_string() == node.stage:
-            return bool(materialization.metadata["reused"].value)
-    return False
-
-
-def main() -> None:
-    """`python -m pipelines.run [PROFILE]`: the nano profile by default, without the command line's options."""
-    import os
-    import sys
-    from pathlib import Path
-
-    from pipelines.resources import PROFILES
-    from visor_core.config import load_profile
-
-    home = Home(Path(os.environ.get("VISOR_HOME") or ".visor"))
-    try:
-        profile = load_profile(PROFILES / f"{sys.argv[1] if len(sys.argv) > 1 else 'nano'}.yaml")
-        run_graph(profile, home)
-    except VisorError as error:
-        print(f"visor: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-if __name__ == "__main__":
-    main()
+        """Let go of the engine."""
+        if self._engine is not None:
+            self._engine.close(ended=self._ended)

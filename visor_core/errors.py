@@ -25,6 +25,10 @@ class PolicyError(VisorError):
     """A policy (checkpoint, engine or endpoint) cannot be loaded or does not answer."""
 
 
+class UnreachableError(PolicyError):
+    """What does not answer now and may do so later: an endpoint that is down or busy, the network."""
+
+
 class DataError(VisorError):
     """A stored record (question, trajectory, checkpoint) is missing, damaged or of another shape."""
 

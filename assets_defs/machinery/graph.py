@@ -9,7 +9,7 @@ from functools import cache
 from graphlib import TopologicalSorter
 
 import assets_defs
-from assets_defs.machinery.builds import Builds
+from assets_defs.machinery.builds import Builds, find_record
 from assets_defs.machinery.stage import Node, Stage
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
@@ -87,13 +87,15 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
 
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:
-    """Whether a build from exactly the code, settings and upstream data of now is in force, and its output is there."""
+    """Whether the build put in force last is from exactly the code, settings and upstream data of now, and is there."""
     stage = stages()[node.stage]
     try:
         record = Builds(home, profile).find(node)
+        if record is None or find_record(home, node) != record:
+            return False  # also where other settings were in force since: Dagster is told which build holds now
     except DataError:
         return False
-    if record is None or stage.watching(profile, node.partition):
+    if stage.watching(profile, node.partition):
         return False
     if not (home.dagster / "history").is_dir():
         return False  # Dagster's own record was removed: a finished build is found again and told to it anew

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
 from assets_defs.machinery.judging import checks_of
@@ -160,6 +160,9 @@ class Work:
 
         The build is in force once its blocking checks have passed.
         """
+        before = read_build(self.home, self.node, self.fingerprint)
+        # A stage that works on a corpus in place looks at it each time, and mostly finds it as it was.
+        self.complete = before is not None and before.data_version == data_version
         record = Record(
             stage=self.node.stage,
             partition=self.node.partition,
@@ -227,13 +230,13 @@ class Work:
 class Workspace(dg.ConfigurableResource[Any]):
     """VISOR_HOME and the resolved profile, as JSON because a map in Dagster's configuration may not hold null.
 
-    `rebuild` discards what a stage has already made. What a run's own configuration says otherwise than the profile
-    holds for that run.
+    `rebuild` names the stages that discard what they have already made. What a run's own configuration says otherwise
+    than the profile holds for that run.
     """
 
     home: str
     profile: str
-    rebuild: bool = False
+    rebuild: list[str] = Field(default_factory=list)
     _begun: list[Work] = PrivateAttr(default_factory=list)
     _given: dict[str, Any] = PrivateAttr(default_factory=dict)
     _settings: Profile | None = PrivateAttr(default=None)
@@ -245,6 +248,7 @@ class Workspace(dg.ConfigurableResource[Any]):
             ConfigError: naming the setting at fault.
         """
         run, profile = context.run, Profile.model_validate_json(self.profile)
+        self._given, self._settings = {}, None
         if run is None:
             return
         if GIVEN_TAG in run.tags:  # the run's process was started with a profile that has the values already
@@ -279,7 +283,7 @@ class Workspace(dg.ConfigurableResource[Any]):
         """
         partition = context.partition_key if stage.partitioned else ""
         node = Node(stage.name, partition)
-        work = Work(stage, node, self.settings, self.place, rebuild=self.rebuild, given=self._given)
+        work = Work(stage, node, self.settings, self.place, rebuild=stage.name in self.rebuild, given=self._given)
         work.context, work.tracking, work.pipes = context, tracking, pipes
         work.mlflow_page, work.progress.say = tracking.page, context.log.info
         self._begun.append(work)

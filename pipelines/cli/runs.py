@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.choice import Choice
 from pipelines.cli.session import console, errors, home_of, parse_settings, resolve_profile
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def run(
     from pipelines.run import run_graph
 
     try:
-        summary = run_graph(resolved, home, select, corpus=corpus, force=force)
+        choice = Choice(profile, parse_settings(settings))
+        summary = run_graph(choice, home, select, corpus=corpus, force=force)
     except KeyboardInterrupt as interruption:
         errors.print(f"interrupted; the next run goes on from there {interruption}".rstrip())
         raise typer.Exit(130) from None
@@ -95,11 +96,14 @@ def ui(
     """Open Dagster's and MLflow's web pages; runs until interrupted."""
     from pipelines.ui import serve
 
-    resolved = resolve_profile(profile, settings)
-    named = str(Path(profile).resolve()) if profile.endswith((".yaml", ".yml")) else profile
-    chosen = {"VISOR_PROFILE": named, "VISOR_SET": json.dumps(parse_settings(settings))}
+    resolve_profile(profile, settings)
     try:
-        serve(home_of(context), resolved, chosen, dagster_port=dagster_port, mlflow_port=mlflow_port)
+        serve(
+            home_of(context),
+            Choice(profile, parse_settings(settings)),
+            dagster_port=dagster_port,
+            mlflow_port=mlflow_port,
+        )
     except KeyboardInterrupt:
         console.print("ended")
 

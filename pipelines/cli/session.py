@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from pipelines.choice import PROFILES, Choice
 from visor_core.errors import ConfigError, SearchIndexError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from visor_core.evaluation.benchmarks.resolve import LeftOut
     from visor_core.index import PageIndex
 
-PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 LISTED = 10
@@ -64,10 +64,7 @@ def resolve_profile(name: str, settings: list[str] | None = None) -> Profile:
     Raises:
         ConfigError: naming the profile, the setting or the key at fault.
     """
-    from visor_core.config import load_profile
-
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    profile = load_profile(path, parse_settings(settings or []))
+    profile = Choice(name, parse_settings(settings or [])).resolve()
     note(profile.frame_warnings())
     return profile
 

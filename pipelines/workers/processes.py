@@ -17,7 +17,8 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.workers.session import die_with, die_with_order
+from pipelines.tied import die_with
+from pipelines.workers.session import die_with_order
 
 CAUSE = "cause"
 """The file in which the process that fails first says why."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
 
+from assets_defs.machinery.faults import is_transient
 from assets_defs.machinery.progress import StageProgress, read_metrics
 from assets_defs.machinery.stage import Figure
+from pipelines.tied import die_with
 from visor_core.config import Home, Profile
-from visor_core.errors import VisorError
+from visor_core.errors import UnreachableError, VisorError
 from visor_core.files import write_json
 from visor_core.tracking import LOGGED, MODEL_FILE, Tracker, meaningful
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 CURVES = ("reward", "loss", "accuracy", "kl", "entropy", "grad_norm", "learning_rate")
 """What is drawn of a training, as far as it was reported; all steps, those before an interruption included."""
-LAST_SECONDS = 2.0
-"""How long a worker whose run was killed may take to say so to MLflow."""
 
 
 class Session:
@@ -197,28 +195,6 @@ class Session:
             self._tracker.metrics(self._run_id, {f"final/{k}": v for k, v in figures.items()})
 
 
-def die_with(parent: int, before: Callable[[], None] | None = None) -> None:
-    """End this process when the one that ordered it is gone, however it went: two trainers must not share a folder.
-
-    Args:
-        before: what is still done then, for `LAST_SECONDS` at most.
-    """
-
-    def watch() -> None:
-        while True:
-            try:
-                os.kill(parent, 0)
-            except ProcessLookupError:
-                if before:
-                    last = threading.Thread(target=before, daemon=True)
-                    last.start()
-                    last.join(LAST_SECONDS)
-                os._exit(1)
-            time.sleep(0.5)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def die_with_order(before: Callable[[], None] | None = None) -> None:
     """The same for the process that ordered this one, where it has left its number."""
     if parent := os.environ.get("VISOR_PARENT_PID"):
@@ -254,3 +230,8 @@ def worker_session() -> Iterator[Session]:
     except VisorError as error:
         write_json(Path(order["folder"]) / "error.json", {"type": type(error).__name__, "message": str(error)})
         raise SystemExit(1) from error
+    except Exception as error:
+        if is_transient(error):
+            told = {"type": UnreachableError.__name__, "message": f"{type(error).__name__}: {error}"}
+            write_json(Path(order["folder"]) / "error.json", told)
+        raise

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import unicodedata
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
-from pipelines.resources import PROFILES
-from pipelines.run import RunSummary, run_graph
+from pipelines.choice import Choice
+from pipelines.run import RunSummary
 from tests.pipelines.conftest import Visor
+from tests.pipelines.materializing import materialize
 from tests.visor_core.documents.writing import write_pdf
-from visor_core.config import Home, Profile, load_profile
+from visor_core.config import Home
 from visor_core.index import PageIndex
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # LanceDB and Dagster leave sockets to the collector
@@ -25,8 +24,8 @@ SETTINGS = ("--set", "documents.dpi=72", "--set", "index.embedders=[hash:256, ha
 NFC, NFD = (unicodedata.normalize(form, "Bücher-résumé.pdf") for form in ("NFC", "NFD"))
 
 
-def _run(home: Path, profile: Profile, select: str) -> RunSummary:
-    return run_graph(profile, Home(home), [select], corpus="mine", console=Console(file=io.StringIO(), width=120))
+def _run(home: Path, choice: Choice, select: str) -> RunSummary:
+    return materialize(choice, Home(home), [select], corpus="mine")
 
 
 def _specs(home: Path, corpus: str = "documents") -> list[str]:
@@ -86,8 +85,8 @@ def test_pruning_says_what_it_costs(visor: Visor, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_inbox_does_not_read_a_users_documents_as_toy_pages(tmp_path: Path) -> None:
     write_pdf(tmp_path / "inbox" / "mine" / "a.pdf", [FIRST])
-    profile = load_profile(PROFILES / "nano.yaml")
-    assert _run(tmp_path, profile, "page_index").built == 3
+    choice = Choice("nano")
+    assert _run(tmp_path, choice, "page_index").built == 3
     index = PageIndex.open(tmp_path / "corpora" / "mine")
     (page,) = index.pages()
     assert (page.dpi, page.image_width) == (144, 800)
@@ -99,13 +98,13 @@ def test_a_run_under_another_profile_keeps_a_corpus_as_it_is(visor: Visor, tmp_p
     home = tmp_path / "home"
     source = write_pdf(home / "inbox" / "mine" / "a.pdf", [FIRST])
     assert visor("ingest", str(source), "--corpus", "mine", *SETTINGS).code == 0
-    profile = load_profile(PROFILES / "nano.yaml")
-    assert _run(home, profile, "page_index").figures("pages", "mine")["rendered"] == 0
+    choice = Choice("nano")
+    assert _run(home, choice, "page_index").figures("pages", "mine")["rendered"] == 0
     assert _specs(home, "mine") == ["hash:256", "hash:512"]
     assert {page.dpi for page in PageIndex.open(home / "corpora" / "mine").pages()} == {72}
     # What the command line changes is seen by the graph.
     assert visor("ingest", str(source), "--corpus", "mine", "--set", "documents.dpi=100", "--rerender").code == 0
-    again = _run(home, profile, "page_index")
+    again = _run(home, choice, "page_index")
     assert {str(r.node) for r in again.results if r.state != "unchanged"} >= {"documents[mine]", "pages[mine]"}
     assert again.figures("pages", "mine")["rendered"] == 0
 
@@ -115,8 +114,8 @@ def test_a_profile_of_a_real_model_does_not_drop_what_is_there(tmp_path: Path, v
     home = tmp_path / "home"
     source = write_pdf(home / "inbox" / "mine" / "a.pdf", [FIRST])
     assert visor("ingest", str(source), "--corpus", "mine", *SETTINGS).code == 0
-    profile = load_profile(PROFILES / "smolvlm.yaml", {"index.embedders": ["hash"]})
-    _run(home, profile, "page_index")
+    choice = Choice("smolvlm", {"index.embedders": ["hash"]})
+    _run(home, choice, "page_index")
     assert _specs(home, "mine") == ["hash:256", "hash:512"]
 
 
@@ -205,7 +204,7 @@ def test_the_asset_counts_what_it_did_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "inbox" / "mine"
     write_pdf(folder / "a.pdf", [FIRST])
     (folder / "letter.docx").write_text("x", encoding="utf-8")
-    figures = _run(tmp_path, load_profile(PROFILES / "nano.yaml"), "documents").figures("documents", "mine")
+    figures = _run(tmp_path, Choice("nano"), "documents").figures("documents", "mine")
     assert (figures["documents"], figures["quarantined"], figures.get("skipped")) == (1, 0, 1)
 
 

@@ -162,16 +162,20 @@ def test_the_sensor_ingests_a_folder_once_until_it_changes(tmp_path: Path) -> No
         assert look(cursor)[0] == ["mine"]
 
 
-def test_resources_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_to_make_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VISOR_HOME", str(tmp_path))
-    monkeypatch.setenv("VISOR_SET", "grpo.steps=7,seed=5")
-    home, profile = environment()
-    assert (profile.grpo.steps, profile.seed) == (7, 5)
-    assert home.root == tmp_path
-    monkeypatch.setenv("VISOR_SET", "grpo.stepz=7")
+    # Values may hold commas, quotes and signs of equality.
+    monkeypatch.setenv("VISOR_SET", json.dumps({"grpo.steps": 7, "index.embedders": ["hash:256", "hash:512"]}))
+    monkeypatch.setenv("VISOR_REBUILD", '["pages"]')
+    home, profile, rebuild = environment()
+    assert (profile.grpo.steps, profile.index.embedders) == (7, ("hash:256", "hash:512"))
+    assert (home.root, rebuild) == (tmp_path, ("pages",))
+    monkeypatch.setenv("VISOR_SET", '{"grpo.stepz": 7}')
     with pytest.raises(ConfigError, match=r"grpo\.stepz: unknown key"):
         environment()
-    assert "VISOR_PROFILE" not in os.environ or os.environ["VISOR_PROFILE"]
+    monkeypatch.setenv("VISOR_SET", "grpo.steps=7")
+    with pytest.raises(ConfigError, match="VISOR_SET is not of the form"):
+        environment()
 
 
 @pytest.mark.parametrize("name", ["nano", "smolvlm", "qwen2.5-vl-3b", "qwen2.5-vl-7b"])

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from rich.console import Console
 
 from assets_defs.machinery.builds import Builds, find_record, read_record
 from assets_defs.machinery.graph import is_current
 from assets_defs.machinery.stage import Node
+from pipelines.choice import Choice
 from pipelines.definitions import definitions
 from pipelines.instance import open_instance
-from pipelines.resources import PROFILES
-from pipelines.run import RunSummary, run_graph
+from pipelines.run import RunSummary
 from tests.pipelines.conftest import Visor
-from visor_core.config import Home, Profile, load_profile
+from tests.pipelines.materializing import materialize
+from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
 from visor_core.index import PageIndex
 from visor_core.questions import read_questions
@@ -38,13 +37,12 @@ TINY = {
 }
 
 
+def _choice(**overrides: object) -> Choice:
+    return Choice("nano", TINY | {key.replace("__", "."): v for key, v in overrides.items()})
+
+
 def _profile(**overrides: object) -> Profile:
-    return load_profile(PROFILES / "nano.yaml", TINY | {key.replace("__", "."): v for key, v in overrides.items()})
-
-
-def _run(profile: Profile, home: Home, select: list[str], *, corpus: str = "", force: bool = False) -> RunSummary:
-    quiet = Console(file=io.StringIO(), width=120)
-    return run_graph(profile, home, select, corpus=corpus, force=force, console=quiet)
+    return _choice(**overrides).resolve()
 
 
 def _from_the_page(home: Home, asset: str, corpus: str) -> dg.ExecuteInProcessResult:
@@ -57,14 +55,14 @@ def _from_the_page(home: Home, asset: str, corpus: str) -> dg.ExecuteInProcessRe
 
 
 def _built(summary: RunSummary) -> set[str]:
-    return {str(result.node) for result in summary.results if result.state != "unchanged"}
+    return {str(result.node) for result in summary.results if result.state == "built"}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with both corpora up to their questions."""
     home = Home(tmp_path_factory.mktemp("home"))
-    summary = _run(_profile(), home, ["questions"])
+    summary = materialize(_choice(), home, ["questions"])
     assert summary.built == len(summary.results) == 9
     return home.root
 
@@ -76,16 +74,16 @@ def home(made: Path, tmp_path: Path) -> Home:
 
 
 def test_a_second_run_builds_nothing(made: Path) -> None:
-    summary = _run(_profile(), Home(made), ["questions"])
+    summary = materialize(_choice(), Home(made), ["questions"])
     assert summary.built == 0
     assert summary.figures("questions", "nano-train")["questions"] == 6
 
 
 def test_a_removed_dagster_history_is_written_again(home: Home) -> None:
     shutil.rmtree(home.dagster)
-    summary = _run(_profile(), home, ["nano_corpus"])
+    summary = materialize(_choice(), home, ["nano_corpus"])
     assert [result.state for result in summary.results] == ["reused"]
-    assert _run(_profile(), home, ["nano_corpus"]).built == 0
+    assert materialize(_choice(), home, ["nano_corpus"]).built == 0
 
 
 def test_gold_pages_are_pages_of_the_index(made: Path) -> None:
@@ -100,14 +98,14 @@ def test_gold_pages_are_pages_of_the_index(made: Path) -> None:
 
 
 def test_only_what_a_setting_touches_is_built_again(home: Home) -> None:
-    summary = _run(_profile(index__passage_words=60), home, ["questions"])
+    summary = materialize(_choice(index__passage_words=60), home, ["questions"])
     assert {name.partition("[")[0] for name in _built(summary)} <= {"page_index", "questions"}
     assert {"page_index[nano-train]", "page_index[nano-development]"} <= _built(summary)
 
 
 def test_an_unchanged_result_stops_the_rebuilding(home: Home) -> None:
     """More workers are another configuration of pages, but the pages are the same: the index is not built again."""
-    summary = _run(_profile(documents__workers=1), home, ["questions"])
+    summary = materialize(_choice(documents__workers=1), home, ["questions"])
     assert _built(summary) == {
         f"{stage}[{corpus}]" for stage in ("documents", "pages") for corpus in ("nano-train", "nano-development")
     }
@@ -125,14 +123,14 @@ def test_another_world_replaces_the_old_one_in_its_corpus_and_nowhere_else(home:
     first = world_of(0)
     with pytest.raises(DataError, match="with these settings"):
         world_of(1)
-    summary = _run(_profile(seed=1), home, ["questions"])
+    summary = materialize(_choice(seed=1), home, ["questions"])
     assert summary.figures("pages", "nano-train")["pages"] == summary.figures("nano_corpus")["train_pages"]
     assert summary.figures("documents", "nano-train")["retired"] == 3
     second = world_of(1)
     assert world_of(0) == first
     assert not set(first) & set(second)
     # What the corpus holds now is the other world's: the index of the first is made again from the first's documents.
-    again = _run(_profile(), home, ["questions"])
+    again = materialize(_choice(), home, ["questions"])
     assert world_of(0) == first
     assert "nano_corpus" not in _built(again)
     assert {"documents[nano-train]", "pages[nano-train]", "page_index[nano-train]"} <= _built(again)
@@ -141,14 +139,14 @@ def test_another_world_replaces_the_old_one_in_its_corpus_and_nowhere_else(home:
 def test_what_an_unchanged_run_asks_for_is_in_force_again(home: Home) -> None:
     """`visor ask` and the report read the builds of the last run, also where that run found nothing stale."""
     first = read_record(home, Node("nano_corpus"))
-    _run(_profile(seed=1), home, ["nano_corpus"])
+    materialize(_choice(seed=1), home, ["nano_corpus"])
     assert read_record(home, Node("nano_corpus")) != first
-    assert _run(_profile(), home, ["nano_corpus"]).built == 0
+    assert materialize(_choice(), home, ["nano_corpus"]).built == 0
     assert read_record(home, Node("nano_corpus")) == first
 
 
 def test_a_stage_refuses_a_corpus_that_other_settings_have_changed(home: Home) -> None:
-    _run(_profile(seed=1), home, ["documents"])
+    materialize(_choice(seed=1), home, ["documents"])
     result = _from_the_page(home, "pages", "nano-train")
     assert not result.success
     said = str(result.get_step_failure_events()[0].event_specific_data)
@@ -156,7 +154,7 @@ def test_a_stage_refuses_a_corpus_that_other_settings_have_changed(home: Home) -
 
 
 def test_force_builds_the_selected_asset_again(home: Home) -> None:
-    assert _built(_run(_profile(), home, ["nano_corpus"], force=True)) == {"nano_corpus"}
+    assert _built(materialize(_choice(), home, ["nano_corpus"], force=True)) == {"nano_corpus"}
 
 
 def test_a_failed_check_stops_the_run_and_is_not_forgotten(home: Home) -> None:
@@ -170,7 +168,7 @@ def test_a_failed_check_stops_the_run_and_is_not_forgotten(home: Home) -> None:
     assert not is_current(Node("questions", "nano-development"), _profile(), home)
     for _ in range(2):
         with pytest.raises(DataError, match="gold_pages_are_indexed"):
-            _run(_profile(), home, ["questions"])
+            materialize(_choice(), home, ["questions"])
         assert find_record(home, Node("questions", "nano-development")) is None
 
 
@@ -180,11 +178,11 @@ def test_a_users_documents_go_through_the_same_assets(home: Home) -> None:
     world = read_record(home, Node("nano_corpus")).folder(home)
     for pdf in (world / "train").rglob("*.pdf"):
         shutil.copyfile(pdf, inbox / pdf.name)
-    summary = _run(_profile(), home, ["page_index"], corpus="mine")
+    summary = materialize(_choice(), home, ["page_index"], corpus="mine")
     assert _built(summary) == {"documents[mine]", "pages[mine]", "page_index[mine]"}
     assert summary.figures("documents", "mine")["documents"] == 3
-    again = _run(_profile(), home, ["page_index"], corpus="mine")
-    assert _built(again) == {"documents[mine]"}
+    again = materialize(_choice(), home, ["page_index"], corpus="mine")
+    assert {str(r.node): r.state for r in again.results} == dict.fromkeys(_built(summary), "reused")
 
 
 def test_an_unreadable_inbox_is_refused_by_the_check(home: Home) -> None:
@@ -192,18 +190,18 @@ def test_an_unreadable_inbox_is_refused_by_the_check(home: Home) -> None:
     inbox.mkdir(parents=True)
     (inbox / "a.pdf").write_text("no PDF", encoding="utf-8")
     with pytest.raises(DataError, match="most_documents_are_readable"):
-        _run(_profile(), home, ["pages"], corpus="bad")
+        materialize(_choice(), home, ["pages"], corpus="bad")
 
 
 def test_an_unknown_asset_is_one_clear_line(home: Home) -> None:
     with pytest.raises(ConfigError, match="no asset 'teacher'"):
-        _run(_profile(), home, ["teacher"])
+        materialize(_choice(), home, ["teacher"])
 
 
 def test_the_teachers_episodes_replay_on_the_corpus_they_name(home: Home, visor: Visor) -> None:
     """They were played under the profile's index settings, which are not the defaults."""
     with suppress(DataError):  # so small a world may fail the check on how many are kept
-        _run(_profile(), home, ["teacher_trajectories"])
+        materialize(_choice(), home, ["teacher_trajectories"])
     (store,) = {path.parent for path in home.asset("teacher_trajectories").glob("**/episodes/*/segments")}
     replayed = visor("replay", str(store), "--corpus", "nano-train", home=home.root)
     assert "6 of 6 trajectories identical" in replayed.out

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 
 from assets_defs.machinery.builds import read_record
 from assets_defs.machinery.stage import Node
-from pipelines.run import run_graph
+from pipelines.choice import Choice
 from tests.pipelines.chat_server import serving
+from tests.pipelines.materializing import materialize
 from tests.visor_core.documents.writing import write_pdf
-from visor_core.config import Home, load_profile
+from visor_core.config import Home
 from visor_core.index import PageIndex
 from visor_core.questions import Question, write_questions
 from visor_core.trajectories.replay import rebuild
@@ -38,7 +37,6 @@ def thousandths(messages: list[dict[str, Any]]) -> str:
 def test_a_qwen3_vl_teacher_of_a_qwen2_5_vl_student(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     write_pdf(home.root / "inbox" / "mine" / "acme.pdf", ["\n".join(["acme staff 47 people " * 2] * 9)])
-    quiet = Console(file=io.StringIO(), width=120)
     with serving(thousandths) as url:
         path = tmp_path / "mine.yaml"
         sections: dict[str, Any] = {
@@ -50,15 +48,15 @@ def test_a_qwen3_vl_teacher_of_a_qwen2_5_vl_student(tmp_path: Path) -> None:
             "teacher": {"endpoint": url, "model": "Qwen/Qwen3-VL-235B-A22B-Instruct"},
         }
         path.write_text(yaml.safe_dump(sections))
-        profile = load_profile(path)
-        run_graph(profile, home, ["page_index"], corpus="mine", console=quiet)
+        choice = Choice(str(path))
+        materialize(choice, home, ["page_index"], corpus="mine")
         record = read_record(home, Node("page_index", "mine"))
         index = PageIndex.open(record.folder(home), record.index_tag)
         (page,) = [page.page_id for page in index.pages()]
         index.close()
         asked = Question("q1", "acme staff", ("47",), gold_pages=(page,))
         write_questions(home.root / "inbox" / "mine.questions.parquet", [asked])
-        run_graph(profile, home, ["sft_dataset"], console=quiet)
+        materialize(choice, home, ["sft_dataset"])
     (lesson,) = read_trajectories(read_record(home, Node("sft_dataset")).folder(home))
     shown, crop = (turn.observation.images[0] for turn in lesson.turns[:2])
     assert shown.width % 28 == shown.height % 28 == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -14,15 +13,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from assets_defs.machinery.builds import read_record, stage_folder
 from assets_defs.machinery.progress import read_metrics, read_progress
 from assets_defs.machinery.relogging import is_logged
 from assets_defs.machinery.stage import Node
-from pipelines.resources import PROFILES
-from pipelines.run import run_graph
-from visor_core.config import Home, Profile, load_profile
+from pipelines.choice import Choice
+from tests.pipelines.materializing import materialize
+from visor_core.config import Home
 from visor_core.errors import PolicyError
 from visor_core.tracking import MODEL_FILE, RUN_FILE, Tracker
 
@@ -32,6 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inside MLflow 3.17 and alembic 1.20
 ]
 ROOT = Path(__file__).resolve().parents[2]
+VISOR = [sys.executable, "-W", "ignore", "-c", "from pipelines.cli import main; main()"]
 TINY = {
     "threads": 1,
     "nano.train_corpora": 1,
@@ -45,27 +44,11 @@ TINY = {
     "nano.batch_size": 8,
     "tracking.system_metrics_seconds": 0.3,
 }
-RUN = """
-import io, sys
-from pathlib import Path
-from rich.console import Console
-from pipelines.resources import PROFILES
-from pipelines.run import run_graph
-from visor_core.config import Home, load_profile
-import json
-profile = load_profile(PROFILES / "nano.yaml", json.loads(sys.argv[2]))
-run_graph(profile, Home(Path(sys.argv[1])), ["base_model"], console=Console(file=io.StringIO()))
-"""
-
-
-def _profile(**overrides: object) -> Profile:
-    return load_profile(PROFILES / "nano.yaml", TINY | {key.replace("__", "."): v for key, v in overrides.items()})
 
 
 def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    profile = _profile()
-    summary = run_graph(profile, home, ["base_model"], console=Console(file=io.StringIO()))
+    summary = materialize(Choice("nano", TINY), home, ["base_model"])
     assert summary.figures("base_model")["alignment_loss"] > 0  # type: ignore[operator]
     record = read_record(home, Node("base_model"))
     build = record.build_folder(home)
@@ -99,15 +82,23 @@ def test_a_worker_reports_back_and_leaves_its_lineage(tmp_path: Path) -> None:
 
 
 def test_a_users_error_in_a_worker_is_the_same_error_here(tmp_path: Path) -> None:
-    profile = load_profile(PROFILES / "smolvlm.yaml", {"model.name": str(tmp_path / "nowhere")})
+    choice = Choice("smolvlm", {"model.name": str(tmp_path / "nowhere")})
     with pytest.raises(PolicyError, match=r"no checkpoint at .*nowhere"):
-        run_graph(profile, Home(tmp_path / "home"), ["base_model"], console=Console(file=io.StringIO()))
+        materialize(choice, Home(tmp_path / "home"), ["base_model"])
 
 
 def test_a_killed_run_takes_its_worker_along_and_the_next_one_goes_on(tmp_path: Path) -> None:
     """SIGKILL in the middle of training: no trainer stays behind, the same build folder is finished afterwards."""
     settings = TINY | {"nano.vision_steps": 4000}
-    command = [sys.executable, "-W", "ignore", "-c", RUN, str(tmp_path), json.dumps(settings)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "tests.pipelines.base_model_run",
+        str(tmp_path),
+        json.dumps(settings),
+    ]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     folder = stage_folder(Home(tmp_path), Node("base_model"))
     deadline = time.monotonic() + 240
@@ -144,7 +135,7 @@ def test_a_killed_run_takes_its_worker_along_and_the_next_one_goes_on(tmp_path: 
 
 def test_a_worker_ends_with_the_process_that_ordered_it() -> None:
     child = (
-        "import sys, time; from pipelines.workers.session import die_with; die_with(int(sys.argv[1]));"
+        "import sys, time; from pipelines.tied import die_with; die_with(int(sys.argv[1]));"
         "print('up', flush=True); time.sleep(120)"
     )
     parent = (

@@ -25,7 +25,7 @@ import httpx
 
 from visor_core.byte_cache import ByteCache
 from visor_core.config import SecretReference, ServerConfig
-from visor_core.errors import PolicyError
+from visor_core.errors import PolicyError, UnreachableError
 from visor_core.network import client_options, without_secrets
 from visor_core.policies.address import Address
 from visor_core.policies.base import Closing, Completion, ImageLoader, ImageRef, Prompt, Sampling
@@ -244,7 +244,7 @@ class OpenAICompatiblePolicy(Closing):
                 self.usage.retries += 1
                 wait = self.server.backoff_seconds * 2 ** (attempt - 1) * self._jitter.uniform(0.5, 1.0)
                 await asyncio.sleep(min(max(wait, asked_wait), self.server.max_backoff_seconds))
-        raise PolicyError(f"{self._address.shown} does not answer after {self.server.retries + 1} tries: {fault}")
+        raise UnreachableError(f"{self._address.shown} does not answer after {self.server.retries + 1} tries: {fault}")
 
     def _refusal(self, status: int, said: str, response: httpx.Response) -> str:
         """A refusal in one line, with what can be done about it."""

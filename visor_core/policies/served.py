@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from visor_core.config import ServerConfig
-from visor_core.errors import PolicyError
+from visor_core.errors import UnreachableError
 from visor_core.policies.address import Address
 from visor_core.policies.base import Completion
 
@@ -48,7 +48,7 @@ async def model_card(client: httpx.AsyncClient, address: Address, model: str, se
             fault = f"HTTP {response.status_code}"
         if attempt < server.retries:
             await asyncio.sleep(min(server.backoff_seconds * 2**attempt, server.max_backoff_seconds))
-    raise PolicyError(f"{address.base} does not answer after {server.retries + 1} tries: {fault}")
+    raise UnreachableError(f"{address.base} does not answer after {server.retries + 1} tries: {fault}")
 
 
 def _entry(response: httpx.Response, model: str) -> dict[str, Any]:
