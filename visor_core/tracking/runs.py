@@ -35,6 +35,8 @@ DAGSTER_TAG = "dagster_run_id"
 KIND_TAG = "visor.kind"
 PARENT, STAGE, EVALUATION = "asset run", "stage", "evaluation"
 """What a run is of: a Dagster run, one of its stages, a `visor eval`."""
+_KIND_OF_PAGE = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow's page show training runs and models first, and traces beside them."""
 _BATCH = 100
 """Parameters, and tags, of one request; MLflow takes no more."""
 
@@ -102,7 +104,7 @@ class Runs:
         if found is None:
             files = f"{self.store.files}{name}" if self.store.local else self.store.files or None
             try:
-                return str(self.client.create_experiment(name, artifact_location=files))
+                return str(self.client.create_experiment(name, artifact_location=files, tags=_KIND_OF_PAGE))
             except MlflowException:
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
@@ -149,7 +151,8 @@ class Runs:
         found = self._search(f"tags.{DAGSTER_TAG} = '{dagster_run_id}' AND tags.`{KIND_TAG}` = '{PARENT}'")
         if found:
             return str(found[0].info.run_id)
-        name = f"{time.strftime('%Y-%m-%d %H:%M')} {dagster_run_id[:8]}"
+        # The page cuts names off: what tells two apart comes first.
+        name = f"{dagster_run_id[:8]} {time.strftime('%d %b %H:%M')}"
         run_id = self.open_run(name, tags={DAGSTER_TAG: dagster_run_id, KIND_TAG: PARENT, **tags})
         self.parameters(run_id, flat(settings))
         return run_id

@@ -148,7 +148,7 @@ def _log(t: Trajectory, client: Any, experiment_id: str, run_id: str, model_id: 
 
 
 def _assess(t: Trajectory, trace_id: str, shown: Shown) -> None:
-    """Gold and judgement of an episode, written with its trace in one go."""
+    """Gold, judgement and what the list of traces says of an episode, written with its trace in one go."""
     from mlflow.entities import AssessmentSource, Expectation, Feedback
     from mlflow.tracing.trace_manager import InMemoryTraceManager
 
@@ -175,6 +175,9 @@ def _assess(t: Trajectory, trace_id: str, shown: Shown) -> None:
         for assessment in found:
             assessment.trace_id = trace_id
             trace.info.assessments.append(assessment)
+        # In the list of traces: words, rather than the JSON of all that goes in and comes out.
+        trace.info.request_preview = t.question.question
+        trace.info.response_preview = t.answer or t.outcome
 
 
 def _log_turn(turn: Turn, client: Any, root: Any, moment: int, shown: Shown) -> int:
