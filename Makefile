@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test extra ui bench lint typecheck pictures clean
+.PHONY: help run test test-slow extra ui bench lint typecheck pictures clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -24,13 +24,16 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 run: $(VENV)/run.stamp ## install, then the whole asset graph on the nano profile
 	$(VENV)/bin/visor run
 
 test: $(VENV)/test.stamp lint typecheck ## install what tests need, then lint, types and all tests
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-slow: $(VENV)/test.stamp ## the full sizes of what the tests have small: kills, browsers, big cases
+	$(PY) -m pytest -m slow_walk --timeout 7200
 
 extra: $(VENV)/run.stamp ## install optional packages: EXTRA=ocr, or EXTRA=ocr,sentence
 	@test -n "$(EXTRA)" || { echo "give the names of extras, as EXTRA=ocr; pyproject.toml lists them" >&2; exit 1; }

@@ -40,7 +40,8 @@ def base_model(work: Work) -> dg.MaterializeResult[None]:
         trained = work.profile.nano is not None
         inputs = {"nano_corpus": work.input_folder("nano_corpus")} if trained else {}
         reported = run_worker(work, "base_model", inputs, accelerate=trained)
-        finish_training(work, reported)
+        fetched = {"model": work.profile.model.name, "files": reported[STAGE.name]["data_version"]}
+        finish_training(work, reported, told=None if trained else {"from_outside": fetched})
     rows = read_metrics(work.folder)
     return work.result({"curves": curve(rows, ("loss", "accuracy"), "pretraining")})
 

@@ -11,14 +11,14 @@ from assets_defs.machinery.assets import asset
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.stage import Need, Node, Stage
 from assets_defs.machinery.workspace import Work
+from visor_core.config.policies import REINFORCED, TRAINED
 from visor_core.tracking import RUN_FILE, logged_model, project_name
 
-CANDIDATES = {"sft_checkpoint": "sft_supported", "grpo_checkpoint": "grpo_supported"}
 STAGE = Stage(
     name="champion_model",
     begins=("assets_defs.champion_model", "visor_core.tracking"),
     settings=lambda profile, partition: {"name": profile.name},
-    needs=(*(Need(name) for name in CANDIDATES), Need("benchmark_results")),
+    needs=(*(Need(policy.stage) for policy in TRAINED), Need("benchmark_results")),
 )
 
 
@@ -43,8 +43,8 @@ def champion_model(work: Work) -> dg.MaterializeResult[None]:
 def _crown(work: Work) -> None:
     tracker = work.tracking.tracker()
     benchmark = work.input("benchmark_results")
-    scores = {name: float(benchmark.figures[figure]) for name, figure in CANDIDATES.items()}
-    best = max(scores, key=lambda name: (scores[name], name == "grpo_checkpoint"))
+    scores = {policy.stage: float(benchmark.figures[policy.figure("supported")]) for policy in TRAINED}
+    best = max(scores, key=lambda name: (scores[name], name == REINFORCED.stage))
     questions = benchmark.upstream[str(Node("questions", work.profile.corpora.development))]
     name = registered_name(work.profile.name)
     reigning = tracker.champion(name)

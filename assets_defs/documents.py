@@ -15,9 +15,9 @@ from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import names_of_sources
 from visor_core.documents.sources import Refused
 from visor_core.index import Corpus, keep_settings, register_documents
-from visor_core.index.corpus import rows
-from visor_core.index.corpus_settings import is_synthetic, kept, settings_of
-from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
+from visor_core.index.corpus import DOCUMENTS, SOURCES, rows
+from visor_core.index.corpus_settings import is_synthetic, kept, settings_of, split_of
+from visor_core.index.register import DOCUMENT_COLUMNS, documents_version, recorded_documents
 
 LISTED = 50
 """Sources that are named in the metadata; all are counted."""
@@ -35,11 +35,12 @@ STAGE = Stage(
     holds=lambda folder, version: (
         documents_version(rows(Corpus(folder).table("documents"), DOCUMENT_COLUMNS)) == version
     ),
+    lost=lambda folder: Corpus(folder).lost((*SOURCES, *DOCUMENTS)),
     kept=kept,
 )
 
 
-SOURCES = {
+GIVEN = {
     "paths": dg.Field(
         [str], default_value=[], description="Files, folders and addresses; none: VISOR_HOME/inbox/<corpus>."
     ),
@@ -48,7 +49,7 @@ SOURCES = {
 """Where the documents of a user's corpus come from."""
 
 
-@asset(STAGE, group="corpus", kinds={"lancedb", "pdf"}, pool="corpora", options=SOURCES)
+@asset(STAGE, group="corpus", kinds={"lancedb", "pdf"}, pool="corpora", options=GIVEN)
 def documents(work: Work) -> dg.MaterializeResult[None]:
     """The documents of a corpus: PDFs and pictures, validated, and copied into the home under their content hash.
 
@@ -61,7 +62,6 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
     settled = settings_of(work.profile, work.home, work.node.partition)
     if settled.contradicted:
         work.context.log.warning(f"{corpus.root.name} keeps its settings {', '.join(settled.contradicted)}")
-    keep_settings(corpus, documents=settled.documents, since=settled.held)
     report = register_documents(
         corpus,
         _sources(work, nano=nano),
@@ -72,6 +72,8 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
         progress=lambda what, done, total: work.progress.show(done, total, what),
         say=work.context.log.warning,
     )
+    # Not before: what was lost of the corpus is made again by the registration.
+    keep_settings(corpus, documents=settled.documents, since=settled.held)
     figures = {
         "documents": report.documents,
         "document_pages": report.pages,
@@ -80,7 +82,7 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
         "quarantined": len(report.quarantined),
         "skipped": len(report.skipped),
     }
-    work.finish(report.data_version, figures, path=corpus.root)
+    work.finish(report.data_version, figures, path=corpus.root, told={"documents": recorded_documents(corpus)})
     return work.result(
         {
             **lance_facts(corpus.table("documents")),
@@ -101,8 +103,7 @@ def _listed(sources: Sequence[Refused]) -> dg.MarkdownMetadataValue:
 def _sources(work: Work, *, nano: bool) -> list[str | Path]:
     """Nano corpora come from the asset, the user's from the configured paths or the inbox folder of that name."""
     if nano:
-        split = "train" if work.node.partition == work.profile.corpora.train else "development"
-        return [work.input_folder("nano_corpus") / split]
+        return [work.input_folder("nano_corpus") / split_of(work.profile, work.node.partition)]
     inbox = work.home.inbox(work.node.partition)
     return list(work.options["paths"]) or ([inbox] if inbox.is_dir() else [])
 

@@ -31,6 +31,7 @@ STAGE = Stage(
     },
     needs=(Need("sft_checkpoint"), Need("page_index", "train"), Need("questions", "train")),
     also=("grpo_rollouts",),
+    beside=("rollouts",),
 )
 _ROLLOUTS_VERSION = "rollouts_version"
 

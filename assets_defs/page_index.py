@@ -1,5 +1,7 @@
 """Asset `page_index`: passages, full text and vector columns over the pages of a corpus, published under a tag."""
 
+from dataclasses import asdict
+
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
@@ -10,8 +12,9 @@ from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_settings, load_embedders
-from visor_core.index.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of
-from visor_core.index.tags import latest_version
+from visor_core.index.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of, with_retriever
+from visor_core.index.register import recorded_documents
+from visor_core.index.tags import latest_version, read_manifest
 from visor_core.index.upkeep import approximate_recall
 
 
@@ -32,17 +35,14 @@ STAGE = Stage(
     partitioned=True,
     incremental=True,
     holds=lambda folder, version: latest_version(Corpus(folder)) == version,
+    lost=lambda folder: Corpus(folder).lost(),
     kept=kept,
 )
 
 
 def resolved_index_config(work: Work, config: IndexConfig) -> IndexConfig:
     """The index section with the asset `retriever` replaced by its folder."""
-    if NANO_RETRIEVER not in config.embedders:
-        return config
-    folder = work.input_folder("retriever")
-    specs = tuple(f"late:{folder}" if spec == NANO_RETRIEVER else spec for spec in config.embedders)
-    return config.model_copy(update={"embedders": specs})
+    return with_retriever(config, work.input_folder("retriever")) if NANO_RETRIEVER in config.embedders else config
 
 
 @asset(STAGE, group="corpus", kinds={"lancedb"}, pool="corpora")
@@ -73,7 +73,8 @@ def page_index(work: Work) -> dg.MaterializeResult[None]:
         "vector_columns": len(report.vectors),
         "vectors_missing": len(report.undrawn),
     }
-    work.finish(report.data_version, figures, path=corpus.root, index_tag=report.index_tag)
+    told = {"index": asdict(read_manifest(corpus, report.index_tag)), "documents": recorded_documents(corpus)}
+    work.finish(report.data_version, figures, path=corpus.root, index_tag=report.index_tag, told=told)
     undrawn = [{"file": f, "page": p, "embedder": e, "reason": r} for f, p, e, r in report.undrawn[:50]]
     return work.result(
         {

@@ -11,7 +11,7 @@ from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import shown_names
 from visor_core.geometry import Box
 from visor_core.index import Corpus, render_pages
-from visor_core.index.corpus import rows
+from visor_core.index.corpus import PAGES, rows
 from visor_core.index.corpus_settings import kept, settings_of
 from visor_core.index.page_pictures import stored_picture
 from visor_core.index.pages import held_version
@@ -25,6 +25,7 @@ STAGE = Stage(
     partitioned=True,
     incremental=True,
     holds=lambda folder, version: held_version(Corpus(folder)) == version,
+    lost=lambda folder: Corpus(folder).lost(PAGES),
     kept=kept,
 )
 

@@ -1,5 +1,7 @@
 """Asset `questions`: what is asked about a corpus, with gold pages by the ids that its index uses."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
@@ -9,7 +11,7 @@ from assets_defs.machinery.stage import Need, Stage
 from assets_defs.machinery.tables import parquet_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.index import PageIndex
-from visor_core.index.corpus_settings import is_synthetic
+from visor_core.index.corpus_settings import is_synthetic, split_of
 from visor_core.questions import Question, questions_version, read_questions, write_questions
 
 STAGE = Stage(
@@ -33,10 +35,14 @@ def questions(work: Work) -> dg.MaterializeResult[None]:
     watched = STAGE.watching(work.profile, work.node.partition)
     if watched or not work.complete:
         found = _found(work)
+        _keep_replaced(path, questions_version(found))
         write_questions(path, found)
         figures = {"questions": len(found), "multi_hop": sum(q.hops > 1 for q in found)}
         work.finish(
-            questions_version(found), figures, index_tag=work.input("page_index", work.node.partition).index_tag
+            questions_version(found),
+            figures,
+            index_tag=work.input("page_index", work.node.partition).index_tag,
+            told={"from_outside": {"questions": questions_version(found)}} if watched else None,
         )
     sample = [
         {"question": q.question, "answers": ", ".join(q.answers), "hops": q.hops, "gold pages": len(q.gold_pages)}
@@ -45,11 +51,16 @@ def questions(work: Work) -> dg.MaterializeResult[None]:
     return work.result({**parquet_facts(path), "sample": table(sample)})
 
 
+def _keep_replaced(path: Path, version: str) -> None:
+    """Keep questions that others replace under their version: what was made with them can be made again."""
+    if path.is_file() and (before := questions_version(read_questions(path))) != version:
+        path.rename(path.with_name(f"questions-{before}.parquet"))
+
+
 def _found(work: Work) -> list[Question]:
     corpus = work.node.partition
     if is_synthetic(work.profile, corpus):
-        split = "train" if corpus == work.profile.corpora.train else "development"
-        return read_questions(work.input_folder("nano_corpus") / f"{split}.parquet")
+        return read_questions(work.input_folder("nano_corpus") / f"{split_of(work.profile, corpus)}.parquet")
     given = work.home.root / "inbox" / f"{corpus}.questions.parquet"
     return read_questions(given) if given.is_file() else []
 

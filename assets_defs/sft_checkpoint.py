@@ -22,7 +22,11 @@ STAGE = Stage(
         "threads": profile.threads,
         "launch": launch_settings(profile),
     },
-    needs=(Need("base_model"), Need("sft_dataset")),
+    needs=(
+        Need("base_model", when=lambda profile, partition: not profile.tiles_pictures),
+        Need("tiled_model", when=lambda profile, partition: profile.tiles_pictures),
+        Need("sft_dataset"),
+    ),
 )
 
 
@@ -37,7 +41,7 @@ def sft_checkpoint(work: Work) -> dg.MaterializeResult[None]:
     dataset = work.input("sft_dataset")
     if not work.complete:
         inputs = {
-            "base_model": work.input_folder("base_model"),
+            "base_model": work.input_folder("tiled_model" if work.profile.tiles_pictures else "base_model"),
             "sft_dataset": dataset.folder(work.home),
             "corpus": index.folder(work.home),
             "index_tag": dataset.index_tag,

@@ -1,24 +1,31 @@
 """Asset `teacher_trajectories`: episodes of a teacher in the very environment the policy will act in, the good ones."""
 
+import shutil
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
+from assets_defs.machinery.builds import INCOMPLETE
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import sample_rows, table
-from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.stage import Figure, Need, Stage
 from assets_defs.machinery.tables import trajectory_facts
 from assets_defs.machinery.workspace import Work
-from visor_core.config import EvaluationConfig, ServerConfig
+from visor_core.config import ServerConfig
 from visor_core.errors import ConfigError
 from visor_core.index import PageIndex
 from visor_core.questions import read_questions, teacher_questions
 
 if TYPE_CHECKING:
-    from visor_core.agent.trajectory import Trajectory
+    from visor_core.agent.environment import Environment
     from visor_core.policies.base import Policy
+    from visor_core.questions import Question
+    from visor_core.trajectories.playing import Played
 
+REASON = 300
+"""Most characters of why a build is incomplete."""
 UNASKED = {"trajectories": True, "server": set(ServerConfig.PACE)}
 """How many episodes are wanted in the end, and how fast and at what price a server is asked."""
 
@@ -56,7 +63,7 @@ def _synthesise(work: Work) -> None:
     """Run the teacher over its training questions (what was finished before a kill is kept), filter, and turn what is
     kept into the student's frame."""
     from visor_core.agent.environment import Environment
-    from visor_core.evaluation.runner import evaluate
+    from visor_core.scoring.facts import supported
     from visor_core.trajectories.filters import keep_good
     from visor_core.trajectories.store import TrajectoryWriter, compact, trajectories_version
     from visor_core.trajectories.student import for_student
@@ -72,42 +79,73 @@ def _synthesise(work: Work) -> None:
     questions = teacher_questions(
         read_questions(work.input_folder("questions", corpus) / "questions.parquet"), work.profile
     )
-    episodes: list[Trajectory] = []
     student, wanted = work.profile.agent, work.profile.teacher
-    played = wanted.plays(student)
+    acted = wanted.plays(student)
     with _teacher(work, index) as teacher:
-        result = evaluate(
-            teacher,
-            Environment(index, played, work.profile.index),
-            questions,
-            EvaluationConfig(concurrency=work.profile.evaluation.concurrency),
-            seed=work.profile.seed,
-            # Beside the builds: another filter or scorer asks the teacher, who may be paid, for nothing again.
-            store=work.folder.parent / "episodes",
-            fresh=work.rebuild,
-            progress=work.progress.show,
-            on_episodes=episodes.extend,
-        )
-    filtered = keep_good(episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
+        played = _play(work, teacher, Environment(index, acted, work.profile.index), questions)
+    filtered = keep_good(played.episodes, min_steps=wanted.min_steps, max_steps=wanted.max_steps)
     kept, rejected = filtered.kept, filtered.rejected
-    if played != student:
+    if acted != student:
         converted = for_student(kept, Environment(index, student, work.profile.index))
         kept, rejected = converted.kept, rejected | converted.rejected
     index.close()
-    with TrajectoryWriter(work.folder / "trajectories") as writer:
+    store = work.folder / "trajectories"
+    shutil.rmtree(store, ignore_errors=True)  # what an earlier, incomplete call kept is among what is kept now
+    with TrajectoryWriter(store) as writer:
         for trajectory in kept:
             writer.append(trajectory)
-    compact(work.folder / "trajectories")
-    figures = {
-        "episodes": len(episodes),
+    compact(store)
+    failed = [episode for episode in played.episodes if episode.outcome == "error"]
+    figures: dict[str, Figure] = {
+        "episodes": len(played.episodes),
         "kept": len(kept),
-        **({"failed": result.failed} if result.failed else {}),
-        "teacher_supported": round(result.supported_success.estimate, 4),
-        "turns_an_episode": round(result.metrics()["turns"], 3),
+        **({"failed": len(failed)} if failed else {}),
+        "teacher_supported": _mean(supported(episode) for episode in played.finished),
+        "turns_an_episode": _mean(len(episode.turns) for episode in played.finished),
         **{f"rejected_{reason.replace(' ', '_')}": count for reason, count in sorted(rejected.items())},
     }
-    version = trajectories_version(kept)
-    work.finish(version, figures, path=work.folder / "trajectories", index_tag=record.index_tag)
+    if failed:
+        figures[INCOMPLETE] = f"{len(failed)} of {len(played.episodes)} questions not played: {failed[0].error}"[
+            :REASON
+        ]
+    work.finish(trajectories_version(kept), figures, path=store, index_tag=record.index_tag)
+
+
+def _play(work: Work, teacher: "Policy", environment: "Environment", questions: "Sequence[Question]") -> "Played":
+    """The teacher's episodes, those of earlier calls among them; what it costs is added up over all calls."""
+    from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
+    from visor_core.policies.spending import SPENT, count_in, note_down
+    from visor_core.trajectories.playing import folder_of, play
+
+    # Beside the builds: another filter or scorer asks the teacher, who may be paid, for nothing again.
+    store = work.folder.parent / "episodes"
+    seed = work.profile.seed
+    paid = teacher if isinstance(teacher, OpenAICompatiblePolicy) else None
+    spent = folder_of(store, teacher, environment, questions, 0.0, seed) / SPENT
+    if paid and not work.rebuild:
+        count_in(paid, spent)
+
+    def show(done: int, total: int) -> None:
+        work.progress.show(done, total)
+        if paid:
+            note_down(paid, spent)
+
+    return play(
+        teacher,
+        environment,
+        questions,
+        seed=seed,
+        concurrency=work.profile.evaluation.concurrency,
+        store=store,
+        fresh=work.rebuild,
+        progress=show,
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Rounded to what a person reads; 0 of none."""
+    found = list(values)
+    return round(sum(found) / max(1, len(found)), 4)
 
 
 def _teacher(work: Work, index: PageIndex) -> "Policy":
@@ -134,6 +172,16 @@ def _teacher(work: Work, index: PageIndex) -> "Policy":
     from visor_core.policies.load import load_policy
 
     return load_policy(teacher.model, index, base_url=teacher.endpoint, api_key=teacher.api_key, server=teacher.server)
+
+
+@check(STAGE)
+def every_question_was_played(build: Finished) -> dg.AssetCheckResult:
+    """No episode ended because the teacher's budget was spent or its server was away. Run the asset again, the budget
+    raised if that was it: what was played is kept, the rest is played."""
+    lacking = build.record.incomplete
+    return dg.AssetCheckResult(
+        passed=not lacking, metadata={"failed": int(build.figures.get("failed", 0))}, description=lacking or None
+    )
 
 
 @check(STAGE, blocking=True)

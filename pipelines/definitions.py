@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets_defs.machinery.assets import definitions_of
 from assets_defs.machinery.graph import stages
+from assets_defs.study import study_assets
 from pipelines import jobs, schedules, sensors
 from pipelines.resources import environment, resources_for
 from visor_core.config import Home, Profile
@@ -21,7 +22,7 @@ def definitions(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dg
     """
     assets, checks = definitions_of(list(stages().values()), profile)
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, *study_assets(profile)],
         asset_checks=checks,
         jobs=[jobs.ingest_job, jobs.retrain_job],
         schedules=[schedules.weekly_retraining],

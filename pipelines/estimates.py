@@ -61,6 +61,12 @@ def estimate(profile: Profile, pages: int = 0) -> list[StageEstimate]:
     return _nano(profile, costs["nano"]) if profile.nano else _pretrained(profile, costs["pretrained"], pages)
 
 
+def gpu_hours(profile: Profile) -> dict[str, float]:
+    """GPU hours by asset, for those that take any."""
+    found = {name.strip(): s.gpu_hours.value for s in estimate(profile) for name in s.stage.split(",")}
+    return {name: hours for name, hours in found.items() if hours}
+
+
 def shape(profile: Profile) -> Shape:
     """The shape of the model a profile trains."""
     costs = unit_costs()

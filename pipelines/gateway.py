@@ -18,18 +18,25 @@ from visor_core.errors import ConfigError
 PATIENCE = 120.0
 """Seconds in which a webserver has to answer again, or to have loaded the definitions."""
 PAUSE = 0.1
+_UNLOADED = (
+    "DagsterUserCodeUnreachableError",
+    "DagsterCodeLocationLoadError",
+    "DagsterCodeLocationNotFoundError",
+    "DagsterRepositoryLocationNotFoundError",
+)
+"""What a webserver answers while the code server is away."""
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 _REPOSITORIES = """{ workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
-  loadStatus locationOrLoadError { __typename ... on PythonError { message }
+  name locationOrLoadError { __typename ... on PythonError { message }
     ... on RepositoryLocation { name repositories { name } } } } } } }"""
 _RELOAD = "mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
 _PARTITION = """mutation($repository: RepositorySelector!, $partition: String!) {
   addDynamicPartition(repositorySelector: $repository, partitionsDefName: "corpus", partitionKey: $partition) {
     __typename ... on PythonError { message } } }"""
 _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
-  ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on InvalidSubsetError { message }
-  ... on RunConfigValidationInvalid { errors { message } } } }"""
+  ... on LaunchRunSuccess { run { runId } } ... on PythonError { className message }
+  ... on InvalidSubsetError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
 _SUBMITTED = "query($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results { id status } } } }"
 _DELETE = "mutation($id: String!) { deleteRun(runId: $id) { __typename } }"
 _TERMINATE = "mutation($ids: [String!]!) { terminateRuns(runIds: $ids) { __typename } }"
@@ -131,7 +138,9 @@ class Gateway:
                 if location.get("repositories"):
                     name = location["repositories"][0]["name"]
                     self._repository = {"repositoryLocationName": location["name"], "repositoryName": name}
-                reason = location.get("message", reason)
+                elif location:
+                    reason = location.get("message", reason)
+                    self.ask(_RELOAD, name=entry["name"])
             if not self._repository:
                 self._watch()
                 if time.monotonic() > deadline:
@@ -148,34 +157,41 @@ class Gateway:
         Raises:
             ConfigError: if Dagster refuses it.
         """
-        repository = self.repository()
         if partition:
-            self.ask(_PARTITION, repository=repository, partition=partition)
+            self.ask(_PARTITION, repository=self.repository(), partition=partition)
             tags = {**tags, "dagster/partition": partition}
-        parameters = {
-            "selector": {
-                **repository,
-                "jobName": "__ASSET_JOB",
-                "assetSelection": [{"path": [name]} for name in assets],
-            },
+        parameters: dict[str, Any] = {
+            "selector": {"jobName": "__ASSET_JOB", "assetSelection": [{"path": [name]} for name in assets]},
             "runConfigData": {},
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
         identity = {key: tags[key] for key in (SESSION_TAG, GROUP_TAG)}
-        while True:
-            try:
-                answer = self._client.post("/graphql", json={"query": _LAUNCH, "variables": {"params": parameters}})
-                told = answer.json()["data"]["launchRun"]
-            except (httpx.TransportError, ValueError, KeyError, TypeError):
+        deadline, reason = time.monotonic() + PATIENCE, ""
+        while time.monotonic() < deadline:
+            parameters["selector"] |= self.repository()
+            told, reason = self._launch(parameters)
+            if told is None:
                 self._watch()
                 if found := self._submitted(identity):
                     return found  # the answer was lost, not the run
-                time.sleep(PAUSE)
-                continue
-            if told["__typename"] != "LaunchRunSuccess":
-                reason = told.get("message") or "; ".join(e["message"] for e in told.get("errors", ()))
-                raise ConfigError(f"Dagster refuses the run: {' '.join(reason.split())[:400] or told['__typename']}")
-            return str(told["run"]["runId"])
+            elif told["__typename"] == "LaunchRunSuccess":
+                return str(told["run"]["runId"])
+            elif told.get("className") in _UNLOADED or told["__typename"] == "PipelineNotFoundError":
+                self._repository = {}  # the code server was started again, and is not loaded yet
+            else:
+                break
+            time.sleep(PAUSE)
+        raise ConfigError(f"Dagster refuses the run: {' '.join(reason.split())[:400]}")
+
+    def _launch(self, parameters: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+        """The answer to one submission, None where it was lost; and the reason it gives, if it is a refusal."""
+        try:
+            answer = self._client.post("/graphql", json={"query": _LAUNCH, "variables": {"params": parameters}})
+            told = dict(answer.json()["data"]["launchRun"])
+        except (httpx.TransportError, ValueError, KeyError, TypeError) as error:
+            return None, f"{type(error).__name__}: {error}"
+        errors = "; ".join(error["message"] for error in told.get("errors", ()))
+        return told, told.get("message") or errors or told["__typename"]
 
     def _submitted(self, tags: Mapping[str, str]) -> str:
         """The run with these tags; one that was made and not queued is taken away."""

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets_defs.machinery.history import begin_history
 from pipelines.instance_settings import merge_settings
 from visor_core.addresses import pasteable
 from visor_core.config import Home, Profile
@@ -42,6 +43,7 @@ def place_instance(home: Home) -> Path:
     target = home.dagster / "dagster.yaml"
     try:
         home.dagster.mkdir(parents=True, exist_ok=True)
+        begin_history(home)
         given = target.read_bytes().decode() if target.exists() else ""
         merged = merge_settings(given, TEMPLATE.read_text(encoding="utf-8"), str(target))
         if merged.text != given:
@@ -100,10 +102,17 @@ def open_instance(home: Home) -> dg.DagsterInstance:
 
 
 def place_partitions(instance: dg.DagsterInstance, home: Home, profile: Profile) -> None:
-    """Make known to Dagster the corpora of a profile, made or not, and those that lie in the home."""
-    from assets_defs.machinery.partitions import corpora
+    """Make known to Dagster the corpora of a profile, made or not, those that lie in the home, and a study's seeds.
 
-    known = set(instance.get_dynamic_partitions(str(corpora.name)))
-    instance.add_dynamic_partitions(
-        str(corpora.name), [name for name in (*profile.corpora.names, *home.corpora()) if name not in known]
-    )
+    Corpora of a study's variants are none that a person builds one by one.
+    """
+    from assets_defs.machinery.partitions import corpora, study_seeds
+    from visor_core.nano.study_variants import SEEDS, is_study_corpus
+
+    lying = [name for name in home.corpora() if not is_study_corpus(name)]
+    wanted = {str(corpora.name): (*profile.corpora.names, *lying)}
+    if profile.nano is not None:
+        wanted[str(study_seeds.name)] = tuple(map(str, SEEDS))
+    for name, keys in wanted.items():
+        known = set(instance.get_dynamic_partitions(name))
+        instance.add_dynamic_partitions(name, [key for key in keys if key not in known])

@@ -30,7 +30,7 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_
 
 from assets_defs.machinery.run_config import GIVEN_TAG, given_settings
 from pipelines.choice import SESSION_TAG, choice_of_run
-from pipelines.sessions import CLOCK_SLACK, session_lives
+from pipelines.sessions import CLOCK_SLACK, kill_tree, session_lives
 from visor_core.config import Home
 
 UNFINISHED = [
@@ -124,7 +124,7 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
     def _make_sure(self, worker: psutil.Process, run_id: str) -> None:
         _, staying = psutil.wait_procs([worker], timeout=STOP_SECONDS)
         for process in staying:
-            kill_tree(process)
+            kill_tree(process.pid)
         _end(self._instance, run_id, "It was killed, as it did not end when asked to.")
 
     @property
@@ -141,19 +141,6 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
 def run_log(home: Home, run_id: str) -> Path:
     """Where the output of a run's process goes, beside what Dagster captures of its steps."""
     return home.root / "logs" / "runs" / f"{run_id}.log"
-
-
-def kill_tree(process: psutil.Process) -> None:
-    """Kill a process with all that it started."""
-    try:
-        family = [*process.children(recursive=True), process]
-    except psutil.NoSuchProcess:
-        return
-    for member in family:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue  # it has ended by itself
 
 
 def _end(instance: dg.DagsterInstance, run_id: str, reason: str) -> None:
@@ -217,7 +204,7 @@ def reconcile(instance: dg.DagsterInstance) -> list[str]:
             continue  # Dagster's own time limit for starting runs decides
         worker = worker_of(instance, run.run_id)
         if worker is not None and orphaned:
-            kill_tree(worker)
+            kill_tree(worker.pid)
             _end(instance, run.run_id, "The `visor run` that submitted it is gone.")
             ended.append(run.run_id)
         elif worker is None:
@@ -254,7 +241,7 @@ def stop_runs(
         instance.run_launcher.terminate(run_id)
     _, staying = psutil.wait_procs(list(workers.values()), timeout=seconds)
     for worker in staying:
-        kill_tree(worker)
+        kill_tree(worker.pid)
     for run_id in workers:
         _end(instance, run_id, "It ended with what it was started from.")
     return list(workers)

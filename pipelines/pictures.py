@@ -14,6 +14,7 @@ from assets_defs.machinery.builds import find_record
 from assets_defs.machinery.stage import Node
 from pipelines.instance import prepare_process
 from visor_core.config import Home
+from visor_core.config.policies import REINFORCED
 from visor_core.files import whole_file
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def main() -> None:
     prepare_process()
     draw_asset_graph(DOCS / "asset-graph.png")
     home = Home(Path(os.environ.get("VISOR_HOME") or ".visor"))
-    rollouts = find_record(home, Node("grpo_checkpoint"))
+    rollouts = find_record(home, Node(REINFORCED.stage))
     benchmark = find_record(home, Node("benchmark_results"))
     if rollouts is None or benchmark is None:
         print("no episode is drawn: `make run` makes some")
@@ -145,7 +146,7 @@ def main() -> None:
         trajectory
         for folder in sorted((benchmark.build_folder(home) / "episodes").iterdir())
         for trajectory in read_trajectories(folder)
-        if trajectory.policy == "grpo_checkpoint"
+        if trajectory.policy == REINFORCED.stage
     ]
     chosen = telling(episodes)
     if chosen is None:

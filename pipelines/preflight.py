@@ -11,7 +11,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from assets_defs.machinery.launching import launch_of
 from visor_core.config import Profile, embedder_parts
 from visor_core.errors import MissingDependencyError
 from visor_core.installation import install_command
+from visor_core.lineage.machine import Gpu, find_gpus, vector_extensions
 
 GIB = 2**30
 CONFIGURATIONS = ("config.json", "adapter_config.json")
@@ -65,14 +65,6 @@ PACKAGES: tuple[tuple[str, str, bool], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
-    """One CUDA device: its name and its memory in GiB."""
-
-    name: str
-    memory_gib: float
-
-
-@dataclass(frozen=True, slots=True)
 class Machine:
     """What a run can use here; memory and disk in GiB, `disk_gib` free at VISOR_HOME."""
 
@@ -94,39 +86,9 @@ def inspect_machine(home: Path) -> Machine:
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_gib=psutil.virtual_memory().total / GIB,
         disk_gib=shutil.disk_usage(existing).free / GIB,
-        vector_extensions=_vector_extensions(),
+        vector_extensions=vector_extensions(),
         gpus=find_gpus(),
     )
-
-
-def find_gpus() -> tuple[Gpu, ...]:
-    """CUDA devices as `nvidia-smi` lists them; none where the tool is absent or fails."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        listing = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (subprocess.SubprocessError, OSError):
-        return ()
-    return parse_gpus(listing)
-
-
-def parse_gpus(listing: str) -> tuple[Gpu, ...]:
-    """Lines `name, MiB` of nvidia-smi; a line of another form is no usable device."""
-    rows = [line.rpartition(",") for line in listing.splitlines()]
-    return tuple(Gpu(name.strip(), int(memory) / 1024) for name, _, memory in rows if name and memory.strip().isdigit())
-
-
-def _vector_extensions() -> tuple[str, ...]:
-    """AVX and AMX flags of the first core: they decide whether vLLM's CPU build can run."""
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
-        return ()
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("flags"):
-            return tuple(flag for flag in line.split() if flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16"))
-    return ()
 
 
 def package_version(distribution: str) -> str:

@@ -13,14 +13,15 @@ from assets_defs.machinery.graph import stages
 from assets_defs.machinery.progress import read_metrics
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import DocumentsConfig, Home
+from visor_core.config.policies import REINFORCED
 from visor_core.errors import DataError, SearchIndexError
 from visor_core.evaluation.charts import Series
 from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage
 from visor_core.evaluation.results import BenchmarkResult, read_result
 from visor_core.scoring.answers import answer_score
 from visor_core.tracking import meaningful
+from visor_core.training.curves import CURVES
 
-CURVES = ("loss", "reward", "supported", "accuracy", "kl", "entropy", "mean_reward", "recall", "completion_tokens")
 SAMPLES = 3
 POINTS = 400
 
@@ -132,7 +133,7 @@ def _worth(episode: Trajectory) -> tuple[bool, bool, bool, int, str]:
     """Sorts first what is worth looking at: the reinforced policy, right answers, crops, many turns."""
     right = bool(episode.question.answers) and (answer_score(episode.question, episode.answer) or 0.0) >= 1.0
     crops = any(turn.action.kind == "crop" for turn in episode.turns)
-    return (episode.policy != "grpo_checkpoint", not right, not crops, -len(episode.turns), episode.trajectory_id)
+    return (episode.policy != REINFORCED.stage, not right, not crops, -len(episode.turns), episode.trajectory_id)
 
 
 def _title(episode: Trajectory) -> str:

@@ -15,6 +15,7 @@ import dagster as dg
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
 from pipelines.choice import PROFILES, choice_from
+from pipelines.estimates import gpu_hours
 from pipelines.services import ADDRESS
 from visor_core.config import Home, Profile
 
@@ -26,7 +27,14 @@ MLFLOW_PAGE = os.environ.get("VISOR_MLFLOW_PAGE", f"http://{ADDRESS}:5000")
 def resources_for(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dict[str, Any]:
     """The resources of one run; the stages `rebuild` use nothing that they have made before."""
     return {
-        "workspace": fixed(Workspace(home=str(home.root), profile=profile.model_dump_json(), rebuild=list(rebuild))),
+        "workspace": fixed(
+            Workspace(
+                home=str(home.root),
+                profile=profile.model_dump_json(),
+                rebuild=list(rebuild),
+                gpu_hours=gpu_hours(profile),
+            )
+        ),
         "tracking": fixed(Tracking.of(home, profile, page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE)),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }

@@ -24,10 +24,8 @@ from pipelines.following import Following, NodeResult
 from pipelines.instance import prepare_process
 from visor_core.config import Home, Profile
 
-INTERVALS = (0.1, 1.0)
-"""Seconds between two looks at a run: while something happens, and while nothing does."""
-QUIET = 20
-"""After so many looks without news, nothing happens."""
+SHORTEST, LONGEST = 0.1, 2.0
+"""Seconds between two looks at a run: after news, and when nothing has happened for a while."""
 STOP_SECONDS = 45.0
 """How long a run that was interrupted may take to end."""
 
@@ -157,7 +155,7 @@ class _Making:
         Raises:
             KeyboardInterrupt: if it is interrupted again, or does not end.
         """
-        quiet, give_up = 0, float("inf")
+        pause, give_up = SHORTEST, float("inf")
         while True:
             try:
                 events, ended = engine.news()
@@ -165,8 +163,8 @@ class _Making:
                     following.take(event)
                 if ended:
                     return ended
-                quiet = 0 if events else quiet + 1
-                time.sleep(INTERVALS[quiet > QUIET])
+                pause = SHORTEST if events else min(LONGEST, pause * 1.15)
+                time.sleep(pause)
             except KeyboardInterrupt:
                 if give_up < float("inf"):
                     raise

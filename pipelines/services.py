@@ -23,6 +23,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.choice import Choice
+from pipelines.sessions import kill_tree
 from visor_core.addresses import pasteable
 from visor_core.config import Home
 from visor_core.errors import ConfigError
@@ -164,7 +165,7 @@ class Services:
             if service.process is not None:
                 service.process.terminate()
         if self.code.process is not None:
-            self.code.process.kill()  # it keeps nothing, and waits for its clients to leave
+            kill_tree(self.code.process.pid)  # it keeps nothing, and waits for its clients to leave
         for service in self.all:
             service.stop()
         self._lock.give_back()

@@ -1,9 +1,10 @@
-"""One `visor run`, or one `visor ui`, as other processes know it: by its process on this machine since its start."""
+"""Processes of this machine: a `visor run` or `visor ui` as others know it, by its pid since its start; ends of all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 
 import psutil
 
@@ -25,3 +26,12 @@ def session_lives(session: str) -> bool:
         return same and process.status() != psutil.STATUS_ZOMBIE
     except (ValueError, psutil.NoSuchProcess):
         return False
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process with all that it started."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for member in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):  # it has ended by itself
+                member.kill()

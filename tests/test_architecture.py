@@ -12,7 +12,7 @@ CODE = ("visor_core", "assets_defs", "pipelines")
 # Each layer may import itself and those before it; the two in one row are siblings and do not know each other.
 LAYERS = (
     (
-        *("errors", "addresses", "installation", "files", "byte_cache", "network"),
+        *("errors", "addresses", "installation", "files", "inventory", "byte_cache", "network"),
         *("config", "code_version", "geometry", "questions"),
     ),
     ("tracking",),
@@ -23,6 +23,7 @@ LAYERS = (
     ("agent",),
     ("trajectories",),
     ("training", "evaluation"),
+    ("lineage",),
     ("nano",),
 )
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}

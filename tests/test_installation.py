@@ -63,7 +63,7 @@ def test_an_older_python_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_help_lists_the_commands() -> None:
     run = subprocess.run(["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True)
-    assert all(f"make {name}" in run.stdout for name in ("run", "test", "extra", "ui", "bench"))
+    assert all(f"make {name}" in run.stdout for name in ("run", "test", "test-slow", "extra", "ui", "bench"))
 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

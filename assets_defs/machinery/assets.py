@@ -33,6 +33,7 @@ OWNERS = {
     "corpus": "team:documents",
     "training": "team:models",
     "evaluation": "team:evaluation",
+    "study": "team:evaluation",
 }
 """Who answers for the assets of a group."""
 ANY_CORPUS = "a-corpus-of-the-user"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,12 +20,17 @@ from typing import Any
 from assets_defs.machinery.stage import Figure, Node
 from visor_core.config import Home, Profile
 from visor_core.errors import DataError
-from visor_core.files import write_json
+from visor_core.files import whole_file, write_json
+from visor_core.inventory import Inventory, as_json, from_json
+
+INCOMPLETE = "incomplete"
+"""The figure of a build that says what it lacks."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a build made. `path` is relative to VISOR_HOME; `checks` names the blocking checks it has to pass."""
+    """What a build made. `path` and the `files` of its output are relative to VISOR_HOME; `checks` names the blocking
+    checks it has to pass."""
 
     stage: str
     partition: str
@@ -39,6 +45,12 @@ class Record:
     figures: dict[str, Figure] = field(default_factory=dict)
     created: str = ""
     checks: tuple[str, ...] = ()
+    files: Inventory = field(default_factory=dict)
+
+    @property
+    def incomplete(self) -> str:
+        """Why the build is not all that was asked for, and is gone on with when it is asked for again; "" if it is."""
+        return str(self.figures.get(INCOMPLETE, ""))
 
     @property
     def node(self) -> Node:
@@ -71,27 +83,61 @@ def read_build(home: Home, node: Node, fingerprint: str) -> Record | None:
     try:
         lineage = json.loads(path.read_text(encoding="utf-8"))
         known = {f.name: lineage[f.name] for f in fields(Record) if f.name != "stage"}
-        return Record(stage=lineage["asset"], **known | {"checks": tuple(known["checks"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path} is damaged: delete its folder and materialize {node} again") from error
+        read = {"checks": tuple(known["checks"]), "files": from_json(known["files"])}
+        return Record(stage=lineage["asset"], **known | read)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path} is damaged or of another version of visor: delete its folder and materialize {node} again"
+        ) from error
 
 
-def write_build(home: Home, record: Record, more: dict[str, Any]) -> None:
-    """Write a build's lineage: its record, and `more` of where it came from."""
+def write_build(home: Home, record: Record, more: dict[str, Any], *, named: bool = True) -> None:
+    """Write a build's lineage: its record, and `more` of where it came from.
+
+    A stage that works on a corpus in place finishes one build again and again, with other data: each data version keeps
+    its own file, which whatever was made from it names.
+
+    Args:
+        named: whether `current.json` may come to name it.
+    """
+    folder = record.build_folder(home)
+    set_aside(folder)
+    _aside(folder, record.data_version).unlink(missing_ok=True)
     written = {f.name: getattr(record, f.name) for f in fields(Record) if f.name != "stage"}
-    write_json(record.build_folder(home) / "lineage.json", {"asset": record.stage, **written, **more})
-    _follow(home, record)
+    written["files"] = as_json(record.files)
+    write_json(folder / "lineage.json", {"asset": record.stage, **written, **more})
+    _follow(home, record, named=named)
 
 
-def judge(home: Home, record: Record, check: str, *, passed: bool) -> None:
-    """Keep the outcome of a check, and put the build in force or take it out of it, as its blocking checks say."""
+def set_aside(folder: Path) -> None:
+    """Keep the lineage of the data that a build holds under the name of its data version, if it holds any."""
+    path = folder / "lineage.json"
+    if path.is_file():
+        try:
+            version = str(json.loads(path.read_text(encoding="utf-8"))["data_version"])
+        except (ValueError, TypeError, KeyError):
+            return  # a damaged one names no data that anything could have been made from
+        with whole_file(_aside(folder, version)) as partial:
+            shutil.copyfile(path, partial)
+
+
+def _aside(folder: Path, data_version: str) -> Path:
+    return folder / f"lineage-{data_version}.json"
+
+
+def judge(home: Home, record: Record, check: str, *, passed: bool, named: bool = True) -> None:
+    """Keep the outcome of a check, and put the build in force or take it out of it, as its blocking checks say.
+
+    Args:
+        named: whether `current.json` may come to name it.
+    """
     folder = record.build_folder(home)
     # Two runs may check one build: neither may lose what the other has just written.
     with (folder / ".checks.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         outcomes = _outcomes(home, record) | {check: {"passed": passed, "data_version": record.data_version}}
         write_json(folder / "checks.json", outcomes)
-        _follow(home, record)
+        _follow(home, record, named=named)
 
 
 def is_checked(home: Home, record: Record) -> bool:
@@ -129,11 +175,12 @@ def put_in_force(home: Home, record: Record) -> None:
         _follow(home, record)
 
 
-def _follow(home: Home, record: Record) -> None:
+def _follow(home: Home, record: Record, *, named: bool = True) -> None:
     """Point `current.json` at a build that is checked; take it away from one that no longer is."""
     pointer = stage_folder(home, record.node) / "current.json"
     if is_checked(home, record):
-        write_json(pointer, {"fingerprint": record.fingerprint})
+        if named:
+            write_json(pointer, {"fingerprint": record.fingerprint})
     elif _pointed(home, record.node) == record.fingerprint:
         pointer.unlink()
 

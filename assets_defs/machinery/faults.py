@@ -33,7 +33,7 @@ def is_transient(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, VisorError):
             return isinstance(error, UnreachableError)
-        if isinstance(error, ConnectionError | TimeoutError | queue.Full | _outages()):
+        if isinstance(error, (ConnectionError, TimeoutError, queue.Full, *_outages())):
             return True
         if isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in ("locked", "busy")):
             return True

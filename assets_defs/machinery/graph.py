@@ -87,20 +87,29 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
 
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:
-    """Whether the build put in force last is from exactly the code, settings and upstream data of now, and is there."""
-    stage = stages()[node.stage]
+    """Whether a node stands (`is_built`), is the one put in force last, and Dagster knows it."""
+    from assets_defs.machinery.history import is_told
+
     try:
         record = Builds(home, profile).find(node)
         if record is None or find_record(home, node) != record:
             return False  # also where other settings were in force since: Dagster is told which build holds now
     except DataError:
         return False
-    if stage.watching(profile, node.partition):
+    return is_built(node, profile, home) and is_told(home, record)
+
+
+def is_built(node: Node, profile: Profile, home: Home) -> bool:
+    """Whether a build from exactly the code, settings and upstream data of now is in force, complete and whole."""
+    from assets_defs.machinery.losses import stands
+
+    try:
+        record = Builds(home, profile).find(node)
+    except DataError:
         return False
-    if not (home.dagster / "history").is_dir():
-        return False  # Dagster's own record was removed: a finished build is found again and told to it anew
-    folder = record.folder(home)
-    return folder.is_dir() and stage.holds(folder, record.data_version)
+    if record is None or record.incomplete or stages()[node.stage].watching(profile, node.partition):
+        return False
+    return stands(home, record)
 
 
 def summary_order(nodes: Iterable[Node]) -> list[Node]:

@@ -91,7 +91,7 @@ class Judgement:
             result = self.function(build)
             passed = bool(result.passed)
         finally:
-            judge(build.home, build.record, self.name, passed=passed)
+            judge(build.home, build.record, self.name, passed=passed, named=not build.profile.study.variant)
         return result
 
 

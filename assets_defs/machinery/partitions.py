@@ -6,3 +6,5 @@ import dagster as dg
 
 corpora = dg.DynamicPartitionsDefinition(name="corpus")
 """Names of corpora: the profile's training and development corpus, and the user's own."""
+study_seeds = dg.DynamicPartitionsDefinition(name="study_seed")
+"""Seeds of the study, by number."""

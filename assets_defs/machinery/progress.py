@@ -37,10 +37,10 @@ class StageProgress:
             self.say(f"{done} of {total} {text}".strip() if total else text)
 
     def step(self, values: dict[str, Any]) -> None:
-        """Append one step's scalars; anything that is no number or text is left out."""
+        """Append one step's scalars and when it ended; anything that is no number or text is left out."""
         kept = {k: v for k, v in values.items() if isinstance(v, int | float | str) and v == v}
         with (self.folder / METRICS).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(kept) + "\n")
+            handle.write(json.dumps({**kept, "time": round(time.time(), 3)}) + "\n")
 
 
 def read_progress(folder: Path) -> tuple[int, int, str]:

@@ -38,8 +38,8 @@ _AS_TEXT: dict[type[Section], str] = {
 
 
 def stage_fields(stage: Stage, profile: Profile) -> dict[str, dg.Field]:
-    """The run configuration of a stage under a profile: all it reads, and the seed."""
-    return config_fields(profile, ("seed", *stage.reads))
+    """The run configuration of a stage under a profile: all it reads, the seed, and what may be built again unasked."""
+    return config_fields(profile, ("seed", *stage.reads, "rebuild"))
 
 
 def config_fields(profile: Profile, keys: Sequence[str]) -> dict[str, dg.Field]:

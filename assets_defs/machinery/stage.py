@@ -26,7 +26,8 @@ PROJECT = ("visor_core", "assets_defs", "pipelines.workers")
 DECIDES_NOTHING = (
     # How a stage is started, followed and recorded.
     "assets_defs.machinery", "pipelines.workers.processes", "pipelines.workers.session", "visor_core.code_version",
-    "visor_core.files", "visor_core.tracking", "visor_core.trajectories.traces",
+    "visor_core.files", "visor_core.inventory", "visor_core.lineage", "visor_core.tracking",
+    "visor_core.trajectories.traces",
     # What only a person looks at.
     "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
     "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
@@ -76,6 +77,10 @@ def _any_content(folder: Path, data_version: str) -> bool:
     return True
 
 
+def _nothing_lost(folder: Path) -> tuple[str, ...]:
+    return ()
+
+
 def _no_settings(profile: Profile, partition: str, home: Home) -> dict[str, Any]:
     return {}
 
@@ -96,9 +101,10 @@ class Stage:
     settings of the profile that a person may set for one run of it, by dotted key, the seed apart; `settings` picks of
     them what decides the output. `needs` are the upstream stages, for Dagster as well; a `partitioned` stage has one
     node a corpus. An `incremental` stage keeps its data in a corpus and compares content itself, so a finished folder
-    is no reason to skip it; `holds` says whether the output folder still has the content of a data version. A
-    `watching` node also depends on files outside the graph. `kept` reads settings that lie with the node's data and
-    hold in place of those of the profile. `also` names further assets that the same work makes.
+    is no reason to skip it; `holds` says whether the corpus still has the content of a data version, `lost` what of its
+    own work there is gone. `beside` are parts of the output that lie in the build folder beside it. A `watching` node
+    also depends on files outside the graph. `kept` reads settings that lie with the node's data and hold in place of
+    those of the profile. `also` names further assets that the same work makes.
     """
 
     name: str
@@ -111,6 +117,8 @@ class Stage:
     incremental: bool = False
     watching: Callable[[Profile, str], bool] = _never
     holds: Callable[[Path, str], bool] = _any_content
+    lost: Callable[[Path], tuple[str, ...]] = _nothing_lost
+    beside: tuple[str, ...] = ()
     kept: Callable[[Profile, str, Home], dict[str, Any]] = _no_settings
     also: tuple[str, ...] = ()
 
@@ -146,18 +154,21 @@ class Stage:
 
     def fingerprint(self, profile: Profile, partition: str, upstream: dict[str, str], home: Home | None = None) -> str:
         """Hash (16 hex digits) of everything the output depends on; without a home, of the profile's settings alone."""
-        chosen = self.settings(profile, partition)
-        held = self.kept(profile, partition, home) if home is not None else {}
-        settings = _plain(chosen | {key: held[key] for key in chosen if key in held})
         decided_by = {
             "stage": self.name,
             "partition": partition,
             "code": self.version,
-            "settings": settings,
+            "settings": self.decisive(profile, partition, home),
             "upstream": upstream,
             "seed": profile.seed,
         }
         return _digest(decided_by, 16)
+
+    def decisive(self, profile: Profile, partition: str, home: Home | None = None) -> dict[str, Any]:
+        """The settings that decide a node's output, as JSON values: the profile's, and what lies with its data."""
+        chosen = self.settings(profile, partition)
+        held = self.kept(profile, partition, home) if home is not None else {}
+        return _plain(chosen | {key: held[key] for key in chosen if key in held})
 
     def code_version(self, profile: Profile) -> str:
         """Hash (12 hex digits) of the code and of what this profile sets for it.

@@ -13,6 +13,7 @@ from pydantic import PrivateAttr
 
 from assets_defs.machinery.links import REPORT, dagster_run_page
 from visor_core.config import Home, Profile
+from visor_core.lineage.provenance import ROOT, commit_of
 from visor_core.tracking import KIND_TAG, PAGE, STAGE, commit_tags, configured, page_of, project_name
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Tracking(dg.ConfigurableResource[Any]):
         shared = {
             "profile": profile.name,
             "mlflow.user": getpass.getuser(),
-            **commit_tags(),
+            **commit_tags(**commit_of(ROOT)),
             **({"visor.session": run_tags["visor/session"]} if "visor/session" in run_tags else {}),
         }
         self._opened.add(dagster_run_id)

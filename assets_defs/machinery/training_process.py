@@ -11,10 +11,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
+from assets_defs.machinery.attempts import attempt
 from assets_defs.machinery.launching import launch_of, launcher
 from assets_defs.machinery.links import WORKER_LOG
 from assets_defs.machinery.stage import Figure
@@ -52,11 +54,13 @@ def _run(
     write_json(
         order,
         {
-            "home": str(work.home.root),
-            "folder": str(work.folder),
+            # From where the order lies, so that it still holds where the home is moved.
+            "home": Path(os.path.relpath(work.home.root, work.folder)).as_posix(),
             "stage": work.node.stage,
             "profile": work.profile.model_dump(mode="json"),
-            "inputs": {key: str(value) for key, value in inputs.items()},
+            "inputs": {
+                key: work.home.below(value) if isinstance(value, Path) else value for key, value in inputs.items()
+            },
             "tracking": {"experiment": tracking.experiment, "uri": tracking.uri, "artifacts": tracking.artifacts},
         },
     )
@@ -79,29 +83,30 @@ def _run(
     # The shell only sends the output to the log and is replaced by the worker, which then gets the signals itself.
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
     try:
-        completed = work.pipes.run(context=work.context, command=command, env=environment)
-        results = completed.get_results()
+        with attempt(work.folder):
+            completed = work.pipes.run(context=work.context, command=command, env=environment)
+        messages = completed.get_custom_messages()
     except DagsterPipesExecutionError as error:
         if problem.is_file():
             told = json.loads(problem.read_text(encoding="utf-8"))
             raise getattr(errors, told["type"])(told["message"]) from error
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.is_file() else []
         raise DagsterPipesExecutionError(f"{work.node}: its process failed, see {log}\n" + "\n".join(lines)) from error
-    return {
-        result.asset_key.to_user_string(): {k: v.value for k, v in (result.metadata or {}).items()}
-        | {"data_version": result.data_version.value}
-        for result in results
-        if isinstance(result, dg.MaterializeResult)
-    }
+    return {told["asset"]: {**told["figures"], "data_version": told["data_version"]} for told in messages}
 
 
 def finish_training(
-    work: Work, reported: Mapping[str, Mapping[str, Figure]], *, output: str = "final", index_tag: str = ""
+    work: Work,
+    reported: Mapping[str, Mapping[str, Figure]],
+    *,
+    output: str = "final",
+    index_tag: str = "",
+    told: Mapping[str, Any] | None = None,
 ) -> None:
     """Put what a worker reported for its stage in force; its checkpoint lies in the subfolder `output`."""
     figures = dict(reported[work.node.stage])
     version = str(figures.pop("data_version"))
-    work.finish(version, figures, path=work.folder / output if output else None, index_tag=index_tag)
+    work.finish(version, figures, path=work.folder / output if output else None, index_tag=index_tag, told=told)
 
 
 def fell(losses: Sequence[float], share: float = 0.1) -> dg.AssetCheckResult:

@@ -13,46 +13,37 @@ import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from assets_defs.machinery.builds import Builds, Record, read_build, stage_folder, write_build
+from assets_defs.machinery.builds import Builds, Record, read_build, set_aside, stage_folder, write_build
+from assets_defs.machinery.history import note_told
 from assets_defs.machinery.judging import checks_of
 from assets_defs.machinery.links import links_of
+from assets_defs.machinery.losses import KEPT, discard, lost, output_of, require_word, stands
 from assets_defs.machinery.progress import StageProgress
+from assets_defs.machinery.recording import lineage_of
 from assets_defs.machinery.run_config import GIVEN_TAG, given_settings, with_given
 from assets_defs.machinery.stage import Figure, Node, Stage
 from assets_defs.machinery.tracking import Tracking
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
 
-PACKAGES = (
-    "torch",
-    "transformers",
-    "trl",
-    "accelerate",
-    "lancedb",
-    "pymupdf",
-    "pypdfium2",
-    "polars",
-    "mlflow",
-    "dagster",
-)
-
-
-def _installed() -> dict[str, str]:
-    """Versions of the packages that shape results."""
-    present = {d.metadata["Name"].lower() for d in packages.distributions()}
-    return {name: packages.version(name) for name in PACKAGES if name in present}
+LISTED = 50
+"""Lost files that the metadata name."""
 
 
 class Work:
     """One materialization in progress. `folder` belongs to this build alone; `complete` says it was finished before,
-    `rebuild` that nothing made before is to be used."""
+    `lost` what a finished one had lost, `rebuild` that nothing made before is to be used.
+
+    Raises:
+        DataError: if something upstream is missing, or has lost files.
+        ConfigError: if another process builds the same thing, or what is lost costs too much to be built unasked.
+    """
 
     context: dg.AssetExecutionContext
     """Dagster's view of the run, with its log."""
@@ -60,6 +51,8 @@ class Work:
     pipes: dg.PipesSubprocessClient
     mlflow_page: str = ""
     """Where MLflow's page is looked at."""
+    shown_at: tuple[str, str | None]
+    """The asset and the partition at which Dagster shows it."""
     options: dict[str, Any]
     """The run configuration beside the profile's settings: the fields that the asset declares."""
 
@@ -72,41 +65,72 @@ class Work:
         *,
         rebuild: bool,
         given: Mapping[str, Any] | None = None,
+        gpu_hours: Mapping[str, float] | None = None,
     ) -> None:
         self.given = dict(given or {})
+        self.shown_at = node.stage, node.partition or None
         self.stage, self.node, self.profile, self.home = stage, node, profile, home
+        self.gpu_hours = gpu_hours or {}
         self.inputs = stage.inputs(profile, node.partition)
         self._builds = Builds(home, profile)
         self.upstream = self._builds.versions(self.inputs)
-        if stage.incremental:
-            self._require_held_inputs()
+        self._require_inputs()
         self.fingerprint = stage.fingerprint(profile, node.partition, self.upstream, home)
         self.folder = stage_folder(home, node) / self.fingerprint
         self.rebuild = rebuild
         self._lock = self._acquire()
-        if rebuild and self.folder.is_dir():
-            for path in self.folder.iterdir():
-                if path.name not in (".lock", ".checks.lock"):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        try:
+            self._clear_away()
+        except BaseException:
+            self.close()
+            raise
         self.progress = StageProgress(self.folder)
-        self.complete = not stage.incremental and (self.folder / "lineage.json").is_file()
+        self.complete = self._is_complete()
+        self._held = self._held_version() if stage.incremental else ""
         self.started = time.monotonic()
 
-    def _require_held_inputs(self) -> None:
-        """A stage that works on a corpus in place reads what it holds now: that must be what these settings asked for.
+    def _held_version(self) -> str:
+        """The data version of this build that the corpus still has; a stage that works on it in place mostly finds it
+        as it was."""
+        record = read_build(self.home, self.node, self.fingerprint)
+        return record.data_version if record is not None and stands(self.home, record) else ""
+
+    def _require_inputs(self) -> None:
+        """What is read must be there. A stage that works on a corpus in place reads what that holds now, which must be
+        what these settings asked for.
 
         Raises:
-            DataError: naming the input that other settings have replaced since.
+            DataError: naming the input that has lost files, or that other settings have replaced since.
         """
-        from assets_defs.machinery.graph import stages
-
         for need in self.inputs:
             record = self._builds.read(need)
-            if not stages()[need.stage].holds(record.folder(self.home), record.data_version):
-                raise DataError(
-                    f"{need} holds other data than these settings asked for: "
-                    f"`visor run --profile {self.profile.name} --select {need.stage}` first"
-                )
+            first = f"`visor run --profile {self.profile.name} --select {need.stage}` first"
+            if gone := lost(self.home, record):
+                raise DataError(f"{need} has lost files ({gone[0]}): {first}")
+            if self.stage.incremental and not stands(self.home, record):
+                raise DataError(f"{need} holds other data than these settings asked for: {first}")
+
+    def _clear_away(self) -> None:
+        """Remove what is not to be built on: everything if so asked, or what is left of a build that has lost files.
+
+        Raises:
+            ConfigError: if building again what is lost needs a word.
+        """
+        if self.rebuild:
+            set_aside(self.folder)
+            for path in self.folder.iterdir():
+                if path.name not in KEPT and not path.match("lineage-*.json"):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        record = read_build(self.home, self.node, self.fingerprint)
+        self.lost = lost(self.home, record) if record else ()
+        if record and self.lost:
+            require_word(self.node, self.lost, self.profile, self.gpu_hours)
+            if not self.stage.incremental:
+                discard(self.home, record)
+
+    def _is_complete(self) -> bool:
+        record = None if self.stage.incremental else read_build(self.home, self.node, self.fingerprint)
+        return record is not None and not record.incomplete
 
     def _acquire(self) -> int:
         """Lock the build folder until `close`, or for as long as this process lives; returns the file descriptor.
@@ -125,11 +149,12 @@ class Work:
 
     def show_links(self) -> None:
         """Show in the run, and at the asset, where the work is seen while its process runs."""
+        asset, partition = self.shown_at
         self.context.log_event(
             dg.AssetObservation(
-                self.node.stage,
-                description="its process starts: what it does is seen there",
-                partition=self.node.partition or None,
+                asset,
+                description=f"the process of {self.node} starts: what it does is seen there",
+                partition=partition,
                 metadata=links_of(self.folder, self.home, self.mlflow_page),
             )
         )
@@ -155,14 +180,21 @@ class Work:
         *,
         path: Path | None = None,
         index_tag: str = "",
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the lineage. `path` is the output if it is not the build folder itself.
 
         The build is in force once its blocking checks have passed.
+
+        Args:
+            told: what the lineage says beside what is known of any build (`recording.lineage_of`), as JSON values.
+
+        Raises:
+            DataError: if what a stage read of a corpus was changed by others while it worked.
         """
-        before = read_build(self.home, self.node, self.fingerprint)
-        # A stage that works on a corpus in place looks at it each time, and mostly finds it as it was.
-        self.complete = before is not None and before.data_version == data_version
+        if self.stage.incremental:
+            self._require_inputs()
+        self.complete = data_version == self._held
         record = Record(
             stage=self.node.stage,
             partition=self.node.partition,
@@ -170,6 +202,7 @@ class Work:
             code_version=self.stage.version,
             data_version=data_version,
             path=(path or self.folder).relative_to(self.home.root).as_posix(),
+            files=output_of(self.home, self.stage, path or self.folder, self.folder),
             upstream=self.upstream,
             seed=self.profile.seed,
             index_tag=index_tag,
@@ -178,13 +211,9 @@ class Work:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             checks=tuple(sorted(judgement.name for judgement in checks_of(self.node.stage) if judgement.blocking)),
         )
-        more = {
-            "profile": self.profile.name,
-            "given": self.given,
-            "configuration": self.profile.model_dump(mode="json"),
-            "packages": _installed(),
-        }
-        write_build(self.home, record, more)
+        # Who asks without a profile means no variant of a study.
+        more = lineage_of(self, path or self.folder, told or {})
+        write_build(self.home, record, more, named=not self.profile.study.variant)
 
     @property
     def record(self) -> Record:
@@ -206,6 +235,7 @@ class Work:
     ) -> dg.MaterializeResult[None]:
         """Dagster's view of the finished build."""
         record = self.record
+        note_told(self.home, self.folder)
         everything: dict[str, Any] = {
             **record.figures,
             **(metadata or {}),
@@ -219,6 +249,7 @@ class Work:
             "configuration": dg.MetadataValue.json(self.profile.model_dump(mode="json")),
             "folder": dg.MetadataValue.path(str(record.folder(self.home))),
             "reused": self.complete,
+            **({"lost": "\n".join(self.lost[:LISTED])} if self.lost else {}),
         }
         return dg.MaterializeResult(
             asset_key=asset_key or self.node.stage,
@@ -230,13 +261,14 @@ class Work:
 class Workspace(dg.ConfigurableResource[Any]):
     """VISOR_HOME and the resolved profile, as JSON because a map in Dagster's configuration may not hold null.
 
-    `rebuild` names the stages that discard what they have already made. What a run's own configuration says otherwise
-    than the profile holds for that run.
+    `rebuild` names the stages that discard what they have already made; `gpu_hours` is what each stage is estimated to
+    cost. What a run's own configuration says otherwise than the profile holds for that run.
     """
 
     home: str
     profile: str
     rebuild: list[str] = Field(default_factory=list)
+    gpu_hours: dict[str, float] = Field(default_factory=dict)
     _begun: list[Work] = PrivateAttr(default_factory=list)
     _given: dict[str, Any] = PrivateAttr(default_factory=dict)
     _settings: Profile | None = PrivateAttr(default=None)
@@ -283,9 +315,19 @@ class Workspace(dg.ConfigurableResource[Any]):
         """
         partition = context.partition_key if stage.partitioned else ""
         node = Node(stage.name, partition)
-        work = Work(stage, node, self.settings, self.place, rebuild=stage.name in self.rebuild, given=self._given)
+        work = Work(
+            stage,
+            node,
+            self.settings,
+            self.place,
+            rebuild=stage.name in self.rebuild,
+            given=self._given,
+            gpu_hours=self.gpu_hours,
+        )
         work.context, work.tracking, work.pipes = context, tracking, pipes
         work.mlflow_page, work.progress.say = tracking.page, context.log.info
+        for line in work.lost[:LISTED]:
+            context.log.warning(f"{line}: {node} is built again")
         self._begun.append(work)
         return work
 

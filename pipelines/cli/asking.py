@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from pipelines.cli.session import console, errors, home_of, open_index, read_lineage, reason_of, resolve_profile
+from pipelines.cli.session import (
+    choose_checkpoint,
+    console,
+    errors,
+    home_of,
+    open_index,
+    read_lineage,
+    reason_of,
+    resolve_profile,
+)
 from visor_core.errors import ConfigError, DataError, PolicyError, SearchIndexError
 
 if TYPE_CHECKING:
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from visor_core.policies.base import ImageRef, Policy
     from visor_core.trajectories.replay import Encode, ReplayReport
 
-CHECKPOINT = typer.Option(None, "--checkpoint", help="Hugging Face folder of the policy.", show_default="the champion")
+CHECKPOINT = typer.Option(None, "--checkpoint", help="Folder of the policy, or a build.", show_default="the champion")
 ENDPOINT = typer.Option(
     "", "--endpoint", help="OpenAI-compatible server, as http://host:port/v1, env:NAME or file:PATH."
 )
@@ -241,29 +250,6 @@ def _replayed(episode: Trajectory, indexes: Indexes, encode: Callable[[Trajector
             soft_wrap=True,
         )
     return found
-
-
-def choose_checkpoint(home: Home, given: Path | None) -> Path:
-    """The checkpoint asked for, or the newest one the project has made.
-
-    Raises:
-        PolicyError: if there is none.
-    """
-    from visor_core.policies.load import require_checkpoint
-
-    if given is not None:
-        require_checkpoint(given)
-        return given
-    from assets_defs.machinery.builds import find_record
-    from assets_defs.machinery.stage import Node
-
-    for stage in ("champion_model", "grpo_checkpoint", "sft_checkpoint"):
-        record = find_record(home, Node(stage))
-        if record is not None and (record.folder(home) / "config.json").is_file():
-            return record.folder(home)
-    raise PolicyError(
-        f"no checkpoint under {home.root} yet: `visor run` trains one; or give --checkpoint FOLDER, or --endpoint URL"
-    )
 
 
 def agent_profile(

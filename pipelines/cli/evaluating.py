@@ -23,11 +23,11 @@ from pipelines.cli.session import (
     progress_bar,
     reason_of,
 )
+from pipelines.evaluation_lineage import EvaluationCall, keep_lineage
 from visor_core.errors import ConfigError, DataError
 from visor_core.files import claimed, file_name
 
 if TYPE_CHECKING:
-    from visor_core.agent.trajectory import Trajectory
     from visor_core.config import Home, Profile
     from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions
     from visor_core.evaluation.results import BenchmarkResult
@@ -72,6 +72,7 @@ def evaluate(
     from visor_core.evaluation import runner
     from visor_core.policies.identity import digest_of
     from visor_core.questions import questions_version
+    from visor_core.trajectories.playing import identity_of, play
 
     home = home_of(context)
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
@@ -84,34 +85,36 @@ def evaluate(
     environment = Environment(index, settled.agent, settled.index)
     label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     chosen = runner.chosen_questions(found.questions, config)
-    identity = runner.evaluation_identity(policy, environment, chosen, temperature, seed)
+    identity = identity_of(policy, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
+    asked, of = (str(given.resolve()) if given else "" for given in (questions, folder))
+    call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label)
     unkept: list[str] = []
-    played: list[Trajectory] = []
     decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=policy.name)
     decided_by |= {"temperature": temperature, "seed": seed, "questions": len(chosen)}
     dataset = (f"{benchmark} {split}", questions_version(chosen), f"corpora/{name}")
     with policy, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
         with progress_bar() as bar:
             task = bar.add_task("episodes", total=len(chosen))
-            result = runner.evaluate(
+            played = play(
                 policy,
                 environment,
-                found.questions,
-                config,
+                chosen,
                 seed=seed,
+                temperature=temperature,
+                concurrency=config.concurrency,
                 store=home.evaluations / "trajectories",
                 progress=lambda done, _: bar.update(task, completed=done),
                 fresh=fresh,
                 on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
-                on_episodes=played.extend,
-                left_out=found.left_out,
             )
+        result = runner.score(played, found.left_out)
         try:
             result.save(path)
+            keep_lineage(home, path, result, settled, folder, call)
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
-        tracked.log(result, played, index, folder)
+        tracked.log(result, played.episodes, index, folder)
     print_left_out(found.left_out)
     _print_kept(result, endpoint=bool(endpoint))
     console.print(result_table({label: result}))

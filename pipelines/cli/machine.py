@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 from rich.table import Table
 
 from pipelines.cli.session import console, home_of, profile_names, resolve_profile
+from visor_core.errors import DataError
+
+if TYPE_CHECKING:
+    from visor_core.config import Home
 
 
 def register(app: typer.Typer) -> None:
@@ -16,16 +22,38 @@ def register(app: typer.Typer) -> None:
 
 def adopt(context: typer.Context) -> None:
     """Make a copied or moved VISOR_HOME stand on its own: its runs then keep their files in it, not in the original."""
+    _relocate(home_of(context))
+
+
+def _relocate(home: Home) -> None:
+    """Take out of a home what earlier versions wrote into it of the place where it lay."""
+    from visor_core.index import Corpus
+    from visor_core.index.moving import relocate
     from visor_core.tracking import adopt as take_over
 
-    home = home_of(context)
-    former = take_over(home)
-    said = f"runs of {former} are now those of {home.root}" if former else f"{home.root} stands on its own already"
-    console.print(said, markup=False, soft_wrap=True)
+    former = take_over(home) if (home.mlflow / "mlflow.db").is_file() else None
+    moved = {name: relocate(Corpus(home.corpus(name))) for name in home.corpora()}
+    if former:
+        console.print(f"runs of {former} are now those of {home.root}", markup=False, soft_wrap=True)
+    for name, changed in moved.items():
+        for before, now in changed.items():
+            console.print(f"corpus {name}: {before} is now {now}", markup=False, soft_wrap=True)
+    if not former and not any(moved.values()):
+        console.print(f"{home.root} stands on its own already", markup=False, soft_wrap=True)
 
 
-def doctor(context: typer.Context) -> None:
-    """Say what is installed, what this machine can run, and what is missing for each profile."""
+def doctor(
+    context: typer.Context,
+    relocate: bool = typer.Option(
+        False, "--relocate", help="First mend a VISOR_HOME of an earlier version that was copied or moved."
+    ),
+    deep: bool = typer.Option(
+        False, "--deep", help="Also compare every file in force with its hash; exit code 2 if one differs."
+    ),
+) -> None:
+    """Say what is installed, what this machine can run, what is missing for each profile, and what is lost."""
+    if relocate:
+        _relocate(home_of(context))
     from pipelines import preflight
 
     home = home_of(context)
@@ -58,3 +86,30 @@ def doctor(context: typer.Context) -> None:
                 console.print(f"  - {fault}", markup=False)
         else:
             console.print(f"profile [bold]{name}[/bold]: can run here")
+    _say_what_is_lost(home, deep=deep)
+
+
+def _say_what_is_lost(home: Home, *, deep: bool) -> None:
+    """Which builds in force have lost files, each with the first of them.
+
+    Raises:
+        DataError: after a deep look that found something.
+    """
+    from assets_defs.machinery.builds import records_in_force
+    from assets_defs.machinery.losses import lost
+    from visor_core.index import Corpus, upkeep
+
+    records = records_in_force(home)
+    faults = {str(record.node): lost(home, record, deep=deep) for record in records}
+    if deep:
+        for record in records:
+            if record.stage == "page_index" and not faults[str(record.node)]:
+                faults[str(record.node)] = tuple(upkeep.verify(Corpus(record.folder(home)), deep=True))
+    found = {node: gone for node, gone in faults.items() if gone}
+    looked = "by content" if deep else "by size"
+    console.print(f"Builds in force: {len(records)}, looked at {looked}: {len(found)} have lost something")
+    for node, gone in found.items():
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        console.print(f"  - {node}: {gone[0]}{more}; `visor run` makes it again", markup=False, soft_wrap=True)
+    if deep and found:
+        raise DataError(f"{len(found)} builds in force have lost or changed files, see above")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from datetime import datetime
 from pathlib import Path
 
 import typer
 
 from pipelines.cli.session import console, errors, home_of, resolve_profile
 from pipelines.commit import commit
-from pipelines.instance import prepare_process
 from visor_core.errors import ConfigError
+from visor_core.nano.study_variants import SEEDS
 
+_DEFAULT = ",".join(map(str, SEEDS))
 nano_app = typer.Typer(help="The embedded default's synthetic documents.", invoke_without_command=True)
 
 
@@ -69,32 +68,30 @@ def study(
         "",
         "--seeds",
         help="Seeds by number, as 0,1,2; each has a world and a training of its own, and what is done is kept.",
-        show_default="0,1,2; 0 with --long",
+        show_default=f"{_DEFAULT}; 0 with --long",
     ),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
     """Train base model, SFT and GRPO for several seeds and print the table; goes on where it was stopped."""
     if rivals + longer + calibrate > 1:
         raise ConfigError("choose one of --rivals, --long and --calibrate")
-    profile = resolve_profile("nano", settings)
-    prepare_process()
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar a checkpoint would bury the progress lines
-    from visor_core.nano.study import StudyRun, run_calibration, run_long, run_rivals, run_study
-    from visor_core.tracking import Tracker
+    from pipelines.studies import Study
 
     home = home_of(context)
-    run = StudyRun(
-        profile=profile,
-        folder=home.root / "study",
-        seeds=_seeds(seeds or ("0" if longer else "0,1,2")),
-        final=final,
+    study = Study(
+        profile=resolve_profile("nano", settings),
+        home=home,
+        seeds=_seeds(seeds or ("0" if longer else _DEFAULT)),
+        split="test" if final else "development",
         commit=commit(),
-        progress=lambda line: errors.print(f"{datetime.now():%H:%M:%S} {line}", markup=False, soft_wrap=True),
-        tracker=Tracker(home, "study"),
+        console=errors,
     )
-    chosen = run_calibration if calibrate else run_rivals if rivals else run_long if longer else run_study
-    print(chosen(run))
-    console.print(f"kept under {run.folder}", soft_wrap=True)
+    try:
+        print(study.calibrate() if calibrate else study.table("rivals" if rivals else "long" if longer else "study"))
+    except KeyboardInterrupt as interruption:
+        errors.print(f"interrupted; the next call goes on from there {interruption}".rstrip())
+        raise typer.Exit(130) from None
+    console.print(f"kept under {home.root / 'study'}", soft_wrap=True)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

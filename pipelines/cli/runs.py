@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pipelines.choice import Choice
 from pipelines.cli.session import console, errors, home_of, parse_settings, resolve_profile
+from visor_core.config.policies import REINFORCED, TRAINED, UNTRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
 
 FIELDS = {"seconds": "CPU time", "gpu_hours": "GPU hours", "tokens": "tokens", "disk_gib": "disk GiB"}
 """Figures of a stage's estimate, and their columns."""
-POLICIES = {
-    "base": "untrained",
-    "sft": "after SFT, greedy",
-    "sft_sampled": "after SFT, sampled",
-    "grpo": "after GRPO, greedy",
-    "grpo_sampled": "after GRPO, sampled",
+EVALUATED = {UNTRAINED.run(): "untrained"} | {
+    policy.run(sampled=sampled): f"after {policy.label}, {how}"
+    for policy in TRAINED
+    for sampled, how in ((False, "greedy"), (True, "sampled"))
 }
+"""What the summary calls the evaluations of the benchmark."""
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +47,9 @@ def run(
     select: list[str] = typer.Option([], "--select", help="Only this asset and what it needs; may be repeated."),
     corpus: str = typer.Option("", "--corpus", help="For the assets of one corpus: which one."),
     force: bool = typer.Option(False, "--force", help="Build the selected assets anew."),
+    rebuild_lost: bool = typer.Option(
+        False, "--rebuild-lost", help="Also build again what is lost and costs more than rebuild.confirm_gpu_hours."
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the resolved profile and an estimate, run nothing."),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
@@ -54,19 +57,21 @@ def run(
     from pipelines import preflight
 
     home = home_of(context)
-    resolved = resolve_profile(profile, settings)
+    resolved = resolve_profile(profile, [*settings, *(["rebuild.confirm_gpu_hours=null"] if rebuild_lost else [])])
     if dry_run:
         _print_plan(resolved, home)
         return
     preflight.require(resolved, preflight.inspect_machine(home.root))
     _say_what_corpora_keep(resolved, home, corpus)
+    if not force:
+        _say_what_is_lost(resolved, home, select, corpus)
     from pipelines.run import run_graph
 
     try:
         choice = Choice(profile, parse_settings(settings))
         summary = run_graph(choice, home, select, corpus=corpus, force=force)
     except KeyboardInterrupt as interruption:
-        errors.print(f"interrupted; the next run goes on from there {interruption}".rstrip())
+        errors.print(escape(str(interruption) or "interrupted; the next run goes on from there"))
         raise typer.Exit(130) from None
     _print_summary(summary)
     _print_next(_write_report(home, resolved), _first_question(resolved, home), resolved.corpora.development)
@@ -84,6 +89,25 @@ def _say_what_corpora_keep(profile: Profile, home: Home, corpus: str) -> None:
                 style="yellow",
                 soft_wrap=True,
             )
+
+
+def _say_what_is_lost(profile: Profile, home: Home, select: list[str], corpus: str) -> None:
+    """What was built and has lost files since: it is built again.
+
+    Raises:
+        ConfigError: before anything starts, if that costs more than may be spent unasked.
+    """
+    from assets_defs.machinery.graph import plan
+    from assets_defs.machinery.losses import losses, require_word
+    from pipelines.estimates import gpu_hours
+
+    hours = gpu_hours(profile)
+    for node, gone in losses(plan(profile, select, corpus), profile, home).items():
+        require_word(node, gone, profile, hours)
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        errors.print(
+            f"note: {escape(f'{gone[0]}{more}')}: {escape(str(node))} is built again", style="yellow", soft_wrap=True
+        )
 
 
 def ui(
@@ -182,6 +206,7 @@ def _print_memory(profile: Profile) -> None:
 
 def _print_summary(summary: RunSummary) -> None:
     """Stages with their figures (a terminal has shown that table already), then what the run was for."""
+    from assets_defs.machinery.builds import INCOMPLETE
     from pipelines.display import clock, figures_text
 
     if not errors.is_terminal:
@@ -198,6 +223,9 @@ def _print_summary(summary: RunSummary) -> None:
     for result in summary.results:
         for warning in result.warnings:
             console.print(f"check failed: {warning}", style="yellow", soft_wrap=True)
+        if INCOMPLETE in result.figures:
+            lacking = f"{result.node} is incomplete, the next run goes on: {result.figures[INCOMPLETE]}"
+            console.print(escape(lacking), style="yellow", soft_wrap=True)
     benchmark = summary.figures("benchmark_results")
     if benchmark:
         console.print(_success_table(benchmark))
@@ -209,12 +237,13 @@ def _success_table(figures: Mapping[str, int | float | str]) -> Table:
     table.add_column("policy")
     for measure in ("supported", "answers right"):
         table.add_column(measure, justify="right")
-    for prefix, name in POLICIES.items():
+    for prefix, name in EVALUATED.items():
         cells = [figures.get(f"{prefix}_{measure}") for measure in ("supported", "accuracy")]
         if None not in cells:
             table.add_row(name, *(f"{cell:.3f}" for cell in cells))
-    if "grpo_prompt_tokens_a_turn" in figures:
-        table.caption = f"{figures['grpo_prompt_tokens_a_turn']:.1f} prompt tokens a turn"
+    tokens = REINFORCED.figure("prompt_tokens_a_turn")
+    if tokens in figures:
+        table.caption = f"{figures[tokens]:.1f} prompt tokens a turn"
     return table
 
 

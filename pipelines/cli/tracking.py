@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.session import console, errors
 from visor_core.config import Home, Profile
+from visor_core.lineage.provenance import ROOT, commit_of
 from visor_core.tracking import (
     EVALUATION,
     KIND_TAG,
@@ -83,7 +84,7 @@ def evaluation_run(
         "profile": profile.name,
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": "visor eval",
-        **commit_tags(),
+        **commit_tags(**commit_of(ROOT)),
     }
     try:
         tracker = Tracker(home, project_name(profile.name), uri, profile.tracking.artifacts)

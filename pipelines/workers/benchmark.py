@@ -3,84 +3,76 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
+from assets_defs.machinery.builds import INCOMPLETE
+from assets_defs.machinery.stage import Figure
 from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
+from visor_core.config.policies import POLICIES, REINFORCED, TRAINED
 from visor_core.tracking import logged_model
-
-if TYPE_CHECKING:
-    from visor_core.agent.trajectory import Trajectory
-
-SHORT = {"base_model": "base", "sft_checkpoint": "sft", "grpo_checkpoint": "grpo"}
 
 
 def main() -> None:
     """Evaluate, attach the figures to the logged models, and report."""
     with worker_session() as session:
-        figures: dict[str, int | float | str] = {}
+        figures: dict[str, Figure] = {}
         digest = hashlib.sha256()
+        unplayed = []
         for policy, config, name in _planned(session):
-            figures |= _evaluate(session, policy, config, name)
+            shown, lacking = _evaluate(session, policy, config, name)
+            figures |= shown
+            unplayed += [f"{name}: {lacking}"] if lacking else []
             digest.update(f"{name} {sorted(figures.items())}".encode())
-        session.report(digest.hexdigest()[:16], figures)
+        session.report(digest.hexdigest()[:16], figures | ({INCOMPLETE: "; ".join(unplayed)} if unplayed else {}))
 
 
 def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
     """(policy, evaluation, name of its figures): the configured temperature for all, sampling for the trained ones."""
     usual = session.profile.evaluation
     sampled = usual.model_copy(update={"temperature": session.profile.grpo.temperature})
-    plan = [(policy, usual, short) for policy, short in SHORT.items()]
+    plan = [(policy.stage, usual, policy.run()) for policy in POLICIES]
     if sampled != usual:
-        plan += [(policy, sampled, f"{SHORT[policy]}_sampled") for policy in ("sft_checkpoint", "grpo_checkpoint")]
+        plan += [(policy.stage, sampled, policy.run(sampled=True)) for policy in TRAINED]
     return plan
 
 
-def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> dict[str, int | float | str]:
-    from visor_core.agent.bounds import engine_limits
+def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> tuple[dict[str, Figure], str]:
+    """The figures of a policy, and what is still to be played: "" if nothing."""
     from visor_core.agent.environment import Environment
-    from visor_core.evaluation.runner import evaluate
-    from visor_core.policies.load import load_policy
+    from visor_core.evaluation.runner import chosen_questions, score
+    from visor_core.policies.base import ReproduciblePolicy
     from visor_core.questions import read_questions
+    from visor_core.trajectories.playing import play
 
     profile = session.profile
     index = session.open_index()
     checkpoint = session.input(policy)
-    episodes: list[Trajectory] = []
-    model = profile.model
-    limits = engine_limits(profile.agent, model.vllm, episodes=config.concurrency)
     # One at a time: an engine holds a GPU's memory until it is closed.
-    with load_policy(
-        checkpoint,
-        index,
-        engine=model.engine,
-        dtype=model.dtype,
-        name=policy,
-        digests=session.home.digests,
-        limits=limits,
-        caches=model.caches,
-    ) as opened:
-        result = evaluate(
+    with session.open_policy(policy, index, config.concurrency) as opened:
+        played = play(
             opened,
             Environment(index, profile.agent, profile.index),
-            read_questions(session.input("questions")),
-            config,
+            chosen_questions(read_questions(session.input("questions")), config),
             seed=profile.seed,
+            temperature=config.temperature,
+            concurrency=config.concurrency,
             store=session.folder / "episodes",
             progress=lambda done, total: session.progress.show(done, total, name),
-            on_episodes=episodes.extend,
         )
-    session.evaluated(name, result, episodes, index, logged_model(checkpoint.parent))
+    result = score(played)
+    session.evaluated(name, result, played.episodes, index, logged_model(checkpoint.parent))
     index.close()
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
     shown = {key: metrics[key] for key in ("supported", "accuracy") if key in metrics}
-    if name == "grpo" and "prompt_tokens_per_turn" in metrics:
+    if name == REINFORCED.run() and "prompt_tokens_per_turn" in metrics:
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]
     if result.failed:
         shown |= {key: metrics[key] for key in ("failed", "accuracy_of_all") if key in metrics}
-    figures: dict[str, int | float | str] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
-    return figures if result.scored else {**figures, f"{name}_accuracy": result.rule}
+    figures: dict[str, Figure] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
+    # A reproducible policy fails where a page cannot be drawn, again and again: that is its result.
+    lacking = result.failures if result.failed and not isinstance(opened, ReproduciblePolicy) else ""
+    return (figures if result.scored else {**figures, f"{name}_accuracy": result.rule}), lacking
 
 
 if __name__ == "__main__":

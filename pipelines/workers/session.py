@@ -22,16 +22,14 @@ from pipelines.tied import die_with
 from visor_core.config import Home, Profile
 from visor_core.errors import UnreachableError, VisorError
 from visor_core.files import write_json
+from visor_core.lineage.provenance import write_in_effect
 from visor_core.tracking import LOGGED, MODEL_FILE, Tracker, meaningful
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
     from visor_core.evaluation.results import BenchmarkResult
     from visor_core.index import PageIndex
-
-
-CURVES = ("reward", "loss", "accuracy", "kl", "entropy", "grad_norm", "learning_rate")
-"""What is drawn of a training, as far as it was reported; all steps, those before an interruption included."""
+    from visor_core.policies.base import Policy
 
 
 class Session:
@@ -53,8 +51,8 @@ class Session:
         self._monitor: Any = None
 
     def input(self, name: str) -> Path:
-        """An input folder or file."""
-        return Path(self.inputs[name])
+        """An input folder or file; one inside VISOR_HOME is ordered by its place there."""
+        return self.home.root / self.inputs[name]
 
     def watch_machine(self) -> None:
         """Log what the work takes of the machine to the MLflow run, every so often, until `close`."""
@@ -87,6 +85,23 @@ class Session:
             self.inputs["index_tag"],
             documents=self.profile.documents,
             device=self.profile.index.device,
+        )
+
+    def open_policy(self, stage: str, index: PageIndex, episodes: int) -> Policy:
+        """The input checkpoint of a stage on the profile's engine, started for so many episodes side by side."""
+        from visor_core.agent.bounds import engine_limits
+        from visor_core.policies.load import load_policy
+
+        model = self.profile.model
+        return load_policy(
+            self.input(stage),
+            index,
+            engine=model.engine,
+            dtype=model.dtype,
+            name=stage,
+            digests=self.home.digests,
+            limits=engine_limits(self.profile.agent, model.vllm, episodes=episodes),
+            caches=model.caches,
         )
 
     def on_step(self, values: Mapping[str, Any]) -> None:
@@ -151,6 +166,27 @@ class Session:
         made_from = {f"input.{name}": value.removeprefix(root) for name, value in self.inputs.items()}
         return {**made_from, "build": self.folder.name, "seed": str(self.profile.seed)}
 
+    def _in_effect(self) -> dict[str, Any]:
+        """What decides rounding in this worker, beside the machine and the packages."""
+        import torch
+
+        from visor_core.policies.precision import fast_bfloat16
+
+        asked = {
+            "base_model": True,
+            "retriever": True,
+            "sft_checkpoint": self.profile.sft.optimizer.bf16,
+            "grpo_checkpoint": self.profile.grpo.optimizer.bf16,
+        }
+        mixed = asked.get(self.stage, False) and fast_bfloat16()
+        return {
+            "threads": torch.get_num_threads(),
+            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+            "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "precision": "bfloat16" if mixed else self.profile.model.dtype,
+        }
+
     def last(self, *names: str) -> dict[str, Figure]:
         """The last value reported for each of these scalars, also by the run that this one continues."""
         if not self._latest:
@@ -160,7 +196,7 @@ class Session:
 
     def log_final(self, folder: Path, figures: Mapping[str, Figure], samples: Sequence[Path] = ()) -> None:
         """Log the finished checkpoint with its curves; leave its model id beside it for benchmark and registry."""
-        from visor_core.training.curves import curve_image
+        from visor_core.training.curves import CURVES, curve_image
 
         curves = curve_image(read_metrics(self.folder), CURVES)
         if curves is not None:
@@ -186,10 +222,13 @@ class Session:
             self._tracker.artifacts(self._run_id, files, folder)
 
     def report(self, data_version: str, figures: Mapping[str, Figure], asset: str = "") -> None:
-        """The materialization of one asset, back to Dagster, and its figures to MLflow."""
+        """What was made of one asset, back to the work that ordered it, and its figures to MLflow; what held while it
+        worked is kept beside it."""
+        write_in_effect(self.folder, self._in_effect())
         if self._pipes:
-            self._pipes.report_asset_materialization(
-                metadata=dict(figures), data_version=data_version, asset_key=asset or self.stage
+            # No materialization: the run may be another asset's, which builds this stage under settings of its own.
+            self._pipes.report_custom_message(
+                {"asset": asset or self.stage, "data_version": data_version, "figures": dict(figures)}
             )
         if self._tracker:
             self._tracker.metrics(self._run_id, {f"final/{k}": v for k, v in figures.items()})
@@ -201,13 +240,19 @@ def die_with_order(before: Callable[[], None] | None = None) -> None:
         die_with(int(parent), before)
 
 
+def _read_order(path: Path) -> dict[str, Any]:
+    """The order, with the build folder, in which it lies, and the home, which it names from there."""
+    order = json.loads(path.read_text(encoding="utf-8"))
+    return {**order, "folder": str(path.parent), "home": str(path.parent / order["home"])}
+
+
 @contextmanager
 def worker_session() -> Iterator[Session]:
     """Read the order named on the command line and open a session.
 
     A `VisorError` is written to `error.json` for the ordering process and ends the worker with status 1.
     """
-    order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    order = _read_order(Path(sys.argv[1]).resolve())
     opened: list[Session] = []
 
     def say_killed() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from pipelines.workers.samples import log_episodes
 from pipelines.workers.session import Session, worker_session
+from visor_core.config.policies import WARM_STARTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +50,8 @@ def main() -> None:
 def _play(session: Session, checkpoint: Path, index: PageIndex) -> list[Trajectory]:
     """The finished policy, greedy, on a few of the questions it was taught with."""
     from visor_core.agent.environment import Environment
-    from visor_core.evaluation.runner import evaluate
     from visor_core.policies.load import load_policy
+    from visor_core.trajectories.playing import play
     from visor_core.trajectories.store import read_trajectories
 
     profile = session.profile
@@ -58,18 +59,16 @@ def _play(session: Session, checkpoint: Path, index: PageIndex) -> list[Trajecto
     questions = {lesson.question.question_id: lesson.question for lesson in lessons}
     wanted = NANO_QUESTIONS if profile.nano else QUESTIONS
     asked = list(questions.values())[:: max(1, len(questions) // wanted)][:wanted]
-    episodes: list[Trajectory] = []
     model = profile.model
-    with load_policy(checkpoint, index, dtype=model.dtype, name="sft_checkpoint", caches=model.caches) as policy:
-        evaluate(
+    with load_policy(checkpoint, index, dtype=model.dtype, name=WARM_STARTED.stage, caches=model.caches) as policy:
+        played = play(
             policy,
             Environment(index, profile.agent, profile.index),
             asked,
-            profile.evaluation.model_copy(update={"temperature": 0.0, "questions": None}),
             seed=profile.seed,
-            on_episodes=episodes.extend,
+            concurrency=profile.evaluation.concurrency,
         )
-    return episodes
+    return list(played.episodes)
 
 
 if __name__ == "__main__":

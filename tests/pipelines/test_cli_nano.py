@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.studies import Study
 from tests.pipelines.conftest import Visor
-from visor_core.nano import study
 from visor_core.questions import read_questions
 
 SMALL = ("--questions", "5", "--set", "nano.companies=4", "--set", "nano.topics=6")
@@ -47,21 +47,28 @@ def test_impossible_worlds_are_refused(visor: Visor, tmp_path: Path) -> None:
     assert "nano.companies" in too_many.err
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
-def test_a_study_is_run_seed_by_seed(visor: Visor, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[study.StudyRun] = []
+def test_the_options_of_a_study_say_what_is_measured(visor: Visor, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[object, ...]] = []
 
-    def keep(run: study.StudyRun) -> str:
-        found.append(run)
+    def table(study: Study, kind: str) -> str:
+        found.append((kind, tuple(study.seeds), study.split, study.profile.sft.steps))
         return "the table"
 
-    for name in ("run_study", "run_long", "run_rivals"):
-        monkeypatch.setattr(study, name, keep)
-    for options in (("--rivals", "--seeds", "0"), ("--seeds", "4, 1"), (), ("--long",)):
+    monkeypatch.setattr(Study, "table", table)
+    for options in (
+        ("--rivals", "--seeds", "0"),
+        ("--seeds", "4, 1", "--final"),
+        ("--set", "sft.steps=7"),
+        ("--long",),
+    ):
         outcome = visor("nano", "study", *options)
         assert (outcome.code, outcome.out.splitlines()[0]) == (0, "the table")
-    assert [tuple(run.seeds) for run in found] == [(0,), (4, 1), (0, 1, 2), (0,)]
-    assert found[0].tracker is not None
+    assert found == [
+        ("rivals", (0,), "development", 45),
+        ("study", (4, 1), "test", 45),
+        ("study", (0, 1, 2), "development", 7),
+        ("long", (0,), "development", 45),
+    ]
 
 
 @pytest.mark.parametrize("seeds", ["one", "0,0", "-1", "0,,1"])

@@ -15,7 +15,10 @@ import pytest
 from dagster._core.launcher import WorkerStatus
 
 from pipelines import launcher
+from pipelines.choice import SESSION_TAG
 from pipelines.instance import open_instance
+from pipelines.sessions import new_session
+from tests.pipelines.waiting_run import waiting
 from visor_core.config import Home
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Dagster's SQLite storage
@@ -67,3 +70,26 @@ def test_a_pid_that_was_given_out_again_is_another_process(monkeypatch: pytest.M
     stated = time.time()
     monkeypatch.setattr(psutil, "boot_time", lambda: stated + 60)
     assert launcher._living(os.getpid(), stated) is None
+
+
+def test_what_a_visor_run_that_is_gone_has_queued_does_not_start(tmp_path: Path) -> None:
+    """The next `visor run` or `visor ui` takes it away; what another one that lives has queued stays."""
+    gone = subprocess.run(
+        [sys.executable, "-c", "from pipelines.sessions import new_session; print(new_session())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    ).stdout.strip()
+    sessions = {"gone": gone, "another": new_session().replace(f"{os.getpid()}-", "1-"), "lives": new_session()}
+    with open_instance(Home(tmp_path)) as instance:
+        waits = {
+            name: instance.create_run_for_job(waiting, tags={SESSION_TAG: session}).run_id
+            for name, session in sessions.items()
+        }
+        assert set(launcher.reconcile(instance)) == {waits["gone"], waits["another"]}
+        statuses = {name: instance.get_run_by_id(run_id).status.value for name, run_id in waits.items()}  # type: ignore[union-attr]
+        assert statuses == {"gone": "CANCELED", "another": "CANCELED", "lives": "NOT_STARTED"}
+        # A `visor run` that ends takes away its own.
+        launcher.stop_runs(instance, session=sessions["lives"])
+        assert instance.get_run_by_id(waits["lives"]).status == dg.DagsterRunStatus.CANCELED  # type: ignore[union-attr]

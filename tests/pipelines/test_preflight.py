@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.preflight import Gpu, Machine, inspect_machine, lacking, parse_gpus, require, weights_present
+from pipelines.preflight import Machine, inspect_machine, lacking, require, weights_present
 from visor_core.config import IndexConfig, ModelConfig, Profile
 from visor_core.errors import MissingDependencyError
+from visor_core.lineage.machine import Gpu, parse_gpus
 
 LAPTOP = Machine("3.11.7", "Linux x86_64", 2, 8.0, 50.0, ("avx2",), ())
 SERVER = Machine("3.11.7", "Linux x86_64", 64, 512.0, 900.0, ("avx512f",), (Gpu("H100", 80.0), Gpu("H100", 80.0)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from assets_defs.machinery.builds import read_record, stage_folder
+from assets_defs.machinery.builds import read_record
 from assets_defs.machinery.progress import read_metrics, read_progress
 from assets_defs.machinery.relogging import is_logged
 from assets_defs.machinery.stage import Node
@@ -22,7 +21,7 @@ from pipelines.choice import Choice
 from tests.pipelines.materializing import materialize
 from visor_core.config import Home
 from visor_core.errors import PolicyError
-from visor_core.tracking import MODEL_FILE, RUN_FILE, Tracker
+from visor_core.tracking import RUN_FILE, Tracker, logged_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -83,7 +82,7 @@ def test_a_worker_reports_back_and_leaves_its_lineage(trained: Home) -> None:
     assert not [value for value in (*run.data.tags.values(), *run.data.params.values()) if str(home.root) in value]
     assert (build / "curves.png").is_file()
     assert "curves.png" in [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id)]
-    model = tracker.client.get_logged_model((build / MODEL_FILE).read_text(encoding="utf-8"))
+    model = tracker.client.get_logged_model(logged_model(build))
     assert str(model.status) == "READY"
     assert model.source_run_id == run.info.run_id
 
@@ -92,52 +91,6 @@ def test_a_users_error_in_a_worker_is_the_same_error_here(tmp_path: Path) -> Non
     choice = Choice("smolvlm", {"model.name": str(tmp_path / "nowhere")})
     with pytest.raises(PolicyError, match=r"no checkpoint at .*nowhere"):
         materialize(choice, Home(tmp_path / "home"), ["base_model"])
-
-
-def test_a_killed_run_takes_its_worker_along_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    """SIGKILL in the middle of training: no trainer stays behind, the same build folder is finished afterwards."""
-    settings = TINY | {"nano.vision_steps": 4000}
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "tests.pipelines.base_model_run",
-        str(tmp_path),
-        json.dumps(settings),
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    folder = stage_folder(Home(tmp_path), Node("base_model"))
-    deadline = time.monotonic() + 240
-    while not list(folder.glob("*/metrics.jsonl")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    (build,) = [p for p in folder.iterdir() if p.is_dir()]
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(3)
-    steps = len(read_metrics(build))
-    time.sleep(2)
-    assert len(read_metrics(build)) == steps
-    run_id = (build / RUN_FILE).read_text(encoding="utf-8")
-    runs = Tracker(Home(tmp_path), "visor-nano").client
-    killed = runs.get_run(run_id)
-    assert killed.info.status == "KILLED"
-    assert runs.get_run(killed.data.tags["mlflow.parentRunId"]).info.status == "KILLED"
-
-    # The same fingerprint cannot be finished quickly with so many steps, so what is checked is that it goes on there.
-    again = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    deadline = time.monotonic() + 240
-    size = (build / "metrics.jsonl").stat().st_size
-    while (build / "metrics.jsonl").stat().st_size == size:
-        assert again.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    again.send_signal(signal.SIGKILL)
-    again.wait()
-    assert (build / RUN_FILE).read_text(encoding="utf-8") == run_id
-    assert [p for p in folder.iterdir() if p.is_dir()] == [build]
 
 
 def test_a_worker_ends_with_the_process_that_ordered_it() -> None:
@@ -171,7 +124,7 @@ def test_a_lost_store_of_runs_is_logged_again_from_the_builds(trained: Home, tmp
     def told() -> tuple[str, dict[str, float], dict[str, float], dict[str, str], list[str]]:
         client = Tracker(home, "visor-nano").client
         run = client.get_run((build / RUN_FILE).read_text(encoding="utf-8"))
-        model = client.get_logged_model((build / MODEL_FILE).read_text(encoding="utf-8"))
+        model = client.get_logged_model(logged_model(build))
         kept = [file.path for file in client.list_logged_model_artifacts(model.model_id, "model")]
         figures = {key: value for key, value in run.data.metrics.items() if not key.startswith("system/")}
         return run.info.run_id, figures, {m.key: m.value for m in model.metrics}, run.data.params, sorted(kept)

@@ -11,6 +11,7 @@ from visor_core.config.families import contradictions, family_of, fit_agent
 from visor_core.config.home import Home, corpus_name
 from visor_core.config.nano import WORLD, NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
+from visor_core.config.rebuilding import RebuildConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.tracking import TrackingConfig
 from visor_core.config.training import (
@@ -43,6 +44,7 @@ __all__ = [
     "NanoConfig",
     "OptimizerConfig",
     "Profile",
+    "RebuildConfig",
     "RivalBudget",
     "SFTConfig",
     "SecretReference",

@@ -70,6 +70,10 @@ class Home:
         if taken:
             raise ConfigError(f"VISOR_HOME {root} is a file: choose a folder")
 
+    def below(self, path: Path) -> str:
+        """A path as it is stored: relative to the home where it lies in it, which may be moved; else as it is."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
     @property
     def dagster(self) -> Path:
         """Dagster's instance folder."""
@@ -107,6 +111,16 @@ class Home:
     def evaluations(self) -> Path:
         """Results of `visor eval`, and below them the episodes they were scored on."""
         return self.root / "evaluations"
+
+    @property
+    def imported(self) -> Path:
+        """Checkpoints that `visor import` brought, each in a folder of its fingerprint."""
+        return self.root / "imported"
+
+    @property
+    def rebuilt(self) -> Path:
+        """Homes that `visor reproduce` built to compare, each in a folder of the fingerprint."""
+        return self.root / "rebuilt"
 
     @property
     def digests(self) -> Path:

@@ -99,3 +99,9 @@ class StudyConfig(Section):
     """Settings by dotted key that make the longer study of the core tier."""
     rich: dict[str, Any] = Field(default_factory=dict)
     """Settings by dotted key that make the study of the rich tier."""
+    on_page: bool = False
+    """Whether Dagster's page has the study's assets; else only `visor nano study` makes them."""
+    variant: str = ""
+    """Which variant of a study a profile is; set by the study (`visor_core.nano.study_variants`), empty elsewhere."""
+    split: Literal["development", "test"] = "development"
+    """The split a variant is measured on; set by the study."""

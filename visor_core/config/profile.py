@@ -15,6 +15,7 @@ from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.families import contradictions, family_of, fit_agent, fit_image
 from visor_core.config.home import corpus_name
 from visor_core.config.nano import NanoConfig, StudyConfig
+from visor_core.config.rebuilding import RebuildConfig
 from visor_core.config.server import ServerConfig
 from visor_core.config.tracking import TrackingConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
@@ -77,10 +78,17 @@ class Profile(Section):
     """Reinforcement learning."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Benchmarks."""
+    rebuild: RebuildConfig = RebuildConfig()
+    """Building again what is lost."""
     study: StudyConfig = StudyConfig()
     """The embedded default's study."""
     tracking: TrackingConfig = TrackingConfig()
     """Where runs are tracked."""
+
+    @property
+    def tiles_pictures(self) -> bool:
+        """Whether the model trained from nothing is shown pictures larger than its own size, cut into tiles."""
+        return self.nano is not None and self.agent.image.tiles is not None
 
     def fitted(self) -> Profile:
         """The profile with what it leaves open of boxes and pictures chosen for the families of model and teacher."""

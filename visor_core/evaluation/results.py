@@ -144,7 +144,7 @@ class BenchmarkResult:
     episodes: tuple[EpisodeResult, ...]
     corpus: str = ""
     identity: dict[str, Any] = field(default_factory=dict)
-    """What the episodes are kept under (`runner.evaluation_identity`)."""
+    """What the episodes are kept under (`playing.identity_of`)."""
     scoring: str = ""
     """The code version that scored them."""
     kept: int = 0

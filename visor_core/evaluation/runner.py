@@ -1,53 +1,21 @@
-"""Runs a policy over a question set and scores every episode; resumable by the trajectories it stores.
+"""Measures a policy on a question set: its episodes are played (`trajectories.playing`), then scored.
 
-A reproducible policy runs in reference mode (fixed batches, keyed noise): a batch counts as done only when all of it
-is stored, so an interrupted evaluation that is run again ends with the very episodes of an undisturbed one. Any other
-policy runs in throughput mode, where each stored episode is kept and a failed one is tried again. The store's folder
-is named after a digest of everything that decides the episodes (`evaluation_identity`, written into it as
-`identity.json`). What scores them is no part of it: kept episodes are scored anew at every call.
+What scores an episode is no part of what it is kept under: kept episodes are scored anew at every call.
 """
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from visor_core.agent.environment import Environment
-from visor_core.agent.episode import run_reference, run_throughput
-from visor_core.agent.trajectory import Trajectory
-from visor_core.code_version import code_behind, code_version
 from visor_core.config import EvaluationConfig
-from visor_core.errors import DataError
 from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.results import BenchmarkResult, score_episode, scoring_version
-from visor_core.files import write_json
-from visor_core.policies.base import BatchPolicy, Policy, ReproduciblePolicy
-from visor_core.policies.identity import Identity, digest_of
+from visor_core.policies.base import Policy
 from visor_core.policies.served import fingerprints
 from visor_core.questions import Question, questions_version
-from visor_core.trajectories.store import TrajectoryWriter, read_trajectories
-
-Mode = Literal["reference", "throughput"]
-Progress = Callable[[int, int], None]
-EPISODE_CODE = ("visor_core.agent.episode", "visor_core.index.search")
-"""Where the code begins that plays an episode, and draws and ranks its pages; none of it scores one."""
-_APART = (
-    "visor_core.config",
-    "visor_core.policies",
-    "visor_core.errors",
-    "visor_core.files",
-    "visor_core.code_version",
-)
-"""What counts by its values, or in a policy's own identity, or decides nothing."""
-BATCH = 128
-"""Episodes of one reference batch."""
+from visor_core.trajectories.playing import Mode, Played, Progress, each_once, episode_code, play
 
 
 def evaluate(
@@ -61,276 +29,67 @@ def evaluate(
     progress: Progress | None = None,
     mode: Mode | None = None,
     left_out: Sequence[LeftOut] = (),
-    on_episodes: Callable[[Sequence[Trajectory]], None] | None = None,
     fresh: bool = False,
     on_unkept: Callable[[int, OSError], None] | None = None,
 ) -> BenchmarkResult:
-    """Run one episode a question and score it.
+    """Play one episode a question and score it; arguments and errors as those of `play`.
 
     Args:
         config: how many questions (the first ones), at what temperature, how many at once.
-        store: folder under which finished episodes are kept; a later call with the same inputs reads them.
-        progress: called with (episodes finished, episodes wanted).
-        mode: none chooses reference mode for a `ReproduciblePolicy`, throughput mode for any other.
         left_out: items of the benchmark file that could not be used; reported with the result.
-        on_episodes: called once with all trajectories, in the order of the questions.
-        fresh: set aside what the store holds of this evaluation, and play every episode anew.
-        on_unkept: called at the end with (episodes that could not be stored, why), if there are any; without it the
-            first such episode ends the evaluation.
-
-    Raises:
-        DataError: if there is no question, one is given twice, or the store is damaged.
-        OSError: if an episode cannot be stored and there is no `on_unkept`.
-        PolicyError: if the engine fails for good; what was finished stays in the store.
     """
-    chosen = chosen_questions(questions, config)
-    identity = evaluation_identity(policy, environment, chosen, config.temperature, seed)
-    folder = store and store / digest_of(identity)
-    unopened: OSError | None = None
-    if folder:
-        try:
-            _open_store(folder, identity, fresh=fresh)
-        except OSError as error:
-            if on_unkept is None:
-                raise
-            unopened = error
-    digest = digest_of(identity["policy"])
-    keep = _Keep(folder, chosen, progress, goes_on=on_unkept is not None, failure=unopened)
-    try:
-        if mode == "reference" or (mode is None and isinstance(policy, ReproduciblePolicy)):
-            assert isinstance(policy, BatchPolicy)
-            episodes, seconds = _reference(policy, digest, environment, chosen, config, seed, keep)
-        else:
-            episodes, seconds = _throughput(policy, digest, environment, chosen, config, seed, keep)
-    finally:
-        keep.close()
-    if keep.failure and on_unkept and keep.lost:
-        on_unkept(keep.lost, keep.failure)
-    if on_episodes:
-        on_episodes(episodes)
-    first = chosen[0]
-    created = sorted(episode.created for episode in keep.reused)
-    return BenchmarkResult(
-        benchmark=first.benchmark,
-        split=first.split,
-        policy=policy.name,
-        checkpoint=policy.checkpoint,
-        strategy=environment.config.strategy,
-        index_tag=environment.index.tag,
+    played = play(
+        policy,
+        environment,
+        chosen_questions(questions, config),
         seed=seed,
         temperature=config.temperature,
-        questions_version=questions_version(chosen),
-        wall_seconds=seconds,
-        episodes=tuple(score_episode(episode) for episode in episodes),
-        corpus=environment.corpus_name,
-        identity=identity,
+        concurrency=config.concurrency,
+        store=store,
+        progress=progress,
+        mode=mode,
+        fresh=fresh,
+        on_unkept=on_unkept,
+    )
+    return score(played, left_out)
+
+
+def score(played: Played, left_out: Sequence[LeftOut] = ()) -> BenchmarkResult:
+    """The figures of episodes that were played."""
+    questions = [episode.question for episode in played.episodes]
+    created = sorted(episode.created for episode in played.reused)
+    return BenchmarkResult(
+        benchmark=questions[0].benchmark,
+        split=questions[0].split,
+        policy=played.policy,
+        checkpoint=played.checkpoint,
+        strategy=played.strategy,
+        index_tag=played.index_tag,
+        seed=played.seed,
+        temperature=played.temperature,
+        questions_version=questions_version(questions),
+        wall_seconds=played.seconds,
+        episodes=tuple(score_episode(episode) for episode in played.episodes),
+        corpus=played.corpus,
+        identity=played.identity,
         scoring=scoring_version(),
         kept=len(created),
         kept_from=created[0] if created else "",
         kept_to=created[-1] if created else "",
-        fingerprints=fingerprints(turn.completion for episode in episodes for turn in episode.turns),
+        fingerprints=fingerprints(turn.completion for episode in played.episodes for turn in episode.turns),
         left_out=tuple(left_out),
     )
 
 
 def chosen_questions(questions: Sequence[Question], config: EvaluationConfig) -> list[Question]:
-    """The questions of an evaluation: the first ones, each once.
+    """The questions of an evaluation: the first ones.
 
     Raises:
         DataError: if there is none, or one is given twice.
     """
-    chosen = list(questions)[: config.questions]
-    if not chosen:
-        raise DataError("there is no question to evaluate: check the split and the benchmark file")
-    if len({question.question_id for question in chosen}) != len(chosen):
-        raise DataError("the question set names a question twice: every question_id must be its own")
-    return chosen
+    return each_once(questions[: config.questions])
 
 
-def evaluation_identity(
-    policy: Policy, environment: Environment, questions: Sequence[Question], temperature: float, seed: int
-) -> Identity:
-    """Everything that decides the episodes of an evaluation, as JSON values.
-
-    Raises:
-        PolicyError: if the policy's weights cannot be read, or its server does not answer.
-    """
-    policy_identity = policy.identity()
-    return {
-        "policy": {key: value for key, value in policy_identity.items() if key != "recorded"},
-        "environment": environment.identity(),
-        # Gold is what scores them: a question whose gold was corrected is asked no second time.
-        "questions": [[q.question_id, q.question, q.partition] for q in questions],
-        "temperature": temperature,
-        "seed": seed,
-        "code": _episode_code(),
-        "recorded": policy_identity.get("recorded", {}),
-    }
-
-
-def evaluation_folder(
-    store: Path, policy: Policy, environment: Environment, questions: Sequence[Question], temperature: float, seed: int
-) -> Path:
-    """Where the episodes of exactly this evaluation are kept."""
-    return store / digest_of(evaluation_identity(policy, environment, questions, temperature, seed))
-
-
-@cache
-def _episode_code() -> str:
-    """The code version of what plays an episode: agent, geometry, the drawing of pages, the ranking of searches."""
-    return code_version(*code_behind(*EPISODE_CODE, within=("visor_core",), without=_APART))
-
-
-def _open_store(folder: Path, identity: dict[str, Any], *, fresh: bool) -> None:
-    """Set an earlier store aside if asked to, and say in the folder what its name stands for."""
-    aside = None
-    if fresh and folder.is_dir():
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        aside = folder.rename(folder.with_name(f"{folder.name}.until-{moment}"))
-    try:
-        if not (folder / "identity.json").is_file():
-            write_json(folder / "identity.json", identity)
-    except OSError:
-        if aside:  # what cannot be replaced stays what is kept
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
-        raise
-
-
-class _Keep:
-    """Stores episodes as they finish, gives back those of an earlier run, and reports progress."""
-
-    def __init__(
-        self,
-        folder: Path | None,
-        questions: Sequence[Question],
-        progress: Progress | None,
-        *,
-        goes_on: bool,
-        failure: OSError | None = None,
-    ) -> None:
-        self._goes_on = goes_on
-        self._wanted, self._progress, self._seen = len(questions), progress, 0
-        self.lost = 0
-        self.failure = failure
-        self._writer: TrajectoryWriter | None = None
-        if folder and failure is None:
-            with self._tolerated():
-                self._writer = TrajectoryWriter(folder)
-        kept = read_trajectories(folder) if folder and (folder / "segments").is_dir() else []
-        given = {question.question_id: question for question in questions}
-        # Scored by the gold as it is now.
-        self.episodes = {
-            episode.question.question_id: replace(episode, question=given[episode.question.question_id])
-            for episode in kept
-        }
-        self.reused: list[Trajectory] = []
-
-    def reuse(self, episodes: Sequence[Trajectory]) -> None:
-        """Count episodes that need not be run."""
-        self.reused += episodes
-        self._count(len(episodes))
-
-    def finished(self, episode: Trajectory) -> None:
-        """Store one episode, unless a finished one is there already."""
-        question_id = episode.question.question_id
-        if question_id not in self.episodes or self.episodes[question_id].outcome == "error":
-            self._store(episode)
-            self.episodes[question_id] = episode
-        self._count(1)
-
-    def _count(self, count: int) -> None:
-        self._seen += count
-        if self._progress:
-            self._progress(self._seen, self._wanted)
-
-    def _store(self, episode: Trajectory) -> None:
-        """Store an episode, or count it as lost once the disk has refused one: what was paid for is scored anyway."""
-        if self._writer and not self.failure:
-            with self._tolerated():
-                self._writer.append(episode)
-        self.lost += self.failure is not None
-
-    @contextmanager
-    def _tolerated(self) -> Iterator[None]:
-        """What the disk refuses is noted down, where the evaluation goes on without it."""
-        try:
-            yield
-        except OSError as error:
-            if not self._goes_on:
-                raise
-            self.failure = self.failure or error
-
-    def close(self) -> None:
-        """Release the segment."""
-        if self._writer:
-            with self._tolerated():
-                self._writer.close()
-
-
-def _reference(
-    policy: BatchPolicy,
-    identity: str,
-    environment: Environment,
-    questions: Sequence[Question],
-    config: EvaluationConfig,
-    seed: int,
-    keep: _Keep,
-) -> tuple[list[Trajectory], float]:
-    """Fixed batches; seconds are the sum over batches of their slowest episode.
-
-    A failed episode is stored like any other: here only a page that cannot be drawn fails one, for all its batch.
-    """
-    episodes: list[Trajectory] = []
-    seconds = 0.0
-    for start in range(0, len(questions), BATCH):
-        batch = questions[start : start + BATCH]
-        # One missing episode means the whole batch: who runs beside it decides rounding.
-        if all(question.question_id in keep.episodes for question in batch):
-            done = [keep.episodes[question.question_id] for question in batch]
-            keep.reuse(done)
-        else:
-            done = run_reference(
-                environment,
-                policy,
-                batch,
-                seed=seed,
-                temperature=config.temperature,
-                batch_size=BATCH,
-                on_finished=keep.finished,
-                identity=identity,
-            )
-        episodes += done
-        seconds += max(episode.seconds for episode in done)
-    return episodes, seconds
-
-
-def _throughput(
-    policy: Policy,
-    identity: str,
-    environment: Environment,
-    questions: Sequence[Question],
-    config: EvaluationConfig,
-    seed: int,
-    keep: _Keep,
-) -> tuple[list[Trajectory], float]:
-    """Coroutines; seconds are the episodes' own, shared by as many as ran side by side. Failed ones are tried again."""
-    known = {name: episode for name, episode in keep.episodes.items() if episode.outcome != "error"}
-    missing = [question for question in questions if question.question_id not in known]
-    keep.reuse([known[question.question_id] for question in questions if question.question_id in known])
-    fresh = asyncio.run(
-        run_throughput(
-            environment,
-            policy,
-            missing,
-            seed=seed,
-            temperature=config.temperature,
-            concurrency=config.concurrency,
-            on_finished=keep.finished,
-            identity=identity,
-            all_may_fail=bool(known),
-        )
-    )
-    known |= {episode.question.question_id: episode for episode in fresh}
-    episodes = [known[question.question_id] for question in questions]
-    return episodes, sum(episode.seconds for episode in episodes) / min(config.concurrency, len(episodes))
+def evaluation_code() -> str:
+    """The code version of an evaluation as a whole: what plays its episodes and what scores them."""
+    return f"{episode_code()}-{scoring_version()}"

@@ -1,5 +1,7 @@
 """A corpus on disk: `sources/` (bytes by content hash), `lancedb/` (tables), `tags/` (manifests), `crops/` (cache).
 
+`files.json` is the inventory of all but the cache, taken when a writer ends: by it a lost file is noticed.
+
 Tables: documents, pages, passages as in the data contracts, and `images`, which holds the encoded page pictures under
 the same `page_id`: LanceDB rewrites a row to fill a new column, and pictures should not be copied because an embedder
 was added. One writer at a time, by a lock on `.lock` that a killed writer gives back; readers need no lock.
@@ -9,7 +11,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
+import logging
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +26,10 @@ import pyarrow.compute as pc
 
 from visor_core.addresses import lance_address
 from visor_core.errors import SearchIndexError
+from visor_core.files import write_json
+from visor_core.inventory import Inventory, as_json, from_json, missing, take_inventory
 
+_log = logging.getLogger(__name__)
 WORD = pa.struct(
     [("text", pa.string()), ("x0", pa.float32()), ("y0", pa.float32()), ("x1", pa.float32()), ("y1", pa.float32())]
 )
@@ -94,6 +102,23 @@ PRIMARY_KEY = "lance-schema:unenforced-primary-key:position"
 
 _ID_BATCH = 500
 
+DOCUMENTS = ("lancedb/documents.lance/",)
+SOURCES = ("sources/",)
+PAGES = ("lancedb/pages.lance/", "lancedb/images.lance/")
+EVERYWHERE = ("sources/", "lancedb/", "tags/", "statistics/")
+"""Where a corpus keeps what its writers made; the other folders are caches."""
+_TORN_WITH = {
+    "documents": ("documents",),
+    "pages": ("pages", "images"),
+    "images": ("pages", "images"),
+    "passages": ("passages",),
+}
+"""Which tables are made again where one has lost a file: a page and its picture are rendered together."""
+_NOT_NEEDED = ("/_transactions/", "/latest_version_hint.json")
+"""What Lance writes beside a table's data and reads without."""
+_NAMED = 5
+"""Lost files that are named in the log."""
+
 
 class Corpus:
     """A corpus folder. Opening one writes nothing; the folder is made by the first writer."""
@@ -115,6 +140,66 @@ class Corpus:
     def crops(self) -> Path:
         """Disk cache of page regions; may be deleted at any time."""
         return self.root / "crops"
+
+    @property
+    def _inventory(self) -> Path:
+        return self.root / "files.json"
+
+    def lost(self, places: Sequence[str] = EVERYWHERE) -> tuple[str, ...]:
+        """A line for every file that was written below `places` and is gone or torn since.
+
+        A corpus that no writer has left in order has lost everything: it is gone, or the last one was killed.
+        """
+        if self._held() is None:
+            return (f"corpus {self.root.name} is gone, or was left half written",)
+        return tuple(f"{name} {fault}" for name, fault in self.torn(places).items())
+
+    def torn(self, places: Sequence[str] = EVERYWHERE) -> dict[str, str]:
+        """The files below `places` that the last writer left here and that are gone or torn since; and which."""
+        held = self._held() or {}
+        return missing(self.root, {name: file for name, file in held.items() if name.startswith(tuple(places))})
+
+    def _held(self) -> Inventory | None:
+        """What the last writer left here; None while one writes, or after one that did not come to its end."""
+        try:
+            return from_json(json.loads(self._inventory.read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, TypeError, AttributeError) as error:
+            _log.warning("%s is damaged (%s): it is written again", self._inventory, error)
+            return None
+
+    def _keep_inventory(self) -> None:
+        """Write down what lies here now."""
+        found = take_inventory(self.root, [self.root / name.rstrip("/") for name in EVERYWHERE])
+        needed = {name: held for name, held in found.items() if not any(mark in name for mark in _NOT_NEEDED)}
+        write_json(self._inventory, as_json(needed))
+
+    def _drop_torn(self, *, anew: bool) -> None:
+        """Remove what lost files have made unreadable, so that it is made again; only while holding the corpus.
+
+        A table that lost a file goes, and with it the tags, for the versions they name are counted anew.
+
+        Raises:
+            SearchIndexError: if the table documents is torn, which alone knows them by name, unless they are all
+                registered `anew`.
+        """
+        torn = self.torn()
+        tables = {name.split("/")[1].removesuffix(".lance") for name in torn if name.startswith("lancedb/")}
+        if "documents" in tables and not anew:
+            first = next(f"{name} {fault}" for name, fault in torn.items() if name.startswith(DOCUMENTS))
+            raise SearchIndexError(
+                f"corpus {self.root.name!r} has lost its register of documents ({first}): restore that file, or delete "
+                f"the folder {self.root} and ingest its documents again"
+            )
+        for table in sorted({other for name in tables for other in _TORN_WITH.get(name, ())}):
+            if (folder := self.root / "lancedb" / f"{table}.lance").is_dir():
+                shutil.rmtree(folder)
+        unreadable = {self.root / name for name in torn if not name.startswith("lancedb/")}
+        for path in sorted(unreadable | set(self.tags.glob("*.json") if tables else ())):
+            path.unlink(missing_ok=True)
+        for name, fault in list(torn.items())[:_NAMED]:
+            _log.warning("corpus %s: %s %s: it is made again", self.root.name, name, fault)
 
     def connect(self) -> Any:
         """The LanceDB connection."""
@@ -169,12 +254,15 @@ class Corpus:
             path.unlink()
 
     @contextmanager
-    def writing(self, *, wait_seconds: float = 60.0) -> Iterator[None]:
-        """Hold the corpus for writing.
+    def writing(self, *, wait_seconds: float = 60.0, anew: bool = False) -> Iterator[None]:
+        """Hold the corpus for writing. What lost a file is removed first, so that the writer makes it again.
+
+        Args:
+            anew: whether the writer registers all documents again.
 
         Raises:
             SearchIndexError: if another process still writes after `wait_seconds`, the folder cannot be written, or
-                the disk fills up.
+                the disk fills up, or the register of documents lost a file.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -200,7 +288,10 @@ class Corpus:
             handle.write(str(os.getpid()))
             handle.flush()
             try:
+                self._drop_torn(anew=anew)
+                self._inventory.unlink(missing_ok=True)
                 yield
+                self._keep_inventory()
             except (OSError, RuntimeError) as error:
                 # LanceDB passes the operating system's error on as text.
                 if getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower():

@@ -7,11 +7,13 @@ world's: its resolution and its retriever are for toy pages. Settings are change
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from visor_core.config import PER_CALL, DocumentsConfig, Home, IndexConfig, Profile, Section
 from visor_core.index import Corpus, settle
 from visor_core.index.settings import Settled
+from visor_core.index.tags import stored_spec
 
 _S = TypeVar("_S", bound=Section)
 NANO_RETRIEVER = "late:retriever"
@@ -21,6 +23,17 @@ NANO_RETRIEVER = "late:retriever"
 def is_synthetic(profile: Profile, corpus: str) -> bool:
     """Whether a corpus is made by the profile's synthetic world."""
     return profile.nano is not None and corpus in profile.corpora.names
+
+
+def split_of(profile: Profile, corpus: str) -> str:
+    """The split of the synthetic world that a synthetic corpus holds."""
+    return "train" if corpus == profile.corpora.train else "development"
+
+
+def with_retriever(config: IndexConfig, folder: Path) -> IndexConfig:
+    """The index section with the asset `retriever` replaced by the folder where it lies."""
+    specs = tuple(f"late:{folder}" if spec == NANO_RETRIEVER else spec for spec in config.embedders)
+    return config.model_copy(update={"embedders": specs})
 
 
 def settings_of(profile: Profile, home: Home, corpus: str) -> Settled:
@@ -39,7 +52,9 @@ def settings_of(profile: Profile, home: Home, corpus: str) -> Settled:
 def kept(profile: Profile, corpus: str, home: Home) -> dict[str, Any]:
     """What of the settings decides a build of a corpus (`Stage.kept`)."""
     settled = settings_of(profile, home, corpus)
-    return {"documents": settled.documents, "index": settled.index, "embedders": list(settled.index.embedders)}
+    embedders = [stored_spec(Corpus(home.corpus(corpus)), spec) for spec in settled.index.embedders]
+    index = settled.index.model_copy(update={"embedders": tuple(embedders)})
+    return {"documents": settled.documents, "index": index, "embedders": embedders}
 
 
 def _of_a_call(name: str, defaults: _S, given: _S) -> _S:

@@ -26,6 +26,7 @@ from visor_core.documents.remote import fetch, is_object_store, list_folders
 from visor_core.documents.sources import (
     Refused,
     Source,
+    document_id_of,
     expand,
     is_gone,
     is_remote,
@@ -116,11 +117,12 @@ def register_documents(
         pool: workers that open the documents; none starts some and ends them.
         say: told what pruning costs, before it is done.
     """
-    with corpus.writing():
+    with corpus.writing(anew=exactly):
         corpus.remove_partial_files()
         table = corpus.table("documents")
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
         before = json.dumps(known, sort_keys=True)
+        _refill(corpus, known, config, say)
         with Patience() as patience:
             listed, unlisted, passed = list_folders(sources, config, patience)
             expanded = expand(listed, partition_of=partition_of)
@@ -167,6 +169,12 @@ def documents_version(current: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+def recorded_documents(corpus: Corpus) -> list[dict[str, Any]]:
+    """The documents of a corpus as a lineage names them: by hash, with name, size and state, sorted by hash."""
+    fields = ["document_id", "filename", "source_uri", "partition", "num_bytes", "num_pages", "status"]
+    return sorted(rows(corpus.table("documents"), fields), key=lambda row: str(row["document_id"]))
+
+
 def _copies(
     corpus: Corpus, found: Sequence[Source], config: DocumentsConfig, patience: Patience
 ) -> tuple[list[tuple[Source, str, int]], list[Refused]]:
@@ -184,6 +192,21 @@ def _copies(
         else:
             arrived.append((source, document_id, size))
     return arrived, refused
+
+
+def _refill(
+    corpus: Corpus, known: dict[str, dict[str, Any]], config: DocumentsConfig, say: Callable[[str], None] | None
+) -> None:
+    """Copy again what lies no longer under sources/, from the files that the documents came from."""
+    for document_id, row in known.items():
+        if stored_path(corpus.sources, document_id).is_file():
+            continue
+        uris = [uri for uri in (row["source_uri"], *row["other_uris"]) if uri.startswith("file://")]
+        same = [p for p in map(local_path, uris) if p.is_file() and document_id_of(p) == document_id]
+        if same:
+            keep_copy(same[0], corpus.sources, config.max_bytes)
+        elif say:
+            say(f"the copy of {row['filename']} is lost and so is what it was made of: ingest that document again")
 
 
 def _rename(known: dict[str, dict[str, Any]], found: Sequence[Source]) -> None:

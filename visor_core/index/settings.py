@@ -21,9 +21,9 @@ from visor_core.config import PER_CALL, DocumentsConfig, IndexConfig, Section, e
 from visor_core.documents.reader import media_type
 from visor_core.errors import ConfigError, SearchIndexError
 from visor_core.files import flush, whole_file
-from visor_core.index.corpus import Corpus, rows
+from visor_core.index.corpus import PAGES, Corpus, rows
 from visor_core.index.render_keys import RENDERING, render_base, render_key
-from visor_core.index.tags import VectorColumn, list_tags, read_manifest
+from visor_core.index.tags import VectorColumn, list_tags, opened_spec, read_manifest, stored_spec
 
 EVERY_COLUMN = "*"
 """Stands for every vector column where the ones that may be dropped are named."""
@@ -68,10 +68,12 @@ def read_settings(corpus: Corpus) -> CorpusSettings:
     Raises:
         SearchIndexError: if the file is damaged or of another version.
     """
+    found = _read_file(corpus)
+    if found is not None and corpus.torn(PAGES):
+        return found  # the pages are lost, not what was said of them
     pages = _pages(corpus)
     if pages is None or not pages.count_rows():
         return CorpusSettings()
-    found = _read_file(corpus)
     return found if found is not None else _derived(corpus)
 
 
@@ -329,6 +331,11 @@ def _absolute(spec: str) -> str:
     return f"late:{Path(source).resolve()}" if kind == "late" and Path(source).is_dir() else spec
 
 
+def _opened(corpus: Corpus, index: IndexConfig) -> IndexConfig:
+    """A stored section with its embedders as they are loaded."""
+    return index.model_copy(update={"embedders": tuple(opened_spec(corpus, spec) for spec in index.embedders)})
+
+
 def _pages(corpus: Corpus) -> Any:
     """The table pages, or none; it is not made, and may be another version's."""
     if not (corpus.root / "lancedb").is_dir():
@@ -355,7 +362,7 @@ def _read_file(corpus: Corpus) -> CorpusSettings | None:
         documents, index = data.get("documents"), data.get("index")
         return CorpusSettings(
             None if documents is None else DocumentsConfig.model_validate(documents),
-            None if index is None else IndexConfig.model_validate(index),
+            None if index is None else _opened(corpus, IndexConfig.model_validate(index)),
         )
     except FileNotFoundError:
         return None
@@ -374,7 +381,8 @@ def _write_file(corpus: Corpus, documents: DocumentsConfig | None, index: IndexC
     if documents is not None:
         data["documents"] = documents.model_dump(mode="json", include=set(stored_fields(DocumentsConfig)))
     if index is not None:
-        data["index"] = index.model_dump(mode="json", include=set(stored_fields(IndexConfig)))
+        fields = index.model_dump(mode="json", include=set(stored_fields(IndexConfig)))
+        data["index"] = fields | {"embedders": [stored_spec(corpus, spec) for spec in index.embedders]}
     if data != before and (documents is not None or index is not None):
         with whole_file(path) as partial:
             partial.write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")

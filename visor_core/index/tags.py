@@ -7,10 +7,13 @@ all. The versions are also tagged inside LanceDB, so that a compaction keeps the
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from visor_core.config import embedder_parts
 from visor_core.errors import SearchIndexError
 from visor_core.files import flush, whole_file
 from visor_core.index.corpus import Corpus
@@ -56,6 +59,24 @@ def check_tag(tag: str) -> str:
     return tag
 
 
+def stored_spec(corpus: Corpus, spec: str) -> str:
+    """An embedder as a corpus stores it: one whose folder lies in the same VISOR_HOME by the way there from the corpus,
+    so that the home can be moved."""
+    kind, source, _ = embedder_parts(spec)
+    root, folder = corpus.root.resolve(), Path(source)
+    if root.parent.name != "corpora" or not folder.is_absolute():
+        return spec
+    if not folder.resolve().is_relative_to(root.parents[1]):
+        return spec
+    return f"{kind}:{Path(os.path.relpath(folder.resolve(), root)).as_posix()}"
+
+
+def opened_spec(corpus: Corpus, spec: str) -> str:
+    """An embedder as it is loaded: a stored way from the corpus as the folder it leads to."""
+    kind, _, source = spec.partition(":")
+    return f"{kind}:{(corpus.root / source).resolve()}" if source.startswith("../") else spec
+
+
 def publish(corpus: Corpus, manifest: Manifest) -> None:
     """Make a manifest visible under its tag and as `latest`; a reader sees the old one or the new one."""
     corpus.tags.mkdir(parents=True, exist_ok=True)
@@ -64,9 +85,11 @@ def publish(corpus: Corpus, manifest: Manifest) -> None:
         label = f"v{version}"
         if label not in pins.list():
             pins.create(label, version)
+    stored = [asdict(replace(v, spec=stored_spec(corpus, v.spec))) for v in manifest.vectors]
+    written = json.dumps(asdict(manifest) | {"vectors": stored}, indent=1, sort_keys=True)
     for name in (manifest.tag, "latest"):
         with whole_file(corpus.tags / f"{name}.json", several_writers=True) as partial:
-            partial.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True), encoding="utf-8")
+            partial.write_text(written, encoding="utf-8")
             flush(partial)
 
 
@@ -86,7 +109,7 @@ def read_manifest(corpus: Corpus, tag: str) -> Manifest:
         )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        vectors = tuple(VectorColumn(**v) for v in data.pop("vectors"))
+        vectors = tuple(VectorColumn(**v | {"spec": opened_spec(corpus, v["spec"])}) for v in data.pop("vectors"))
         return Manifest(vectors=vectors, **data)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SearchIndexError(

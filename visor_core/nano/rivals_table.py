@@ -11,8 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from visor_core.evaluation.statistics import Interval, PairedTest, wilson
-from visor_core.nano.rivals import RivalFigures
-from visor_core.nano.study_figures import Outcomes
+from visor_core.nano.study_figures import Outcomes, RivalFigures
 from visor_core.nano.study_table import STRATA, Keep, a_turn, chosen, everything, in_words, paired, stamp
 
 RUNS = {"greedy": "greedy", "sampled": "T = 1"}

@@ -1,43 +1,47 @@
-"""What is measured of one seed: its policies on a split, what the base model reads, what the retriever finds.
+"""What is measured of one variant of a seed: its policies on a split, what its base model reads, what its search finds.
 
 Outcomes are kept question by question, so that tables can pool, pair and cut them into strata. Finished figures lie as
-JSON beside the checkpoints and are not measured twice; a killed measurement goes on with the episodes it stored.
+JSON in the build that measures and are not measured twice; a killed measurement goes on with the episodes it stored.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.agent.trajectory import Trajectory
-from visor_core.config import EvaluationConfig, Profile, TeacherConfig
+from visor_core.config import Profile, TeacherConfig
+from visor_core.errors import DataError
 from visor_core.evaluation.page_recall import measure_page_recall
 from visor_core.evaluation.results import BenchmarkResult
-from visor_core.evaluation.runner import evaluate
+from visor_core.evaluation.runner import score
 from visor_core.evaluation.statistics import pass_at_k
 from visor_core.files import write_json
+from visor_core.index import PageIndex
 from visor_core.index.search import Mode
 from visor_core.nano.probes import probe_reading
-from visor_core.nano.study_stages import EPISODES, Seed, code_of, tag_of
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import World
-from visor_core.questions import Question, questions_version
+from visor_core.policies.base import BatchPolicy, Policy
+from visor_core.questions import Question
 from visor_core.scoring.facts import supported
+from visor_core.trajectories.playing import play
 
 QUESTIONWISE = ("right", "supported", "refused", "hasty", "tokens", "image_tokens", "turns")
 """Fields of `Outcomes` with one entry a question."""
-MEASURED = (
-    *EPISODES, "visor_core.evaluation.page_recall", "visor_core.evaluation.results", "visor_core.evaluation.statistics",
-    "visor_core.nano.probes", "visor_core.nano.teacher",
-)  # fmt: skip
-"""The code that figures are measured with."""
 TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
 PASS_AT = 8
 PASS_QUESTIONS = 64
+FIGURES = "figures.json"
+"""What a variant's build holds in the end."""
+
+OpenPolicy = Callable[[str, PageIndex], Policy]
+"""(stage, index) → the policy of that stage's checkpoint, playing on the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,19 @@ class Strata:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantFigures:
+    """One variant of a seed on one split; `policies` by the short names of theirs. A strategy of the comparison has its
+    last policy's `greedy` and `sampled` alone."""
+
+    strata: Strata
+    policies: dict[str, PolicyFigures] = field(default_factory=dict)
+    rival: dict[str, Outcomes] = field(default_factory=dict)
+    reading: dict[str, float] = field(default_factory=dict)
+    recall: dict[str, float] = field(default_factory=dict)
+    ceiling: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class SeedFigures:
     """One seed on one split."""
 
@@ -98,46 +115,78 @@ class SeedFigures:
     commits: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RivalFigures:
+    """One seed: each strategy's outcomes, greedy and at T = 1, and the seconds its SFT and GRPO took.
+
+    `interrupted` names the strategies in whose training a process was killed; `commits` are those trained at.
+    """
+
+    seed: int
+    strata: Strata
+    greedy: dict[str, Outcomes] = field(default_factory=dict)
+    sampled: dict[str, Outcomes] = field(default_factory=dict)
+    seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    interrupted: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What a variant of a seed has made, and where what is measured of it is kept.
+
+    `folders` are the outputs of its stages by name; `kept` holds finished figures, `episodes` every episode played.
+    """
+
+    profile: Profile
+    folders: Mapping[str, Path]
+    kept: Path
+    episodes: Path
+    open_policy: OpenPolicy
+
+
 class Split:
     """One split's questions on its own index; evaluations are stored and never run twice."""
 
-    def __init__(self, seed: Seed, world: World, questions: Sequence[Question]) -> None:
-        self.seed, self.world, self.questions = seed, world, list(questions)
+    def __init__(self, chain: Chain, world: World, questions: Sequence[Question], index: PageIndex) -> None:
+        self.chain, self.world, self.questions, self.index = chain, world, list(questions), index
         legible = {page.page_id for page in world.pages if page.legible}
         self.strata = Strata(
             hops=tuple(q.hops for q in self.questions),
             legible=tuple(bool(q.gold_pages) and set(q.gold_pages) <= legible for q in self.questions),
             answerable=tuple(q.answerable for q in self.questions),
         )
-        self.tag = tag_of(questions_version(self.questions))
-        self._done: dict[tuple[str, str, float], tuple[BenchmarkResult, list[Trajectory]]] = {}
+        self._done: dict[tuple[str, float], tuple[BenchmarkResult, Sequence[Trajectory]]] = {}
 
-    def run(self, profile: Profile, checkpoint: Path, temperature: float) -> tuple[BenchmarkResult, list[Trajectory]]:
-        """All questions once under a profile's strategy."""
-        key = (profile.agent.model_dump_json(), str(checkpoint), temperature)
+    @property
+    def environment(self) -> Environment:
+        """The episodes of the variant on this split."""
+        return Environment(self.index, self.chain.profile.agent, self.chain.profile.index)
+
+    def run(self, stage: str, temperature: float) -> tuple[BenchmarkResult, Sequence[Trajectory]]:
+        """All questions once by the policy of a stage."""
+        key = (stage, temperature)
         if key not in self._done:
-            episodes: list[Trajectory] = []
-            index = self.seed.index(self.world)
-            with self.seed.policy(checkpoint, index) as policy:
-                result = evaluate(
+            with self.chain.open_policy(stage, self.index) as policy:
+                played = play(
                     policy,
-                    self.seed.environment(self.world, profile),
+                    self.environment,
                     self.questions,
-                    EvaluationConfig(temperature=temperature),
-                    seed=self.seed.seed,
-                    store=self.seed.episodes,
-                    on_episodes=episodes.extend,
+                    seed=self.chain.profile.seed,
+                    temperature=temperature,
+                    concurrency=self.chain.profile.evaluation.concurrency,
+                    store=self.chain.episodes,
                 )
-            self._done[key] = (result, episodes)
+            self._done[key] = (score(played), played.episodes)
         return self._done[key]
 
-    def best_temperature(self, profile: Profile, checkpoint: Path) -> float:
+    def best_temperature(self, stage: str) -> float:
         """The temperature with the most supported answers, the lowest of equals."""
-        return max(TEMPERATURES, key=lambda t: (self.run(profile, checkpoint, t)[0].supported_success.estimate, -t))
+        return max(TEMPERATURES, key=lambda t: (self.run(stage, t)[0].supported_success.estimate, -t))
 
-    def outcomes(self, profile: Profile, checkpoint: Path, temperature: float) -> Outcomes:
+    def outcomes(self, stage: str, temperature: float) -> Outcomes:
         """One run, question by question."""
-        result, _ = self.run(profile, checkpoint, temperature)
+        result, _ = self.run(stage, temperature)
         return Outcomes(
             temperature=temperature,
             right=tuple(row.right for row in result.episodes),
@@ -149,42 +198,36 @@ class Split:
             turns=tuple(row.turns for row in result.episodes),
         )
 
-    def policy(self, profile: Profile, checkpoint: Path, best: float) -> PolicyFigures:
+    def policy(self, stage: str, best: float) -> PolicyFigures:
         """Everything the tables need of one checkpoint; kept on disk."""
-        path = self._path("policy", profile.agent, str(checkpoint), best, PASS_QUESTIONS, QUESTIONWISE)
+        path = self._path("policy", stage)
         found = _read(path)
         if found is not None:
-            runs = {name: _outcomes(found[name]) for name in ("greedy", "sampled", "best")}
-            return PolicyFigures(**runs, pass_at_8=tuple(found["pass_at_8"]), entropy=found["entropy"])
+            return _policy(found)
         figures = PolicyFigures(
-            greedy=self.outcomes(profile, checkpoint, 0.0),
-            sampled=self.outcomes(profile, checkpoint, 1.0),
-            best=self.outcomes(profile, checkpoint, best),
-            pass_at_8=self._pass(profile, checkpoint),
-            entropy=sampled_entropy(self.run(profile, checkpoint, 1.0)[1]),
+            greedy=self.outcomes(stage, 0.0),
+            sampled=self.outcomes(stage, 1.0),
+            best=self.outcomes(stage, best),
+            pass_at_8=self._pass(stage),
+            entropy=sampled_entropy(self.run(stage, 1.0)[1]),
         )
         write_json(path, asdict(figures))
         return figures
 
-    def rival(self, profile: Profile, checkpoint: Path) -> dict[str, Outcomes]:
-        """What the comparison of strategies needs of one checkpoint: `greedy` and `sampled`; kept on disk."""
-        path = self._path("rival", profile.agent, str(checkpoint), QUESTIONWISE)
-        found = _read(path)
-        if found is not None:
-            return {name: _outcomes(run) for name, run in found.items()}
-        runs = {"greedy": self.outcomes(profile, checkpoint, 0.0), "sampled": self.outcomes(profile, checkpoint, 1.0)}
-        write_json(path, {name: asdict(run) for name, run in runs.items()})
-        return runs
+    def rival(self, stage: str) -> dict[str, Outcomes]:
+        """What the comparison of strategies needs of one checkpoint: `greedy` and `sampled`."""
+        return {"greedy": self.outcomes(stage, 0.0), "sampled": self.outcomes(stage, 1.0)}
 
-    def _pass(self, profile: Profile, checkpoint: Path) -> tuple[float, ...]:
+    def _pass(self, stage: str) -> tuple[float, ...]:
         """pass@8 of supported success at T = 1, for each of the first questions."""
-        with self.seed.policy(checkpoint, self.seed.index(self.world)) as policy:
+        with self.chain.open_policy(stage, self.index) as policy:
+            assert isinstance(policy, BatchPolicy)
             episodes = run_reference(
-                self.seed.environment(self.world, profile),
+                self.environment,
                 policy,
                 self.questions[:PASS_QUESTIONS],
                 rollouts=PASS_AT,
-                seed=self.seed.seed,
+                seed=self.chain.profile.seed,
                 step=1,
                 temperature=1.0,
             )
@@ -193,12 +236,15 @@ class Split:
 
     def probes(self) -> dict[str, dict[str, float]]:
         """What the base model reads, what plain search finds at rank 1, and how far faultless play gets."""
-        base = self.seed.base()
-        path = self._path("probes", base.name, self.seed.retriever().name, self.seed.profile.agent)
-        return _kept(path, lambda: self._probe(base))
+        path = self._path("probes")
+        found = _read(path)
+        if found is None:
+            found = self._probe()
+            write_json(path, found)
+        return dict(found)
 
-    def _probe(self, base: Path) -> dict[str, dict[str, float]]:
-        index = self.seed.index(self.world)
+    def _probe(self) -> dict[str, dict[str, float]]:
+        profile = self.chain.profile
         pages = [
             Question(page.page_id, page.title, (), partition=page.partition, gold_pages=(page.page_id,))
             for page in self.world.pages
@@ -207,26 +253,25 @@ class Split:
 
         def recall(mode: Mode) -> float:
             def search(question: Question, k: int) -> list[str]:
-                hits = index.search(question.question, k=k, mode=mode, partition=question.partition)
+                hits = self.index.search(question.question, k=k, mode=mode, partition=question.partition)
                 return [hit.page_id for hit in hits]
 
             return measure_page_recall(mode, search, pages, cuts=(1,)).recall[1]
 
-        teacher = TeacherConfig(wrong_page=0, loose_crop=0, wrong_label=0)
+        faultless = TeacherConfig(wrong_page=0, loose_crop=0, wrong_label=0)
         played = run_reference(
-            self.seed.environment(self.world, self.seed.profile),
-            ScriptedTeacher(self.world, teacher, self.seed.profile.agent, seed=self.seed.seed),
+            self.environment,
+            ScriptedTeacher(self.world, faultless, profile.agent, seed=profile.seed),
             self.questions,
         )
         return {
-            "reading": asdict(probe_reading(base, self.world, seed=self.seed.seed)),
+            "reading": asdict(probe_reading(self.chain.folders["base_model"], self.world, seed=profile.seed)),
             "recall": {"retriever": recall("vector"), "BM25": recall("text"), "pages": float(len(pages))},
             "ceiling": {"supported": sum(map(supported, played)) / len(played)},
         }
 
-    def _path(self, kind: str, *parts: Any) -> Path:
-        tag = tag_of(self.tag, *parts, code_of(*MEASURED))
-        return self.seed.folder / "figures" / f"{kind}-{self.world.split}-{tag}.json"
+    def _path(self, *what: str) -> Path:
+        return self.chain.kept / f"{'-'.join((*what, self.world.split))}.json"
 
 
 def sampled_entropy(episodes: Sequence[Trajectory]) -> float:
@@ -235,17 +280,35 @@ def sampled_entropy(episodes: Sequence[Trajectory]) -> float:
     return -sum(logprobs) / max(1, len(logprobs))
 
 
+def read_figures(folder: Path) -> VariantFigures:
+    """What a variant's build found.
+
+    Raises:
+        DataError: if it is not there or damaged.
+    """
+    path = folder / FIGURES
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return VariantFigures(
+            strata=Strata(**{name: tuple(values) for name, values in found["strata"].items()}),
+            policies={name: _policy(figures) for name, figures in found["policies"].items()},
+            rival={name: _outcomes(run) for name, run in found["rival"].items()},
+            reading=found["reading"],
+            recall=found["recall"],
+            ceiling=found["ceiling"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged or gone: delete its folder and run the study again") from error
+
+
+def _policy(data: dict[str, Any]) -> PolicyFigures:
+    runs = {name: _outcomes(data[name]) for name in ("greedy", "sampled", "best")}
+    return PolicyFigures(**runs, pass_at_8=tuple(data["pass_at_8"]), entropy=data["entropy"])
+
+
 def _outcomes(data: dict[str, Any]) -> Outcomes:
     lists = {name: tuple(data[name]) for name in QUESTIONWISE}
     return Outcomes(**{**data, **lists})
-
-
-def _kept(path: Path, measure: Callable[[], dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    found = _read(path)
-    if found is None:
-        found = measure()
-        write_json(path, found)
-    return found
 
 
 def _read(path: Path) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from visor_core.config.policies import POLICIES
 from visor_core.evaluation.statistics import (
     Interval,
     PairedTest,
@@ -19,11 +20,10 @@ from visor_core.evaluation.statistics import (
     limits,
     wilson,
 )
-from visor_core.nano.rivals import RivalFigures
-from visor_core.nano.study_figures import Outcomes, SeedFigures
+from visor_core.nano.study_figures import Outcomes, RivalFigures, SeedFigures
 
-STAGES = {"base": "base", "sft": "SFT", "grpo": "GRPO"}
-WALL_CLOCK = {"base": 4.0, "sft": 4.0, "grpo": 5.0}
+STAGES = {policy.short: policy.label for policy in POLICIES}
+WALL_CLOCK = dict(zip(STAGES, (4.0, 4.0, 5.0), strict=True))
 """Minutes a stage may take on two idle cores."""
 
 Keep = Callable[[int, bool, bool], bool]

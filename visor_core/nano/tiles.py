@@ -11,17 +11,11 @@ from typing import Any
 
 import torch
 
-from visor_core.config import AgentConfig
 from visor_core.nano.model import EMBEDDING_STD, IMAGE_SIDE, save_checkpoint
 
 TILES = 3
 PAGE_SIDE = TILES * IMAGE_SIDE
 """Pixels of a full-resolution page: values are then as sharp as in a crop."""
-
-
-def is_tiled(agent: AgentConfig) -> bool:
-    """Whether a strategy is shown pictures larger than the model's own size."""
-    return agent.image.max_pixels > IMAGE_SIDE * IMAGE_SIDE
 
 
 def with_tiles(base: Path, output: Path, seed: int) -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,19 +46,9 @@ def project_name(profile: str) -> str:
     return f"visor-{profile}"
 
 
-@cache
-def commit_tags() -> dict[str, str]:
-    """The commit of the running code under MLflow's name for it, and whether files differ; none outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    git = ("git", "-C", str(root))
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return {}
-    if commit.returncode:
-        return {}
-    return {"mlflow.source.git.commit": commit.stdout.strip(), "visor.dirty": str(bool(changes.stdout.strip())).lower()}
+def commit_tags(commit: str, dirty: bool) -> dict[str, str]:
+    """The commit of the running code under MLflow's name for it, and whether the code differs; none without one."""
+    return {"mlflow.source.git.commit": commit, "visor.dirty": str(dirty).lower()} if commit else {}
 
 
 def outcome_of(error: BaseException | None) -> Outcome:

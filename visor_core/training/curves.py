@@ -11,6 +11,8 @@ from visor_core.tracking import meaningful
 if TYPE_CHECKING:
     from PIL import Image
 
+CURVES = ("reward", "loss", "supported", "accuracy", "kl", "entropy", "grad_norm", "learning_rate")
+"""What is drawn of a training, as far as it was reported; all steps, those before an interruption included."""
 COLOURS = ("#1e6edc", "#c2571a", "#2b8a57", "#8a3ea8")
 
 

@@ -17,6 +17,7 @@ from visor_core.policies.base import Completion, ImageRef, Prompt, Sampling
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
+from visor_core.trajectories import playing
 
 QUESTIONS = [
     Question(f"q{i}", f"what is the number of item {i}?", (str(i),), "toy", "dev", gold_pages=("doc/00001",))
@@ -84,9 +85,8 @@ def _environment() -> Environment:
 
 
 @pytest.mark.parametrize("mode", ["reference", "throughput"])
-def test_scores_and_progress(mode: runner.Mode) -> None:
+def test_scores_and_progress(mode: playing.Mode) -> None:
     calls: list[tuple[int, int]] = []
-    episodes: list[object] = []
     result = runner.evaluate(
         ScriptedPolicy(_reader, name="reader"),
         _environment(),
@@ -94,14 +94,12 @@ def test_scores_and_progress(mode: runner.Mode) -> None:
         EvaluationConfig(),
         mode=mode,
         progress=lambda *call: calls.append(call),
-        on_episodes=episodes.extend,
     )
     assert result.accuracy.estimate == pytest.approx(5 / 6)
     assert [row.question_id for row in result.episodes] == [q.question_id for q in QUESTIONS]
     assert [row.right for row in result.episodes] == [True, True, True, False, True, True]
     assert (result.benchmark, result.split, result.index_tag, result.policy) == ("toy", "dev", "toy-index", "reader")
     assert calls[-1] == (6, 6)
-    assert len(episodes) == 6
     assert result.metrics()["turns"] == 2.0
 
 
@@ -111,7 +109,7 @@ def test_only_the_first_questions(tmp_path: Path) -> None:
 
 
 def test_a_stopped_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "BATCH", 2)
+    monkeypatch.setattr(playing, "BATCH", 2)
     config = EvaluationConfig()
     whole = runner.evaluate(Fragile(100), _environment(), QUESTIONS, config)
     with pytest.raises(PolicyError, match="stopped"):
@@ -129,7 +127,7 @@ def test_a_stopped_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
 def test_another_seed_is_another_evaluation(tmp_path: Path) -> None:
     policy = ScriptedPolicy(_reader)
     folders = {
-        runner.evaluation_folder(tmp_path, policy, _environment(), QUESTIONS, temperature, seed)
+        playing.folder_of(tmp_path, policy, _environment(), QUESTIONS, temperature, seed)
         for temperature in (0.0, 1.0)
         for seed in (0, 1)
     }

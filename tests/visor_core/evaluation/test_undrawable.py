@@ -21,6 +21,7 @@ from visor_core.policies.base import Completion, ImageRef
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
+from visor_core.trajectories import playing
 
 PAGES = pages_of("acme staff 47", "borel staff 31", "cato staff 12")
 QUESTIONS = [Question(name, f"{name} staff", ("47",)) for name in ("acme", "borel", "cato")]
@@ -46,7 +47,7 @@ SMALL = AgentConfig(
 )
 
 
-def _evaluate(policy: object, mode: runner.Mode, store: Path | None = None) -> BenchmarkResult:
+def _evaluate(policy: object, mode: playing.Mode, store: Path | None = None) -> BenchmarkResult:
     return runner.evaluate(policy, Environment(INDEX, SMALL), QUESTIONS, EvaluationConfig(), mode=mode, store=store)  # type: ignore[arg-type]
 
 
@@ -55,7 +56,7 @@ def _tiny() -> TransformersPolicy:
 
 
 @pytest.mark.parametrize("mode", ["reference", "throughput"])
-def test_a_local_policy_goes_on_with_the_others(mode: runner.Mode) -> None:
+def test_a_local_policy_goes_on_with_the_others(mode: playing.Mode) -> None:
     result = _evaluate(_tiny(), mode)
     assert [(row.question_id, row.failed) for row in result.episodes] == [
         ("acme", False),

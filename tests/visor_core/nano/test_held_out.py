@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets_defs.machinery.graph import plan
 from assets_defs.machinery.stage import CORPUS_SPLITS
 from pipelines.resources import PROFILES
 from visor_core.config import NanoConfig, load_profile
 from visor_core.errors import ConfigError
+from visor_core.index.corpus_settings import split_of
 from visor_core.nano.held_out import FinalStudy, readings, write_test_world
-from visor_core.nano.study_stages import Seed
+from visor_core.nano.study_variants import variant_profile
 from visor_core.nano.world import RANGE, write_world
 
 ROOT = Path(__file__).parents[3]
@@ -47,9 +49,6 @@ def test_a_world_is_asked_for_test_in_vain_whatever_holds_the_name(tmp_path: Pat
     wanted = "".join(["te", "st"])
     with pytest.raises(ConfigError, match="study --final"):
         write_world(tmp_path, wanted, SMALL, seed=0)
-    profile = load_profile(PROFILES / "nano.yaml")
-    with pytest.raises(ConfigError, match="study --final"):
-        Seed(profile, tmp_path, 0, "c", print).world(wanted)
     assert not list(tmp_path.rglob("*.pdf"))
 
 
@@ -74,6 +73,14 @@ def test_the_test_split_shares_no_document_with_the_others(tmp_path: Path) -> No
     test = write_test_world(FinalStudy(tmp_path, "c"), tmp_path / "test", SMALL, 0, "a look")
     for split in ("train", "development", "primer"):
         assert not bytes_of(test.files) & bytes_of(write_world(tmp_path / split, split, SMALL, seed=0).files)
+
+
+def test_no_stage_of_a_variant_is_given_the_test_split() -> None:
+    """What reads it is the measuring alone: it needs the corpora of any other profile, and those hold two splits."""
+    profile = variant_profile(load_profile(PROFILES / "nano.yaml"), "study-final", 3)
+    nodes = plan(profile, ["study_figures"])
+    assert {node.partition for node in nodes} - {""} == set(profile.corpora.names)
+    assert {split_of(profile, name) for name in profile.corpora.names} == set(CORPUS_SPLITS)
 
 
 def test_assets_know_two_splits_whatever_a_profile_calls_its_corpora() -> None:

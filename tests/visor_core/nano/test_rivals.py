@@ -14,25 +14,20 @@ from tests.visor_core.nano.study_figures_by_hand import outcomes
 from tests.visor_core.nano.test_study import tiny
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
-from visor_core.config import NanoConfig, Profile, RivalBudget, TeacherConfig
+from visor_core.config import NanoConfig, RivalBudget, TeacherConfig
 from visor_core.errors import ConfigError
-from visor_core.nano import rivals
 from visor_core.nano.model import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
 from visor_core.nano.questions import make_questions
 from visor_core.nano.rivals import (
     RIVALS,
-    RivalFigures,
     as_settings,
     budgets_of,
-    calibrate,
     neutral_profile,
     rival_profile,
     rivals_of,
 )
 from visor_core.nano.rivals_table import difference, rivals_markdown
-from visor_core.nano.study import StudyRun, run_calibration, run_rivals
-from visor_core.nano.study_figures import Strata
-from visor_core.nano.study_stages import Seed
+from visor_core.nano.study_figures import RivalFigures, Strata
 from visor_core.nano.study_table import STRATA
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.tiles import PAGE_SIDE, TILES, with_tiles
@@ -97,18 +92,13 @@ def test_equal_rivals_show_as_many_pictures_as_visors_window() -> None:
     assert RIVALS["react-page"](AGENT).image.max_pixels == PAGE_SIDE**2
 
 
-def test_all_strategies_start_from_one_base_model_that_practised_no_turns(tmp_path: Path) -> None:
+def test_all_strategies_start_from_one_base_model_that_practised_no_turns() -> None:
     profile = neutral_profile(tiny())
     assert profile.nano is not None
     assert (profile.nano.closing_lessons, profile.nano.pair_lessons) == (0, 0)
     assert profile.nano.reckoning_lessons == tiny().nano.reckoning_lessons  # type: ignore[union-attr]
-    seed = Seed(profile, tmp_path, 0, "c", print)
-    main = Seed(tiny(), tmp_path, 0, "c", print)
-    seeds = [Seed(rival_profile(profile, name), tmp_path, 0, "c", print) for name in RIVALS]
-    assert {rival.base_folder for rival in seeds} == {seed.base_folder}
-    assert seed.base_folder != main.base_folder
-    assert len({seed.sft_folder(rival_profile(profile, name)) for name in RIVALS}) == len(RIVALS)
-    assert seed.pdf_folder("train") == main.pdf_folder("train")
+    sections = [rival_profile(profile, name).model_dump(include={"nano", "model", "seed"}) for name in RIVALS]
+    assert all(section == sections[0] for section in sections)
 
 
 def test_all_strategies_train_under_the_same_limits() -> None:
@@ -166,31 +156,6 @@ def test_a_page_in_full_resolution_is_nine_tiles_and_the_overview(tmp_path: Path
     assert (model.get_input_embeddings().weight[: len(words)] == words).all()
 
 
-def test_what_was_timed_is_not_timed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """visor's steps take 1 s, react's SFT half, its GRPO twice as long: 10 + 6 steps of visor, 20 + 3 of react."""
-    seconds = {"visor": (1.0, 1.0), "react": (0.5, 2.0), "vrag": (2.0, 1.0)}
-    timed: list[str] = []
-
-    def sft(seed: Seed, profile: Profile, folder: Path) -> float:
-        timed.append(folder.name)
-        return seconds[folder.name][0]
-
-    monkeypatch.setattr(rivals, "_time_sft", sft)
-    monkeypatch.setattr(rivals, "_time_grpo", lambda seed, profile, folder: seconds[folder.name][1])
-
-    def calibrated(*names: str, **settings: int) -> dict[str, tuple[int, int]]:
-        study = tiny().study.model_copy(update={"rivals": names, "sft_steps": 10, "grpo_steps": 6, **settings})
-        profile = tiny().model_copy(update={"study": study})
-        calibrate(profile, tmp_path, Seed(profile, tmp_path, 0, "c", lambda line: None))
-        return budgets_of(profile, tmp_path)
-
-    assert calibrated("visor", "react") == {"visor": (10, 6), "react": (20, 3)}
-    assert calibrated("visor", "react", "vrag")["vrag"] == (5, 6)
-    assert timed == ["visor", "react", "vrag"]
-    assert calibrated("visor", sft_steps=20) == {"visor": (20, 6)}
-    assert timed[3:] == ["visor"]
-
-
 def _rivals(seed: int, ours: tuple[int, ...], theirs: tuple[int, ...]) -> RivalFigures:
     runs = {"visor": outcomes(ours), "react": outcomes(theirs, right=(1, 1, 1, 1))}
     seconds = {"visor": (60.0, 60.0), "react": (60.0, 66.0)}
@@ -245,22 +210,3 @@ def test_tokens_a_turn_come_by_stratum() -> None:
     table = rivals_markdown(found, {"visor": (1, 1), "react": (1, 1)}, NEUTRAL, "test", "c")
     assert "| visor | 37.5 (20.0) | 87.5 (20.0) | 25.0 (20.0) | 75.0 (20.0) |" in table
     assert "| 62.5 | 20.0 | 4.00 |" in table
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_rivals_are_calibrated_trained_and_compared(tmp_path: Path) -> None:
-    study = tiny().study.model_copy(update={"rivals": ("visor", "vrag", "react-page")})
-    run = StudyRun(tiny().model_copy(update={"study": study}), tmp_path, [0], False, "c", lambda line: None)
-    settings = run_calibration(run)
-    assert [line.split(":")[0].strip() for line in settings.splitlines()[2:]] == ["visor", "vrag", "react-page"]
-    assert "visor: {sft_steps: 1, grpo_steps: 1}" in settings
-    table = run_rivals(run)
-    assert (tmp_path / "rivals-development.md").read_text(encoding="utf-8") == table
-    weights = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
-    assert len(list(tmp_path.rglob("figures/rival-*.json"))) == 3
-    assert run_rivals(run) == table
-    assert run_calibration(run) == settings
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == weights
-    found = json.loads((tmp_path / "rivals-development.json").read_text(encoding="utf-8"))[0]["greedy"]
-    assert {name: len(run["right"]) for name, run in found.items()} == {"visor": 8, "vrag": 8, "react-page": 8}

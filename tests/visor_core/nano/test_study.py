@@ -1,25 +1,17 @@
-"""The study: its tables from figures made by hand, its stages with a few steps, killed and continued."""
+"""The study: its tables from figures made by hand, and the profiles of its variants."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.visor_core.nano.study_figures_by_hand import outcomes, policy, seed_figures
-from visor_core.code_version import code_behind
-from visor_core.config import Home, Profile, derived, load_profile
+from visor_core.config import Profile, derived, load_profile
 from visor_core.errors import ConfigError
-from visor_core.nano import study_stages
-from visor_core.nano.held_out import readings
-from visor_core.nano.study import StudyRun, run_study
 from visor_core.nano.study_figures import SeedFigures, sampled_entropy
-from visor_core.nano.study_stages import SHAPING, Seed, code_of, stage, stage_record
 from visor_core.nano.study_table import (
     MULTI_HOP,
     STRATA,
@@ -32,7 +24,7 @@ from visor_core.nano.study_table import (
     study_markdown,
     targets,
 )
-from visor_core.tracking import RUN_FILE, Tracker
+from visor_core.nano.study_variants import variant_profile, variants_of
 
 PROFILE = Path(__file__).parents[3] / "pipelines" / "profiles" / "nano.yaml"
 TINY = {
@@ -160,83 +152,33 @@ def test_no_episode_has_no_entropy() -> None:
     assert sampled_entropy([]) == 0.0
 
 
-def test_a_stage_is_timed_over_its_attempts_and_a_killed_one_is_marked(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), stage(tmp_path / "s", "a"):
-        raise RuntimeError
-    first = stage_record(tmp_path / "s")
-    assert (first.done, first.interrupted, first.running) == (False, False, False)
-    with stage(tmp_path / "s", "b"):
-        assert stage_record(tmp_path / "s").running
-    second = stage_record(tmp_path / "s")
-    assert second.done
-    assert second.seconds > first.seconds
-    assert second.commit == "b"
-    (tmp_path / "s" / "stage.json").write_text(
-        json.dumps({**dataclasses.asdict(second), "running": True, "done": False})
-    )
-    with stage(tmp_path / "s", "c"):
-        pass
-    assert stage_record(tmp_path / "s").interrupted
+def test_a_variant_is_a_profile_of_its_seed() -> None:
+    profile = tiny()
+    whole, longer = variant_profile(profile, "study", 3), variant_profile(profile, "longer-final", 3)
+    assert (whole.seed, whole.study.variant, whole.study.split) == (3, "study", "development")
+    assert (longer.study.variant, longer.study.split, longer.sft.steps) == ("longer", "test", 90)
+    assert len(variants_of(profile)) == 2 * (3 + len(profile.study.rivals))
+    with pytest.raises(ConfigError, match="no variant 'magic'"):
+        variant_profile(profile, "magic", 0)
 
 
-def test_a_changed_setting_makes_a_new_stage_and_an_unchanged_one_none(tmp_path: Path) -> None:
-    def folder(**settings: object) -> Path:
-        profile = derived(tiny(), {k.replace("_", ".", 1): v for k, v in settings.items()}, "test")
-        return Seed(profile, tmp_path, 0, "c", print).sft_folder(profile)
-
-    assert folder() == folder(grpo_steps=9)
-    assert len({folder(), folder(sft_steps=9), folder(nano_vision_steps=9), folder(agent_window=1)}) == 4
-
-
-@pytest.mark.parametrize(
-    ("module", "sft", "grpo"),
-    [
-        ("visor_core.nano.questions", True, True),
-        ("visor_core.nano.pretraining", True, True),
-        ("visor_core.nano.retriever", True, True),
-        ("visor_core.nano.teacher", True, True),
-        ("visor_core.training.sft", True, True),
-        ("visor_core.training.grpo", False, True),
-        ("visor_core.nano.study_table", False, False),
-    ],
-)
-def test_changed_code_makes_new_stages_from_there_on(
-    module: str, sft: bool, grpo: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def folders() -> tuple[Path, Path]:
-        seed = Seed(tiny(), tmp_path, 0, "c", print)
-        return seed.sft_folder(tiny()), seed.grpo_folder(tiny())
-
-    before = folders()
-    monkeypatch.setattr(study_stages, "code_of", lambda *names: "changed" if module in names else code_of(*names))
-    after = folders()
-    assert (after[0] != before[0], after[1] != before[1]) == (sft, grpo)
+def test_corpora_have_names_of_their_own_where_they_hold_something_else() -> None:
+    """A corpus holds one set of settings at a time: as the profile has it for its own seed, beside it for any other."""
+    profile = tiny()
+    assert variant_profile(profile, "study", profile.seed).corpora == profile.corpora
+    others = [variant_profile(profile, "study", 1), variant_profile(profile, "study", 2)]
+    others += [variant_profile(profile, name, 0) for name in ("longer", "rich", "visor")]
+    assert len({other.corpora.train for other in [profile, *others]}) == 6
+    assert others[0].corpora.train.startswith("nano-train-s1-")
+    steps = {"visor": (3, 2), "vrag": (4, 1)}
+    rivals = [variant_profile(profile, name, 1, steps) for name in ("visor", "vrag")]
+    assert rivals[0].corpora == rivals[1].corpora  # one base model, so one index
+    assert [(r.sft.steps, r.grpo.steps) for r in rivals] == [(3, 2), (4, 1)]
 
 
-def test_the_code_of_a_stage_is_all_that_shapes_it() -> None:
-    """What a stage stands on, found by its imports: the lists cannot fall behind."""
-    expected = {
-        "visor_core.nano.pretraining": ("nano.views", "nano.closings", "nano.model", "nano.world", "training.forward"),
-        "visor_core.training.sft": ("training.loop", "training.rows", "training.batching", "agent.prompts"),
-        "visor_core.training.grpo": ("training.credit", "training.rewards.evidence_facts", "agent.episode", "geometry"),
-    }
-    for module, behind in expected.items():
-        found = code_behind(module, within=SHAPING)
-        assert {f"visor_core.{name}" for name in behind} <= found
-        assert not {name for name in found if name.startswith("visor_core.nano.study")}
-
-
-def test_another_teachers_episodes_are_not_taken_for_this_ones(tmp_path: Path) -> None:
-    """The faultless teacher never crops twice for one value; the one with loose crops does, from the same folder."""
-    crops = []
-    for loose in (0.0, 1.0):
-        settings = {"teacher.loose_crop": loose, "teacher.wrong_page": 0.0, "teacher.wrong_label": 0.0}
-        profile = derived(tiny(), settings, "test")
-        seed = Seed(profile, tmp_path, 0, "c", print)
-        turns = [turn for lesson in seed.lessons(profile) for turn in lesson.turns]
-        crops.append(sum(turn.action.kind == "crop" for turn in turns) / len(turns))
-        seed.close()
-    assert crops[1] > crops[0]
+def test_reading_test_changes_no_setting_of_what_is_trained() -> None:
+    one, other = variant_profile(tiny(), "study", 1), variant_profile(tiny(), "study-final", 1)
+    assert one.model_copy(update={"study": other.study}) == other
 
 
 def test_the_profiles_longer_studies_are_valid() -> None:
@@ -248,51 +190,6 @@ def test_the_profiles_longer_studies_are_valid() -> None:
     assert (longer.sft.steps or 0) > (profile.sft.steps or 0)
 
 
-def test_a_profile_without_nano_is_refused(tmp_path: Path) -> None:
+def test_a_profile_without_nano_is_refused() -> None:
     with pytest.raises(ConfigError, match="no section `nano`"):
-        run_study(StudyRun(Profile(name="other"), tmp_path, [0], False, "c"))
-
-
-def _run_of(tracker: Tracker, folder: Path) -> Any:
-    return tracker.client.get_run((folder / RUN_FILE).read_text(encoding="utf-8"))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
-def test_every_step_of_a_stage_is_in_its_run(tmp_path: Path) -> None:
-    tracker = Tracker(Home(tmp_path / "home"), "study")
-    seed = Seed(derived(tiny(), {"nano.alignment_steps": 2}, "test"), tmp_path / "seed-0", 0, "c", print, tracker)
-    run = _run_of(tracker, seed.base())
-    assert (run.info.status, run.data.tags["stage"], run.data.tags["commit"]) == ("FINISHED", "base", "c")
-    assert run.data.params["nano.alignment_steps"] == "2"
-    history = tracker.client.get_metric_history(run.info.run_id, "alignment/loss")
-    assert [metric.step for metric in history] == [2, 3]
-    with pytest.raises(RuntimeError), seed.training(tmp_path / "s", steps=1):
-        raise RuntimeError
-    assert _run_of(tracker, tmp_path / "s").info.status == "FAILED"
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
-def test_the_study_runs_continues_and_reads_test_only_when_final(tmp_path: Path) -> None:
-    lines: list[str] = []
-    tracker = Tracker(Home(tmp_path / "home"), "study")
-    run = StudyRun(tiny(), tmp_path, [0], False, "c0ffee0", lines.append, tracker)
-    table = run_study(run)
-    assert "1 seed, 8 development questions" in table
-    assert (tmp_path / "study-development.md").read_text(encoding="utf-8") == table
-    assert readings(tmp_path) == []
-    assert not list(tmp_path.rglob("pdf-*/test"))
-    for stage_of, metric in (("retriever", "loss"), ("sft-visor", "loss"), ("grpo-visor", "reward")):
-        (folder,) = (tmp_path / "seed-0").glob(f"{stage_of}-*")
-        assert metric in _run_of(tracker, folder).data.metrics
-    weights = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
-    lines.clear()
-    assert run_study(run) == table
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == weights
-    assert not [line for line in lines if "SFT" in line or "base model" in line]
-    final = run_study(dataclasses.replace(run, final=True))
-    assert "8 test questions" in final
-    (logged,) = readings(tmp_path)
-    assert (logged["seed"], logged["commit"]) == (0, "c0ffee0")
-    assert re.fullmatch(r"study, settings [0-9a-f]{8}", logged["purpose"])
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == weights
+        variant_profile(Profile(name="other"), "study", 0)

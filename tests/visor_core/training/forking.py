@@ -21,7 +21,7 @@ from torch.distributed import TCPStore
 IMPORTS = (
     "visor_core.training.grpo",
     "visor_core.training.sft",
-    "visor_core.evaluation.runner",
+    "visor_core.trajectories.playing",
     "visor_core.index",
     "dagster_pipes",
 )

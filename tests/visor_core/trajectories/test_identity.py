@@ -21,6 +21,7 @@ from visor_core.evaluation import runner
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.questions import Question
+from visor_core.trajectories import playing
 
 PAGES = pages_of("acme staff 47", "borel staff 31")
 QUESTION = Question("q1", "acme staff", ("47",), gold_pages=("report/00001",))
@@ -43,7 +44,7 @@ def _environment(**changes: Any) -> Environment:
 
 def _key(policy: Any, *, environment: Environment | None = None, question: Question = QUESTION, **changes: Any) -> str:
     given = {"temperature": 0.0, "seed": 0, **changes}
-    return runner.evaluation_folder(
+    return playing.folder_of(
         Path("store"), policy, environment or _environment(), [question], given["temperature"], given["seed"]
     ).name
 
@@ -111,8 +112,8 @@ def test_what_an_episode_depends_on_changes_the_key(changes: dict[str, Any], wha
 
 def test_the_code_of_the_agent_is_part_of_the_key_and_that_of_scoring_is_not() -> None:
     with model_server() as server:
-        identity = runner.evaluation_identity(_endpoint(server), _environment(), [QUESTION], 0.0, 0)
-    played = code_behind(*runner.EPISODE_CODE, within=("visor_core",), without=runner._APART)
+        identity = playing.identity_of(_endpoint(server), _environment(), [QUESTION], 0.0, 0)
+    played = code_behind(*playing.EPISODE_CODE, within=("visor_core",), without=playing.APART)
     assert identity["code"] == code_version(*played)
     assert {f"visor_core.{name}" for name in ("agent.context", "agent.prompts", "index.fusion", "geometry")} <= played
     assert not any(name.startswith(("visor_core.scoring", "visor_core.evaluation")) for name in played)

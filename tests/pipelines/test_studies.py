@@ -1,0 +1,108 @@
+"""The study as partitions of the assets: what it builds, shares, resumes and reads, with a step or two a stage."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from assets_defs.machinery import nested, workspace
+from assets_defs.machinery.builds import Builds, find_record
+from assets_defs.machinery.graph import plan
+from assets_defs.machinery.studies import FIGURES, profile_of
+from assets_defs.study import partition_key, partitions
+from pipelines.definitions import definitions
+from pipelines.instance import open_instance
+from pipelines.studies import Study
+from tests.visor_core.nano.test_study import tiny
+from visor_core.config import Home, Profile, derived
+from visor_core.errors import ConfigError
+from visor_core.nano.held_out import readings
+
+# LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+def _study(profile: Profile, home: Home) -> Study:
+    return Study(profile, home, [1], "development", "c0ffee0", Console(file=io.StringIO(), width=120))
+
+
+def _runs(home: Home) -> list[dg.DagsterRun]:
+    with open_instance(home) as instance:
+        return list(instance.get_runs())
+
+
+def _weights(home: Home) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in home.asset().rglob("final/*.safetensors")}
+
+
+@pytest.fixture
+def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step a stage learns nothing, which the blocking checks of the trained stages rightly refuse."""
+    monkeypatch.setattr(workspace, "checks_of", lambda stage: ())
+    monkeypatch.setattr(nested, "checks_of", lambda stage: ())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unjudged")
+def test_a_study_is_built_once_continues_and_reads_test_only_when_final(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    study = _study(derived(tiny(), {"accelerate": "cpu.yaml"}, "test"), home)
+    table = study.table("study")
+    assert "1 seed, 8 development questions" in table
+    assert (home.root / "study" / "study-development.md").read_text(encoding="utf-8") == table
+    (run,) = _runs(home)
+    assert run.tags["dagster/partition/variant"] == "study"
+    assert readings(home.root / "study") == []
+    assert not list(home.root.rglob("test-00"))
+
+    variant = profile_of(study.profile, home, "study", 1)
+    builds = {str(node): Builds(home, variant).read(node) for node in plan(variant, [FIGURES.stage])}
+    assert builds["sft_checkpoint"].seed == 1
+    # Who asks without a profile is not given a study's policy.
+    assert [str(node) for node in plan(variant, [FIGURES.stage]) if find_record(home, node)] == []
+    weights = _weights(home)
+
+    assert study.table("study") == table
+    assert len(_runs(home)) == 1
+    # A killed process leaves a stage unfinished: that one alone goes on, and what follows is found as it was.
+    (builds["grpo_checkpoint"].build_folder(home) / "lineage.json").unlink()
+    assert study.table("study").split("Minutes")[0] == table.split("Minutes")[0]
+    assert builds["study_figures"] == Builds(home, variant).read(FIGURES)
+
+    final = replace(study, split="test").table("study")
+    assert "8 test questions" in final
+    (logged,) = readings(home.root / "study")
+    assert logged["seed"] == 1
+    assert re.fullmatch(r"study, settings [0-9a-f]{8}", logged["purpose"])
+    assert _weights(home) == weights
+
+
+def test_the_page_has_the_study_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Else whoever materializes all assets would train for hours, and read the test split."""
+    home, shown = Home(tmp_path), derived(tiny(), {"study.on_page": True}, "test")
+    studies = {"study_variant", "study_budgets", "study_table"}
+    for profile, wanted in ((tiny(), set()), (shown, studies)):
+        graph = definitions(home, profile).resolve_asset_graph()
+        assert {key.to_user_string() for key in graph.get_all_asset_keys()} & studies == wanted
+    assert {part.name for part in partitions(shown).partitions_defs} == {"seed", "variant"}
+    assert partition_key(3, "react-page-final") == "3|react-page-final"
+
+
+def test_the_test_split_is_read_by_a_run_that_says_so(tmp_path: Path) -> None:
+    home, shown = Home(tmp_path), derived(tiny(), {"study.on_page": True}, "test")
+    job = definitions(home, shown).resolve_implicit_global_asset_job_def()
+    with open_instance(home) as instance:
+        instance.add_dynamic_partitions("study_seed", ["1"])
+        with pytest.raises(ConfigError, match=r"visor nano study --final"):
+            job.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey("study_variant")],
+                partition_key=partition_key(1, "study-final"),
+            )
+    assert readings(home.root / "study") == []

@@ -1,0 +1,1 @@
+"""Tests of visor_core.lineage on lineage files as builds leave them."""

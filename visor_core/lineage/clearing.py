@@ -1,0 +1,195 @@
+"""What of a home nothing needs any more: builds that are out of force and made nothing that is kept, set-aside stores.
+
+Kept are the builds in force, the champion, what the registry names by an alias, what an evaluation measured, and
+everything upstream of these. What a running process holds, or reads, is never touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from visor_core.config import Home
+from visor_core.errors import DataError
+from visor_core.lineage.graph import EVALUATION, Build, Made, is_in_force, read_builds, upstream_of
+from visor_core.policies.identity import digest_of
+
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+SET_ASIDE = "*.until-*"
+"""Episode stores that `--fresh` has put aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clearable:
+    """One folder that nothing needs: where, how large, and why it may go."""
+
+    path: Path
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    """What may go, and why the builds that stay do, by the folder of the build."""
+
+    clearable: tuple[Clearable, ...]
+    kept: dict[Path, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes that would be freed."""
+        return sum(item.size for item in self.clearable)
+
+
+def find_clearable(home: Home, tagged: Iterable[str] = (), *, unfinished: bool = False) -> Clearing:
+    """Say what a home could do without.
+
+    Args:
+        tagged: runs and models of MLflow that the registry names by an alias.
+        unfinished: whether builds that were begun and not finished may go, too; otherwise they can be continued.
+
+    Raises:
+        DataError: if a lineage or a result cannot be read: what it needs is not known.
+    """
+    known = read_builds(home)
+    kept = _kept(home, known, set(tagged))
+    stays = {known[made].build_folder: why for made, why in kept.items() if made in known}
+    understood = {build.build_folder for build in known.values()}
+    clearable = []
+    for folder in build_folders(home):
+        finished = (folder / "lineage.json").is_file()
+        if folder in stays or is_held(folder):
+            stays.setdefault(folder, "a running process holds it")
+        elif finished and folder not in understood:
+            stays[folder] = "of an earlier version: what was made from it is not known"
+        elif finished or unfinished:
+            reason = "out of force, and nothing that is kept was made from it" if finished else "begun, not finished"
+            clearable.append(Clearable(folder, size_of(folder), reason))
+        else:
+            stays[folder] = "begun, can be continued (--unfinished frees it)"
+    clearable += [
+        Clearable(path, size_of(path), reason) for path, reason in _stores(home) if path.is_dir() and not is_held(path)
+    ]
+    return Clearing(tuple(clearable), stays)
+
+
+def build_folders(home: Home) -> list[Path]:
+    """The folders of all builds, finished or not."""
+    root = home.asset()
+    candidates = [*root.glob("*/*"), *root.glob("*/*/*")] if root.is_dir() else []
+    return sorted(path for path in candidates if FINGERPRINT.fullmatch(path.name) and _is_build(path))
+
+
+def _is_build(folder: Path) -> bool:
+    """Whether a folder is one of a stage: episode stores have names of the same form."""
+    return folder.is_dir() and (folder / ".lock").is_file() and not (folder / "segments").is_dir()
+
+
+def _kept(home: Home, known: dict[Made, Build], tagged: set[str]) -> dict[Made, str]:
+    """Every build that stays, with the reason."""
+    by_folder = {build.folder(home): build for build in known.values() if build.stage != "champion_model"}
+    roots: dict[Made, str] = {}
+    for build in known.values():
+        if build.stage == EVALUATION:
+            roots[build.made] = "an evaluation"
+        elif home.imported in build.file.parents:
+            roots[build.made] = "imported"
+        elif not tagged.isdisjoint(build.ids):
+            roots[build.made] = "under an alias in MLflow's registry"
+        elif is_in_force(home, build):
+            roots[build.made] = "in force"
+            if build.stage == "champion_model" and (reigning := by_folder.get(build.folder(home))) is not None:
+                roots[reigning.made] = "the champion"
+    for path in _read_by_running(home):
+        for folder, build in by_folder.items():
+            if path == folder or folder in path.parents:
+                roots.setdefault(build.made, "a running process reads it")
+    kept = dict(roots)
+    for made, why in roots.items():
+        for above in upstream_of([known[made]], known):
+            kept.setdefault(above, f"upstream of {made} ({why})")
+    return kept
+
+
+def _read_by_running(home: Home) -> Iterator[Path]:
+    """What the workers of running builds were given to read."""
+    for folder in build_folders(home):
+        order = folder / "order.json"
+        if order.is_file() and is_held(folder):
+            yield from map(Path, json.loads(order.read_text(encoding="utf-8"))["inputs"].values())
+
+
+def _stores(home: Home) -> Iterator[tuple[Path, str]]:
+    """Episode stores that nothing reads any more, and homes that were rebuilt for a comparison."""
+    results = [path for path in home.evaluations.glob("*.json") if path.stat().st_size]
+    named = set()
+    for path in results:
+        try:
+            named.add(digest_of(json.loads(path.read_text(encoding="utf-8"))["identity"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} is not an evaluation of this version: delete it, or evaluate again") from error
+    played = home.evaluations / "trajectories"
+    for path in sorted(played.glob("*")) if played.is_dir() else []:
+        if ".until-" in path.name:
+            yield path, "set aside by --fresh"
+        elif path.name not in named:
+            yield path, "episodes of an evaluation without a result"
+    for stage in ("teacher_trajectories/episodes", "benchmark_results/*/episodes"):
+        for path in sorted(home.asset().glob(f"{stage}/{SET_ASIDE}")):
+            yield path, "set aside by --force"
+    for path in sorted(home.rebuilt.glob("*")) if home.rebuilt.is_dir() else []:
+        yield path, "rebuilt by visor reproduce"
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process has locked a build, a store, or anything directly in it."""
+    locks = [folder / ".lock", folder / ".running", *folder.glob("segments/*.jsonl")]
+    return any(_is_locked(path) for path in locks if path.is_file())
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def clear(item: Clearable) -> bool:
+    """Remove one folder; false if a process has begun to use it meanwhile."""
+    with _holding(item.path) as held:
+        if held:
+            shutil.rmtree(item.path)
+        return held
+
+
+@contextmanager
+def _holding(folder: Path) -> Iterator[bool]:
+    """Whether this process now holds the folder's lock, so that no build can begin in it."""
+    lock = folder / ".lock"
+    if is_held(folder):
+        yield False
+        return
+    if not lock.is_file():
+        yield True
+        return
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files under a folder; of one with several names, once."""
+    states = [path.stat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sum({(state.st_dev, state.st_ino): state.st_size for state in states}.values())

@@ -1,0 +1,262 @@
+"""A checkpoint carried to another machine: one folder that transformers loads, with all that says where it comes from.
+
+FOLDER/config.json, *.safetensors, …   the checkpoint
+FOLDER/README.md                       the model card
+FOLDER/lineage.json, lineage/*.json    its own lineage, and that of everything upstream
+FOLDER/profile.yaml, wording.yaml      the settings it was trained under, and what its prompts say
+FOLDER/index.json                      the index it was trained on: tag, versions, document hashes
+FOLDER/evaluation/*.json               what it scored
+FOLDER/export.json                     the SHA-256 of every file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from visor_core.config import Home, shipped_wording
+from visor_core.errors import DataError
+from visor_core.evaluation.results import BenchmarkResult
+from visor_core.files import write_json
+from visor_core.lineage.comparison import MEASURED, results_of
+from visor_core.lineage.graph import Build, Lineage, Made, ancestry
+from visor_core.lineage.listing import code_line, machine_line, packages_line
+from visor_core.policies.identity import NOTES, READ
+from visor_core.policies.load import require_checkpoint
+
+MANIFEST = "export.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An exported folder: whose checkpoint it holds, and how much."""
+
+    folder: Path
+    made: Made
+    files: int
+    size: int
+
+
+def checkpoint_build(home: Home, build: Build, known: Mapping[Made, Build]) -> Build:
+    """The build that trained a checkpoint, where the one given only names it, as `champion_model` does.
+
+    Raises:
+        DataError: if it is no checkpoint.
+    """
+    folder = build.folder(home)
+    makers = [
+        other
+        for other in known.values()
+        if other.folder(home) == folder and other.stage != "champion_model" and home.imported not in other.file.parents
+    ]
+    if build.stage != "champion_model":
+        makers = [build]
+    if not makers or not (folder / "config.json").is_file():
+        raise DataError(f"{build.made} is no checkpoint: name one, as sft_checkpoint, grpo_checkpoint or champion")
+    return makers[0]
+
+
+def export_checkpoint(home: Home, build: Build, known: Mapping[Made, Build], folder: Path) -> Exported:
+    """Write a checkpoint with its lineage, card, settings and results into a new folder.
+
+    Raises:
+        DataError: if it is no checkpoint, the folder is not empty, or a result cannot be read.
+        PolicyError: if its files are not all there.
+    """
+    build = checkpoint_build(home, build, known)
+    source = build.folder(home)
+    require_checkpoint(source)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is not empty: give a new folder")
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "lineage").mkdir(parents=True)
+    for path in sorted({path for pattern in READ for path in source.glob(pattern) if path.is_file()}):
+        if path.name not in NOTES:
+            target = partial / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    lineage = ancestry(home, build, known)
+    for above in lineage.builds:
+        write_json(partial / "lineage" / lineage_name(above), above.stored)
+    write_json(partial / "lineage.json", build.stored)
+    configuration = build.stored["configuration"]
+    _write_yaml(partial / "profile.yaml", configuration)
+    wording = configuration["agent"].get("wording") or shipped_wording().model_dump(mode="json")
+    _write_yaml(partial / "wording.yaml", wording)
+    index = _index_of(build, lineage)
+    if index:
+        write_json(partial / "index.json", index)
+    results = measured(home, build, known)
+    for name, result in results.items():
+        result.save(partial / "evaluation" / f"{name}.json")
+    (partial / "README.md").write_text(card(build, lineage, index, results), encoding="utf-8")
+    files = {path.relative_to(partial).as_posix(): _hash(path) for path in _files(partial)}
+    write_json(partial / MANIFEST, {"format": _FORMAT, "made": build.made._asdict(), "files": files})
+    if folder.is_dir():
+        folder.rmdir()
+    partial.rename(folder)
+    return _exported(folder)
+
+
+def lineage_name(build: Build) -> str:
+    """The name of a lineage file beside others."""
+    return f"{build.node}.{build.fingerprint}.{build.data_version}.json"
+
+
+def _write_yaml(path: Path, value: Any) -> None:
+    path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _index_of(build: Build, lineage: Lineage) -> dict[str, Any]:
+    """What is recorded of the index that a checkpoint was trained on; empty for one that saw none."""
+    tag = build.stored.get("index_tag")
+    for above in lineage.builds:
+        if above.stage == "page_index" and above.stored.get("index_tag") == tag:
+            return {"corpus": above.partition, "tag": tag, **above.stored["index"]}
+    return {}
+
+
+def measured(home: Home, build: Build, known: Mapping[Made, Build]) -> dict[str, BenchmarkResult]:
+    """The evaluations of a checkpoint that lie in a home, by name.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    short = build.stage.removesuffix("_checkpoint").removesuffix("_model")
+    found: dict[str, BenchmarkResult] = {}
+    for other in known.values():
+        if other.stage in MEASURED and build.made in other.upstream and other.folder(home).exists():
+            for name, result in results_of(other, home).items():
+                label = other.folder(home).stem if other.stage != "benchmark_results" else name
+                if other.stage != "benchmark_results" or name.removesuffix("_sampled") == short:
+                    found[label] = result
+    return found
+
+
+def card(build: Build, lineage: Lineage, index: Mapping[str, Any], results: Mapping[str, BenchmarkResult]) -> str:
+    """The model card."""
+    stored = build.stored
+    base = next((above for above in lineage.builds if above.stage == "base_model"), None)
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: image-text-to-text",
+        "tags: [visor, document-question-answering]",
+        "---",
+        "",
+        f"# {stored['profile']}: {build.node} {build.fingerprint}",
+        "",
+        "A policy that answers questions over visually rich documents by searching, cropping and reading, trained by"
+        " VISOR.",
+        "",
+        f"- base model: `{stored['configuration']['model']['name']}`" + (f", data {base.data_version}" if base else ""),
+        f"- strategy `{stored['configuration']['agent']['strategy']}`, seed {stored['seed']}",
+        f"- weights: SHA-256 {stored.get('weights', '')}",
+        f"- trained on index `{index.get('tag', 'none')}` of corpus `{index.get('corpus', '')}`,"
+        f" {len(index.get('documents', []))} documents",
+        f"- code: {code_line(build)}",
+        f"- {packages_line(build)}",
+        f"- machine: {machine_line(build)}",
+        "",
+        "## Results",
+        "",
+    ]
+    if results:
+        lines += ["| evaluation | questions | answers right | supported |", "|---|---|---|---|"]
+        lines += [
+            f"| {name} | {len(result.episodes)} | {result.answers_right} | {result.supported_success} |"
+            for name, result in sorted(results.items())
+        ]
+        lines += ["", "In brackets: Wilson's 95 % intervals."]
+    else:
+        lines.append("None are recorded.")
+    lines += [
+        "",
+        "## Use",
+        "",
+        "```",
+        "visor import FOLDER",
+        f'visor ask "…" --checkpoint {build.fingerprint}',
+        "```",
+        "",
+        "`lineage/` holds what it was made from, down to document hashes; `visor reproduce` rebuilds it from that.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def import_checkpoint(home: Home, folder: Path) -> Exported:
+    """Bring an exported folder into a home, every file compared with its hash.
+
+    Raises:
+        DataError: if it is no exported folder, or a file is missing or damaged.
+    """
+    exported = _exported(folder)
+    target = home.imported / exported.made.fingerprint
+    if target.is_dir():
+        there = _exported(target)
+        if there.made == exported.made:
+            return there
+        raise DataError(f"{target} holds {there.made}: move that folder away first")
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(folder, partial)
+    _verify(partial)
+    partial.rename(target)
+    return _exported(target)
+
+
+def exported_made(folder: Path) -> Made | None:
+    """Whose checkpoint an exported folder holds; None if it is none.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        return Made(**json.loads(path.read_text(encoding="utf-8"))["made"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path} is damaged: export the checkpoint again") from error
+
+
+def _exported(folder: Path) -> Exported:
+    made = exported_made(folder)
+    if made is None:
+        raise DataError(f"{folder} is no exported checkpoint: it holds no {MANIFEST}; `visor export` writes one")
+    files = list(_files(folder))
+    return Exported(folder, made, len(files), sum(path.stat().st_size for path in files))
+
+
+def _verify(folder: Path) -> None:
+    """Compare every file with its hash.
+
+    Raises:
+        DataError: naming the first file that is missing or differs; the copy is removed.
+    """
+    expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    for name, digest in expected.items():
+        path = folder / name
+        if not path.is_file() or _hash(path) != digest:
+            what = "is damaged" if path.is_file() else "is missing"
+            shutil.rmtree(folder)
+            raise DataError(f"{name} {what} in the exported folder: copy the folder again")
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
