@@ -33,8 +33,6 @@ DAGSTER_TAG = "dagster_run_id"
 KIND_TAG = "visor.kind"
 PARENT, STAGE, EVALUATION = "asset run", "stage", "evaluation"
 """What a run is of: a Dagster run, one of its stages, a `visor eval`."""
-_KIND_OF_PAGE = {"mlflow.experimentKind": "custom_model_development"}
-"""Makes MLflow's page show training runs and models first, and traces beside them."""
 _BATCH = 100
 """Parameters, and tags, of one request; MLflow takes no more."""
 
@@ -92,7 +90,7 @@ class Runs:
         if found is None:
             files = f"{self.store.files}{name}" if self.store.local else self.store.files or None
             try:
-                return str(self.client.create_experiment(name, artifact_location=files, tags=_KIND_OF_PAGE))
+                return str(self.client.create_experiment(name, artifact_location=files))
             except MlflowException:
                 found = self.client.get_experiment_by_name(name)
                 if found is None:

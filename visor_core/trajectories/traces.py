@@ -106,7 +106,8 @@ def _log(t: Trajectory, client: Any, experiment_id: str, run_id: str, model_id: 
     root = client.start_trace(
         name="episode",
         span_type="AGENT",
-        inputs={"question": t.question.question},
+        # As a chat, of which the list of traces shows the words and not the JSON.
+        inputs={"messages": [{"role": "user", "content": t.question.question}]},
         attributes={
             "policy": t.policy,
             "checkpoint": t.checkpoint.rpartition("/assets/")[2],
@@ -136,6 +137,7 @@ def _log(t: Trajectory, client: Any, experiment_id: str, run_id: str, model_id: 
     client.end_trace(
         root.trace_id,
         outputs={
+            "choices": [{"message": {"role": "assistant", "content": t.answer or t.outcome}}],
             "answer": t.answer,
             "citations": [f"{c.document}, page {c.page}" for c in t.citations],
             "evidence": [f"{e.document}, page {e.page}: {e.observation}" for e in t.evidence],
