@@ -71,12 +71,15 @@ def kind_of(name: str) -> str:
 def question_row(
     row: EpisodeResult, episode: Trajectory | None, name_of: Callable[[str], str], trace_id: str
 ) -> dict[str, Any]:
-    """A question's line in the table: what was asked, expected and answered, whether it is right, and how it went."""
+    """A question's line in the table: what was asked, answered and expected, whether it is right, and how it went.
+
+    MLflow's page groups by the first column, and compares runs by the second.
+    """
     question = episode.question if episode else None
     return {
         "question": question.question if question else row.question_id,
-        "expected": " | ".join(question.answers) if question else "",
         "answer": row.answer,
+        "expected": " | ".join(question.answers) if question else "",
         "correct": row.right,
         "supported": row.supported,
         "score": row.score,
