@@ -322,7 +322,6 @@ class Workspace(dg.ConfigurableResource[Any]):
         """
         partition = context.partition_key if stage.partitioned else ""
         node = Node(stage.name, partition)
-<<<<<<< HEAD
         work = Work(
             stage,
             node,
@@ -332,11 +331,6 @@ class Workspace(dg.ConfigurableResource[Any]):
             given=self.given,
             gpu_hours=self.gpu_hours,
         )
-||||||| 550fba2
-        work = Work(stage, node, self.settings, self.place, rebuild=self.rebuild, given=self._given)
-=======
-        work = Work(stage, node, self.settings, self.place, rebuild=self.rebuild, given=self.given)
->>>>>>> wt-page
         work.context, work.tracking, work.pipes = context, tracking, pipes
         work.mlflow_page, work.progress.say = tracking.page, context.log.info
         for line in work.lost[:LISTED]:
