@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -40,18 +41,10 @@ SETTINGS = {
 
 
 class Quays:
-    """A home with a corpus of the user's and questions on it, and a teacher that can be taken away."""
+    """A home with a corpus of the user's, and a teacher that can be taken away."""
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root)
-        inbox = self.home.inbox("quays")
-        inbox.mkdir(parents=True)
-        write_pdf(inbox / "quay.pdf", ("the areas of the English Channel coast are Kent and Normandy",))
-        asked = [
-            Question(f"q{n}", f"Which areas are named {n}?", ("Kent, Normandy",), benchmark="test")
-            for n in range(QUESTIONS)
-        ]
-        write_questions(inbox.parent / "quays.questions.parquet", asked)
         self.asked = 0
         self.away = threading.Event()
 
@@ -73,9 +66,25 @@ class Quays:
         return self.choice(endpoint, **more).resolve()
 
 
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the corpus and its questions; its teacher was not asked yet."""
+    quays = Quays(tmp_path_factory.mktemp("home"))
+    inbox = quays.home.inbox("quays")
+    inbox.mkdir(parents=True)
+    write_pdf(inbox / "quay.pdf", ("the areas of the English Channel coast are Kent and Normandy",))
+    asked = [
+        Question(f"q{n}", f"Which areas are named {n}?", ("Kent, Normandy",), benchmark="test")
+        for n in range(QUESTIONS)
+    ]
+    write_questions(inbox.parent / "quays.questions.parquet", asked)
+    materialize(quays.choice("http://127.0.0.1:9/v1"), quays.home, ["questions"], corpus="quays")
+    return quays.home.root
+
+
 @pytest.fixture
-def quays(tmp_path: Path) -> Quays:
-    return Quays(tmp_path)
+def quays(read: Path, tmp_path: Path) -> Quays:
+    return Quays(Path(shutil.copytree(read, tmp_path / "home")))
 
 
 def test_a_teacher_whose_budget_is_spent_goes_on_when_it_is_raised(quays: Quays) -> None:
@@ -105,6 +114,7 @@ def test_a_teacher_whose_budget_is_spent_goes_on_when_it_is_raised(quays: Quays)
         assert is_current(TEACHER, profile, quays.home)
 
 
+@pytest.mark.slow_walk
 def test_a_teacher_that_went_away_is_asked_again_for_what_it_did_not_play(quays: Quays) -> None:
     def goes_away(messages: list[dict[str, Any]]) -> str | dict[str, Any]:
         if quays.asked >= 3 * 6:
