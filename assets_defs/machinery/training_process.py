@@ -40,7 +40,7 @@ def run_worker(
         VisorError: the worker's own, if it ended with one.
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
-    run_id = work.tracking.open_run(work, work.context.run_id)
+    run_id = work.tracking.open_run(work, work.context.run.run_id)
     work.show_links()
     order = work.folder / "order.json"
     write_json(
