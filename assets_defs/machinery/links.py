@@ -13,6 +13,7 @@ WORKER_LOG = "worker.log"
 """In a build's folder: what its process wrote."""
 REPORT = "report.html"
 """In the folder of reports: everything in force on one page."""
+WRITES_REPORT = "`visor report` writes it"
 
 
 def dagster_run_page(page: str, run_id: str) -> str:
@@ -33,5 +34,6 @@ def links_of(build: Path, home: Home, mlflow_page: str) -> dict[str, dg.Metadata
         run_id = run.read_text(encoding="utf-8").strip()
         found["mlflow_run"] = dg.MetadataValue.url(run_link(mlflow_page, run_id))
         found["log"] = dg.MetadataValue.path(build / WORKER_LOG)
-    found["report"] = dg.MetadataValue.path(home.reports / REPORT)
+    report = home.reports / REPORT
+    found["report"] = dg.MetadataValue.path(report) if report.is_file() else dg.MetadataValue.md(WRITES_REPORT)
     return found

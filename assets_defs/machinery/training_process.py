@@ -22,6 +22,7 @@ from assets_defs.machinery.links import WORKER_LOG
 from assets_defs.machinery.stage import Figure
 from assets_defs.machinery.workspace import Work
 from visor_core import errors
+from visor_core.config import ChecksConfig
 from visor_core.files import write_json
 from visor_core.tracking import QUIET
 
@@ -109,10 +110,12 @@ def finish_training(
     work.finish(version, figures, path=work.folder / output if output else None, index_tag=index_tag, told=told)
 
 
-def fell(losses: Sequence[float], share: float = 0.1) -> dg.AssetCheckResult:
-    """Whether the mean of the last `share` of the losses is below that of the first."""
+def fell(losses: Sequence[float], checks: ChecksConfig, share: float = 0.1) -> dg.AssetCheckResult:
+    """Whether the mean of the last `share` of the losses is below `checks.loss_ratio` times that of the first."""
     if len(losses) < 2:
         return dg.AssetCheckResult(passed=False, metadata={"steps": len(losses)}, description="too few steps recorded")
     part = max(1, round(len(losses) * share))
     first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
-    return dg.AssetCheckResult(passed=last < first, metadata={"first": first, "last": last, "steps": len(losses)})
+    return dg.AssetCheckResult(
+        passed=last < checks.loss_ratio * first, metadata={"first": first, "last": last, "steps": len(losses)}
+    )
