@@ -15,7 +15,6 @@ from tests.visor_core.evaluation.model_server import ModelServer, model_server
 from visor_core.config import Home
 from visor_core.tracking import Tracker
 
-
 # All from inside MLflow 3.17 (https://github.com/mlflow/mlflow) and alembic 1.20: what they deprecate, connections left
 # to the collector, a loader strategy of SQLAlchemy's, a type hint of a model flavour.
 pytestmark = [
