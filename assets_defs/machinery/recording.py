@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from assets_defs.machinery.graph import stages
 from assets_defs.machinery.launching import launch_settings
 from visor_core.lineage.provenance import provenance, read_in_effect, weights_hash
-from visor_core.tracking import RUN_FILE
+from visor_core.tracking import MODEL_FILE, RUN_FILE
 
 if TYPE_CHECKING:
     from assets_defs.machinery.workspace import Work
 
-MODEL_FILE = "mlflow_model.txt"
 SESSION = "visor/session"
 """The tag of Dagster's runs that one `visor run` has started."""
 
