@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from assets_defs.machinery.builds import INCOMPLETE
 from assets_defs.machinery.stage import Figure
@@ -10,6 +11,10 @@ from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
 from visor_core.config.policies import POLICIES, REINFORCED, TRAINED
 from visor_core.tracking import logged_model
+
+if TYPE_CHECKING:
+    from visor_core.evaluation.results import BenchmarkResult
+    from visor_core.policies.base import Policy
 
 TRACED_SHARE = 0.03
 """Part of the evaluated episodes written as MLflow traces."""
@@ -43,7 +48,6 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     """The figures of a policy, and what is still to be played: "" if nothing."""
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import chosen_questions, score
-    from visor_core.policies.base import ReproduciblePolicy
     from visor_core.questions import read_questions
     from visor_core.trajectories.playing import play
 
@@ -74,9 +78,17 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
     if result.failed:
         shown |= {key: metrics[key] for key in ("failed", "accuracy_of_all") if key in metrics}
     figures: dict[str, Figure] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
-    # A reproducible policy fails where a page cannot be drawn, again and again: that is its result.
-    lacking = result.failures if result.failed and not isinstance(opened, ReproduciblePolicy) else ""
-    return (figures if result.scored else {**figures, f"{name}_accuracy": result.rule}), lacking
+    return (figures if result.scored else {**figures, f"{name}_accuracy": result.rule}), still_to_play(result, opened)
+
+
+def still_to_play(result: BenchmarkResult, policy: Policy) -> str:
+    """Which episodes the next run plays again; "" for none.
+
+    A reproducible policy fails where a page cannot be drawn, and would again: that is its result.
+    """
+    from visor_core.policies.base import ReproduciblePolicy
+
+    return result.failures if result.failed and not isinstance(policy, ReproduciblePolicy) else ""
 
 
 if __name__ == "__main__":
