@@ -136,6 +136,7 @@ def test_a_users_corpus_is_rebuilt_from_the_bytes_by_hash(indexed: Home, visor: 
 
 
 @pytest.mark.slow_walk
+@pytest.mark.timeout(7200)
 def test_a_checkpoint_after_grpo_is_rebuilt_with_the_same_weights(visor: Visor, tmp_path: Path) -> None:
     """Build once, reproduce once; then it is carried to another home, and answers there."""
     home = Home(tmp_path / "home")
