@@ -124,6 +124,7 @@ def _crown(work: Work, decision: "Decision", reason: str) -> None:
             "data_version": build.data_version,
             "index_tag": benchmark.index_tag,
             "upstream": json.dumps(work.upstream, sort_keys=True),
+            "fingerprints": json.dumps({str(need): work.input(need.stage).fingerprint for need in work.inputs}),
             "reason": reason[:500],
         },
     )
@@ -148,6 +149,7 @@ def _keep(work: Work, reigning: Reigning, decision: "Decision", supported: float
         path=reigning.build.folder(work.home),
         index_tag=crowned["index_tag"],
         upstream=json.loads(crowned["upstream"]),
+        told={"fingerprints": json.loads(crowned["fingerprints"])},
     )
 
 
@@ -159,10 +161,10 @@ def _figures(
         "champion": champion,
         "supported": supported,
         "registry_version": version,
-        "build": build,
         "replaced": int(bool(decision.crowned)),
         "candidate": decision.candidate,
         "reason": reason,
+        "build": build,
     }
     if decision.against.count:
         test = decision.against
