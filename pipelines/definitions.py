@@ -21,11 +21,12 @@ def definitions(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dg
         rebuild: stages that discard what they have already made.
     """
     assets, checks = definitions_of(list(stages().values()), profile)
+    retrain = jobs.retrain_job(profile)
     return dg.Definitions(
         assets=[*automation.automated(assets, profile), *study_assets(profile)],
         asset_checks=checks,
-        jobs=[jobs.ingest_job, jobs.retrain_job(profile)],
-        schedules=[schedules.weekly_retraining(profile)],
+        jobs=[jobs.ingest_job, retrain],
+        schedules=[schedules.weekly_retraining(profile, retrain)],
         sensors=[sensors.inbox, sensors.regression, automation.retrain_when_changed],
         resources=resources_for(home, profile, rebuild),
         executor=dg.in_process_executor,

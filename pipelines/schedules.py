@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets_defs.machinery.graph import stages
 from assets_defs.machinery.partitions import corpora
 from assets_defs.machinery.stage import Node
 from assets_defs.machinery.workspace import Workspace
-from pipelines.jobs import retrain_job
 from pipelines.outlook import GOAL, look, next_runs
 from visor_core.config import Profile
 
@@ -27,12 +27,12 @@ UNFINISHED = [
 ]
 
 
-def weekly_retraining(profile: Profile) -> dg.ScheduleDefinition:
-    """The schedule of a profile, at the times of `retraining.cron`."""
+def weekly_retraining(profile: Profile, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """The schedule of a profile, at the times of `retraining.cron`; its runs are of parts of a job."""
 
     @dg.schedule(
         name="weekly_retraining",
-        job=retrain_job(profile),
+        job=job,
         cron_schedule=profile.retraining.cron,
         description="Looks whether documents, questions, code or configuration have changed since the champion was"
         " made, and runs what is out of date, corpora first. Says on the champion why it does nothing.",
