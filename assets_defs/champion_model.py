@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -20,7 +20,7 @@ from assets_defs.machinery.training_process import run_worker
 from assets_defs.machinery.workspace import Work
 from visor_core.config.policies import TRAINED, WARM_STARTED
 from visor_core.errors import DataError
-from visor_core.tracking import RUN_FILE, logged_model
+from visor_core.tracking import RUN_FILE, logged_model, project_name
 
 if TYPE_CHECKING:
     from visor_core.evaluation.gate import Decision, Outcomes
@@ -49,11 +49,6 @@ class Reigning:
     crowned: Mapping[str, str]
 
 
-def registered_name(profile: str) -> str:
-    """Name of the registered model of a profile."""
-    return f"visor-{profile}"
-
-
 @asset(STAGE, group="evaluation", kinds={"mlflow"}, pool="accelerator")
 def champion_model(work: Work) -> dg.MaterializeResult[None]:
     """The model to use, as the registered model's version `champion`.
@@ -62,7 +57,7 @@ def champion_model(work: Work) -> dg.MaterializeResult[None]:
     `visor ask` and `models:/visor-<profile>@champion` of MLflow take this one.
     """
     tracker = work.tracking.tracker()
-    crowned = tracker.champion(registered_name(work.profile.name)) or {}
+    crowned = tracker.champion(project_name(work.profile.name)) or {}
     # Other settings of this profile may have crowned another since this was decided: then it is decided again.
     if not work.complete or crowned.get("build") != work.record.figures["build"]:
         _hold_the_gate(work, crowned)
@@ -94,6 +89,10 @@ def _hold_the_gate(work: Work, crowned: Mapping[str, str]) -> None:
         reigns=reigns,
         out_of_date=reigning is not None and _is_out_of_date(work, reigning.build),
     )
+    proposed = _entry(work, decision.candidate)
+    if decision.candidate == reigns:  # it keeps what it was crowned with
+        proposed["tags"] = {name: crowned.get(name, value) for name, value in proposed["tags"].items()}
+    work.tracking.tracker().propose(project_name(work.profile.name), **proposed)
     reason = decision.reason
     if crowned and reigning is None:
         reason = "the files of the reigning champion are gone"
@@ -108,28 +107,39 @@ def _crown(work: Work, decision: "Decision", reason: str) -> None:
     """Put one of today's checkpoints under the alias."""
     stage = decision.crowned
     benchmark, build = work.input("benchmark_results"), work.input(stage)
-    supported = float(benchmark.figures[CANDIDATES[stage].figure("supported")])
-    name = f"{stage}/{build.fingerprint}"
+    entry = _entry(work, stage)
+    entry["tags"] |= {"reason": reason[:500]}
+    version = work.tracking.tracker().promote(project_name(work.profile.name), **entry)
+    figures = _figures(
+        decision,
+        reason,
+        champion=stage,
+        supported=float(entry["tags"]["supported"]),
+        version=version,
+        build=entry["tags"]["build"],
+    )
+    work.finish(build.data_version, figures, path=build.folder(work.home), index_tag=benchmark.index_tag)
+
+
+def _entry(work: Work, stage: str) -> dict[str, Any]:
+    """What the registry is told of one of today's checkpoints."""
+    benchmark, build = work.input("benchmark_results"), work.input(stage)
     folder = build.build_folder(work.home)
-    version = work.tracking.tracker().promote(
-        registered_name(work.profile.name),
-        build.folder(work.home),
-        run_id=(folder / RUN_FILE).read_text(encoding="utf-8"),
-        model_id=logged_model(folder),
-        tags={
-            "supported": f"{supported:.6f}",
+    return {
+        "folder": build.folder(work.home),
+        "run_id": (folder / RUN_FILE).read_text(encoding="utf-8"),
+        "model_id": logged_model(folder),
+        "tags": {
+            "supported": f"{float(benchmark.figures[CANDIDATES[stage].figure('supported')]):.6f}",
             "questions_version": benchmark.upstream[str(Node("questions", work.profile.corpora.development))],
             "stage": stage,
-            "build": name,
+            "build": f"{stage}/{build.fingerprint}",
             "data_version": build.data_version,
             "index_tag": benchmark.index_tag,
             "upstream": json.dumps(work.upstream, sort_keys=True),
             "fingerprints": json.dumps({str(need): work.input(need.stage).fingerprint for need in work.inputs}),
-            "reason": reason[:500],
         },
-    )
-    figures = _figures(decision, reason, champion=stage, supported=supported, version=version, build=name)
-    work.finish(build.data_version, figures, path=build.folder(work.home), index_tag=benchmark.index_tag)
+    }
 
 
 def _keep(work: Work, reigning: Reigning, decision: "Decision", supported: float) -> None:
@@ -218,7 +228,7 @@ def the_alias_names_a_usable_checkpoint(build: Finished) -> dg.AssetCheckResult:
     """The registry's alias points at a folder with a model, the one this asset put in force."""
     from visor_core.policies.load import require_checkpoint
 
-    found = build.tracker.champion(registered_name(build.profile.name))
+    found = build.tracker.champion(project_name(build.profile.name))
     require_checkpoint(build.folder)
     named = found["build"] if found else "none"
     return dg.AssetCheckResult(

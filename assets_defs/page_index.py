@@ -1,7 +1,5 @@
 """Asset `page_index`: passages, full text and vector columns over the pages of a corpus, published under a tag."""
 
-from dataclasses import asdict
-
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
@@ -15,7 +13,7 @@ from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_
 from visor_core.index.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of, with_retriever
 from visor_core.index.own_words import share_found
 from visor_core.index.register import recorded_documents
-from visor_core.index.tags import latest_version, read_manifest
+from visor_core.index.tags import latest_version, read_manifest, recorded_manifest
 from visor_core.index.upkeep import approximate_recall
 
 
@@ -74,7 +72,8 @@ def page_index(work: Work) -> dg.MaterializeResult[None]:
         "vector_columns": len(report.vectors),
         "vectors_missing": len(report.undrawn),
     }
-    told = {"index": asdict(read_manifest(corpus, report.index_tag)), "documents": recorded_documents(corpus)}
+    manifest = recorded_manifest(corpus, read_manifest(corpus, report.index_tag))
+    told = {"index": manifest, "documents": recorded_documents(corpus)}
     work.finish(report.data_version, figures, path=corpus.root, index_tag=report.index_tag, told=told)
     undrawn = [{"file": f, "page": p, "embedder": e, "reason": r} for f, p, e, r in report.undrawn[:50]]
     return work.result(

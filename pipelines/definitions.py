@@ -20,6 +20,7 @@ def definitions(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dg
     Args:
         rebuild: stages that discard what they have already made.
     """
+    retrain = jobs.retrain_job(profile)
     assets, checks = definitions_of(list(stages().values()), profile)
     retrain = jobs.retrain_job(profile)
     return dg.Definitions(

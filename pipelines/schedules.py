@@ -28,7 +28,7 @@ UNFINISHED = [
 
 
 def weekly_retraining(profile: Profile, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
-    """The schedule of a profile, at the times of `retraining.cron`; its runs are of parts of a job."""
+    """The schedule of a profile for its retraining job, at the times of `retraining.cron`."""
 
     @dg.schedule(
         name="weekly_retraining",

@@ -64,7 +64,7 @@ class Finished:
     @cached_property
     def tracker(self) -> "Tracker":
         """MLflow; importing it happens here."""
-        return Tracking(home=str(self.home.root)).tracker()
+        return Tracking.of(self.home, self.profile).tracker()
 
 
 Check = Callable[[Finished], dg.AssetCheckResult]

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from assets_defs.machinery.builds import Builds, Record
+from assets_defs.machinery.builds import Builds, Record, set_aside
 from assets_defs.machinery.graph import stages
 from assets_defs.machinery.stage import Node, Stage
 from visor_core.config import Home, Profile
@@ -61,13 +61,14 @@ def discard(home: Home, record: Record) -> None:
     """Remove what is left of a build that lost files, so that it is made again: all of it, or the output alone where
     that has a folder of its own and nothing beside it is lost. Training then goes on from its last checkpoint."""
     build, output = record.build_folder(home), record.folder(home)
+    set_aside(build)  # what was made from it names it by its lineage
     gone = [home.root / name for name in missing(home.root, record.files)]
     confined = output != build and output.is_relative_to(build) and all(path.is_relative_to(output) for path in gone)
     unwanted = [output, build / "lineage.json", build / "checks.json"] if confined else list(build.iterdir())
     for path in unwanted:
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in KEPT:
+        elif path.name not in KEPT and not path.match("lineage-*.json"):
             path.unlink(missing_ok=True)
 
 

@@ -41,8 +41,16 @@ def run_worker(
         VisorError: the worker's own, if it ended with one.
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
-    run_id = work.tracking.open_run(work, work.context.run_id)
-    work.show_links()
+    with work.tracking.run(work) as run_id:
+        work.show_links()
+        return _run(work, module, inputs, run_id, accelerate=accelerate)
+
+
+def _run(
+    work: Work, module: str, inputs: Mapping[str, str | Path], run_id: str, *, accelerate: bool
+) -> dict[str, dict[str, Figure]]:
+    """The process and what it reported; its MLflow run is that of `run_id`."""
+    tracking = work.tracking
     order = work.folder / "order.json"
     write_json(
         order,
@@ -54,7 +62,7 @@ def run_worker(
             "inputs": {
                 key: work.home.below(value) if isinstance(value, Path) else value for key, value in inputs.items()
             },
-            "experiment": work.tracking.experiment,
+            "tracking": {"experiment": tracking.experiment, "uri": tracking.uri, "artifacts": tracking.artifacts},
         },
     )
     problem = work.folder / "error.json"
@@ -75,20 +83,16 @@ def run_worker(
     worker = [*starting, f"pipelines.workers.{module}", str(order)]
     # The shell only sends the output to the log and is replaced by the worker, which then gets the signals itself.
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
-    done = False
     try:
         with attempt(work.folder):
             completed = work.pipes.run(context=work.context, command=command, env=environment)
         messages = completed.get_custom_messages()
-        done = True
     except DagsterPipesExecutionError as error:
         if problem.is_file():
             told = json.loads(problem.read_text(encoding="utf-8"))
             raise getattr(errors, told["type"])(told["message"]) from error
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.is_file() else []
         raise DagsterPipesExecutionError(f"{work.node}: its process failed, see {log}\n" + "\n".join(lines)) from error
-    finally:
-        work.tracking.close_run(run_id, failed=not done)
     return {told["asset"]: {**told["figures"], "data_version": told["data_version"]} for told in messages}
 
 

@@ -293,6 +293,11 @@ class Workspace(dg.ConfigurableResource[Any]):
         self._settings = profile
 
     @property
+    def given(self) -> dict[str, Any]:
+        """What the run was given beside its profile, by dotted key."""
+        return self._given
+
+    @property
     def place(self) -> Home:
         """VISOR_HOME."""
         return Home(Path(self.home))
@@ -323,7 +328,7 @@ class Workspace(dg.ConfigurableResource[Any]):
             self.settings,
             self.place,
             rebuild=stage.name in self.rebuild,
-            given=self._given,
+            given=self.given,
             gpu_hours=self.gpu_hours,
         )
         work.context, work.tracking, work.pipes = context, tracking, pipes

@@ -12,9 +12,6 @@ from visor_core.config import EvaluationConfig
 from visor_core.config.policies import POLICIES, REINFORCED, TRAINED
 from visor_core.tracking import logged_model
 
-TRACED_SHARE = 0.03
-"""Part of the evaluated episodes written as MLflow traces."""
-
 
 def main() -> None:
     """Evaluate, attach the figures to the logged models, and report."""
@@ -73,12 +70,11 @@ def evaluate_checkpoint(
             store=kept,
             progress=lambda done, total: session.progress.show(done, total, name),
         )
-    index.close()
-    session.traces(played.episodes, TRACED_SHARE)
     result = score(played)
+    session.evaluated(name, result, played.episodes, index, logged_model(checkpoint.parent))
+    index.close()
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
-    session.evaluated(logged_model(checkpoint.parent), name, metrics, digest=result.questions_version)
     shown = {key: metrics[key] for key in ("supported", "accuracy") if key in metrics}
     if name == REINFORCED.run() and "prompt_tokens_per_turn" in metrics:
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]

@@ -15,6 +15,7 @@ from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, d
 from visor_core.config.rebuilding import RebuildConfig
 from visor_core.config.retraining import RetrainingConfig
 from visor_core.config.server import ServerConfig
+from visor_core.config.tracking import TrackingConfig
 from visor_core.config.training import (
     EvaluationConfig,
     GRPOConfig,
@@ -56,6 +57,7 @@ __all__ = [
     "StudyConfig",
     "TeacherConfig",
     "TilesConfig",
+    "TrackingConfig",
     "VLLMConfig",
     "WordingTexts",
     "apply_overrides",

@@ -19,6 +19,7 @@ from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.rebuilding import RebuildConfig
 from visor_core.config.retraining import RetrainingConfig
 from visor_core.config.server import ServerConfig
+from visor_core.config.tracking import TrackingConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
 from visor_core.config.wording import inline_wording
 from visor_core.errors import ConfigError
@@ -87,6 +88,8 @@ class Profile(Section):
     """Building again what is lost."""
     study: StudyConfig = StudyConfig()
     """The embedded default's study."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where runs are tracked."""
 
     @property
     def tiles_pictures(self) -> bool:
