@@ -46,10 +46,10 @@ def base_model(work: Work) -> dg.MaterializeResult[None]:
     return work.result({"curves": curve(rows, ("loss", "accuracy"), "pretraining")})
 
 
-@check(STAGE, blocking=True)
+@check(STAGE, blocking=True, thresholds=("loss_ratio",))
 def pretraining_lowered_the_loss(build: Finished) -> dg.AssetCheckResult:
     """In its last phase of training the mean loss of the last tenth of steps is below that of the first tenth."""
     rows = [r for r in read_metrics(build.build_folder) if "loss" in r]
     if not rows:
         return dg.AssetCheckResult(passed=True, metadata={"steps": 0}, description="nothing was trained here")
-    return fell([r["loss"] for r in rows if r.get("phase") == rows[-1].get("phase")])
+    return fell([r["loss"] for r in rows if r.get("phase") == rows[-1].get("phase")], build.profile.checks)

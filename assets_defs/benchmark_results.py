@@ -1,5 +1,8 @@
 """Asset `benchmark_results`: the untrained, the warm-started and the reinforced policy on development questions."""
 
+import json
+from pathlib import Path
+
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
@@ -8,8 +11,11 @@ from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
 from assets_defs.machinery.training_process import finish_training, run_worker
 from assets_defs.machinery.workspace import Work
-from visor_core.config.policies import POLICIES, UNTRAINED, WARM_STARTED
+from visor_core.config.policies import POLICIES, TRAINED, UNTRAINED, WARM_STARTED
+from visor_core.files import write_json
 
+FALL = "fall.json"
+"""In a build: how the benchmark fell against the one before, by policy."""
 STAGE = Stage(
     name="benchmark_results",
     begins=("assets_defs.benchmark_results", "pipelines.workers.benchmark"),
@@ -70,12 +76,46 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
     return work.result({"results": table(rows)})
 
 
-@check(STAGE)
+@check(STAGE, thresholds=("sft_gain",))
 def sft_beats_the_untrained_policy(build: Finished) -> dg.AssetCheckResult:
-    """Supported success after the warm start is above that of the untrained model by at least 0.05."""
+    """Supported success after the warm start is above that of the untrained model by at least `checks.sft_gain`."""
     figures = build.figures
     base, sft = (float(figures[policy.figure("supported")]) for policy in (UNTRAINED, WARM_STARTED))
-    return dg.AssetCheckResult(passed=sft >= base + 0.05, metadata={"base": base, "sft": sft})
+    return dg.AssetCheckResult(passed=sft >= base + build.profile.checks.sft_gain, metadata={"base": base, "sft": sft})
+
+
+@check(STAGE)
+def the_benchmark_did_not_fall(build: Finished) -> dg.AssetCheckResult:
+    """Supported success of no trained policy is below that of the benchmark before beyond the interval: paired on the
+    questions that both finished; where they share none, below the interval of the one before."""
+    from visor_core.evaluation.gate import fall
+    from visor_core.evaluation.results import read_result
+
+    before = _before(build)
+    fell: dict[str, str] = {}
+    for policy in TRAINED if before is not None else ():
+        assert before is not None
+        name = f"{policy.run()}.json"
+        told = fall(*(read_result(folder / "results" / name) for folder in (before, build.build_folder)))
+        fell |= {policy.label: told} if told else {}
+    earlier = before.name if before else ""
+    write_json(build.build_folder / FALL, {"before": earlier, "fell": fell})
+    return dg.AssetCheckResult(
+        passed=not fell,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"before": earlier or "none", **fell},
+        description=None if before else "there is no benchmark of this profile before this one",
+    )
+
+
+def _before(build: Finished) -> Path | None:
+    """The build folder of the profile's newest benchmark that is older than this one."""
+    found: list[tuple[str, Path]] = []
+    for path in build.build_folder.parent.glob("*/lineage.json"):
+        lineage = json.loads(path.read_text(encoding="utf-8"))
+        if lineage["profile"] == build.profile.name and lineage["created"] < build.record.created:
+            found.append((lineage["created"], path.parent))
+    return max(found)[1] if found else None
 
 
 @check(STAGE)

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
+from assets_defs.machinery.inbox import WATCHED, watched_state
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.stage import Need, Stage
@@ -62,6 +63,8 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
     settled = settings_of(work.profile, work.home, work.node.partition)
     if settled.contradicted:
         work.context.log.warning(f"{corpus.root.name} keeps its settings {', '.join(settled.contradicted)}")
+    inbox = None if nano or work.options["paths"] else work.home.inbox(work.node.partition)
+    seen = watched_state(work.node, work.home)
     report = register_documents(
         corpus,
         _sources(work, nano=nano),
@@ -69,6 +72,8 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
         partition_of=(lambda path: path.parent.name) if nano else None,
         prune=work.options["prune"],
         exactly=nano,
+        # A folder that is not there at all may be a drive that is not mounted: it retires nothing.
+        mirrored=inbox if inbox and inbox.is_dir() else None,
         progress=lambda what, done, total: work.progress.show(done, total, what),
         say=work.context.log.warning,
     )
@@ -81,6 +86,7 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
         "retired": report.retired,
         "quarantined": len(report.quarantined),
         "skipped": len(report.skipped),
+        **({WATCHED: seen} if inbox else {}),
     }
     work.finish(report.data_version, figures, path=corpus.root, told={"documents": recorded_documents(corpus)})
     return work.result(
@@ -105,16 +111,31 @@ def _sources(work: Work, *, nano: bool) -> list[str | Path]:
     if nano:
         return [work.input_folder("nano_corpus") / split_of(work.profile, work.node.partition)]
     inbox = work.home.inbox(work.node.partition)
-    return list(work.options["paths"]) or ([inbox] if inbox.is_dir() else [])
+    given = list(work.options["paths"])
+    # An emptied inbox is no source that cannot be read: it stands for no document.
+    return given or ([inbox] if inbox.is_dir() and any(inbox.iterdir()) else [])
 
 
-@check(STAGE, blocking=True)
+@check(STAGE, blocking=True, thresholds=("quarantined_share",))
 def most_documents_are_readable(build: Finished) -> dg.AssetCheckResult:
-    """At most a tenth of the sources is quarantined, and at least one document is readable."""
+    """At least one document is readable, and at most `checks.quarantined_share` of the sources are quarantined. What is
+    made of the corpus before stays in force where this fails, its index too."""
     figures = build.figures
     readable, quarantined = int(figures["documents"]), int(figures["quarantined"])
     share = quarantined / max(1, readable + quarantined)
     return dg.AssetCheckResult(
-        passed=readable > 0 and share <= 0.10,
+        passed=readable > 0 and share <= build.profile.checks.quarantined_share,
         metadata={"readable": readable, "quarantined": quarantined, "quarantined_share": share},
+        description=None
+        if readable
+        else f"the corpus holds no readable document: put some into {build.home.inbox(build.node.partition)}",
+    )
+
+
+@check(STAGE)
+def no_document_is_quarantined(build: Finished) -> dg.AssetCheckResult:
+    """Every source could be read; those that could not are named, and what could is indexed without them."""
+    quarantined = int(build.figures["quarantined"])
+    return dg.AssetCheckResult(
+        passed=not quarantined, severity=dg.AssetCheckSeverity.WARN, metadata={"quarantined": quarantined}
     )

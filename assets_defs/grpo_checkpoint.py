@@ -104,9 +104,10 @@ def _weights(folder: Path) -> dict[str, object]:
     return found
 
 
-@check(STAGE, blocking=True, asset="grpo_rollouts")
+@check(STAGE, blocking=True, asset="grpo_rollouts", thresholds=("useful_groups",))
 def rewards_differ_within_groups(build: Finished) -> dg.AssetCheckResult:
-    """In at least one group in twenty the rollouts earned different rewards: otherwise nothing can be learned."""
+    """In `checks.useful_groups` of the groups, and in one at least, the rollouts earned different rewards: otherwise
+    nothing can be learned."""
     import polars as pl
 
     from visor_core.trajectories.store import current_tables
@@ -118,5 +119,6 @@ def rewards_differ_within_groups(build: Finished) -> dg.AssetCheckResult:
     rewards = rollouts.group_by("group_id").agg(pl.col("reward").round(6).n_unique())["reward"]
     groups, useful = len(rewards), int((rewards > 1).sum())
     return dg.AssetCheckResult(
-        passed=useful >= max(1, groups // 20), metadata={"groups": groups, "useful_groups": useful}
+        passed=useful >= max(1, int(groups * build.profile.checks.useful_groups)),
+        metadata={"groups": groups, "useful_groups": useful},
     )

@@ -1,7 +1,5 @@
 """Asset `page_index`: passages, full text and vector columns over the pages of a corpus, published under a tag."""
 
-from dataclasses import asdict
-
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
@@ -13,8 +11,9 @@ from assets_defs.machinery.workspace import Work
 from visor_core.config import IndexConfig, Profile
 from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, keep_settings, load_embedders
 from visor_core.index.corpus_settings import NANO_RETRIEVER, is_synthetic, kept, settings_of, with_retriever
+from visor_core.index.own_words import share_found
 from visor_core.index.register import recorded_documents
-from visor_core.index.tags import latest_version, read_manifest
+from visor_core.index.tags import latest_version, read_manifest, recorded_manifest
 from visor_core.index.upkeep import approximate_recall
 
 
@@ -73,7 +72,8 @@ def page_index(work: Work) -> dg.MaterializeResult[None]:
         "vector_columns": len(report.vectors),
         "vectors_missing": len(report.undrawn),
     }
-    told = {"index": asdict(read_manifest(corpus, report.index_tag)), "documents": recorded_documents(corpus)}
+    manifest = recorded_manifest(corpus, read_manifest(corpus, report.index_tag))
+    told = {"index": manifest, "documents": recorded_documents(corpus)}
     work.finish(report.data_version, figures, path=corpus.root, index_tag=report.index_tag, told=told)
     undrawn = [{"file": f, "page": p, "embedder": e, "reason": r} for f, p, e, r in report.undrawn[:50]]
     return work.result(
@@ -86,36 +86,29 @@ def page_index(work: Work) -> dg.MaterializeResult[None]:
     )
 
 
-@check(STAGE)
-def every_page_has_its_vectors(build: Finished) -> dg.AssetCheckResult:
-    """No page lacks a vector because its picture could not be drawn; pages without one are not found by it."""
-    missing = int(build.figures["vectors_missing"])
-    return dg.AssetCheckResult(
-        passed=missing == 0, severity=dg.AssetCheckSeverity.WARN, metadata={"vectors_missing": missing}
-    )
-
-
-@check(STAGE, blocking=True)
+@check(STAGE, blocking=True, thresholds=("own_words_found",))
 def every_readable_page_is_found(build: Finished) -> dg.AssetCheckResult:
-    """A page searched by its own first words is among the first ten, for at least 80 % of a sample of 40."""
-    record = build.record
-    index = PageIndex.open(record.folder(build.home), record.index_tag)
-    texts = [(page.page_id, " ".join(page.text.split()[:12])) for page in index.pages() if page.text.strip()]
-    sample = texts[:: max(1, len(texts) // 40)][:40]
-    found = sum(any(h.page_id == page_id for h in index.search(t, k=10, mode="text")) for page_id, t in sample)
+    """A page searched by the words of it that the fewest pages share is among the first ten, for at least
+    `checks.own_words_found` of a sample of 40."""
+    index = PageIndex.open(build.folder, build.record.index_tag)
+    pages = [(page.page_id, page.text) for page in index.pages()]
+    share, tried = share_found(
+        pages, lambda words: [hit.page_id for hit in index.search(words, k=10, mode="text")], tried=40
+    )
     index.close()
-    share = found / len(sample) if sample else 0.0
     return dg.AssetCheckResult(
-        passed=share >= 0.8 or not sample, metadata={"share_found": share, "pages_tried": len(sample)}
+        passed=share >= build.profile.checks.own_words_found, metadata={"share_found": share, "pages_tried": tried}
     )
 
 
-@check(STAGE, blocking=True)
+@check(STAGE, blocking=True, thresholds=("approximate_recall",))
 def approximate_search_agrees_with_exhaustive(build: Finished) -> dg.AssetCheckResult:
-    """Recall@10 of approximate vector search against exhaustive search is at least 0.95."""
-    record = build.record
-    index = PageIndex.open(record.folder(build.home), record.index_tag)
+    """Recall@10 of approximate vector search against exhaustive search is at least `checks.approximate_recall`."""
+    index = PageIndex.open(build.folder, build.record.index_tag)
     recall = approximate_recall(index)
     indexed = sum(vector.indexed for vector in index.manifest.vectors)
     index.close()
-    return dg.AssetCheckResult(passed=recall >= 0.95, metadata={"recall_at_10": recall, "indexed_columns": indexed})
+    return dg.AssetCheckResult(
+        passed=recall >= build.profile.checks.approximate_recall,
+        metadata={"recall_at_10": recall, "indexed_columns": indexed},
+    )

@@ -5,9 +5,10 @@ from pathlib import Path
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
+from assets_defs.machinery.inbox import WATCHED, questions_file, watched_state
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.pictures import table
-from assets_defs.machinery.stage import Need, Stage
+from assets_defs.machinery.stage import Figure, Need, Stage
 from assets_defs.machinery.tables import parquet_facts
 from assets_defs.machinery.workspace import Work
 from visor_core.index import PageIndex
@@ -34,10 +35,12 @@ def questions(work: Work) -> dg.MaterializeResult[None]:
     path = work.folder / "questions.parquet"
     watched = STAGE.watching(work.profile, work.node.partition)
     if watched or not work.complete:
+        seen = watched_state(work.node, work.home)
         found = _found(work)
         _keep_replaced(path, questions_version(found))
         write_questions(path, found)
-        figures = {"questions": len(found), "multi_hop": sum(q.hops > 1 for q in found)}
+        figures: dict[str, Figure] = {"questions": len(found), "multi_hop": sum(q.hops > 1 for q in found)}
+        figures |= {WATCHED: seen} if watched else {}
         work.finish(
             questions_version(found),
             figures,
@@ -61,8 +64,24 @@ def _found(work: Work) -> list[Question]:
     corpus = work.node.partition
     if is_synthetic(work.profile, corpus):
         return read_questions(work.input_folder("nano_corpus") / f"{split_of(work.profile, corpus)}.parquet")
-    given = work.home.root / "inbox" / f"{corpus}.questions.parquet"
+    given = questions_file(work.home, corpus)
     return read_questions(given) if given.is_file() else []
+
+
+@check(STAGE, blocking=True)
+def there_are_questions(build: Finished) -> dg.AssetCheckResult:
+    """A corpus that the profile trains on or measures with has questions; any other needs none."""
+    asked, corpus = int(build.figures["questions"]), build.node.partition
+    return dg.AssetCheckResult(
+        passed=asked > 0 or corpus not in build.profile.corpora.names,
+        # The corpus itself is sound and can be searched: only what is trained on it waits.
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"questions": asked},
+        description=None
+        if asked
+        else f"nothing is asked about {corpus}, so nothing is trained or measured on it: put questions into"
+        f" {questions_file(build.home, corpus)}",
+    )
 
 
 @check(STAGE, blocking=True)

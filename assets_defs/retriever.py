@@ -36,16 +36,18 @@ def retriever(work: Work) -> dg.MaterializeResult[None]:
     return work.result({"curves": curve(read_metrics(work.folder), ("loss", "accuracy"), "contrastive training")})
 
 
-@check(STAGE, blocking=True)
+@check(STAGE, blocking=True, thresholds=("loss_ratio",))
 def contrastive_loss_fell(build: Finished) -> dg.AssetCheckResult:
     """The mean loss of the last quarter of the steps is below that of the first quarter."""
     rows = read_metrics(build.build_folder)
-    return fell([row["loss"] for row in rows if "loss" in row], share=0.25)
+    return fell([row["loss"] for row in rows if "loss" in row], build.profile.checks, share=0.25)
 
 
-@check(STAGE)
+@check(STAGE, thresholds=("retriever_accuracy",))
 def retriever_finds_training_titles(build: Finished) -> dg.AssetCheckResult:
-    """Over the last ten steps at least half of the queries rank their own page first in the batch."""
+    """Over the last ten steps `checks.retriever_accuracy` of the queries rank their own page first in the batch."""
     rows = [r for r in read_metrics(build.build_folder) if "accuracy" in r][-10:]
     accuracy = sum(r["accuracy"] for r in rows) / len(rows) if rows else 0.0
-    return dg.AssetCheckResult(passed=accuracy >= 0.5, metadata={"accuracy": accuracy})
+    return dg.AssetCheckResult(
+        passed=accuracy >= build.profile.checks.retriever_accuracy, metadata={"accuracy": accuracy}
+    )

@@ -53,8 +53,8 @@ def sft_checkpoint(work: Work) -> dg.MaterializeResult[None]:
     return work.result({"curves": curves, **episodes(work.folder)})
 
 
-@check(STAGE, blocking=True)
+@check(STAGE, blocking=True, thresholds=("loss_ratio",))
 def sft_lowered_the_loss(build: Finished) -> dg.AssetCheckResult:
     """The mean loss of the last tenth of the steps is below that of the first tenth."""
     rows = read_metrics(build.build_folder)
-    return fell([row["loss"] for row in rows if "loss" in row])
+    return fell([row["loss"] for row in rows if "loss" in row], build.profile.checks)

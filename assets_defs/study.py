@@ -30,13 +30,11 @@ from visor_core.policies.identity import digest_of
 GROUP = "study"
 VARIANT, BUDGETS, TABLE = "study_variant", "study_budgets", "study_table"
 SEED, KIND = "seed", "variant"
-FINAL_FIELD = "final"
-_FINAL_FIELD = dg.Field(
-    bool, is_required=False, default_value=False, description="Read the test split; every reading is logged."
-)
+SAYS_WHO = {"study": {"on_page", "final", "variant", "split"}}
+"""Settings that say what is asked of a study and change nothing of what comes out."""
 CONFIGURED = (
     "nano", "documents", "index", "model", "agent", "teacher", "sft", "grpo", "threads",
-    "study.rivals", "study.sft_steps", "study.grpo_steps", "study.neutral", "study.long", "study.rich",
+    "study.rivals", "study.sft_steps", "study.grpo_steps", "study.neutral", "study.long", "study.rich", "study.final",
 )  # fmt: skip
 """What of the profile can be set for one run of the study."""
 
@@ -48,9 +46,10 @@ def partitions(profile: Profile) -> dg.MultiPartitionsDefinition:
     )
 
 
-def partition_key(seed: int, variant: str) -> dg.MultiPartitionKey:
-    """The partition of one variant of one seed."""
-    return dg.MultiPartitionKey({SEED: str(seed), KIND: variant})
+def partition_tags(seed: int, variant: str) -> dict[str, str]:
+    """The partition of one variant of one seed, as tags of a run."""
+    key = dg.MultiPartitionKey({SEED: str(seed), KIND: variant})
+    return {"dagster/partition": str(key), **{f"dagster/partition/{k}": v for k, v in key.keys_by_dimension.items()}}
 
 
 def study_assets(profile: Profile) -> list[dg.AssetsDefinition]:
@@ -63,7 +62,7 @@ def code_version(profile: Profile) -> str:
     """Hash (12 hex digits) of the code of all stages that a variant runs through, and of all settings."""
     nodes = plan(variant_profile(profile, MAIN, 0), [FIGURES.stage])
     code = {node.stage: stages()[node.stage].version for node in nodes}
-    return digest_of({"code": code, "settings": profile.model_dump(mode="json")})[:12]
+    return digest_of({"code": code, "settings": profile.model_dump(mode="json", exclude=SAYS_WHO)})[:12]
 
 
 def progress_folder(home: Home, seed: int, variant: str) -> Path:
@@ -79,7 +78,7 @@ def _variant(profile: Profile) -> dg.AssetsDefinition:
         pool="accelerator",
         partitions_def=partitions(profile),
         code_version=code_version(profile),
-        config_schema={**config_fields(profile, CONFIGURED), FINAL_FIELD: _FINAL_FIELD},
+        config_schema=config_fields(profile, CONFIGURED),
         owners=[OWNERS[GROUP]],
         description="One variant of one seed: trained by the stages of its own settings, then measured.",
     )
@@ -89,9 +88,9 @@ def _variant(profile: Profile) -> dg.AssetsDefinition:
         key = context.partition_key
         assert isinstance(key, dg.MultiPartitionKey)
         seed, name = int(key.keys_by_dimension[SEED]), key.keys_by_dimension[KIND]
-        if name.endswith(FINAL) and not context.op_execution_context.op_config[FINAL_FIELD]:
+        if name.endswith(FINAL) and not workspace.settings.study.final:
             raise ConfigError(
-                f"{name} is measured on the test split: run `visor nano study --final`, or set `final: true` in the "
+                f"{name} is measured on the test split: run `visor nano study --final`, or set study.final in the "
                 "launchpad"
             )
         home = workspace.place
@@ -148,7 +147,7 @@ def _budgets(profile: Profile) -> dg.AssetsDefinition:
         found = calibrate(around, settings, settings.seed, lambda line: told.show(0, 0, line))
         rows = [{"strategy": name, **budget} for name, budget in found.items()]
         lines = dg.MetadataValue.md(f"```yaml\n{as_settings(found)}\n```")
-        return dg.MaterializeResult(metadata={"budgets": table(rows), "settings": lines})
+        return dg.MaterializeResult(metadata={"budgets": table(rows), "settings": lines, "reused": False})
 
     return study_budgets
 
@@ -175,7 +174,8 @@ def _table(profile: Profile) -> dg.AssetsDefinition:
                 if measured:
                     text = write_table(settings, home, kind, split, measured, commit())
                     tables[f"{kind}_{split}"] = dg.MetadataValue.md(text)
-        return dg.MaterializeResult(metadata={"seeds": ", ".join(map(str, known)) or "none", **tables})
+        shown = {"seeds": ", ".join(map(str, known)) or "none", "reused": False}
+        return dg.MaterializeResult(metadata={**shown, **tables})
 
     return study_table
 

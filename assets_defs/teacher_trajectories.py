@@ -184,12 +184,12 @@ def every_question_was_played(build: Finished) -> dg.AssetCheckResult:
     )
 
 
-@check(STAGE, blocking=True)
+@check(STAGE, blocking=True, thresholds=("teacher_kept",))
 def most_episodes_are_kept(build: Finished) -> dg.AssetCheckResult:
-    """At least half of the teacher's episodes pass the filters."""
+    """At least `checks.teacher_kept` of the teacher's episodes pass the filters, half of them by default."""
     figures = build.figures
     share = float(figures["kept"]) / max(1.0, float(figures["episodes"]))
-    return dg.AssetCheckResult(passed=share >= 0.5, metadata={"kept_share": share})
+    return dg.AssetCheckResult(passed=share >= build.profile.checks.teacher_kept, metadata={"kept_share": share})
 
 
 @check(STAGE, blocking=True)

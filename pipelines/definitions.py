@@ -9,7 +9,7 @@ import dagster as dg
 from assets_defs.machinery.assets import definitions_of
 from assets_defs.machinery.graph import stages
 from assets_defs.study import study_assets
-from pipelines import jobs, schedules, sensors
+from pipelines import automation, jobs, schedules, sensors
 from pipelines.resources import environment, resources_for
 from visor_core.config import Home, Profile
 
@@ -20,13 +20,14 @@ def definitions(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dg
     Args:
         rebuild: stages that discard what they have already made.
     """
+    retrain = jobs.retrain_job(profile)
     assets, checks = definitions_of(list(stages().values()), profile)
     return dg.Definitions(
-        assets=[*assets, *study_assets(profile)],
+        assets=[*automation.automated(assets, profile), *study_assets(profile)],
         asset_checks=checks,
-        jobs=[jobs.ingest_job, jobs.retrain_job],
-        schedules=[schedules.weekly_retraining],
-        sensors=[sensors.inbox],
+        jobs=[jobs.ingest_job, retrain],
+        schedules=[schedules.weekly_retraining(profile, retrain)],
+        sensors=[sensors.inbox, sensors.regression, automation.retrain_when_changed],
         resources=resources_for(home, profile, rebuild),
         executor=dg.in_process_executor,
     )

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,8 +29,8 @@ CLOSE_SECONDS = 15.0
 class Engine(Protocol):
     """Makes runs, one after the other."""
 
-    def submit(self, assets: Sequence[str], partition: str, choice: Choice) -> None:
-        """Queue one run."""
+    def submit(self, assets: Sequence[str], partition: str, choice: Choice, more: Mapping[str, str] = {}) -> None:
+        """Queue one run, with `more` tags."""
 
     def news(self) -> tuple[tuple[Event, ...], str]:
         """What that run has said since the last call, and how it has ended: `SUCCESS`, `FAILURE`, `CANCELED` or ""."""
@@ -151,15 +151,15 @@ class LocalEngine:
         if self._gateway is not None:
             self._gateway.move(self._said())
 
-    def submit(self, assets: Sequence[str], partition: str, choice: Choice) -> None:
-        """Queue one run.
+    def submit(self, assets: Sequence[str], partition: str, choice: Choice, more: Mapping[str, str] = {}) -> None:
+        """Queue one run, with `more` tags.
 
         Raises:
             ConfigError: if Dagster cannot be started, cannot load the definitions or refuses the run.
         """
         self._number += 1
         self._run_id, self._cursor = "", None
-        tags = {**choice.tags(), SESSION_TAG: self.session, GROUP_TAG: str(self._number)}
+        tags = {**choice.tags(), **more, SESSION_TAG: self.session, GROUP_TAG: str(self._number)}
         self._run_id = self._ready().submit(assets, partition, tags)
 
     def news(self) -> tuple[tuple[Event, ...], str]:

@@ -45,8 +45,9 @@ def main() -> None:
                 break
     except VisorError as error:
         print(json.dumps({"error": str(error)}), flush=True)
-        os.read(sys.stdin.fileno(), 100)
     finally:
+        if services is not None:
+            services.daemon.stop()  # it launches nothing more
         if b"done" not in told:
             _end_runs(home, session)
         if services is not None:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ UNFINISHED = [
 WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 STOP_SECONDS = 30.0
 """How long a run that was asked to end may take before its process is killed."""
+LAUNCH_SECONDS = 5.0
+"""How long a run that is being launched may take to say its process."""
 GONE = "Its process ended without a word: killed, or the machine went down. What it built is kept: run it again."
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -78,7 +81,7 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
         self._instance.add_run_tags(run.run_id, {**choice.tags(), GIVEN_TAG: json.dumps(given, sort_keys=True)})
         choice = choice.with_settings(given)
         order = ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
-        log = run_log(Home(Path(os.environ["VISOR_HOME"])), run.run_id)
+        log = run_log(Home(Path(os.environ.get("VISOR_HOME") or ".visor")), run.run_id)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -231,14 +234,23 @@ def stop_runs(
     tags = {SESSION_TAG: session} if session else {}
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=WAITING, tags=tags)) if session else ():
         instance.report_run_canceled(run, "The `visor run` that submitted it has ended.")
-    workers = {
-        run.run_id: worker
-        for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags=tags))
-        if run.remote_job_origin is not None and (worker := worker_of(instance, run.run_id)) is not None
-    }
-    for run_id in workers:
-        say(f"stopping run {run_id[:8]}")
-        instance.run_launcher.terminate(run_id)
+    workers: dict[str, psutil.Process] = {}
+    deadline = time.monotonic() + LAUNCH_SECONDS
+    while True:
+        unfinished = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags=tags))
+        silent = False
+        for run in unfinished:
+            if run.remote_job_origin is None or run.run_id in workers:
+                continue
+            worker = worker_of(instance, run.run_id)
+            if worker is not None:
+                say(f"stopping run {run.run_id[:8]}")
+                instance.run_launcher.terminate(run.run_id)
+                workers[run.run_id] = worker
+            silent = silent or (worker is None and run.status == dg.DagsterRunStatus.STARTING)
+        if not silent or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
     _, staying = psutil.wait_procs(list(workers.values()), timeout=seconds)
     for worker in staying:
         kill_tree(worker.pid)

@@ -35,7 +35,7 @@ def resources_for(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> 
                 gpu_hours=gpu_hours(profile),
             )
         ),
-        "tracking": fixed(Tracking(home=str(home.root), page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE)),
+        "tracking": fixed(Tracking.of(home, profile, page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE)),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
 

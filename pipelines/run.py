@@ -21,6 +21,7 @@ from pipelines.choice import Choice
 from pipelines.display import RunDisplay
 from pipelines.engine import Engine, LocalEngine
 from pipelines.following import Following, NodeResult
+from pipelines.gateway import Event
 from pipelines.instance import prepare_process
 from visor_core.config import Home, Profile
 
@@ -141,7 +142,7 @@ class _Making:
             self._engine.submit(
                 assets, nodes[0].partition, Choice(self._choice.profile, self._choice.settings, rebuild)
             )
-            status = self._follow(self._engine, following)
+            status = follow(self._engine, following.take)
         except KeyboardInterrupt:
             status = "CANCELED"  # what is left of it ends with the engine
         else:
@@ -149,31 +150,32 @@ class _Making:
         following.end(status)
         return following.results
 
-    def _follow(self, engine: Engine, following: Following) -> str:
-        """Hand on the events until the run has ended; returns how. An interruption is handed to the run.
-
-        Raises:
-            KeyboardInterrupt: if it is interrupted again, or does not end.
-        """
-        pause, give_up = SHORTEST, float("inf")
-        while True:
-            try:
-                events, ended = engine.news()
-                for event in events:
-                    following.take(event)
-                if ended:
-                    return ended
-                pause = SHORTEST if events else min(LONGEST, pause * 1.15)
-                time.sleep(pause)
-            except KeyboardInterrupt:
-                if give_up < float("inf"):
-                    raise
-                give_up = time.monotonic() + STOP_SECONDS
-                engine.interrupt()
-            if time.monotonic() > give_up:
-                raise KeyboardInterrupt
-
     def close(self) -> None:
         """Let go of the engine."""
         if self._engine is not None:
             self._engine.close(ended=self._ended)
+
+
+def follow(engine: Engine, take: Callable[[Event], None]) -> str:
+    """Hand on the events until the run has ended; returns how. An interruption is handed to the run.
+
+    Raises:
+        KeyboardInterrupt: if it is interrupted again, or does not end.
+    """
+    pause, give_up = SHORTEST, float("inf")
+    while True:
+        try:
+            events, ended = engine.news()
+            for event in events:
+                take(event)
+            if ended:
+                return ended
+            pause = SHORTEST if events else min(LONGEST, pause * 1.15)
+            time.sleep(pause)
+        except KeyboardInterrupt:
+            if give_up < float("inf"):
+                raise
+            give_up = time.monotonic() + STOP_SECONDS
+            engine.interrupt()
+        if time.monotonic() > give_up:
+            raise KeyboardInterrupt

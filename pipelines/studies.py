@@ -1,40 +1,44 @@
-"""`visor nano study`: the partitions of the study that are not measured yet, a run of Dagster each, and the table."""
+"""`visor nano study`: the partitions of the study that are not measured yet, a run of Dagster each, and the table.
+
+A run is submitted as `visor run` submits its own, to Dagster's queue, so that the runs page shows what happened.
+"""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import TracebackType
 
 from rich.console import Console
 
-from assets_defs.machinery.partitions import study_seeds
 from assets_defs.machinery.stage import Node
 from assets_defs.machinery.studies import Kind, is_measured, study_folder, variant_names, write_table
-from assets_defs.study import BUDGETS, FINAL_FIELD, VARIANT, partition_key, progress_folder
+from pipelines.choice import Choice
 from pipelines.display import RunDisplay
-from pipelines.instance import open_instance, place_partitions, prepare_process
-from visor_core.config import Home, Profile, derived
+from pipelines.engine import Engine, LocalEngine
+from pipelines.following import FAILURES, failure
+from pipelines.gateway import Event
+from pipelines.instance import open_instance, prepare_process
+from pipelines.run import follow
+from visor_core.config import Home
 from visor_core.nano.rivals import as_settings, kept_calibration, rivals_of
 from visor_core.nano.study_variants import Split, variant_profile
-
-if TYPE_CHECKING:
-    import dagster as dg
 
 
 @dataclass(frozen=True)
 class Study:
     """Which seeds of a profile's study, on which split; `commit` names the code and is printed with every table."""
 
-    profile: Profile
+    choice: Choice
     home: Home
     seeds: Sequence[int]
     split: Split
     commit: str
     console: Console
+    engine: Callable[[Home, Choice], Engine] = LocalEngine
 
     def table(self, kind: Kind) -> str:
         """Measure what is not measured yet, write the table and its figures, and return the table as Markdown.
@@ -43,94 +47,83 @@ class Study:
             ConfigError: if the profile has no section `nano`, a setting of `study` is wrong, a strategy is unknown, or
                 no steps are recorded for one.
             VisorError: the first stage's that could not be built.
+            KeyboardInterrupt: once the run that was interrupted has ended.
         """
-        names = variant_names(self.profile, kind, self.split)
-        wanted = [(seed, name) for seed in self.seeds for name in names]
-        missing = [part for part in wanted if not is_measured(self.profile, self.home, part[1], part[0])]
+        from assets_defs.study import VARIANT, partition_tags, progress_folder
+
+        profile = self.choice.resolve()
+        wanted = [(seed, name) for seed in self.seeds for name in variant_names(profile, kind, self.split)]
+        missing = [part for part in wanted if not is_measured(profile, self.home, part[1], part[0])]
         rows = {part: Node(VARIANT, f"{part[0]}-{part[1]}") for part in wanted}
-        with _Runner(self) as runner, RunDisplay(list(rows.values()), self.console) as display:
+        choice = self.choice.with_settings({"study.on_page": True, "study.final": self.split == "test"})
+        with RunDisplay(list(rows.values()), self.console) as display, _Runs(self, choice, display) as runs:
             for part, row in rows.items():
-                if part not in missing:
+                if part in missing:
+                    runs.make(VARIANT, row, progress_folder(self.home, *part), partition_tags(*part))
+                else:
                     display.end(row, "unchanged", 0.0, {})
-                    continue
-                display.begin(row, progress_folder(self.home, *part))
-                began = time.monotonic()
-                try:
-                    runner.materialize(VARIANT, partition_key(*part), {FINAL_FIELD: self.split == "test"})
-                except BaseException:
-                    display.end(row, "failed", time.monotonic() - began, {})
-                    raise
-                display.end(row, "built", time.monotonic() - began, {})
-        return write_table(self.profile, self.home, kind, self.split, self.seeds, self.commit)
+        return write_table(profile, self.home, kind, self.split, self.seeds, self.commit)
 
     def calibrate(self) -> str:
         """Time every strategy on the first seed and keep its steps of equal time; returns them as lines of a profile.
 
         Raises:
             ConfigError: if the profile has no section `nano` or a strategy is unknown.
+            VisorError, KeyboardInterrupt: as `table`.
         """
-        seed = self.seeds[0]
-        for name in rivals_of(self.profile):
-            variant_profile(self.profile, name, seed)
-        row = Node(BUDGETS)
-        with _Runner(self) as runner, RunDisplay([row], self.console) as display:
-            display.begin(row, self.home.asset(BUDGETS))
-            began = time.monotonic()
-            runner.materialize(BUDGETS, None, {"seed": seed})
-            display.end(row, "built", time.monotonic() - began, {})
+        from assets_defs.study import BUDGETS
+
+        profile, seed = self.choice.resolve(), self.seeds[0]
+        for name in rivals_of(profile):
+            variant_profile(profile, name, seed)
+        choice, row = self.choice.with_settings({"study.on_page": True, "seed": seed}), Node(BUDGETS)
+        with RunDisplay([row], self.console) as display, _Runs(self, choice, display) as runs:
+            runs.make(BUDGETS, row, self.home.asset(BUDGETS), {})
         kept = kept_calibration(study_folder(self.home))["budgets"]
-        return as_settings({name: kept[name] for name in rivals_of(self.profile)})
+        return as_settings({name: kept[name] for name in rivals_of(profile)})
 
 
-class _Runner:
-    """Runs assets of the study; Dagster is loaded when the first one is asked for."""
+class _Runs(AbstractContextManager["_Runs"]):
+    """The runs of one call; its engine is made when the first is needed."""
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
-        self._stack = ExitStack()
-        self._job: dg.JobDefinition | None = None
+    def __init__(self, study: Study, choice: Choice, display: RunDisplay) -> None:
+        self._study, self._choice, self._display = study, choice, display
+        self._engine: Engine | None = None
+        self._ended = True
 
-    def __enter__(self) -> _Runner:
-        return self
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._engine is not None:
+            self._engine.close(ended=self._ended)
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def materialize(self, asset: str, key: dg.MultiPartitionKey | None, configuration: Mapping[str, Any]) -> None:
-        """One run of Dagster.
+    def make(self, asset: str, row: Node, folder: Path, tags: Mapping[str, str]) -> None:
+        """Make one asset, or a partition of it, in a run, and wait for it.
 
         Raises:
             VisorError: the first stage's that could not be built.
+            KeyboardInterrupt: if it was ended by request.
+            RunFailedError: if it failed otherwise.
         """
-        import dagster as dg
-        from dagster._core.errors import DagsterExecutionInterruptedError
+        if self._engine is None:
+            self._engine = self._start()
+        began, events = time.monotonic(), list[Event]()
+        self._display.begin(row, folder)
+        self._ended = False
+        self._engine.submit([asset], "", self._choice, tags)
+        status = follow(self._engine, events.append)
+        self._ended = True
+        self._display.end(row, "built" if status == "SUCCESS" else "failed", time.monotonic() - began, {})
+        if status == "CANCELED":
+            raise KeyboardInterrupt(f"{row} was interrupted; the next call goes on from there")
+        if status != "SUCCESS":
+            raise failure([e for e in events if e.kind in FAILURES or (e.kind == "EngineEvent" and e.errors)], row)
 
-        if self._job is None:
-            self._open()
-        assert self._job is not None
-        try:
-            self._job.execute_in_process(
-                instance=self._instance,
-                asset_selection=[dg.AssetKey(asset)],
-                partition_key=key,
-                run_config={
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                    "ops": {asset: {"config": dict(configuration)}},
-                },
-            )
-        except DagsterExecutionInterruptedError as error:
-            raise KeyboardInterrupt(f"{asset} was interrupted; the next run goes on from there") from error
-
-    def _open(self) -> None:
-        from pipelines.definitions import definitions
-        from pipelines.launcher import reconcile
+    def _start(self) -> Engine:
+        from assets_defs.machinery.partitions import study_seeds
 
         prepare_process()
-        logging.getLogger("dagster").setLevel(logging.CRITICAL)
         study = self._study
-        self._instance = self._stack.enter_context(open_instance(study.home))
-        reconcile(self._instance)
-        place_partitions(self._instance, study.home, study.profile)
-        self._instance.add_dynamic_partitions(str(study_seeds.name), [str(seed) for seed in study.seeds])
-        profile = derived(study.profile, {"study.on_page": True}, "the study")
-        self._job = definitions(study.home, profile).resolve_implicit_global_asset_job_def()
+        with open_instance(study.home) as instance:
+            instance.add_dynamic_partitions(str(study_seeds.name), [str(seed) for seed in study.seeds])
+        return study.engine(study.home, self._choice)

@@ -12,14 +12,21 @@ import runpy
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 INTERVAL = 0.5
 """Seconds between two looks."""
+LAST_SECONDS = 2.0
+"""How long a worker whose run was killed may take to say so to MLflow."""
 
 
-def die_with(parent: int) -> None:
-    """End this process when another one is gone: two trainers must not share a folder, no server outlives its owner."""
+def die_with(parent: int, before: Callable[[], None] | None = None) -> None:
+    """End this process when another one is gone: two trainers must not share a folder, no server outlives its owner.
+
+    Args:
+        before: what is still done then, for `LAST_SECONDS` at most.
+    """
     own = os.getppid() == parent
 
     def gone() -> bool:
@@ -34,6 +41,10 @@ def die_with(parent: int) -> None:
     def watch() -> None:
         while not gone():
             time.sleep(INTERVAL)
+        if before:
+            last = threading.Thread(target=before, daemon=True)
+            last.start()
+            last.join(LAST_SECONDS)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,7 @@
-"""Dagster's page and MLflow's, together on this machine alone (127.0.0.1), until interrupted."""
+"""Dagster's page and MLflow's, together on this machine alone (127.0.0.1), until interrupted.
+
+Where runs go to a server, its own page is named and none is started.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from pipelines.services import ADDRESS, Service, Services, answers
 from pipelines.sessions import new_session
 from visor_core.config import Home
 from visor_core.errors import ConfigError
-from visor_core.tracking import Tracker, tracking_uri
+from visor_core.tracking import Tracker, configured, page_of, project_name, tracking_uri
 
 START_SECONDS = 120.0
 TICK = 0.5
@@ -46,7 +49,10 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
     Raises:
         ConfigError: if a port is none or is taken, or a server does not answer or stay up; its log is named.
     """
-    for name, port in (("--dagster-port", dagster_port), ("--mlflow-port", mlflow_port)):
+    profile = choice.resolve()
+    elsewhere = configured(profile.tracking.uri)
+    wanted = {"--dagster-port": dagster_port} | ({} if elsewhere else {"--mlflow-port": mlflow_port})
+    for name, port in wanted.items():
         if not 1 <= port <= 65535:
             raise ConfigError(f"{name} {port} is no port: choose one from 1 to 65535")
         if answers(port):
@@ -56,35 +62,41 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
     with open_instance(home) as instance:
         for run_id in reconcile(instance):
             print(f"run {run_id[:8]} had ended without a word: it is marked so now", flush=True)
-        place_partitions(instance, home, choice.resolve())
-    Tracker(home, "visor")  # makes the database, so that the page does not show a migration error
+        place_partitions(instance, home, profile)
+    # Made here, so that the page does not show a migration error; a server that does not answer is told of here.
+    Tracker(home, project_name(profile.name), elsewhere, profile.tracking.artifacts).reconcile()
+    mlflow_page = page_of(home, elsewhere, local=f"http://{ADDRESS}:{mlflow_port}")
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background ignores SIGINT for it
         signal.signal(number, _interrupt)
     pages = {
         "VISOR_DAGSTER_PAGE": f"http://{ADDRESS}:{dagster_port}",
-        "VISOR_MLFLOW_PAGE": f"http://{ADDRESS}:{mlflow_port}",
+        "VISOR_MLFLOW_PAGE": mlflow_page,
     }
     services = Services(home, choice, port=dagster_port, page=True, more=pages)
-    mlflow = mlflow_service(home, mlflow_port)
+    mlflow = None if elsewhere else mlflow_service(home, mlflow_port)
     try:
-        mlflow.start()
+        if mlflow:
+            mlflow.start()
         services.start()
-        _await(mlflow, mlflow_port, services)
-        print(f"{'mlflow':<8} http://{ADDRESS}:{mlflow_port}", flush=True)
+        if mlflow:
+            _await(mlflow, mlflow_port, services)
+        print(f"{'mlflow':<8} {mlflow_page or 'a database without a page'}", flush=True)
         _await(services.web, dagster_port, services)
         write_page(home, Page(services.address, new_session(), choice))
         print(f"{'dagster':<8} {services.address}", flush=True)
         print("Ctrl-C ends both, and the runs they have started.", flush=True)
         while True:
             services.keep_up()
-            mlflow.keep_up()
+            if mlflow:
+                mlflow.keep_up()
             time.sleep(TICK)
     finally:
         page_file(home).unlink(missing_ok=True)
         with open_instance(home) as instance:
             stop_runs(instance)
         services.stop()
-        mlflow.stop()
+        if mlflow:
+            mlflow.stop()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

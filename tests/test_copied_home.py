@@ -1,28 +1,29 @@
-"""A copied VISOR_HOME leaves the original as it was, and can be made to stand on its own."""
+"""A copied or moved VISOR_HOME: its runs, files and champion are its own, and the original stays as it was."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
 import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from safetensors.numpy import save_file
 
 from pipelines.cli import main
 from visor_core.config import Home
-from visor_core.errors import ConfigError, VisorError
-from visor_core.tracking import Tracker
+from visor_core.errors import ConfigError
+from visor_core.tracking import Tracker, tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
 
 
 def _run(home: Home, checkpoint: Path) -> str:
     """A run with a logged and registered model; returns its id."""
-    tracker = Tracker(home, "visor")
+    tracker = Tracker(home, "visor-nano")
     run = tracker.open_run("sft")
     model = tracker.checkpoint(run, "sft", checkpoint)
     tracker.promote("visor-nano", checkpoint, run_id=run, model_id=model, tags={})
@@ -32,6 +33,11 @@ def _run(home: Home, checkpoint: Path) -> str:
 
 def _files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def _dump(home: Home) -> str:
+    with closing(sqlite3.connect(home.mlflow / "mlflow.db")) as database:
+        return "\n".join(database.iterdump())
 
 
 @pytest.fixture(scope="module")
@@ -44,38 +50,51 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
-def test_a_copy_never_writes_into_the_original(original: Home, tmp_path: Path) -> None:
-    copy = Home(Path(shutil.copytree(original.root, tmp_path / "copy")))
-    before = _files(original.root)
-    with suppress(VisorError):
-        _run(copy, copy.asset("sft_checkpoint"))
-    assert _files(original.root) == before
-    with pytest.raises(ConfigError, match="was copied or moved") as refusal:
-        Tracker(copy, "visor")
-    assert f"`visor --home {copy.root} adopt`" in str(refusal.value)
-    Tracker(original, "visor")
-
-
-def test_an_adopted_copy_stands_on_its_own(
-    original: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_is_a_home_of_its_own(original: Home, tmp_path: Path) -> None:
     copy = Home(Path(shutil.copytree(original.root, tmp_path / "it's #2")))
     before, inside = _files(original.root), _files(copy.root)
-    monkeypatch.setattr(sys, "argv", ["visor", "--home", str(copy.root), "adopt"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 0
-    assert str(original.root) in capsys.readouterr().out
-    tracker = Tracker(copy, "visor")
+    tracker = Tracker(copy, "visor-nano")
     reigning = tracker.champion("visor-nano")
     assert reigning is not None
     assert Path(reigning["folder"]) == copy.asset("sft_checkpoint")
-    run = _run(copy, copy.asset("sft_checkpoint"))
-    artifacts = copy.mlflow / "artifacts"
+    held = tracker.client.list_logged_model_artifacts(reigning["model_id"], "model")
+    assert [file.path for file in held] == ["model/model.safetensors"]
+    _run(copy, copy.asset("sft_checkpoint"))
     assert {name for name in _files(copy.root) - inside if name.startswith("mlflow/artifacts/")}
-    assert tracker.client.get_run(run).info.artifact_uri.startswith(artifacts.as_uri())
     assert _files(original.root) == before
-    with closing(sqlite3.connect(copy.mlflow / "mlflow.db")) as database:
-        dump = "\n".join(database.iterdump())
-    assert str(original.root) not in dump
-    assert original.root.as_uri() not in dump
+    assert str(original.root) not in _dump(copy)
+
+
+def test_what_an_older_version_stored_is_refused_and_adopted(
+    original: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier versions noted folders down: as addresses of artifacts, and as the champion's."""
+    home = Home(Path(shutil.copytree(original.root, tmp_path / "old")))
+    former = Home(tmp_path / "the former place")
+    with closing(sqlite3.connect(home.mlflow / "mlflow.db")) as database, database:
+        place = f"{former.mlflow.as_uri()}/artifacts"
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"),
+                              ("logged_models", "artifact_location"), ("model_versions", "source"),
+                              ("model_versions", "storage_location")):  # fmt: skip
+            changed = f"UPDATE {table} SET {column} = replace({column}, 'mlflow-artifacts:', ?)"
+            database.execute(changed, (place,))
+        database.execute("UPDATE experiments SET artifact_location = ?", (place,))
+        database.execute(
+            "UPDATE model_version_tags SET value = ? WHERE key = 'folder'", (str(former.asset("sft_checkpoint")),)
+        )
+    with pytest.raises(ConfigError, match="made by an older version, copied or moved") as refusal:
+        Tracker(home, "visor-nano")
+    assert f"`visor --home {home.root} adopt`" in str(refusal.value)
+    monkeypatch.setattr(sys, "argv", ["visor", "--home", str(home.root), "adopt"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert str(former.root) in capsys.readouterr().out
+    assert str(former.root) not in _dump(home)
+    assert former.root.as_uri() not in _dump(home)
+    reigning = Tracker(home, "visor-nano").champion("visor-nano")
+    assert reigning is not None
+    assert Path(reigning["folder"]) == home.asset("sft_checkpoint")
+    run = _run(home, home.asset("sft_checkpoint"))
+    assert MlflowClient(tracking_uri(home)).get_run(run).info.artifact_uri.startswith("mlflow-artifacts:/")
+    assert not former.root.exists()

@@ -127,11 +127,15 @@ def read_questions(path: Path) -> list[Question]:
     """Read questions from Parquet.
 
     Raises:
-        DataError: if the file is missing, lacks a column or holds facts of another shape.
+        DataError: if the file is missing or damaged, lacks a column or holds facts of another shape.
     """
     if not path.is_file():
         raise DataError(f"no questions at {path}: materialize the asset `questions` first")
-    frame = pl.read_parquet(path, glob=False)
+    try:
+        frame = pl.read_parquet(path, glob=False)
+    except pl.exceptions.PolarsError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} is no Parquet file of questions ({reason}): write it with write_questions") from error
     missing = set(to_frame([]).columns) - set(frame.columns)
     if missing:
         raise DataError(f"{path} lacks the columns {sorted(missing)}: rebuild it with the asset `questions`")

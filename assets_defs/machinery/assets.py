@@ -16,6 +16,7 @@ from assets_defs.machinery.builds import Builds
 from assets_defs.machinery.faults import transient_faults_are_retried
 from assets_defs.machinery.judging import Finished, Judgement, checks_of
 from assets_defs.machinery.partitions import corpora
+from assets_defs.machinery.relogging import relog
 from assets_defs.machinery.run_config import stage_fields
 from assets_defs.machinery.stage import Node, Stage
 from assets_defs.machinery.tracking import Tracking
@@ -119,6 +120,8 @@ def definition(declaration: Declared, profile: Profile) -> dg.AssetsDefinition:
         with transient_faults_are_retried():
             work = workspace.begin(stage, context, tracking, pipes)
             try:
+                if work.complete:
+                    relog(work)
                 work.options = {name: context.op_execution_context.op_config[name] for name in declaration.options}
                 made = declaration.function(work)
                 yield from [made] if isinstance(made, dg.MaterializeResult) else made

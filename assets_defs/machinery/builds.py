@@ -12,13 +12,13 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from assets_defs.machinery.stage import Figure, Node
-from visor_core.config import Home, Profile
+from visor_core.config import ChecksConfig, Home, Profile
 from visor_core.errors import DataError
 from visor_core.files import whole_file, write_json
 from visor_core.inventory import Inventory, as_json, from_json
@@ -125,37 +125,64 @@ def _aside(folder: Path, data_version: str) -> Path:
     return folder / f"lineage-{data_version}.json"
 
 
-def judge(home: Home, record: Record, check: str, *, passed: bool, named: bool = True) -> None:
+def judge(
+    home: Home,
+    record: Record,
+    check: str,
+    *,
+    passed: bool,
+    against: Mapping[str, float] | None = None,
+    named: bool = True,
+) -> None:
     """Keep the outcome of a check, and put the build in force or take it out of it, as its blocking checks say.
 
     Args:
+        against: the thresholds that it was judged by, as fields of the section `checks`.
         named: whether `current.json` may come to name it.
     """
     folder = record.build_folder(home)
     # Two runs may check one build: neither may lose what the other has just written.
     with (folder / ".checks.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        outcomes = _outcomes(home, record) | {check: {"passed": passed, "data_version": record.data_version}}
+        outcome = {"passed": passed, "data_version": record.data_version, "against": dict(against or {})}
+        outcomes = outcomes_of(home, record) | {check: outcome}
         write_json(folder / "checks.json", outcomes)
         _follow(home, record, named=named)
 
 
-def is_checked(home: Home, record: Record) -> bool:
-    """Whether all blocking checks passed on what the build holds now."""
-    return not failing(home, record)
+def is_checked(home: Home, record: Record, checks: ChecksConfig | None = None) -> bool:
+    """Whether all blocking checks passed on what the build holds now, by these thresholds if any are given."""
+    return not failing(home, record, checks)
 
 
-def failing(home: Home, record: Record) -> tuple[str, ...]:
-    """The blocking checks that failed on a build, or were not made yet on what it holds now."""
-    outcomes = _outcomes(home, record)
-    return tuple(
-        name
-        for name in record.checks
-        if outcomes.get(name, {}) != {"passed": True, "data_version": record.data_version}
-    )
+def failing(home: Home, record: Record, checks: ChecksConfig | None = None) -> tuple[str, ...]:
+    """The blocking checks that failed on a build, or were not made yet on what it holds now.
+
+    Args:
+        checks: the thresholds of who asks: what was judged by others was not made yet. None takes any.
+    """
+    outcomes = outcomes_of(home, record)
+    return tuple(name for name in record.checks if verdict(outcomes, name, record, checks) is not True)
 
 
-def _outcomes(home: Home, record: Record) -> dict[str, dict[str, Any]]:
+def verdict(
+    outcomes: Mapping[str, Mapping[str, Any]], check: str, record: Record, checks: ChecksConfig | None
+) -> bool | None:
+    """Whether a check passed on what the build holds now, by these thresholds; None if it was not made so."""
+    outcome = outcomes.get(check, {})
+    if outcome.get("data_version") != record.data_version:
+        return None
+    if checks and any(getattr(checks, name, None) != value for name, value in outcome.get("against", {}).items()):
+        return None
+    return bool(outcome["passed"])
+
+
+def outcomes_of(home: Home, record: Record) -> dict[str, dict[str, Any]]:
+    """What came of each check of a build: `passed`, the `data_version` it looked at, the thresholds it went by.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
     path = record.build_folder(home) / "checks.json"
     if not path.is_file():
         return {}
@@ -252,7 +279,7 @@ class Builds:
     def find(self, node: Node) -> Record | None:
         """The build that the profile asks for, if its blocking checks passed."""
         record = self.built(node)
-        return record if record and is_checked(self.home, record) else None
+        return record if record and is_checked(self.home, record, self.profile.checks) else None
 
     def read(self, node: Node) -> Record:
         """The build that the profile asks for.
@@ -264,7 +291,7 @@ class Builds:
         again = f"`visor run --profile {self.profile.name} --select {node.stage}`"
         if record is None:
             raise DataError(f"{node} has not been materialized under {self.home.root} with these settings yet: {again}")
-        if failed := failing(self.home, record):
+        if failed := failing(self.home, record, self.profile.checks):
             raise DataError(f"{node} is not in force: {', '.join(failed)} failed or was not run; try {again}")
         return record
 

@@ -64,7 +64,7 @@ class Finished:
     @cached_property
     def tracker(self) -> "Tracker":
         """MLflow; importing it happens here."""
-        return Tracking(home=str(self.home.root)).tracker()
+        return Tracking.of(self.home, self.profile).tracker()
 
 
 Check = Callable[[Finished], dg.AssetCheckResult]
@@ -72,12 +72,14 @@ Check = Callable[[Finished], dg.AssetCheckResult]
 
 @dataclass(frozen=True)
 class Judgement:
-    """A declared check of a stage. `asset` is the one of the stage's assets that it stands at."""
+    """A declared check of a stage. `asset` is the one of the stage's assets that it stands at, `thresholds` are the
+    fields of the section `checks` that it judges by."""
 
     stage: Stage
     function: Check
     blocking: bool
     asset: str
+    thresholds: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,23 +93,28 @@ class Judgement:
             result = self.function(build)
             passed = bool(result.passed)
         finally:
-            judge(build.home, build.record, self.name, passed=passed, named=not build.profile.study.variant)
+            against = {name: getattr(build.profile.checks, name) for name in self.thresholds}
+            named = not build.profile.study.variant
+            judge(build.home, build.record, self.name, passed=passed, against=against, named=named)
         return result
 
 
 _CHECKS: dict[str, list[Judgement]] = defaultdict(list)
 
 
-def check(stage: Stage, *, blocking: bool = False, asset: str = "") -> Callable[[Check], Check]:
+def check(
+    stage: Stage, *, blocking: bool = False, asset: str = "", thresholds: tuple[str, ...] = ()
+) -> Callable[[Check], Check]:
     """Declare an asset check of a stage, a function of the finished build; it is returned as it is.
 
     Args:
         blocking: whether a build that fails it is not in force.
         asset: the asset it stands at, where that is another one of the stage's than the one of its name.
+        thresholds: the fields of the section `checks` that it judges by; it is made again where one of them changes.
     """
 
     def declare(function: Check) -> Check:
-        _CHECKS[stage.name].append(Judgement(stage, function, blocking, asset or stage.name))
+        _CHECKS[stage.name].append(Judgement(stage, function, blocking, asset or stage.name, thresholds))
         return function
 
     return declare

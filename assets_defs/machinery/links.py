@@ -7,17 +7,13 @@ from pathlib import Path
 import dagster as dg
 
 from visor_core.config import Home
-from visor_core.tracking import RUN_FILE
+from visor_core.tracking import RUN_FILE, run_link
 
 WORKER_LOG = "worker.log"
 """In a build's folder: what its process wrote."""
 REPORT = "report.html"
 """In the folder of reports: everything in force on one page."""
-
-
-def mlflow_run_page(page: str, run_id: str) -> str:
-    """The address of a run on MLflow's page, which looks for the run's experiment itself."""
-    return f"{page}/#/runs/{run_id}"
+WRITES_REPORT = "`visor report` writes it"
 
 
 def dagster_run_page(page: str, run_id: str) -> str:
@@ -36,7 +32,8 @@ def links_of(build: Path, home: Home, mlflow_page: str) -> dict[str, dg.Metadata
     run = build / RUN_FILE
     if mlflow_page and run.is_file():
         run_id = run.read_text(encoding="utf-8").strip()
-        found["mlflow_run"] = dg.MetadataValue.url(mlflow_run_page(mlflow_page, run_id))
+        found["mlflow_run"] = dg.MetadataValue.url(run_link(mlflow_page, run_id))
         found["log"] = dg.MetadataValue.path(build / WORKER_LOG)
-    found["report"] = dg.MetadataValue.path(home.reports / REPORT)
+    report = home.reports / REPORT
+    found["report"] = dg.MetadataValue.path(report) if report.is_file() else dg.MetadataValue.md(WRITES_REPORT)
     return found

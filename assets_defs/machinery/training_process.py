@@ -22,6 +22,7 @@ from assets_defs.machinery.links import WORKER_LOG
 from assets_defs.machinery.stage import Figure
 from assets_defs.machinery.workspace import Work
 from visor_core import errors
+from visor_core.config import ChecksConfig
 from visor_core.files import write_json
 from visor_core.tracking import QUIET
 
@@ -40,8 +41,16 @@ def run_worker(
         VisorError: the worker's own, if it ended with one.
         DagsterPipesExecutionError: if it failed otherwise; the message names its log.
     """
-    run_id = work.tracking.open_run(work, work.context.run_id)
-    work.show_links()
+    with work.tracking.run(work) as run_id:
+        work.show_links()
+        return _run(work, module, inputs, run_id, accelerate=accelerate)
+
+
+def _run(
+    work: Work, module: str, inputs: Mapping[str, str | Path], run_id: str, *, accelerate: bool
+) -> dict[str, dict[str, Figure]]:
+    """The process and what it reported; its MLflow run is that of `run_id`."""
+    tracking = work.tracking
     order = work.folder / "order.json"
     write_json(
         order,
@@ -53,7 +62,7 @@ def run_worker(
             "inputs": {
                 key: work.home.below(value) if isinstance(value, Path) else value for key, value in inputs.items()
             },
-            "experiment": work.tracking.experiment,
+            "tracking": {"experiment": tracking.experiment, "uri": tracking.uri, "artifacts": tracking.artifacts},
         },
     )
     problem = work.folder / "error.json"
@@ -74,20 +83,16 @@ def run_worker(
     worker = [*starting, f"pipelines.workers.{module}", str(order)]
     # The shell only sends the output to the log and is replaced by the worker, which then gets the signals itself.
     command = ["sh", "-c", 'exec "$0" "$@" >>"$VISOR_WORKER_LOG" 2>&1', sys.executable, *worker]
-    done = False
     try:
         with attempt(work.folder):
             completed = work.pipes.run(context=work.context, command=command, env=environment)
         messages = completed.get_custom_messages()
-        done = True
     except DagsterPipesExecutionError as error:
         if problem.is_file():
             told = json.loads(problem.read_text(encoding="utf-8"))
             raise getattr(errors, told["type"])(told["message"]) from error
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.is_file() else []
         raise DagsterPipesExecutionError(f"{work.node}: its process failed, see {log}\n" + "\n".join(lines)) from error
-    finally:
-        work.tracking.close_run(run_id, failed=not done)
     return {told["asset"]: {**told["figures"], "data_version": told["data_version"]} for told in messages}
 
 
@@ -105,10 +110,12 @@ def finish_training(
     work.finish(version, figures, path=work.folder / output if output else None, index_tag=index_tag, told=told)
 
 
-def fell(losses: Sequence[float], share: float = 0.1) -> dg.AssetCheckResult:
-    """Whether the mean of the last `share` of the losses is below that of the first."""
+def fell(losses: Sequence[float], checks: ChecksConfig, share: float = 0.1) -> dg.AssetCheckResult:
+    """Whether the mean of the last `share` of the losses is below `checks.loss_ratio` times that of the first."""
     if len(losses) < 2:
         return dg.AssetCheckResult(passed=False, metadata={"steps": len(losses)}, description="too few steps recorded")
     part = max(1, round(len(losses) * share))
     first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
-    return dg.AssetCheckResult(passed=last < first, metadata={"first": first, "last": last, "steps": len(losses)})
+    return dg.AssetCheckResult(
+        passed=last < checks.loss_ratio * first, metadata={"first": first, "last": last, "steps": len(losses)}
+    )

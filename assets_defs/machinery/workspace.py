@@ -180,9 +180,11 @@ class Work:
         *,
         path: Path | None = None,
         index_tag: str = "",
+        upstream: Mapping[str, str] | None = None,
         told: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the lineage. `path` is the output if it is not the build folder itself.
+        """Write the lineage. `path` is the output if it is not the build folder itself, `upstream` what it was made
+        from if that is not what these settings ask for now.
 
         The build is in force once its blocking checks have passed.
 
@@ -203,7 +205,7 @@ class Work:
             data_version=data_version,
             path=(path or self.folder).relative_to(self.home.root).as_posix(),
             files=output_of(self.home, self.stage, path or self.folder, self.folder),
-            upstream=self.upstream,
+            upstream=self.upstream if upstream is None else dict(upstream),
             seed=self.profile.seed,
             index_tag=index_tag,
             seconds=round(time.monotonic() - self.started, 2),
@@ -291,6 +293,11 @@ class Workspace(dg.ConfigurableResource[Any]):
         self._settings = profile
 
     @property
+    def given(self) -> dict[str, Any]:
+        """What the run was given beside its profile, by dotted key."""
+        return self._given
+
+    @property
     def place(self) -> Home:
         """VISOR_HOME."""
         return Home(Path(self.home))
@@ -321,7 +328,7 @@ class Workspace(dg.ConfigurableResource[Any]):
             self.settings,
             self.place,
             rebuild=stage.name in self.rebuild,
-            given=self._given,
+            given=self.given,
             gpu_hours=self.gpu_hours,
         )
         work.context, work.tracking, work.pipes = context, tracking, pipes

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
@@ -28,7 +28,7 @@ from visor_core.errors import ConfigError, DataError
 from visor_core.files import claimed, file_name
 
 if TYPE_CHECKING:
-    from visor_core.config import Home
+    from visor_core.config import Home, Profile
     from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions
     from visor_core.evaluation.results import BenchmarkResult
     from visor_core.index import PageIndex
@@ -67,10 +67,12 @@ def evaluate(
 
     Exits with 1 if an episode failed: the result is written, and says how many.
     """
+    from pipelines.cli.tracking import evaluation_run
     from visor_core.agent.environment import Environment
     from visor_core.evaluation import runner
     from visor_core.policies.identity import digest_of
-    from visor_core.trajectories.playing import identity_of
+    from visor_core.questions import questions_version
+    from visor_core.trajectories.playing import identity_of, play
 
     home = home_of(context)
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
@@ -88,25 +90,31 @@ def evaluate(
     asked, of = (str(given.resolve()) if given else "" for given in (questions, folder))
     call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label)
     unkept: list[str] = []
-    with policy, _claimed(path), progress_bar() as bar:
-        task = bar.add_task("episodes", total=len(chosen))
-        result = runner.evaluate(
-            policy,
-            environment,
-            found.questions,
-            config,
-            seed=seed,
-            store=home.evaluations / "trajectories",
-            progress=lambda done, _: bar.update(task, completed=done),
-            fresh=fresh,
-            on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
-            left_out=found.left_out,
-        )
+    decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=policy.name)
+    decided_by |= {"temperature": temperature, "seed": seed, "questions": len(chosen)}
+    dataset = (f"{benchmark} {split}", questions_version(chosen), f"corpora/{name}")
+    with policy, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
+        with progress_bar() as bar:
+            task = bar.add_task("episodes", total=len(chosen))
+            played = play(
+                policy,
+                environment,
+                chosen,
+                seed=seed,
+                temperature=temperature,
+                concurrency=config.concurrency,
+                store=home.evaluations / "trajectories",
+                progress=lambda done, _: bar.update(task, completed=done),
+                fresh=fresh,
+                on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
+            )
+        result = runner.score(played, found.left_out)
         try:
             result.save(path)
             keep_lineage(home, path, result, settled, folder, call)
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
+        tracked.log(result, played.episodes, index, folder)
     print_left_out(found.left_out)
     _print_kept(result, endpoint=bool(endpoint))
     console.print(result_table({label: result}))
@@ -119,6 +127,11 @@ def evaluate(
     console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _parameters(settled: Profile, **asked: str) -> dict[str, Any]:
+    """What an evaluation is asked for, and the sections of the settings that decide its episodes."""
+    return {**asked, "agent": settled.agent, "index": settled.index, "server": settled.server}
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from pipelines.cli.session import console, errors, home_of, resolve_profile
+from pipelines.choice import Choice
+from pipelines.cli.session import console, errors, home_of, parse_settings, resolve_profile
 from pipelines.commit import commit
 from visor_core.errors import ConfigError
 from visor_core.nano.study_variants import SEEDS
@@ -78,8 +79,9 @@ def study(
     from pipelines.studies import Study
 
     home = home_of(context)
+    resolve_profile("nano", settings)
     study = Study(
-        profile=resolve_profile("nano", settings),
+        choice=Choice("nano", parse_settings(settings)),
         home=home,
         seeds=_seeds(seeds or ("0" if longer else _DEFAULT)),
         split="test" if final else "development",
@@ -89,7 +91,7 @@ def study(
     try:
         print(study.calibrate() if calibrate else study.table("rivals" if rivals else "long" if longer else "study"))
     except KeyboardInterrupt as interruption:
-        errors.print(f"interrupted; the next call goes on from there {interruption}".rstrip())
+        errors.print(str(interruption) or "interrupted; the next call goes on from there", markup=False)
         raise typer.Exit(130) from None
     console.print(f"kept under {home.root / 'study'}", soft_wrap=True)
 

@@ -57,7 +57,8 @@ def run(
     from pipelines import preflight
 
     home = home_of(context)
-    resolved = resolve_profile(profile, [*settings, *(["rebuild.confirm_gpu_hours=null"] if rebuild_lost else [])])
+    settings = [*settings, *(["rebuild.confirm_gpu_hours=null"] if rebuild_lost else [])]
+    resolved = resolve_profile(profile, settings)
     if dry_run:
         _print_plan(resolved, home)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from assets_defs.machinery.builds import INCOMPLETE
 from assets_defs.machinery.stage import Figure
@@ -10,9 +11,6 @@ from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
 from visor_core.config.policies import POLICIES, REINFORCED, TRAINED
 from visor_core.tracking import logged_model
-
-TRACED_SHARE = 0.03
-"""Part of the evaluated episodes written as MLflow traces."""
 
 
 def main() -> None:
@@ -22,7 +20,8 @@ def main() -> None:
         digest = hashlib.sha256()
         unplayed = []
         for policy, config, name in _planned(session):
-            shown, lacking = _evaluate(session, policy, config, name)
+            kept = session.folder / "episodes"
+            shown, lacking = evaluate_checkpoint(session, policy, config, name, kept=kept)
             figures |= shown
             unplayed += [f"{name}: {lacking}"] if lacking else []
             digest.update(f"{name} {sorted(figures.items())}".encode())
@@ -39,8 +38,17 @@ def _planned(session: Session) -> list[tuple[str, EvaluationConfig, str]]:
     return plan
 
 
-def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str) -> tuple[dict[str, Figure], str]:
-    """The figures of a policy, and what is still to be played: "" if nothing."""
+def evaluate_checkpoint(
+    session: Session, policy: str, config: EvaluationConfig, name: str, *, kept: Path
+) -> tuple[dict[str, Figure], str]:
+    """Evaluate the input `policy` on the session's index and questions; the result lies in `results/<name>.json`.
+
+    Args:
+        kept: where episodes are kept, and found again by what decides them.
+
+    Returns:
+        The figures, their names beginning with `name`, and what is still to be played: "" if nothing.
+    """
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import chosen_questions, score
     from visor_core.policies.base import ReproduciblePolicy
@@ -59,15 +67,14 @@ def _evaluate(session: Session, policy: str, config: EvaluationConfig, name: str
             seed=profile.seed,
             temperature=config.temperature,
             concurrency=config.concurrency,
-            store=session.folder / "episodes",
+            store=kept,
             progress=lambda done, total: session.progress.show(done, total, name),
         )
-    index.close()
-    session.traces(played.episodes, TRACED_SHARE)
     result = score(played)
+    session.evaluated(name, result, played.episodes, index, logged_model(checkpoint.parent))
+    index.close()
     result.save(session.folder / "results" / f"{name}.json")
     metrics = result.metrics()
-    session.evaluated(logged_model(checkpoint.parent), name, metrics, digest=result.questions_version)
     shown = {key: metrics[key] for key in ("supported", "accuracy") if key in metrics}
     if name == REINFORCED.run() and "prompt_tokens_per_turn" in metrics:
         shown["prompt_tokens_a_turn"] = metrics["prompt_tokens_per_turn"]

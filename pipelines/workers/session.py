@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +23,13 @@ from visor_core.config import Home, Profile
 from visor_core.errors import UnreachableError, VisorError
 from visor_core.files import write_json
 from visor_core.lineage.provenance import write_in_effect
-from visor_core.tracking import MODEL_FILE, Tracker, meaningful
+from visor_core.tracking import LOGGED, MODEL_FILE, Tracker, meaningful
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
+    from visor_core.evaluation.results import BenchmarkResult
     from visor_core.index import PageIndex
     from visor_core.policies.base import Policy
-
-
-LOGGED = "logged_checkpoints.json"
-"""In a stage's folder: which of its checkpoints are logged models with weights."""
 
 
 class Session:
@@ -50,11 +47,34 @@ class Session:
         self._latest: dict[str, Any] = {}
         self._pipes = pipes
         self._run_id = os.environ.get("MLFLOW_RUN_ID", "") if pipes else ""
-        self._tracker = Tracker(self.home, order["experiment"]) if self._run_id else None
+        self._tracker = Tracker(self.home, **order["tracking"]) if self._run_id else None
+        self._monitor: Any = None
 
     def input(self, name: str) -> Path:
         """An input folder or file; one inside VISOR_HOME is ordered by its place there."""
         return self.home.root / self.inputs[name]
+
+    def watch_machine(self) -> None:
+        """Log what the work takes of the machine to the MLflow run, every so often, until `close`."""
+        seconds = self.profile.tracking.system_metrics_seconds
+        if self._tracker and seconds:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            address = self._tracker.store.address
+            self._monitor = SystemMetricsMonitor(
+                self._run_id, sampling_interval=seconds, resume_logging=True, tracking_uri=address
+            )
+            self._monitor.start()
+
+    def close(self) -> None:
+        """End what runs beside the work."""
+        if self._monitor:
+            self._monitor.finish()
+
+    def killed(self) -> None:
+        """Mark the MLflow run, and that of the Dagster run above it, as killed."""
+        if self._tracker:
+            self._tracker.kill(self._run_id)
 
     def open_index(self) -> PageIndex:
         """The input corpus at its tag, with the profile's limits, passwords and embedders' device."""
@@ -186,23 +206,15 @@ class Session:
         model_id = self.on_checkpoint(folder, int(figures.get("steps", 0)), figures, samples)
         (self.folder / MODEL_FILE).write_text(model_id, encoding="utf-8")
 
-    def evaluated(self, model_id: str, name: str, metrics: Mapping[str, Any], *, digest: str) -> None:
-        """Benchmark figures, to this run and to the logged model they belong to."""
+    def evaluated(
+        self, name: str, result: BenchmarkResult, episodes: Sequence[Trajectory], index: PageIndex, model_id: str
+    ) -> None:
+        """A scored evaluation: figures of this run and of the logged model, the table of its questions, traces."""
         if self._tracker:
-            self._tracker.metrics(self._run_id, {f"{name}/{k}": v for k, v in metrics.items()})
-            if model_id:
-                kind = "development_sampled" if name.endswith("_sampled") else "development"
-                prefixed = {f"{kind}/{k}": v for k, v in metrics.items()}
-                self._tracker.evaluated(self._run_id, model_id, prefixed, dataset="development", digest=digest)
+            from visor_core.evaluation.tracked import kind_of, track
 
-    def traces(self, episodes: Sequence[Trajectory], share: float) -> None:
-        """A share of the episodes as MLflow traces of this run."""
-        if self._tracker:
-            from visor_core.trajectories.traces import flush, log_traces
-
-            client, experiment = self._tracker.client, self._tracker.experiment_id
-            log_traces(episodes, client=client, experiment_id=experiment, share=share, run_id=self._run_id)
-            flush()
+            kind = kind_of(name)
+            track(self._tracker, self._run_id, result, episodes, index, name=name, model_id=model_id, kind=kind)
 
     def artifacts(self, files: list[Path], folder: str = "") -> None:
         """Log files of the run to MLflow."""
@@ -222,10 +234,10 @@ class Session:
             self._tracker.metrics(self._run_id, {f"final/{k}": v for k, v in figures.items()})
 
 
-def die_with_order() -> None:
+def die_with_order(before: Callable[[], None] | None = None) -> None:
     """The same for the process that ordered this one, where it has left its number."""
     if parent := os.environ.get("VISOR_PARENT_PID"):
-        die_with(int(parent))
+        die_with(int(parent), before)
 
 
 def _read_order(path: Path) -> dict[str, Any]:
@@ -241,14 +253,25 @@ def worker_session() -> Iterator[Session]:
     A `VisorError` is written to `error.json` for the ordering process and ends the worker with status 1.
     """
     order = _read_order(Path(sys.argv[1]).resolve())
-    die_with_order()
+    opened: list[Session] = []
+
+    def say_killed() -> None:
+        for session in opened:
+            session.killed()
+
+    die_with_order(say_killed)
     main_rank = os.environ.get("RANK", "0") == "0"
     try:
-        if main_rank and DAGSTER_PIPES_CONTEXT_ENV_VAR in os.environ:
-            with open_dagster_pipes() as pipes:
-                yield Session(order, pipes)
-        else:
-            yield Session(order, None)
+        with ExitStack() as held:
+            reports = main_rank and DAGSTER_PIPES_CONTEXT_ENV_VAR in os.environ
+            session = Session(order, held.enter_context(open_dagster_pipes()) if reports else None)
+            opened.append(session)
+            session.watch_machine()
+            held.callback(session.close)
+            yield session
+    except KeyboardInterrupt:
+        say_killed()
+        raise
     except VisorError as error:
         write_json(Path(order["folder"]) / "error.json", {"type": type(error).__name__, "message": str(error)})
         raise SystemExit(1) from error

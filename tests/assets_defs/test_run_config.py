@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import dagster as dg
 import pytest
 
 from assets_defs.machinery import graph
-from assets_defs.machinery.run_config import config_fields, given_settings, stage_fields, with_given
-from pipelines.resources import PROFILES
-from visor_core.config import Profile, Section, derived, load_profile
+from assets_defs.machinery.run_config import GIVEN_TAG, config_fields, given_settings, stage_fields, with_given
+from pipelines.resources import PROFILES, resources_for
+from visor_core.config import Home, Profile, Section, derived, load_profile
 from visor_core.errors import ConfigError
 
 NANO = load_profile(PROFILES / "nano.yaml")
@@ -154,3 +155,28 @@ def test_whatever_decides_a_stage_can_be_given_to_it(profile: Profile) -> None:
                     assert any(f"{key}.".startswith(f"{read}.") for read in reads), f"{name} reads {key}"
             break
     assert tried > 90
+
+
+@pytest.mark.parametrize("started_with_it", [False, True], ids=["in this process", "by the launcher"])
+def test_a_run_works_under_what_it_was_given(started_with_it: bool, tmp_path: Path) -> None:
+    """Once: a run whose process was started with the values has them in its profile already."""
+    given = {"grpo.steps": 7}
+    base = with_given(NANO, given) if started_with_it else NANO
+    found: list[tuple[Profile, dict[str, Any]]] = []
+
+    @dg.op(config_schema=config_fields(base, ["grpo"]), required_resource_keys={"workspace"})
+    def stage(context: dg.OpExecutionContext) -> None:
+        workspace = context.resources.workspace
+        found.append((workspace.settings, workspace.given))
+
+    @dg.job(resource_defs={"workspace": resources_for(Home(tmp_path), base)["workspace"]})
+    def job() -> None:
+        stage()
+
+    tags = {GIVEN_TAG: json.dumps(given)} if started_with_it else {}
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    for config, expected in (({"grpo": {"steps": 7}}, given), ({}, {} if not started_with_it else given)):
+        job.execute_in_process(run_config={"ops": {"stage": {"config": config}}, **quiet}, tags=tags)
+        settings, said = found.pop()
+        assert said == expected
+        assert settings == with_given(NANO, expected)

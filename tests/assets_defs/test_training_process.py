@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,7 +61,7 @@ def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
         commands.append(command)
         return SimpleNamespace(get_results=list)
 
-    tracking = SimpleNamespace(experiment="e", open_run=lambda *a: "r", close_run=lambda *a, **k: None)
+    tracking = SimpleNamespace(experiment="e", uri="", artifacts="", run=lambda *a: nullcontext("r"))
     for name, expected in (("gpu.yaml", "infra/accelerate/gpu.yaml"), (str(own), str(own))):
         work = SimpleNamespace(
             profile=Profile(name="p", accelerate=name), folder=tmp_path, home=SimpleNamespace(root=tmp_path),

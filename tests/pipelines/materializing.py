@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import dagster as dg
@@ -17,6 +17,7 @@ from pipelines.instance import open_instance
 from pipelines.run import RunSummary, run_graph
 from visor_core.config import Home
 
+PARTITION = "dagster/partition"
 KINDS = {
     dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED: "AssetMaterializationPlannedEvent",
     dg.DagsterEventType.STEP_START: "ExecutionStepStartEvent",
@@ -32,8 +33,10 @@ class InProcess:
     def __init__(self, home: Home, choice: Choice) -> None:
         self._home, self._events, self._ended = home, (), ""
 
-    def submit(self, assets: Sequence[str], partition: str, choice: Choice) -> None:
+    def submit(self, assets: Sequence[str], partition: str, choice: Choice, more: Mapping[str, str] = {}) -> None:
         """Make the run, to its end."""
+        of = f"{PARTITION}/"
+        several = {tag.removeprefix(of): value for tag, value in more.items() if tag.startswith(of)}
         job = definitions(self._home, choice.resolve(), choice.rebuild).resolve_implicit_global_asset_job_def()
         with open_instance(self._home) as instance:
             if partition:
@@ -43,7 +46,7 @@ class InProcess:
                 result = job.execute_in_process(
                     instance=instance,
                     asset_selection=[dg.AssetKey(name) for name in assets],
-                    partition_key=partition or None,
+                    partition_key=dg.MultiPartitionKey(several) if several else partition or None,
                     raise_on_error=False,
                     run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 )

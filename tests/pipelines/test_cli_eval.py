@@ -7,10 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from mlflow.artifacts import load_dict
 
 from tests.pipelines.conftest import Outcome, Visor
 from tests.pipelines.test_cli_corpus import write_pdf
 from tests.visor_core.evaluation.model_server import ModelServer, model_server
+from visor_core.config import Home
+from visor_core.tracking import Tracker
 
 
 @pytest.fixture
@@ -157,3 +160,37 @@ def test_a_strategy_named_is_the_strategy_run(visor: Visor, home: Path, way: tup
     assert result["strategy"] == agent["strategy"] == "react"
     assert (agent["window"], agent["crop_enabled"], agent["evidence"]["enabled"]) == (None, False, False)
     assert agent["max_turns"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_evaluation_is_a_run_with_its_questions_as_a_table(
+    visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with model_server(answer="47") as server:
+        told = _eval(visor, home, server)
+    assert "its run in MLflow: http://127.0.0.1:5000/#/runs/" in told.out
+    tracker = Tracker(Home(home), "visor-default")
+    (run,) = tracker.client.search_runs([tracker.experiment_id])
+    assert (run.info.status, run.data.metrics["accuracy"]) == ("FINISHED", 0.5)
+    assert run.data.params["agent.strategy"] == "visor"
+    assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["mmlongbench development"]
+    table = load_dict(f"{run.info.artifact_uri}/questions/all.json")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [(row["question"], row["expected"], row["correct"]) for row in rows] == [
+        ("acme staff?", "47", True),
+        ("borel staff?", "31", False),
+    ]
+    assert rows[0]["expected_pages"] == "acme.pdf, page 1"
+    wrong = tracker.client.get_trace(rows[1]["trace_id"])
+    assert {a.name: a.value for a in wrong.info.assessments}["correct"] is False
+
+    def stopped(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("visor_core.evaluation.runner.evaluate", stopped)
+    with model_server() as server, suppress(KeyboardInterrupt):
+        _eval(visor, home, server)
+    ends = {found.info.status for found in tracker.client.search_runs([tracker.experiment_id])}
+    assert ends == {"FINISHED", "KILLED"}

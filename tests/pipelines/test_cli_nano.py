@@ -51,7 +51,7 @@ def test_the_options_of_a_study_say_what_is_measured(visor: Visor, monkeypatch: 
     found: list[tuple[object, ...]] = []
 
     def table(study: Study, kind: str) -> str:
-        found.append((kind, tuple(study.seeds), study.split, study.profile.sft.steps))
+        found.append((kind, tuple(study.seeds), study.split, study.choice.resolve().sft.steps))
         return "the table"
 
     monkeypatch.setattr(Study, "table", table)

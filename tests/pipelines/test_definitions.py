@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +11,8 @@ import pytest
 
 from assets_defs.machinery import graph
 from assets_defs.machinery.stage import Node
-from pipelines import sensors
 from pipelines.definitions import definitions, defs
-from pipelines.resources import PROFILES, environment, resources_for
+from pipelines.resources import PROFILES, environment
 from visor_core import code_version
 from visor_core.config import Home, load_profile
 from visor_core.errors import ConfigError
@@ -100,7 +98,7 @@ def test_a_change_of_code_makes_stale_what_runs_through_it(
     changed = {name for name in unchanged if unchanged[name] != other[name]}
     # Stages that read pages by way of the index may follow it too; those named must.
     assert stale <= changed
-    assert not changed & {"nano_corpus", "champion_model", "sft_dataset"}
+    assert not changed & {"nano_corpus", "sft_dataset"}
     if not stale:
         assert not changed
 
@@ -123,45 +121,8 @@ def test_jobs_schedule_and_sensor_exist() -> None:
     repository = defs.get_repository_def()
     assert {"ingest", "retrain"} <= set(repository.job_names)
     assert [schedule.name for schedule in repository.schedule_defs] == ["weekly_retraining"]
-    assert [schedule.cron_schedule for schedule in repository.schedule_defs] == ["0 3 * * 0"]
-    assert [sensor.name for sensor in repository.sensor_defs] == ["inbox"]
-
-
-def test_the_schedule_asks_for_a_retraining() -> None:
-    schedule = defs.resolve_schedule_def("weekly_retraining")
-    with dg.DagsterInstance.ephemeral() as instance:
-        context = dg.build_schedule_context(instance=instance)
-        requested = schedule.evaluate_tick(context).run_requests
-    assert requested is not None
-    assert len(requested) == 1
-
-
-def test_the_sensor_ingests_a_folder_once_until_it_changes(tmp_path: Path) -> None:
-    folder = tmp_path / "inbox" / "mine"
-    folder.mkdir(parents=True)
-    profile = load_profile(PROFILES / "nano.yaml")
-    workspace = resources_for(Home(tmp_path), profile)["workspace"]
-    with dg.DagsterInstance.ephemeral() as instance:
-
-        def look(cursor: str | None) -> tuple[list[str | None], str | None]:
-            resources = {"workspace": workspace}
-            with dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context:
-                data = sensors.inbox(context)
-            if isinstance(data, dg.SkipReason):
-                return [], cursor
-            assert isinstance(data, dg.SensorResult)
-            for request in data.dynamic_partitions_requests or ():
-                instance.add_dynamic_partitions("corpus", list(request.partition_keys))
-            return [r.partition_key for r in data.run_requests or ()], data.cursor
-
-        assert look(None)[0] == []
-        (folder / "a.pdf").write_bytes(b"%PDF")
-        asked, cursor = look(None)
-        assert asked == ["mine"]
-        assert instance.get_dynamic_partitions("corpus") == ["mine"]
-        assert look(cursor)[0] == []
-        (folder / "b.pdf").write_bytes(b"%PDF")
-        assert look(cursor)[0] == ["mine"]
+    assert [schedule.cron_schedule for schedule in repository.schedule_defs] == ["0 3-9 * * 0"]
+    assert {sensor.name for sensor in repository.sensor_defs} == {"inbox", "regression", "retrain_when_changed"}
 
 
 def test_what_to_make_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -222,13 +183,3 @@ def test_an_unknown_asset_is_refused() -> None:
         graph.plan(profile, ["sft"])
     with pytest.raises(ConfigError, match="does not belong"):
         graph.plan(load_profile(PROFILES / "smolvlm.yaml"), ["retriever"])
-
-
-def test_an_inbox_is_looked_at_whatever_lies_in_it(tmp_path: Path) -> None:
-    """Links to nothing and names that are not UTF-8 change the folder's state, and stop nobody."""
-    (tmp_path / "a.pdf").write_bytes(b"x")
-    before = sensors.folder_state(tmp_path)
-    (tmp_path / "nowhere.pdf").symlink_to(tmp_path / "absent")
-    assert sensors.folder_state(tmp_path) == before
-    (tmp_path / os.fsdecode(b"caf\xe9.pdf")).write_bytes(b"x")
-    assert sensors.folder_state(tmp_path) not in ("", before)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from assets_defs.machinery.builds import Builds, find_record
 from assets_defs.machinery.graph import is_current
 from assets_defs.machinery.stage import Node
-from pipelines.run import RunSummary, run_graph
+from pipelines.choice import Choice
+from pipelines.run import RunSummary
 from tests.pipelines.chat_server import scripted_reader, serving
+from tests.pipelines.materializing import materialize
 from tests.pipelines.test_cli_corpus import write_pdf
-from visor_core.config import Home, Profile, derived
+from visor_core.config import Home, Profile
 from visor_core.errors import PolicyError
 from visor_core.questions import Question, write_questions
 
@@ -40,18 +41,10 @@ SETTINGS = {
 
 
 class Quays:
-    """A home with a corpus of the user's and questions on it, and a teacher that can be taken away."""
+    """A home with a corpus of the user's, and a teacher that can be taken away."""
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root)
-        inbox = self.home.inbox("quays")
-        inbox.mkdir(parents=True)
-        write_pdf(inbox / "quay.pdf", ("the areas of the English Channel coast are Kent and Normandy",))
-        asked = [
-            Question(f"q{n}", f"Which areas are named {n}?", ("Kent, Normandy",), benchmark="test")
-            for n in range(QUESTIONS)
-        ]
-        write_questions(inbox.parent / "quays.questions.parquet", asked)
         self.asked = 0
         self.away = threading.Event()
 
@@ -61,18 +54,37 @@ class Quays:
         return {"finish_reason": "stop"} if self.away.is_set() else scripted_reader(messages)
 
     def run(self, endpoint: str, **more: object) -> RunSummary:
-        return run_graph(
-            self.profile(endpoint, **more), self.home, [TEACHER.stage], console=Console(file=io.StringIO(), width=120)
-        )
+        return materialize(self.choice(endpoint, **more), self.home, [TEACHER.stage])
+
+    def choice(self, endpoint: str, **more: object) -> Choice:
+        path = self.home.root / "mine.yaml"
+        path.write_text("name: mine", encoding="utf-8")
+        given = SETTINGS | {"teacher.endpoint": endpoint} | {f"teacher.server.{k}": v for k, v in more.items()}
+        return Choice(str(path), given)
 
     def profile(self, endpoint: str, **more: object) -> Profile:
-        given = SETTINGS | {"teacher.endpoint": endpoint} | {f"teacher.server.{k}": v for k, v in more.items()}
-        return derived(Profile(name="mine"), given, "test")
+        return self.choice(endpoint, **more).resolve()
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the corpus and its questions; its teacher was not asked yet."""
+    quays = Quays(tmp_path_factory.mktemp("home"))
+    inbox = quays.home.inbox("quays")
+    inbox.mkdir(parents=True)
+    write_pdf(inbox / "quay.pdf", ("the areas of the English Channel coast are Kent and Normandy",))
+    asked = [
+        Question(f"q{n}", f"Which areas are named {n}?", ("Kent, Normandy",), benchmark="test")
+        for n in range(QUESTIONS)
+    ]
+    write_questions(inbox.parent / "quays.questions.parquet", asked)
+    materialize(quays.choice("http://127.0.0.1:9/v1"), quays.home, ["questions"], corpus="quays")
+    return quays.home.root
 
 
 @pytest.fixture
-def quays(tmp_path: Path) -> Quays:
-    return Quays(tmp_path)
+def quays(read: Path, tmp_path: Path) -> Quays:
+    return Quays(Path(shutil.copytree(read, tmp_path / "home")))
 
 
 def test_a_teacher_whose_budget_is_spent_goes_on_when_it_is_raised(quays: Quays) -> None:
@@ -102,6 +114,7 @@ def test_a_teacher_whose_budget_is_spent_goes_on_when_it_is_raised(quays: Quays)
         assert is_current(TEACHER, profile, quays.home)
 
 
+@pytest.mark.slow_walk
 def test_a_teacher_that_went_away_is_asked_again_for_what_it_did_not_play(quays: Quays) -> None:
     def goes_away(messages: list[dict[str, Any]]) -> str | dict[str, Any]:
         if quays.asked >= 3 * 6:

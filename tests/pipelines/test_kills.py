@@ -28,9 +28,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 ROOT = Path(__file__).resolve().parents[2]
-SELECT = ("base_model", "questions")
+SHORT, WHOLE = ("base_model",), ("base_model", "questions")
+"""The small chains: one run, and one with two more for the corpora."""
 TINY = {
     "threads": 1,
+    "accelerate": "cpu.yaml",
     "nano.primer_corpora": 1,
     "nano.train_corpora": 1,
     "nano.development_corpora": 1,
@@ -67,7 +69,7 @@ def processes_of(home: Path) -> dict[psutil.Process, str]:
     return found
 
 
-def start(home: Path, select: tuple[str, ...] = SELECT, **more: object) -> subprocess.Popen[bytes]:
+def start(home: Path, select: tuple[str, ...] = SHORT, **more: object) -> subprocess.Popen[bytes]:
     """A `visor run` of the small chain, in a process of its own."""
     asked = [part for name in select for part in ("--select", name)]
     settings = [part for key, value in {**TINY, **more}.items() for part in ("--set", f"{key}={value}")]
@@ -86,7 +88,7 @@ def said(home: Path) -> str:
     return (home.parent / "visor.log").read_text(encoding="utf-8", errors="replace")
 
 
-def versions(home: Path, select: tuple[str, ...] = SELECT) -> dict[str, str]:
+def versions(home: Path, select: tuple[str, ...]) -> dict[str, str]:
     """Data versions of the builds that the small chain asks for."""
     profile = Choice("nano", TINY).resolve()
     builds = Builds(Home(home), profile)
@@ -101,13 +103,15 @@ def wait_until_alone(home: Path) -> dict[psutil.Process, str]:
     return left
 
 
-def disturb(home: Path, kills: int, chance: random.Random, longest: float, kinds: tuple[str, ...]) -> list[str]:
-    """Run the chain until it has succeeded, and kill something every few seconds meanwhile; what was killed."""
+def disturb(
+    home: Path, select: tuple[str, ...], kills: int, chance: random.Random, kinds: tuple[str, ...]
+) -> list[str]:
+    """Run a chain until it has succeeded, and kill something every few seconds meanwhile; what was killed."""
     killed: list[str] = []
     for _ in range(kills + 2):  # a kill of the run or of its worker ends that run, all others do not
-        process = start(home)
+        process = start(home, select)
         while process.poll() is None:
-            time.sleep(chance.uniform(0.5, longest))
+            time.sleep(chance.uniform(0.5, 5.0))
             there = sorted(
                 ((kind, p.pid, p) for p, kind in processes_of(home).items() if kind in kinds), key=lambda t: t[:2]
             )
@@ -127,75 +131,77 @@ def unfinished(home: Path) -> list[dg.DagsterRun]:
         return list(instance.get_runs(filters=dg.RunsFilter(statuses=[*UNFINISHED, *WAITING])))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Versions of the chain where nothing was killed."""
-    home = tmp_path_factory.mktemp("undisturbed")
-    materialize(Choice("nano", TINY), Home(home), SELECT)
-    return versions(home)
+def until_it_trains(home: Path, process: subprocess.Popen[bytes]) -> Path:
+    """Wait for the first step of the base model's training; the folder of its build."""
+    deadline = time.monotonic() + 400
+    while not (begun := list(Home(home).asset("base_model").glob("*/metrics.jsonl"))):
+        assert process.poll() is None, said(home)
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return begun[0].parent
+
+
+def require_nothing_left(home: Path) -> None:
+    """Neither a process nor a run that is under way."""
+    assert wait_until_alone(home) == {}
+    assert unfinished(home) == []
+
+
+def undisturbed(home: Path, select: tuple[str, ...]) -> dict[str, str]:
+    """Versions of a chain where nothing was killed."""
+    materialize(Choice("nano", TINY), Home(home), select)
+    return versions(home, select)
 
 
 @pytest.mark.slow
-def test_three_kills_change_nothing(undisturbed: dict[str, str], tmp_path: Path) -> None:
+def test_three_kills_change_nothing(tmp_path: Path) -> None:
+    """The first is that of `visor run`: it leaves neither server nor trainer, and the next one goes on."""
     home = tmp_path / "home"
-    killed = disturb(home, 3, random.Random(5), 4.0, ("daemon", "webserver", "code server", "worker"))
-    assert killed
-    assert versions(home) == undisturbed
-    assert unfinished(home) == []
-    assert wait_until_alone(home) == {}
+    process = start(home)
+    build = until_it_trains(home, process)
+    process.kill()
+    process.wait()
+    require_nothing_left(home)
+    mlflow_run = (build / "mlflow_run.txt").read_text(encoding="utf-8")
+    disturb(home, SHORT, 2, random.Random(5), ("daemon", "webserver", "code server", "worker"))
+    require_nothing_left(home)
+    assert [path for path in build.parent.iterdir() if path.is_dir()] == [build]
+    assert (build / "mlflow_run.txt").read_text(encoding="utf-8") == mlflow_run
+    assert versions(home, SHORT) == undisturbed(tmp_path / "undisturbed", SHORT)
 
 
 @pytest.mark.slow_walk
-def test_twenty_kills_change_nothing(undisturbed: dict[str, str], tmp_path: Path) -> None:
+def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
+    expected = undisturbed(tmp_path / "undisturbed", WHOLE)
     chance, killed, rounds = random.Random(18), [], 0
     while len(killed) < 20:
         home = tmp_path / str(rounds) / "home"
         home.parent.mkdir()
         rounds += 1
-        killed += disturb(home, 20 - len(killed), chance, 6.0, tuple(KINDS.values()))
-        assert versions(home) == undisturbed
-        assert unfinished(home) == []
-        assert wait_until_alone(home) == {}
+        killed += disturb(home, WHOLE, 20 - len(killed), chance, tuple(KINDS.values()))
+        require_nothing_left(home)
+        assert versions(home, WHOLE) == expected
         # Each build was made once, however often it was begun.
         assert {len(list(folder.glob("*/lineage.json"))) for folder in _stage_folders(home)} == {1}
-    print(f"{rounds} rounds, killed: {sorted(killed)}")
+        print(f"round {rounds}, killed so far: {sorted(killed)}", flush=True)
+
+
+@pytest.mark.slow_walk
+def test_an_interrupted_run_ends_its_trainer_and_says_so(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    process = start(home)
+    build = until_it_trains(home, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130, said(home)
+    assert "base_model was interrupted; the next run goes on from there" in said(home)
+    require_nothing_left(home)
+    with open_instance(Home(home)) as instance:
+        (run,) = instance.get_runs()
+    assert run.status == dg.DagsterRunStatus.CANCELED
+    assert start(home).wait(timeout=600) == 0, said(home)
+    assert (build / "lineage.json").is_file()
 
 
 def _stage_folders(home: Path) -> list[Path]:
     profile = Choice("nano", TINY).resolve()
-    return [Home(home).asset(*filter(None, (node.stage, node.partition))) for node in plan(profile, SELECT)]
-
-
-@pytest.mark.slow
-def test_a_killed_run_leaves_neither_server_nor_trainer_and_is_gone_on_with(tmp_path: Path) -> None:
-    """`kill -9` of `visor run` in the middle of training; the next one goes on in the same MLflow run and build."""
-    home = tmp_path / "home"
-    process = start(home, ("base_model",), **{"nano.vision_steps": 4000})
-    stage = Home(home).asset("base_model")
-    deadline = time.monotonic() + 400
-    while not list(stage.glob("*/metrics.jsonl")):
-        assert process.poll() is None, said(home)
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    process.kill()
-    process.wait()
-    assert wait_until_alone(home) == {}
-    assert unfinished(home) == []
-    (build,) = [path for path in stage.iterdir() if path.is_dir()]
-    mlflow_run = (build / "mlflow_run.txt").read_text(encoding="utf-8")
-    size = (build / "metrics.jsonl").stat().st_size
-    again = start(home, ("base_model",), **{"nano.vision_steps": 4000})
-    while (build / "metrics.jsonl").stat().st_size == size:
-        assert again.poll() is None, said(home)
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    # An interrupted one ends its run and says so.
-    again.send_signal(signal.SIGINT)
-    assert again.wait(timeout=120) == 130, said(home)
-    assert wait_until_alone(home) == {}
-    assert unfinished(home) == []
-    assert (build / "mlflow_run.txt").read_text(encoding="utf-8") == mlflow_run
-    assert [path for path in stage.iterdir() if path.is_dir()] == [build]
-    with open_instance(Home(home)) as instance:
-        first, last = instance.get_runs(limit=2)[::-1]
-    assert (first.status, last.status) == (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELED)
+    return [Home(home).asset(*filter(None, (node.stage, node.partition))) for node in plan(profile, WHOLE)]

@@ -14,11 +14,11 @@ import pytest
 
 from assets_defs.machinery.builds import read_record
 from assets_defs.machinery.stage import Node
-from pipelines.resources import PROFILES
-from pipelines.run import run_graph
+from pipelines.choice import Choice
 from tests.pipelines.conftest import Visor
+from tests.pipelines.materializing import materialize
 from tests.pipelines.test_run import TINY
-from visor_core.config import Home, Profile, load_profile
+from visor_core.config import Home
 from visor_core.errors import DataError
 from visor_core.lineage import ancestry, find_build, read_builds
 
@@ -56,15 +56,14 @@ TRAINED = TINY | {
 }
 
 
-def _profile() -> Profile:
-    return load_profile(PROFILES / "nano.yaml", TINY | {"nano.primer_corpora": 1})
+SMALL = Choice("nano", TINY | {"nano.primer_corpora": 1})
 
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with the training corpus and its questions."""
     home = Home(tmp_path_factory.mktemp("home"))
-    run_graph(_profile(), home, ["page_index"], corpus="nano-train")
+    materialize(SMALL, home, ["page_index"], corpus="nano-train")
     return home
 
 
@@ -120,10 +119,10 @@ def test_a_users_corpus_is_rebuilt_from_the_bytes_by_hash(indexed: Home, visor: 
     world = read_record(home, Node("nano_corpus")).folder(home) / "train"
     first, second = sorted(world.rglob("*.pdf"))[:2]
     shutil.copyfile(first, inbox / "report.pdf")
-    run_graph(_profile(), home, ["page_index"], corpus="mine")
+    materialize(SMALL, home, ["page_index"], corpus="mine")
     earlier = find_build(home, "page_index[mine]")
     shutil.copyfile(second, inbox / "report.pdf")
-    run_graph(_profile(), home, ["page_index"], corpus="mine")
+    materialize(SMALL, home, ["page_index"], corpus="mine")
     assert find_build(home, "page_index[mine]").data_version != earlier.data_version
     shutil.rmtree(inbox)
     done = visor("reproduce", earlier.fingerprint, "--home", str(tmp_path / "new"), home=home.root)
@@ -142,7 +141,7 @@ def test_a_checkpoint_after_grpo_is_rebuilt_with_the_same_weights(visor: Visor, 
     """Build once, reproduce once; then it is carried to another home, and answers there."""
     home = Home(tmp_path / "home")
     with suppress(DataError):  # its check on rewards fails in so small a world, after it was built
-        run_graph(load_profile(PROFILES / "nano.yaml", TRAINED), home, ["grpo_checkpoint"])
+        materialize(Choice("nano", TRAINED), home, ["grpo_checkpoint"])
     trained = next(build for build in read_builds(home).values() if build.stage == "grpo_checkpoint")
     before = find_build(home, "sft_checkpoint")
     assert trained.stored["weights"] != before.stored["weights"]

@@ -28,7 +28,8 @@ def _white(ref: ImageRef) -> Image.Image:
 
 def _order(tmp_path: Path) -> dict[str, object]:
     return {
-        "home": str(tmp_path), "folder": str(tmp_path / "build"), "stage": "sft_checkpoint", "experiment": "visor",
+        "home": str(tmp_path), "folder": str(tmp_path / "build"), "stage": "sft_checkpoint",
+        "tracking": {"experiment": "visor"},
         "profile": load_profile(PROFILE).model_dump(mode="json"), "inputs": {},
     }  # fmt: skip
 
@@ -71,8 +72,10 @@ def test_a_checkpoint_keeps_what_it_is_made_from_and_what_it_played(
     lineage = {"input.sft_checkpoint": "assets/sft_checkpoint/abc/final", "input.index_tag": "index-1", "seed": "0"}
     assert lineage.items() <= model.tags.items()
     assert {m.key: m.value for m in model.metrics} == {"reward": 0.5}
-    kept = {artifact.path for artifact in tracker.client.list_logged_model_artifacts(model.model_id)}
-    assert kept == {"model.safetensors"} | {f"episode-{n}.{kind}" for n in (1, 2, 3) for kind in ("html", "png")}
+    held = [tracker.client.list_logged_model_artifacts(model.model_id, name) for name in ("model", "samples")]
+    kept = {artifact.path for folder in held for artifact in folder}
+    played_files = {f"samples/episode-{n}.{kind}" for n in (1, 2, 3) for kind in ("html", "png")}
+    assert kept == {"model/model.safetensors"} | played_files
 
 
 @pytest.mark.slow
@@ -87,13 +90,14 @@ def test_mlflow_keeps_the_weights_of_checkpoints_that_are_kept(tmp_path: Path, m
         session = Session(_order(tmp_path), _Pipes())  # type: ignore[arg-type]
         folder = tmp_path / "build" / f"checkpoint-{step}"
         folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "model.safetensors").write_bytes(f"weights {step}".encode())
         (folder / "config.json").write_text("{}")
         models.append(session.on_checkpoint(folder, step, {"reward": step / 10}))
         if step > 1:
             shutil.rmtree(tmp_path / "build" / f"checkpoint-{step - 1}")
-    held = [{file.path for file in tracker.client.list_logged_model_artifacts(model)} for model in models]
-    assert held == [{"config.json"}, {"config.json", "model.safetensors"}, {"config.json", "model.safetensors"}]
+    held = [{file.path for file in tracker.client.list_logged_model_artifacts(model, "model")} for model in models]
+    both = {"model/config.json", "model/model.safetensors"}
+    assert held == [{"model/config.json"}, both, both]
     first = tracker.client.get_logged_model(models[0])
     assert [(m.key, m.value) for m in first.metrics] == [("reward", 0.1)]
     assert first.tags["weights"] == "removed with the checkpoint"

@@ -15,12 +15,15 @@ from assets_defs.machinery import nested, workspace
 from assets_defs.machinery.builds import Builds, find_record
 from assets_defs.machinery.graph import plan
 from assets_defs.machinery.studies import FIGURES, profile_of
-from assets_defs.study import partition_key, partitions
+from assets_defs.study import partition_tags, partitions
+from pipelines.choice import Choice
 from pipelines.definitions import definitions
+from pipelines.following import failure
 from pipelines.instance import open_instance
 from pipelines.studies import Study
-from tests.visor_core.nano.test_study import tiny
-from visor_core.config import Home, Profile, derived
+from tests.pipelines.materializing import InProcess
+from tests.visor_core.nano.test_study import TINY, tiny
+from visor_core.config import Home, derived
 from visor_core.errors import ConfigError
 from visor_core.nano.held_out import readings
 
@@ -28,8 +31,12 @@ from visor_core.nano.held_out import readings
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-def _study(profile: Profile, home: Home) -> Study:
-    return Study(profile, home, [1], "development", "c0ffee0", Console(file=io.StringIO(), width=120))
+SETTINGS = {**TINY, "accelerate": "cpu.yaml"}
+
+
+def _study(home: Home) -> Study:
+    quiet = Console(file=io.StringIO(), width=120)
+    return Study(Choice("nano", SETTINGS), home, [1], "development", "c0ffee0", quiet, InProcess)
 
 
 def _runs(home: Home) -> list[dg.DagsterRun]:
@@ -52,7 +59,8 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("unjudged")
 def test_a_study_is_built_once_continues_and_reads_test_only_when_final(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    study = _study(derived(tiny(), {"accelerate": "cpu.yaml"}, "test"), home)
+    study = _study(home)
+    profile = study.choice.resolve()
     table = study.table("study")
     assert "1 seed, 8 development questions" in table
     assert (home.root / "study" / "study-development.md").read_text(encoding="utf-8") == table
@@ -61,7 +69,7 @@ def test_a_study_is_built_once_continues_and_reads_test_only_when_final(tmp_path
     assert readings(home.root / "study") == []
     assert not list(home.root.rglob("test-00"))
 
-    variant = profile_of(study.profile, home, "study", 1)
+    variant = profile_of(profile, home, "study", 1)
     builds = {str(node): Builds(home, variant).read(node) for node in plan(variant, [FIGURES.stage])}
     assert builds["sft_checkpoint"].seed == 1
     # Who asks without a profile is not given a study's policy.
@@ -91,18 +99,23 @@ def test_the_page_has_the_study_where_it_is_asked_for(tmp_path: Path) -> None:
         graph = definitions(home, profile).resolve_asset_graph()
         assert {key.to_user_string() for key in graph.get_all_asset_keys()} & studies == wanted
     assert {part.name for part in partitions(shown).partitions_defs} == {"seed", "variant"}
-    assert partition_key(3, "react-page-final") == "3|react-page-final"
+    assert partition_tags(3, "react-page-final") == {
+        "dagster/partition": "3|react-page-final",
+        "dagster/partition/seed": "3",
+        "dagster/partition/variant": "react-page-final",
+    }
 
 
 def test_the_test_split_is_read_by_a_run_that_says_so(tmp_path: Path) -> None:
-    home, shown = Home(tmp_path), derived(tiny(), {"study.on_page": True}, "test")
-    job = definitions(home, shown).resolve_implicit_global_asset_job_def()
+    home = Home(tmp_path)
+    engine = InProcess(home, Choice())
     with open_instance(home) as instance:
         instance.add_dynamic_partitions("study_seed", ["1"])
-        with pytest.raises(ConfigError, match=r"visor nano study --final"):
-            job.execute_in_process(
-                instance=instance,
-                asset_selection=[dg.AssetKey("study_variant")],
-                partition_key=partition_key(1, "study-final"),
-            )
+    asked = Choice("nano", {**SETTINGS, "study.on_page": True})
+    engine.submit(["study_variant"], "", asked, partition_tags(1, "study-final"))
+    events, ended = engine.news()
+    assert ended == "FAILURE"
+    said = failure([event for event in events if event.errors], None)
+    assert isinstance(said, ConfigError)
+    assert "run `visor nano study --final`" in str(said)
     assert readings(home.root / "study") == []

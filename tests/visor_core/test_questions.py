@@ -53,6 +53,9 @@ def test_missing_file_and_missing_column(tmp_path: Path) -> None:
     to_frame([FULL]).drop("hops").write_parquet(path)
     with pytest.raises(DataError, match="hops"):
         read_questions(path)
+    path.write_text("no Parquet", encoding="utf-8")
+    with pytest.raises(DataError, match="no Parquet file of questions"):
+        read_questions(path)
 
 
 def test_an_empty_set_keeps_its_columns(tmp_path: Path) -> None:

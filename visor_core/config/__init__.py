@@ -6,13 +6,16 @@ are references (`env:NAME` or `file:PATH`) and are read only at the moment of us
 
 from visor_core.config.agent import AgentConfig, CropConfig, EvidenceConfig, ImageConfig, TilesConfig
 from visor_core.config.base import SecretReference, Section
+from visor_core.config.checks import ChecksConfig
 from visor_core.config.corpus import PER_CALL, DocumentsConfig, IndexConfig, embedder_parts
 from visor_core.config.families import contradictions, family_of, fit_agent
 from visor_core.config.home import Home, corpus_name
 from visor_core.config.nano import WORLD, NanoConfig, RivalBudget, StudyConfig
 from visor_core.config.profile import CorporaConfig, Profile, apply_overrides, derived, load_profile
 from visor_core.config.rebuilding import RebuildConfig
+from visor_core.config.retraining import RetrainingConfig
 from visor_core.config.server import ServerConfig
+from visor_core.config.tracking import TrackingConfig
 from visor_core.config.training import (
     EvaluationConfig,
     GRPOConfig,
@@ -28,6 +31,7 @@ __all__ = [
     "PER_CALL",
     "WORLD",
     "AgentConfig",
+    "ChecksConfig",
     "CorporaConfig",
     "CropConfig",
     "DocumentsConfig",
@@ -44,6 +48,7 @@ __all__ = [
     "OptimizerConfig",
     "Profile",
     "RebuildConfig",
+    "RetrainingConfig",
     "RivalBudget",
     "SFTConfig",
     "SecretReference",
@@ -52,6 +57,7 @@ __all__ = [
     "StudyConfig",
     "TeacherConfig",
     "TilesConfig",
+    "TrackingConfig",
     "VLLMConfig",
     "WordingTexts",
     "apply_overrides",

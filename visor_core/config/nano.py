@@ -101,6 +101,8 @@ class StudyConfig(Section):
     """Settings by dotted key that make the study of the rich tier."""
     on_page: bool = False
     """Whether Dagster's page has the study's assets; else only `visor nano study` makes them."""
+    final: bool = False
+    """Whether a run of the study may read the test split, which is logged each time; set by `--final`."""
     variant: str = ""
     """Which variant of a study a profile is; set by the study (`visor_core.nano.study_variants`), empty elsewhere."""
     split: Literal["development", "test"] = "development"

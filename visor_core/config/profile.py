@@ -11,12 +11,15 @@ from pydantic import Field, ValidationError, field_validator
 
 from visor_core.config.agent import AgentConfig, ImageConfig, preset
 from visor_core.config.base import Section, explain
+from visor_core.config.checks import ChecksConfig
 from visor_core.config.corpus import DocumentsConfig, IndexConfig
 from visor_core.config.families import contradictions, family_of, fit_agent, fit_image
 from visor_core.config.home import corpus_name
 from visor_core.config.nano import NanoConfig, StudyConfig
 from visor_core.config.rebuilding import RebuildConfig
+from visor_core.config.retraining import RetrainingConfig
 from visor_core.config.server import ServerConfig
+from visor_core.config.tracking import TrackingConfig
 from visor_core.config.training import EvaluationConfig, GRPOConfig, ModelConfig, SFTConfig, TeacherConfig
 from visor_core.config.wording import inline_wording
 from visor_core.errors import ConfigError
@@ -77,10 +80,16 @@ class Profile(Section):
     """Reinforcement learning."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Benchmarks."""
+    checks: ChecksConfig = ChecksConfig()
+    """What the asset checks demand."""
+    retraining: RetrainingConfig = RetrainingConfig()
+    """When the chain is run again by itself."""
     rebuild: RebuildConfig = RebuildConfig()
     """Building again what is lost."""
     study: StudyConfig = StudyConfig()
     """The embedded default's study."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where runs are tracked."""
 
     @property
     def tiles_pictures(self) -> bool:

@@ -100,6 +100,7 @@ def register_documents(
     partition_of: Callable[[Path], str] | None = None,
     prune: bool = False,
     exactly: bool = False,
+    mirrored: Path | None = None,
     progress: Progress | None = None,
     pool: WorkerPool | None = None,
     say: Callable[[str], None] | None = None,
@@ -113,6 +114,7 @@ def register_documents(
         partition_of: names the partition of a local file; none puts all in "".
         prune: also retire documents whose file is gone, or which lie under a given folder and were not found there.
         exactly: also retire every document that the sources do not hold, wherever it came from.
+        mirrored: also retire documents whose file lay under this folder and is gone, and no others.
         progress: called as documents are validated.
         pool: workers that open the documents; none starts some and ends them.
         say: told what pruning costs, before it is done.
@@ -135,6 +137,7 @@ def register_documents(
         fresh = _needing_validation(seen, config)
         _validate(corpus, fresh, config, progress, pool)
         gone = _prune(known, found, unread, "" if exactly else _prefixes(sources)) if exactly or prune else set()
+        gone |= _gone_under(known, mirrored) if mirrored else set()
         retired = _retire(known, seen, gone)
         if say and gone and retired:
             say(_price([known[document_id] for document_id in sorted(retired)]))
@@ -389,6 +392,13 @@ def _prune(
         if uri not in present
         and ((uri.startswith(covered) and not uri.startswith(unread)) or (uri.startswith("file://") and is_gone(uri)))
     }
+
+
+def _gone_under(known: dict[str, dict[str, Any]], folder: Path) -> set[str]:
+    """URIs of files under a folder that are known not to be there any more."""
+    prefix = f"{uri_of(local_path(folder)).rstrip('/')}/"
+    uris = {uri for row in known.values() for uri in (row["source_uri"], *row["other_uris"])}
+    return {uri for uri in uris if uri.startswith(prefix) and is_gone(uri)}
 
 
 def _name_after_source(known: dict[str, dict[str, Any]], found: Sequence[Source]) -> None:

@@ -77,6 +77,12 @@ def opened_spec(corpus: Corpus, spec: str) -> str:
     return f"{kind}:{(corpus.root / source).resolve()}" if source.startswith("../") else spec
 
 
+def recorded_manifest(corpus: Corpus, manifest: Manifest) -> dict[str, Any]:
+    """A manifest as it is stored, here and in a lineage: it names no place outside the home."""
+    vectors = [asdict(replace(vector, spec=stored_spec(corpus, vector.spec))) for vector in manifest.vectors]
+    return asdict(manifest) | {"vectors": vectors}
+
+
 def publish(corpus: Corpus, manifest: Manifest) -> None:
     """Make a manifest visible under its tag and as `latest`; a reader sees the old one or the new one."""
     corpus.tags.mkdir(parents=True, exist_ok=True)
@@ -85,8 +91,7 @@ def publish(corpus: Corpus, manifest: Manifest) -> None:
         label = f"v{version}"
         if label not in pins.list():
             pins.create(label, version)
-    stored = [asdict(replace(v, spec=stored_spec(corpus, v.spec))) for v in manifest.vectors]
-    written = json.dumps(asdict(manifest) | {"vectors": stored}, indent=1, sort_keys=True)
+    written = json.dumps(recorded_manifest(corpus, manifest), indent=1, sort_keys=True)
     for name in (manifest.tag, "latest"):
         with whole_file(corpus.tags / f"{name}.json", several_writers=True) as partial:
             partial.write_text(written, encoding="utf-8")

@@ -1,0 +1,218 @@
+"""A PDF dropped into a watched folder leads, untouched, to a new index tag, and with questions to a new champion.
+
+The real daemon, webserver and code server run, sensors and automation are switched on as the page does it, and from
+then on nothing is done but to put files into folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from assets_defs.machinery.builds import Builds, Record
+from assets_defs.machinery.stage import Node
+from tests.pipelines.chat_server import serving
+from tests.tiny_model import build_model, build_processor
+from tests.visor_core.documents.writing import write_pdf
+from visor_core.config import Home, Profile, load_profile
+from visor_core.index import PageIndex
+from visor_core.questions import Question, write_questions
+
+# LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.slow_walk,
+    pytest.mark.timeout(3000),
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT_SECONDS = 900.0
+
+
+def _teacher(messages: list[dict[str, Any]]) -> str:
+    """Searches, zooms into the middle of the page, in thousandths, and answers."""
+    pictures = sum(part["type"] == "image_url" for m in messages for part in m["content"] if isinstance(part, dict))
+    return [
+        "<think>A page on staff is needed.</think><search>acme staff</search>",
+        "<think>The middle is small.</think><verdict>keep</verdict><bbox>[250,250,750,750]</bbox>",
+        "<think>It says 47.</think><verdict>keep</verdict><answer>47 [2]</answer>",
+    ][min(pictures, 2)]
+
+
+def _profile(folder: Path, teacher: str) -> Path:
+    """A user's profile: a model of some ten thousand weights, two corpora, a few steps."""
+    model = folder / "model"
+    build_model(0).save_pretrained(model)
+    build_processor().save_pretrained(model)
+    brief = {"save_steps": 2, "micro_batch_tokens": 4096, "optimizer": {"learning_rate": 1.0e-3}}
+    sections: dict[str, Any] = {
+        "name": "mine",
+        "threads": 1,
+        "accelerate": "cpu.yaml",
+        "corpora": {"train": "mine", "development": "others"},
+        "documents": {"ocr": "never", "workers": 1, "dpi": 72},
+        "index": {"embedders": ["hash"], "mode": "text"},
+        "model": {"name": str(model), "dtype": "float32", "engine": "transformers"},
+        "agent": {"coordinates": "thousand", "max_turns": 3, "max_new_tokens": 8},
+        "teacher": {"endpoint": teacher, "model": "tester"},
+        "sft": {**brief, "steps": 4, "batch_size": 2, "max_length": 8192},
+        "grpo": {
+            **brief,
+            "steps": 1,
+            "questions_per_step": 1,
+            "group_size": 2,
+            "max_prompt_tokens": 8192,
+            "max_completion_tokens": 8,
+            # A model of noise earns nothing: it is moved by the entropy of its groups alone.
+            "dynamic_sampling": "off",
+            "entropy_coefficient": 0.1,
+            "beta": 0.0,
+        },
+        "checks": {"useful_groups": 0.0, "loss_ratio": 5.0},
+        "retraining": {"settle_seconds": 1.0},
+    }
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    return path
+
+
+class Page:
+    """Dagster's page, by the requests that it makes itself."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}/graphql"
+
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
+        """The answer to a GraphQL request."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(self.address, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+        assert "errors" not in found, found
+        return dict(found["data"])
+
+    def switch_on(self, sensor: str) -> None:
+        """Start a sensor."""
+        nodes = self.ask("{repositoriesOrError{... on RepositoryConnection{nodes{name location{name}}}}}")
+        (node,) = nodes["repositoriesOrError"]["nodes"]
+        selector = {
+            "repositoryName": node["name"],
+            "repositoryLocationName": node["location"]["name"],
+            "sensorName": sensor,
+        }
+        query = "mutation($s: SensorSelector!){startSensor(sensorSelector:$s){__typename}}"
+        assert self.ask(query, s=selector)["startSensor"]["__typename"] == "Sensor"
+
+    def runs(self) -> list[str]:
+        """Job, partition, assets and state of every run, for a message."""
+        query = "{runsOrError{... on Runs{results{jobName status assetSelection{path} tags{key value}}}}}"
+        return [json.dumps(run)[:400] for run in self.ask(query)["runsOrError"]["results"]]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _pages(home: Home, profile: Path) -> Iterator[Page]:
+    """`visor ui`, until the end of the block."""
+    port = _free_port()
+    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(home.root)]
+    command += ["ui", "--profile", str(profile), "--dagster-port", str(port), "--mlflow-port", str(_free_port())]
+    log = home.root / "ui.log"
+    home.root.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        running = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=dict(os.environ))
+    page = Page(port)
+    try:
+        _until(lambda: _answers(page, running, log), "the pages to come up")
+        yield page
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.wait(timeout=120)
+
+
+def _answers(page: Page, running: subprocess.Popen[bytes], log: Path) -> bool:
+    assert running.poll() is None, log.read_text(encoding="utf-8")
+    try:
+        return bool(page.ask("{version}"))
+    except OSError:
+        return False
+
+
+def _until(happened: Callable[[], Any], what: str, page: Page | None = None) -> Any:
+    """Wait for something; its value once it is true."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if found := happened():
+            return found
+        time.sleep(2)
+    raise AssertionError(f"waited in vain for {what}: {page.runs() if page else ''}")
+
+
+def _build(home: Home, profile: Profile, stage: str, corpus: str = "", *, other_than: str = "") -> Record | None:
+    """What is in force of a node, if it is another build than that."""
+    record = Builds(home, profile).find(Node(stage, corpus))
+    return record if record is not None and record.data_version != other_than else None
+
+
+def _ask_about(home: Home, corpus: str, record: Record) -> None:
+    """Questions about every page of a corpus, put beside its inbox."""
+    index = PageIndex.open(record.folder(home), record.index_tag)
+    pages = [page.page_id for page in index.pages()]
+    index.close()
+    asked = [Question(f"{corpus}-{n}", "acme staff", ("47",), gold_pages=(page,)) for n, page in enumerate(pages * 2)]
+    write_questions(home.root / "inbox" / f"{corpus}.questions.parquet", asked)
+
+
+def test_a_dropped_pdf_becomes_an_index_and_with_questions_a_champion(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with serving(_teacher) as teacher:
+        path = _profile(tmp_path, teacher)
+        profile = load_profile(path)
+        with _pages(home, path) as page:
+            for sensor in ("inbox", "retrain_when_changed"):
+                page.switch_on(sensor)
+            lines = "\n".join(["acme staff 47 people " * 2] * 9)
+            for corpus in ("mine", "others"):
+                write_pdf(home.inbox(corpus) / "acme.pdf", [lines], title=corpus)
+            indexed = {
+                corpus: _until(lambda c=corpus: _build(home, profile, "page_index", c), f"an index of {corpus}", page)
+                for corpus in ("mine", "others")
+            }
+            # Without questions nothing is trained.
+            assert _build(home, profile, "teacher_trajectories") is None
+            for corpus, record in indexed.items():
+                _ask_about(home, corpus, record)
+            champion = _until(lambda: _build(home, profile, "champion_model"), "a champion", page)
+            assert _build(home, profile, "benchmark_results") is not None
+            # One more document, and one more question about it: a new index tag, and a new evaluation of new weights.
+            first = indexed["mine"]
+            write_pdf(home.inbox("mine") / "more.pdf", [lines, lines], title="more")
+            again = _until(
+                lambda: _build(home, profile, "page_index", "mine", other_than=first.data_version), "an index", page
+            )
+            assert again.index_tag != first.index_tag
+            _ask_about(home, "mine", again)
+            _until(
+                lambda: (
+                    (found := _build(home, profile, "champion_model")) and found.fingerprint != champion.fingerprint
+                ),
+                "another champion gate",
+                page,
+            )

@@ -1,0 +1,76 @@
+// Walks through Dagster's page in a real browser, one step a call: node walk_page.mjs PACKAGE BROWSER PAGE STEP PICTURE
+// [ASSET [YAML]]. PACKAGE is the folder of playwright-core. A step prints what it saw as JSON and leaves a picture.
+import { createRequire } from "node:module";
+
+const [playwright, browser, address, step, picture, asset, yaml] = process.argv.slice(2);
+const { chromium } = createRequire(import.meta.url)(playwright);
+const opened = await chromium.launch({ executablePath: browser, args: ["--no-sandbox"] });
+const page = await opened.newPage({ viewport: { width: 1500, height: 950 } });
+page.setDefaultTimeout(60_000);
+
+const settle = (seconds) => page.waitForTimeout(1000 * seconds);
+// The names of buttons begin with that of their icon; `exactly` is for those without one.
+const button = (name, exactly = false) => page.getByRole("button", { name, exact: exactly }).first();
+
+const steps = {
+  async materialize_all() {
+    await page.goto(`${address}/asset-groups`);
+    await button("Materialize").click();
+    await button("All", true).click();
+    await settle(1);
+    const dialog = await page.getByRole("dialog").innerText();
+    await button("Launch backfill").click();
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    return { dialog };
+  },
+
+  // Without YAML the launchpad as it opens; with it, the same with that text, launched where the page lets one.
+  async launchpad() {
+    await page.goto(`${address}/assets/${asset}`);
+    await button("Materialize").click({ modifiers: ["Shift"] });
+    await settle(4);
+    const sure = button("Confirm");
+    if (await sure.count()) await sure.click();
+    const editor = page.locator(".CodeMirror").first();
+    await editor.waitFor();
+    await settle(5);
+    const opens = await editor.evaluate((element) => element.CodeMirror.getValue());
+    if (yaml) {
+      await editor.evaluate((element, text) => element.CodeMirror.setValue(text), yaml);
+      await settle(6);
+    }
+    await page.screenshot({ path: picture });
+    const dialog = await page.getByRole("dialog").innerText();
+    const launch = page.getByRole("dialog").getByRole("button", { name: /Materialize/ });
+    const refused = await launch.isDisabled();
+    if (yaml && !refused) {
+      await launch.click();
+      await page.getByText(/Launched run|runs\/[0-9a-f]{8}/).first().waitFor({ timeout: 20_000 }).catch(() => {});
+    }
+    return { opens, dialog, refused };
+  },
+
+  async checks() {
+    await page.goto(`${address}/assets/${asset}?view=checks`);
+    await button("Execute all").click();
+    await page.getByText(/Launched run/).first().waitFor();
+    return {};
+  },
+
+  async look() {
+    await page.goto(`${address}/${asset}`);
+    await settle(8);
+    return { text: await page.locator("body").innerText() };
+  },
+};
+
+try {
+  const seen = await steps[step]();
+  if (step !== "launchpad") await page.screenshot({ path: picture });
+  console.log(JSON.stringify(seen));
+} catch (error) {
+  await page.screenshot({ path: picture });
+  throw error;
+} finally {
+  await opened.close();
+}
