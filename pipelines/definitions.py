@@ -26,7 +26,7 @@ def definitions(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dg
     return dg.Definitions(
         assets=[*automation.automated(assets, profile), *study_assets(profile)],
         asset_checks=checks,
-        jobs=[jobs.ingest_job, retrain],
+        jobs=[jobs.ingest_job, jobs.check_job, retrain],
         schedules=[schedules.weekly_retraining(profile, retrain)],
         sensors=[sensors.inbox, sensors.regression, automation.retrain_when_changed],
         resources=resources_for(home, profile, rebuild),
