@@ -22,6 +22,7 @@ def definitions(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dg
     """
     retrain = jobs.retrain_job(profile)
     assets, checks = definitions_of(list(stages().values()), profile)
+    retrain = jobs.retrain_job(profile)
     return dg.Definitions(
         assets=[*automation.automated(assets, profile), *study_assets(profile)],
         asset_checks=checks,
