@@ -30,6 +30,7 @@ CANDIDATES = {policy.stage: policy for policy in TRAINED}
 STAGE = Stage(
     name="champion_model",
     begins=("assets_defs.champion_model", "pipelines.workers.champion", "visor_core.tracking"),
+    reads=("evaluation", "agent", "index", "model"),
     settings=lambda profile, partition: {
         "name": profile.name,
         "evaluation": profile.evaluation,

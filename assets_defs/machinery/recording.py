@@ -52,8 +52,8 @@ def _code_versions(work: Work) -> dict[str, str]:
     An upstream build may have been made by earlier code: it stays what it is where the present code makes the same.
     """
     known = stages()
-    versions: dict[str, str] = {}
-    waiting = [work.node]
+    versions = {work.node.stage: work.stage.version}
+    waiting = [need for need in work.inputs if need.stage not in versions]
     while waiting:
         node = waiting.pop()
         versions[node.stage] = known[node.stage].version
