@@ -87,8 +87,14 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
 
 
 def is_current(node: Node, profile: Profile, home: Home) -> bool:
-    """Whether a node stands (`is_built`), is the one put in force last, and Dagster knows it."""
+    """Whether a node stands (`is_built`), is the one put in force last, and Dagster and MLflow know it.
+
+    Raises:
+        ConfigError: if MLflow is a server that does not answer.
+    """
     from assets_defs.machinery.history import is_told
+    from assets_defs.machinery.relogging import is_logged
+    from visor_core.tracking import configured
 
     try:
         record = Builds(home, profile).find(node)
@@ -96,7 +102,8 @@ def is_current(node: Node, profile: Profile, home: Home) -> bool:
             return False  # also where other settings were in force since: Dagster is told which build holds now
     except DataError:
         return False
-    return is_built(node, profile, home) and is_told(home, record)
+    known = is_built(node, profile, home) and is_told(home, record)
+    return known and is_logged(home, record, configured(profile.tracking.uri))
 
 
 def is_built(node: Node, profile: Profile, home: Home) -> bool:

@@ -81,12 +81,12 @@ class Work:
         self._lock = self._acquire()
         try:
             self._clear_away()
+            self.complete = self._is_complete()
+            self._held = self._held_version() if stage.incremental else ""
         except BaseException:
             self.close()
             raise
         self.progress = StageProgress(self.folder)
-        self.complete = self._is_complete()
-        self._held = self._held_version() if stage.incremental else ""
         self.started = time.monotonic()
 
     def _held_version(self) -> str:

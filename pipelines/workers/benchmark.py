@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assets_defs.machinery.builds import INCOMPLETE
 from assets_defs.machinery.stage import Figure
@@ -11,6 +12,10 @@ from pipelines.workers.session import Session, worker_session
 from visor_core.config import EvaluationConfig
 from visor_core.config.policies import POLICIES, REINFORCED, TRAINED
 from visor_core.tracking import logged_model
+
+if TYPE_CHECKING:
+    from visor_core.evaluation.results import BenchmarkResult
+    from visor_core.policies.base import Policy
 
 
 def main() -> None:
@@ -51,7 +56,6 @@ def evaluate_checkpoint(
     """
     from visor_core.agent.environment import Environment
     from visor_core.evaluation.runner import chosen_questions, score
-    from visor_core.policies.base import ReproduciblePolicy
     from visor_core.questions import read_questions
     from visor_core.trajectories.playing import play
 
@@ -81,9 +85,17 @@ def evaluate_checkpoint(
     if result.failed:
         shown |= {key: metrics[key] for key in ("failed", "accuracy_of_all") if key in metrics}
     figures: dict[str, Figure] = {f"{name}_{key}": round(value, 4) for key, value in shown.items()}
-    # A reproducible policy fails where a page cannot be drawn, again and again: that is its result.
-    lacking = result.failures if result.failed and not isinstance(opened, ReproduciblePolicy) else ""
-    return (figures if result.scored else {**figures, f"{name}_accuracy": result.rule}), lacking
+    return (figures if result.scored else {**figures, f"{name}_accuracy": result.rule}), still_to_play(result, opened)
+
+
+def still_to_play(result: BenchmarkResult, policy: Policy) -> str:
+    """Which episodes the next run plays again; "" for none.
+
+    A reproducible policy fails where a page cannot be drawn, and would again: that is its result.
+    """
+    from visor_core.policies.base import ReproduciblePolicy
+
+    return result.failures if result.failed and not isinstance(policy, ReproduciblePolicy) else ""
 
 
 if __name__ == "__main__":

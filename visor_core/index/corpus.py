@@ -151,7 +151,7 @@ class Corpus:
         A corpus that no writer has left in order has lost everything: it is gone, or the last one was killed.
         """
         if self._held() is None:
-            return (f"corpus {self.root.name} is gone, or was left half written",)
+            return (f"corpus {self.root.name} is gone, was left half written, or is being written",)
         return tuple(f"{name} {fault}" for name, fault in self.torn(places).items())
 
     def torn(self, places: Sequence[str] = EVERYWHERE) -> dict[str, str]:
