@@ -196,7 +196,7 @@ def test_an_evaluation_is_a_run_with_its_questions_as_a_table(
     def stopped(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("visor_core.evaluation.runner.evaluate", stopped)
+    monkeypatch.setattr("visor_core.trajectories.playing.play", stopped)
     with model_server() as server, suppress(KeyboardInterrupt):
         _eval(visor, home, server)
     ends = {found.info.status for found in tracker.client.search_runs([tracker.experiment_id])}

@@ -10,7 +10,7 @@ from typing import Any
 from visor_core.addresses import pasteable
 from visor_core.config import Home
 from visor_core.errors import ConfigError
-from visor_core.tracking.address import PROXIED, Store
+from visor_core.tracking.address import PROXIED, Store, tracking_uri
 
 
 def prepare(store: Store, home: Home) -> None:
@@ -51,6 +51,7 @@ def _prepare_database(home: Home) -> None:
     target = home.mlflow / "mlflow.db"
     if target.is_file():
         return
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
@@ -72,6 +73,12 @@ def _prepare_database(home: Home) -> None:
             pass  # another process was as quick: its database has the same tables
         except OSError:  # a file system without links
             made.replace(target)
+
+    # A process that used an earlier database of this name holds connections to the file that is gone.
+    for known in (SqlAlchemyStore, Registry):
+        engine = known._engine_map.get(tracking_uri(home))
+        if engine is not None:
+            engine.dispose()
 
 
 def _without_waiting(connection: Any, record: Any) -> None:
