@@ -7,6 +7,7 @@ out is compared as it comes.
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import json
 import os
@@ -22,7 +23,7 @@ import yaml
 
 from pipelines.recorded_code import RecordedCode, Runner, choose_code, forget_worktree, prepare
 from pipelines.recorded_sources import Sources, find_sources, place_sources
-from visor_core.config import Home, Profile, derived
+from visor_core.config import Home
 from visor_core.errors import ConfigError, DataError
 from visor_core.files import write_json
 from visor_core.lineage.comparison import MEASURED, Reproduction, StageOutcome, compare_rebuilt
@@ -216,9 +217,19 @@ def _write_profile(plan: Plan, place: Path) -> Path:
         path = place / "launch.yaml"
         path.write_text(yaml.safe_dump(launches[-1]["content"], sort_keys=False), encoding="utf-8")
         settings["accelerate"] = str(path)
-    recorded = Profile.model_validate(_configured(plan.lineage).stored["configuration"])
-    path = place / "profile.yaml"
-    derived(recorded, settings, "the recorded configuration").save(path)
+    return _as_recorded(_configured(plan.lineage), settings, place / "profile.yaml")
+
+
+def _as_recorded(build: Build, settings: Mapping[str, object], path: Path) -> Path:
+    """A build's configuration as a profile, word for word: the code that reads it may know other sections than this."""
+    configuration = copy.deepcopy(dict(build.stored["configuration"]))
+    for dotted, value in settings.items():
+        *sections, key = dotted.split(".")
+        section = configuration
+        for name in sections:
+            section = section[name]
+        section[key] = value
+    path.write_text(yaml.safe_dump(configuration, sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -309,8 +320,7 @@ def _evaluate(plan: Plan, runner: Runner, place: Path) -> None:
     """`visor eval` as it was called, on what was rebuilt."""
     stored = plan.lineage.target.stored
     call, rebuilt = stored["call"], _rebuilt(plan)
-    profile = place / "evaluation.yaml"
-    derived(Profile.model_validate(stored["configuration"]), {}, "the recorded evaluation").save(profile)
+    profile = _as_recorded(plan.lineage.target, {}, place / "evaluation.yaml")
     above = [rebuilt[made.node] for made in plan.lineage.target.upstream]
     trained = [build for build in above if build.stored.get("weights")]
     index = rebuilt.get(f"page_index[{call['corpus']}]")
