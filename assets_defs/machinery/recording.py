@@ -53,8 +53,8 @@ def _code_versions(work: Work) -> dict[str, str]:
     An upstream build may have been made by earlier code: it stays what it is where the present code makes the same.
     """
     known = stages()
-    versions: dict[str, str] = {}
-    waiting = [work.node]
+    versions = {work.stage.name: work.stage.version}
+    waiting = list(work.inputs)
     while waiting:
         node = waiting.pop()
         versions[node.stage] = known[node.stage].version
