@@ -89,7 +89,10 @@ def _hold_the_gate(work: Work, crowned: Mapping[str, str]) -> None:
         reigns=reigns,
         out_of_date=reigning is not None and _is_out_of_date(work, reigning.build),
     )
-    work.tracking.tracker().propose(project_name(work.profile.name), **_entry(work, decision.candidate))
+    proposed = _entry(work, decision.candidate)
+    if decision.candidate == reigns:  # it keeps what it was crowned with
+        proposed["tags"] = {name: crowned.get(name, value) for name, value in proposed["tags"].items()}
+    work.tracking.tracker().propose(project_name(work.profile.name), **proposed)
     reason = decision.reason
     if crowned and reigning is None:
         reason = "the files of the reigning champion are gone"
@@ -134,6 +137,7 @@ def _entry(work: Work, stage: str) -> dict[str, Any]:
             "data_version": build.data_version,
             "index_tag": benchmark.index_tag,
             "upstream": json.dumps(work.upstream, sort_keys=True),
+            "fingerprints": json.dumps({str(need): work.input(need.stage).fingerprint for need in work.inputs}),
         },
     }
 
@@ -155,6 +159,7 @@ def _keep(work: Work, reigning: Reigning, decision: "Decision", supported: float
         path=reigning.build.folder(work.home),
         index_tag=crowned["index_tag"],
         upstream=json.loads(crowned["upstream"]),
+        told={"fingerprints": json.loads(crowned["fingerprints"])},
     )
 
 
@@ -166,10 +171,10 @@ def _figures(
         "champion": champion,
         "supported": supported,
         "registry_version": version,
-        "build": build,
         "replaced": int(bool(decision.crowned)),
         "candidate": decision.candidate,
         "reason": reason,
+        "build": build,
     }
     if decision.against.count:
         test = decision.against

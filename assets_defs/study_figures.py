@@ -1,5 +1,7 @@
 """Asset `study_figures`: what a study measures of one variant of a seed; only a variant's profile has it."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
@@ -47,17 +49,19 @@ STAGE = Stage(
 def study_figures(work: Work) -> dg.MaterializeResult[None]:
     """Outcomes question by question of a variant's policies, and what its base model and its search can do."""
     if not work.complete:
-        inputs = {stage: str(work.input_folder(stage)) for stage in READ}
+        inputs: dict[str, str | Path] = {stage: work.input_folder(stage) for stage in READ}
+        tag = ""
         if reads_development(work.profile):
             corpus = work.profile.corpora.development
             index = work.input("page_index", corpus)
+            tag = index.index_tag
             inputs |= {
-                "questions": str(work.input_folder("questions", corpus) / "questions.parquet"),
-                "corpus": str(index.folder(work.home)),
-                "index_tag": index.index_tag,
+                "questions": work.input_folder("questions", corpus) / "questions.parquet",
+                "corpus": index.folder(work.home),
+                "index_tag": tag,
             }
         reported = run_worker(work, "study", inputs)
-        finish_training(work, reported, output="figures", index_tag=inputs.get("index_tag", ""))
+        finish_training(work, reported, output="figures", index_tag=tag)
     return work.result()
 
 

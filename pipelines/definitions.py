@@ -22,10 +22,11 @@ def definitions(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dg
     """
     retrain = jobs.retrain_job(profile)
     assets, checks = definitions_of(list(stages().values()), profile)
+    retrain = jobs.retrain_job(profile)
     return dg.Definitions(
         assets=[*automation.automated(assets, profile), *study_assets(profile)],
         asset_checks=checks,
-        jobs=[jobs.ingest_job, retrain],
+        jobs=[jobs.ingest_job, jobs.check_job, retrain],
         schedules=[schedules.weekly_retraining(profile, retrain)],
         sensors=[sensors.inbox, sensors.regression, automation.retrain_when_changed],
         resources=resources_for(home, profile, rebuild),

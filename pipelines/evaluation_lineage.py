@@ -38,7 +38,13 @@ class EvaluationCall:
 
 
 def keep_lineage(
-    home: Home, path: Path, result: BenchmarkResult, profile: Profile, checkpoint: Path | None, call: EvaluationCall
+    home: Home,
+    path: Path,
+    result: BenchmarkResult,
+    profile: Profile,
+    checkpoint: Path | None,
+    call: EvaluationCall,
+    run_id: str = "",
 ) -> None:
     """Write where a result comes from.
 
@@ -46,6 +52,7 @@ def keep_lineage(
         path: the result's file.
         profile: the settings it was played under.
         checkpoint: its folder; None for a model behind an endpoint.
+        run_id: its run in MLflow, if it was tracked.
     """
     from visor_core.evaluation.runner import evaluation_code
     from visor_core.lineage.comparison import rows_version
@@ -78,6 +85,7 @@ def keep_lineage(
         **provenance(),
         "code_versions": {EVALUATION: evaluation_code()},
         "in_effect": _in_effect(profile, call) if checkpoint else {},
+        "mlflow": {"run": run_id},
         "call": asdict(call),
         "from_outside": given,
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from assets_defs.machinery.builds import Builds, find_record, outcomes_of, verdict
 from assets_defs.machinery.graph import plan, stages
 from assets_defs.machinery.inbox import WATCHED, watched_state
+from assets_defs.machinery.losses import stands
 from assets_defs.machinery.stage import Node
 from visor_core.config import Home, Profile
 
@@ -78,9 +79,10 @@ def _due(node: Node, profile: Profile, home: Home, builds: Builds) -> str:
     record = builds.built(node)
     if record is None:
         return _changed(node, profile, home, builds)
-    folder = record.folder(home)
-    if not folder.is_dir() or not stage.holds(folder, record.data_version):
+    if not stands(home, record):
         return "its output is gone or has been replaced"
+    if record.incomplete:
+        return f"it is incomplete: {record.incomplete}"
     if stage.watching(profile, node.partition) and watched_state(node, home) != record.figures.get(WATCHED, ""):
         return "what lies in its inbox changed"
     outcomes = outcomes_of(home, record)

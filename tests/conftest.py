@@ -33,7 +33,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return processes if processes > 1 else 0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules with slow tests come first, so that no process is left with a long one at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Modules with slow tests come first, so that no process is left with a long one at the end. The long walks are
+    left out, whatever else is asked for, unless they are asked for by name (`make test-slow`)."""
+    if "slow_walk" not in config.option.markexpr:
+        walks = [item for item in items if item.get_closest_marker("slow_walk")]
+        config.hook.pytest_deselected(items=walks)
+        items[:] = [item for item in items if item not in walks]
     slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("vllm")}
     items.sort(key=lambda item: item.path not in slow)

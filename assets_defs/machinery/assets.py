@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from assets_defs.machinery.builds import Builds
 from assets_defs.machinery.faults import transient_faults_are_retried
 from assets_defs.machinery.judging import Finished, Judgement, checks_of
 from assets_defs.machinery.partitions import corpora
@@ -22,7 +21,6 @@ from assets_defs.machinery.stage import Node, Stage
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Work, Workspace
 from visor_core.config import Profile
-from visor_core.errors import DataError
 
 Result = dg.MaterializeResult[None]
 Function = Callable[[Work], Result | Iterable[Result]]
@@ -36,6 +34,9 @@ OWNERS = {
     "study": "team:evaluation",
 }
 """Who answers for the assets of a group."""
+CHECK_JOB = "check_corpus"
+AGAIN = f"\n\nRun again on one corpus by the job `{CHECK_JOB}`: the buttons here cannot name a corpus."
+"""Said of a check of a corpus, which this release's page does not run on its own."""
 ANY_CORPUS = "a-corpus-of-the-user"
 """Stands for every corpus that no profile names, where a dependency depends on the corpus."""
 
@@ -162,16 +163,8 @@ def check_definition(judgement: Judgement) -> dg.AssetChecksDefinition:
     stage = judgement.stage
 
     def judged(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
-        profile, home = workspace.settings, workspace.place
-        if not stage.partitioned or context.has_partition_key:
-            node = Node(stage.name, context.partition_key if stage.partitioned else "")
-            return judgement(Finished(node, profile, home))
-        # The page's button for the checks of an asset names no corpus: it means each that has a build.
-        nodes = [Node(stage.name, name) for name in context.instance.get_dynamic_partitions(str(corpora.name))]
-        built = [node for node in nodes if Builds(home, profile).built(node)]
-        if not built:
-            raise DataError(f"no corpus has {stage.name} with these settings: there is nothing to check")
-        return of_every_corpus({node.partition: judgement(Finished(node, profile, home)) for node in built})
+        node = Node(stage.name, context.partition_key if stage.partitioned else "")
+        return judgement(Finished(node, workspace.settings, workspace.place))
 
     with warnings.catch_warnings():
         # Partitioned checks are a preview in this pinned release; without them a check could not be run from the
@@ -180,22 +173,10 @@ def check_definition(judgement: Judgement) -> dg.AssetChecksDefinition:
         return dg.asset_check(
             asset=judgement.asset,
             name=judgement.name,
-            description=inspect.getdoc(judgement.function),
+            description=(inspect.getdoc(judgement.function) or "") + (AGAIN if stage.partitioned else ""),
             blocking=judgement.blocking,
             partitions_def=corpora if stage.partitioned else None,
         )(judged)
-
-
-def of_every_corpus(results: Mapping[str, dg.AssetCheckResult]) -> dg.AssetCheckResult:
-    """The outcome of a check on several corpora as one: it passes where every one does; metadata by corpus."""
-    failed = [corpus for corpus, result in results.items() if not result.passed]
-    errors = [corpus for corpus in failed if results[corpus].severity == dg.AssetCheckSeverity.ERROR]
-    return dg.AssetCheckResult(
-        passed=not failed,
-        severity=dg.AssetCheckSeverity.ERROR if errors or not failed else dg.AssetCheckSeverity.WARN,
-        metadata={f"{corpus}: {key}": value for corpus, r in results.items() for key, value in r.metadata.items()},
-        description=f"failed for {', '.join(failed)}" if failed else f"passed for {', '.join(results)}",
-    )
 
 
 def definitions_of(

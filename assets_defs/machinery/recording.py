@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from assets_defs.machinery.graph import stages
 from assets_defs.machinery.launching import launch_settings
 from visor_core.lineage.provenance import provenance, read_in_effect, weights_hash
-from visor_core.tracking import RUN_FILE
+from visor_core.tracking import RUN_FILE, logged_model
 
 if TYPE_CHECKING:
     from assets_defs.machinery.workspace import Work
 
-MODEL_FILE = "mlflow_model.txt"
 SESSION = "visor/session"
 """The tag of Dagster's runs that one `visor run` has started."""
 
@@ -36,7 +35,7 @@ def lineage_of(work: Work, output: Path, told: Mapping[str, Any]) -> dict[str, A
         **provenance(),
         "code_versions": _code_versions(work),
         "in_effect": read_in_effect(work.folder),
-        "mlflow": {"run": _noted(work.folder / RUN_FILE), "model": _noted(work.folder / MODEL_FILE)},
+        "mlflow": {"run": _noted(work.folder / RUN_FILE), "model": logged_model(work.folder)},
         "dagster": _dagster_ids(work),
         **told,
     }

@@ -101,10 +101,14 @@ def _log_evaluations(work: Work, tracker: Tracker, run_id: str, record: Record) 
     )
     for path in results:
         result = read_result(path)
-        store = work.folder / "episodes" / digest_of(result.identity)
-        held = {t.trajectory_id: t for t in read_trajectories(store)} if (store / "segments").is_dir() else {}
+        # In the build, or beside the builds of a stage whose next build may find them again.
+        stores = [folder / "episodes" / digest_of(result.identity) for folder in (work.folder, work.folder.parent)]
+        kept = [t for store in stores if (store / "segments").is_dir() for t in read_trajectories(store)]
+        held = {t.trajectory_id: t for t in kept}
         episodes = [held[row.trajectory_id] for row in result.episodes if row.trajectory_id in held]
-        model = logged_model(work.input(result.policy).build_folder(work.home))
+        upstream = {need.stage for need in work.inputs}
+        played = work.input(result.policy).build_folder(work.home) if result.policy in upstream else None
+        model = logged_model(played) if played else ""
         name = path.stem
         track(tracker, run_id, result, episodes, index, name=name, model_id=model, kind=kind_of(name))
     index.close()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from assets_defs.machinery.workspace import Work
     from visor_core.tracking import Tracker
 
-EVALUATING = ("benchmark_results", "champion_model")
+EVALUATING = ("benchmark_results", "champion_model", "study_figures")
 """Stages that read their inputs to measure, not to train."""
 
 
@@ -112,7 +112,7 @@ class Tracking(dg.ConfigurableResource[Any]):
         Args:
             started, ended: when the work was done, if that is past, in milliseconds since the epoch.
         """
-        run_id = self.open_run(work, work.context.run_id, started=started)
+        run_id = self.open_run(work, work.context.run.run_id, started=started)
         with self.tracker().ending(run_id, ended=ended):
             yield run_id
 

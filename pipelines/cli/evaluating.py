@@ -111,7 +111,7 @@ def evaluate(
         result = runner.score(played, found.left_out)
         try:
             result.save(path)
-            keep_lineage(home, path, result, settled, folder, call)
+            keep_lineage(home, path, result, settled, folder, call, tracked.run_id)
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
         tracked.log(result, played.episodes, index, folder)

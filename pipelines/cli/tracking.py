@@ -54,8 +54,6 @@ class EvaluationRun:
 
         model_id = model_of(checkpoint) if checkpoint else ""
         try:
-            if model_id and not self.tracker.knows_model(model_id):
-                model_id = ""
             track(self.tracker, self.run_id, result, episodes, index, model_id=model_id, kind=result.benchmark)
         except _refusals() as error:
             _warn("MLflow did not take all of it", error)

@@ -23,7 +23,7 @@ from visor_core.evaluation.results import BenchmarkResult, EpisodeResult
 from visor_core.nano.questions import make_questions
 from visor_core.nano.world import write_world
 from visor_core.questions import Question, questions_version, write_questions
-from visor_core.tracking import RUN_FILE
+from visor_core.tracking import MODEL_FILE, RUN_FILE
 
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
 pytestmark = [
@@ -58,12 +58,12 @@ class Setting:
             build_model(seed * 2 + (stage == "grpo_checkpoint")).save_pretrained(folder)
             build_processor().save_pretrained(folder)
             record = lay(self.home, profile, Node(stage), f"{stage} {seed}", path=folder)
-            tracker = Tracking(home=str(self.home.root)).tracker()
+            tracker = Tracking.of(self.home, profile).tracker()
             run = tracker.open_run(stage)
             model = tracker.checkpoint(run, stage, folder)
             build = record.build_folder(self.home)
             (build / RUN_FILE).write_text(run, encoding="utf-8")
-            (build / "mlflow_model.txt").write_text(model, encoding="utf-8")
+            (build / MODEL_FILE).write_text(model, encoding="utf-8")
 
     def measure(self, profile: Profile, *, sft: int, grpo: int) -> None:
         """A benchmark in which so many of the questions were answered with all evidence."""
@@ -95,7 +95,7 @@ class Setting:
 
     def registered(self) -> dict[str, str]:
         """What stands under the alias."""
-        found = Tracking(home=str(self.home.root)).tracker().champion("visor-nano")
+        found = Tracking.of(self.home, self.profile()).tracker().champion("visor-nano")
         assert found is not None
         return dict(found)
 
@@ -152,6 +152,23 @@ def setting(tmp_path: Path) -> Setting:
     return setting
 
 
+def test_the_best_of_todays_checkpoints_is_crowned_once(setting: Setting) -> None:
+    """Equals: the reinforced one. Asked again, nothing is decided anew; the alias names what is in force."""
+    profile = setting.profile()
+    setting.train(profile, 1)
+    setting.measure(profile, sft=4, grpo=4)
+    for _ in range(2):
+        succeeded, crowned = setting.crown(profile)
+        assert succeeded
+        assert (crowned.figures["champion"], crowned.figures["reason"]) == ("grpo_checkpoint", "there was no champion")
+        assert setting.registered()["build"] == crowned.figures["build"]
+        assert (crowned.data_version, setting.registered()["data_version"]) == (
+            "grpo_checkpoint 1",
+            "grpo_checkpoint 1",
+        )
+
+
+@pytest.mark.slow_walk
 def test_a_champion_that_stays_keeps_its_own_versions_and_upstream(setting: Setting) -> None:
     """Four of eight against none prove nothing, and what the champion was made from is as it was."""
     first = setting.profile()
@@ -160,7 +177,7 @@ def test_a_champion_that_stays_keeps_its_own_versions_and_upstream(setting: Sett
     succeeded, crowned = setting.crown(first)
     assert succeeded
     assert (crowned.figures["champion"], crowned.figures["reason"]) == ("grpo_checkpoint", "there was no champion")
-    assert (crowned.data_version, setting.registered()["version"]) == ("grpo_checkpoint 1", "1")
+    version = setting.registered()["version"]
     second = setting.profile(**{"grpo.steps": 3})
     setting.train(second, 2, ["grpo_checkpoint"])
     setting.measure(second, sft=0, grpo=4)
@@ -172,7 +189,7 @@ def test_a_champion_that_stays_keeps_its_own_versions_and_upstream(setting: Sett
     assert kept.fingerprint != crowned.fingerprint
     for field in ("data_version", "path", "index_tag", "upstream"):
         assert getattr(kept, field) == getattr(crowned, field)
-    assert setting.registered()["version"] == "1"
+    assert setting.registered()["version"] == version
 
 
 @pytest.mark.slow_walk
@@ -189,7 +206,7 @@ def test_a_champion_is_replaced_by_a_better_one_and_by_an_equal_one_once_it_is_o
     succeeded, record = setting.crown(second)
     assert succeeded
     assert "upstream is out of date" in str(record.figures["reason"])
-    assert (record.data_version, setting.registered()["version"]) == ("grpo_checkpoint 2", "2")
+    assert record.data_version == setting.registered()["data_version"] == "grpo_checkpoint 2"
     # The same warm start and another reinforcement: eight of eight are significant.
     third = setting.profile(**other, **{"grpo.steps": 3})
     setting.train(third, 3, ["grpo_checkpoint"])

@@ -59,13 +59,13 @@ def test_the_worker_is_launched_by_the_profiles_file(tmp_path: Path) -> None:
 
     def run(*, command: list[str], **options: Any) -> Any:
         commands.append(command)
-        return SimpleNamespace(get_results=list)
+        return SimpleNamespace(get_custom_messages=list)
 
     tracking = SimpleNamespace(experiment="e", uri="", artifacts="", run=lambda *a: nullcontext("r"))
     for name, expected in (("gpu.yaml", "infra/accelerate/gpu.yaml"), (str(own), str(own))):
         work = SimpleNamespace(
             profile=Profile(name="p", accelerate=name), folder=tmp_path, home=SimpleNamespace(root=tmp_path),
-            node=Node("sft_checkpoint"), context=SimpleNamespace(run_id="d"), tracking=tracking,
+            node=Node("sft_checkpoint"), context=SimpleNamespace(run=SimpleNamespace(run_id="d")), tracking=tracking,
             pipes=SimpleNamespace(run=run), show_links=lambda: None,
         )  # fmt: skip
         run_worker(work, "sft", {}, accelerate=True)  # type: ignore[arg-type]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import dagster as dg
 
 from assets_defs.machinery.builds import Record, judge
 from assets_defs.machinery.graph import plan, stages
@@ -12,7 +16,7 @@ from assets_defs.machinery.stage import Figure, Node
 from assets_defs.machinery.workspace import Work
 from visor_core.config import Home, Profile
 from visor_core.index import Corpus
-from visor_core.index.corpus import rows
+from visor_core.index.corpus import SCHEMAS, rows
 from visor_core.index.pages import held_version
 from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
 from visor_core.index.tags import latest_version
@@ -32,6 +36,7 @@ def lay(
     """A finished build of a node, all of whose blocking checks passed but the one that is named."""
     stage = stages()[node.stage]
     work = Work(stage, node, profile, home, rebuild=False)
+    work.context = cast("dg.AssetExecutionContext", SimpleNamespace(run=SimpleNamespace(run_id="laid", tags={})))
     corpus = Corpus(home.corpus(node.partition)) if node.partition else None
     if stage.incremental and corpus is not None:
         held = {
@@ -41,7 +46,9 @@ def lay(
         }
         data_version = held[node.stage]()
         path = path or corpus.root
-        path.mkdir(parents=True, exist_ok=True)
+        with corpus.writing():
+            for table in SCHEMAS:
+                corpus.table(table)
     elif not data_version:
         data_version = f"{node} {work.fingerprint}"
     watched = {WATCHED: watched_state(node, home)} if stage.watching(profile, node.partition) else {}

@@ -15,6 +15,15 @@ from tests.visor_core.evaluation.model_server import ModelServer, model_server
 from visor_core.config import Home
 from visor_core.tracking import Tracker
 
+# All from inside MLflow 3.17 (https://github.com/mlflow/mlflow) and alembic 1.20: what they deprecate, connections left
+# to the collector, a loader strategy of SQLAlchemy's, a type hint of a model flavour.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
 
 @pytest.fixture
 def home(visor: Visor, tmp_path: Path) -> Path:
@@ -163,8 +172,6 @@ def test_a_strategy_named_is_the_strategy_run(visor: Visor, home: Path, way: tup
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow 3.17 and alembic 1.20
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_evaluation_is_a_run_with_its_questions_as_a_table(
     visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

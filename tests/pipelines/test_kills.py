@@ -21,6 +21,7 @@ from pipelines.instance import open_instance
 from pipelines.launcher import UNFINISHED, WAITING
 from tests.pipelines.materializing import materialize
 from visor_core.config import Home
+from visor_core.tracking import RUN_FILE, Tracker
 
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector; inside MLflow 3.17.
 pytestmark = [
@@ -147,6 +148,13 @@ def require_nothing_left(home: Path) -> None:
     assert unfinished(home) == []
 
 
+def ended(home: Path, run_id: str) -> list[str]:
+    """How the MLflow run of a stage and that of the Dagster run above it ended."""
+    client = Tracker(Home(home), "visor-nano").client
+    run = client.get_run(run_id)
+    return [run.info.status, client.get_run(run.data.tags["mlflow.parentRunId"]).info.status]
+
+
 def undisturbed(home: Path, select: tuple[str, ...]) -> dict[str, str]:
     """Versions of a chain where nothing was killed."""
     materialize(Choice("nano", TINY), Home(home), select)
@@ -162,11 +170,12 @@ def test_three_kills_change_nothing(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     require_nothing_left(home)
-    mlflow_run = (build / "mlflow_run.txt").read_text(encoding="utf-8")
+    mlflow_run = (build / RUN_FILE).read_text(encoding="utf-8")
+    assert ended(home, mlflow_run) == ["KILLED", "KILLED"]
     disturb(home, SHORT, 2, random.Random(5), ("daemon", "webserver", "code server", "worker"))
     require_nothing_left(home)
     assert [path for path in build.parent.iterdir() if path.is_dir()] == [build]
-    assert (build / "mlflow_run.txt").read_text(encoding="utf-8") == mlflow_run
+    assert (build / RUN_FILE).read_text(encoding="utf-8") == mlflow_run
     assert versions(home, SHORT) == undisturbed(tmp_path / "undisturbed", SHORT)
 
 
@@ -198,6 +207,7 @@ def test_an_interrupted_run_ends_its_trainer_and_says_so(tmp_path: Path) -> None
     with open_instance(Home(home)) as instance:
         (run,) = instance.get_runs()
     assert run.status == dg.DagsterRunStatus.CANCELED
+    assert ended(home, (build / RUN_FILE).read_text(encoding="utf-8")) == ["KILLED", "KILLED"]
     assert start(home).wait(timeout=600) == 0, said(home)
     assert (build / "lineage.json").is_file()
 

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster_graphql.schema import create_schema
 
-from assets_defs.machinery.assets import of_every_corpus
 from pipelines.instance import open_instance, place_partitions
 from pipelines.resources import PROFILES, environment
 from visor_core.config import Home, load_profile
@@ -154,16 +152,3 @@ def test_a_corpus_of_the_user_is_a_partition_once_it_is_there(tmp_path: Path) ->
         for _ in range(2):
             place_partitions(instance, home, profile)
         assert sorted(instance.get_dynamic_partitions("corpus")) == ["mine", "nano-development", "nano-train"]
-
-
-def test_a_check_of_several_corpora_passes_where_it_passes_for_each() -> None:
-    """As the page's button asks for it, which names no corpus."""
-    good = dg.AssetCheckResult(passed=True, metadata={"pages": 3})
-    bad = dg.AssetCheckResult(passed=False, metadata={"pages": 0})
-    soft = dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN)
-    both = of_every_corpus({"one": good, "two": bad})
-    assert (both.passed, both.description) == (False, "failed for two")
-    assert {key: value.value for key, value in both.metadata.items()} == {"one: pages": 3, "two: pages": 0}
-    assert of_every_corpus({"one": good, "two": good}).passed
-    assert of_every_corpus({"one": soft}).severity == dg.AssetCheckSeverity.WARN
-    assert of_every_corpus({"one": soft, "two": bad}).severity == dg.AssetCheckSeverity.ERROR

@@ -172,6 +172,27 @@ def test_a_failed_check_stops_the_run_and_is_not_forgotten(home: Home) -> None:
         assert find_record(home, Node("questions", "nano-development")) is None
 
 
+def test_the_checks_of_a_corpus_are_made_again_by_a_job(home: Home) -> None:
+    """A build is taken out of force by a check alone, and comes back by it."""
+    node = Node("questions", "nano-development")
+    job = definitions(home, _profile()).resolve_job_def("check_corpus")
+    questions = read_record(home, node).folder(home) / "questions.parquet"
+    asked = questions.read_bytes()
+    other = read_record(home, Node("questions", "nano-train")).folder(home) / "questions.parquet"
+    key = dg.AssetCheckKey(dg.AssetKey("questions"), "gold_pages_are_indexed")
+    for content, passed in ((other.read_bytes(), False), (asked, True)):
+        questions.write_bytes(content)
+        with open_instance(home) as instance:
+            result = job.execute_in_process(instance=instance, partition_key="nano-development", raise_on_error=False)
+            (said,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+        assert result.success is passed
+        assert said.event is not None
+        assert said.event.dagster_event is not None
+        evaluation = said.event.dagster_event.asset_check_evaluation_data
+        assert (evaluation.passed, evaluation.partition) == (passed, "nano-development")
+        assert (find_record(home, node) is not None) is passed
+
+
 def test_a_users_documents_go_through_the_same_assets(home: Home) -> None:
     inbox = home.root / "inbox" / "mine"
     inbox.mkdir(parents=True)

@@ -28,7 +28,10 @@ from visor_core.errors import ConfigError
 from visor_core.nano.held_out import readings
 
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inside MLflow 3.17 and alembic 1.20
+]
 
 
 SETTINGS = {**TINY, "accelerate": "cpu.yaml"}

@@ -155,11 +155,15 @@ def test_a_setting_given_in_the_launchpad_holds_for_that_run_and_is_recorded(pag
     assert lineage["given"] == {"teacher.trajectories": 7}
 
 
-def test_the_checks_of_an_asset_are_executed_from_the_page(page: Page) -> None:
-    page.walk("checks", "pages", picture="8-checks")
+def test_checks_are_executed_from_the_page(page: Page) -> None:
+    """Those of an asset without partitions by their button, those of a corpus by the job that has a field for it."""
+    page.walk("checks", "nano_corpus", picture="8-checks")
     run = page.newest_run()
     assert run["status"] == "SUCCESS"
-    assert [check["name"] for check in run["assetCheckSelection"]] == ["every_page_has_a_size_and_a_picture"]
-    seen = page.walk("look", "assets/pages?view=checks", picture="9-checked")["text"]
-    assert "nano-train: pages" in seen
-    assert "nano-development: pages" in seen
+    assert [check["name"] for check in run["assetCheckSelection"]] == ["splits_share_no_document"]
+    page.walk("check_corpus", "nano-train", picture="9-check-corpus")
+    run = page.newest_run()
+    assert (run["status"], run["assetCheckSelection"]) == ("SUCCESS", None)
+    assert {"key": "dagster/partition", "value": "nano-train"} in run["tags"]
+    seen = page.walk("look", "assets/pages?view=checks", picture="10-checked")["text"]
+    assert "nano-train" in seen

@@ -6,7 +6,7 @@ const [playwright, browser, address, step, picture, asset, yaml] = process.argv.
 const { chromium } = createRequire(import.meta.url)(playwright);
 const opened = await chromium.launch({ executablePath: browser, args: ["--no-sandbox"] });
 const page = await opened.newPage({ viewport: { width: 1500, height: 950 } });
-page.setDefaultTimeout(60_000);
+page.setDefaultTimeout(120_000);
 
 const settle = (seconds) => page.waitForTimeout(1000 * seconds);
 // The names of buttons begin with that of their icon; `exactly` is for those without one.
@@ -54,6 +54,17 @@ const steps = {
     await page.goto(`${address}/assets/${asset}?view=checks`);
     await button("Execute all").click();
     await page.getByText(/Launched run/).first().waitFor();
+    return {};
+  },
+
+  // The checks of a corpus: the job has a field for the partition, which the buttons of a check have not.
+  async check_corpus() {
+    await page.goto(`${address}/locations/visor/jobs/check_corpus/playground`);
+    await page.getByPlaceholder("Partition").click();
+    await page.getByText(asset, { exact: true }).last().click();
+    await settle(2);
+    await button("Launch Run").click();
+    await settle(5);
     return {};
   },
 

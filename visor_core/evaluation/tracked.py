@@ -45,6 +45,8 @@ def track(
     prefix = f"{name}/" if name else ""
     metrics = result.metrics()
     tracker.metrics(run_id, {f"{prefix}{key}": value for key, value in metrics.items()})
+    if not tracker.knows_model(model_id):
+        model_id = ""  # it was played by a build whose own run is not in this store
     if model_id:
         figures = {f"{kind}/{key}": value for key, value in metrics.items()}
         tracker.evaluated(run_id, model_id, figures, dataset=kind, digest=result.questions_version)

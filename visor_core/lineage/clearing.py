@@ -1,7 +1,7 @@
 """What of a home nothing needs any more: builds that are out of force and made nothing that is kept, set-aside stores.
 
-Kept are the builds in force, the champion, what the registry names by an alias, what an evaluation measured, and
-everything upstream of these. What a running process holds, or reads, is never touched.
+Kept are the builds in force, the champion, what the registry names by an alias, what an evaluation or a study measured,
+and everything upstream of these. What a running process holds, or reads, is never touched.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from visor_core.lineage.graph import EVALUATION, Build, Made, is_in_force, read_
 from visor_core.policies.identity import digest_of
 
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+STUDY = "study_figures"
+"""The stage that measures a study's variants, whose builds are in force for nobody else."""
 SET_ASIDE = "*.until-*"
 """Episode stores that `--fresh` has put aside."""
 
@@ -98,6 +100,8 @@ def _kept(home: Home, known: dict[Made, Build], tagged: set[str]) -> dict[Made, 
     for build in known.values():
         if build.stage == EVALUATION:
             roots[build.made] = "an evaluation"
+        elif build.stage == STUDY:
+            roots[build.made] = "figures of a study"
         elif home.imported in build.file.parents:
             roots[build.made] = "imported"
         elif not tagged.isdisjoint(build.ids):

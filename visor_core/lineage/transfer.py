@@ -22,11 +22,12 @@ from typing import Any
 import yaml
 
 from visor_core.config import Home, shipped_wording
+from visor_core.config.policies import CHAMPION, POLICIES
 from visor_core.errors import DataError
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.files import write_json
 from visor_core.lineage.comparison import MEASURED, results_of
-from visor_core.lineage.graph import Build, Lineage, Made, ancestry
+from visor_core.lineage.graph import EVALUATION, Build, Lineage, Made, ancestry
 from visor_core.lineage.listing import code_line, machine_line, packages_line
 from visor_core.policies.identity import NOTES, READ
 from visor_core.policies.load import require_checkpoint
@@ -55,9 +56,9 @@ def checkpoint_build(home: Home, build: Build, known: Mapping[Made, Build]) -> B
     makers = [
         other
         for other in known.values()
-        if other.folder(home) == folder and other.stage != "champion_model" and home.imported not in other.file.parents
+        if other.folder(home) == folder and other.stage != CHAMPION and home.imported not in other.file.parents
     ]
-    if build.stage != "champion_model":
+    if build.stage != CHAMPION:
         makers = [build]
     if not makers or not (folder / "config.json").is_file():
         raise DataError(f"{build.made} is no checkpoint: name one, as sft_checkpoint, grpo_checkpoint or champion")
@@ -131,14 +132,17 @@ def measured(home: Home, build: Build, known: Mapping[Made, Build]) -> dict[str,
     Raises:
         DataError: if one cannot be read.
     """
-    short = build.stage.removesuffix("_checkpoint").removesuffix("_model")
+    own = {
+        policy.run(sampled=sampled) for policy in POLICIES if policy.stage == build.stage for sampled in (False, True)
+    }
     found: dict[str, BenchmarkResult] = {}
     for other in known.values():
         if other.stage in MEASURED and build.made in other.upstream and other.folder(home).exists():
             for name, result in results_of(other, home).items():
-                label = other.folder(home).stem if other.stage != "benchmark_results" else name
-                if other.stage != "benchmark_results" or name.removesuffix("_sampled") == short:
-                    found[label] = result
+                if other.stage == EVALUATION:
+                    found[other.folder(home).stem] = result
+                elif name in own:
+                    found[name] = result
     return found
 
 

@@ -56,6 +56,14 @@ def test_what_the_registry_names_and_what_was_evaluated_stays(home: Home) -> Non
     assert _freed(home, "m-1") == set()
 
 
+def test_what_a_study_measured_stays_with_all_it_was_made_from(home: Home) -> None:
+    """Its builds are never the ones in force."""
+    other, trained = _old(home, fingerprint="ab"), _old(home, fingerprint="aa")
+    figures = write_build(home, "study_figures", "f1", "figures", (trained,), in_force=False)
+    assert _freed(home) == {other.build_folder.relative_to(home.root).as_posix()}
+    assert find_clearable(home).kept[figures.build_folder] == "figures of a study"
+
+
 def test_what_a_process_has_locked_or_reads_is_never_touched(home: Home) -> None:
     read, running = _old(home, "base_model", "ab"), _old(home, fingerprint="aa")
     running.file.unlink()  # begun, not finished

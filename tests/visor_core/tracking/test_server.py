@@ -25,6 +25,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inside MLflow 3.17 and botocore
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # connections of MLflow's client, left to the collector
+    # A type hint of MLflow's own model flavours (https://github.com/mlflow/mlflow), said as it starts a trace.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 WORKER = """
 import sys
