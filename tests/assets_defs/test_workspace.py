@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -19,7 +21,9 @@ PROFILE = Profile(name="test", seed=3)
 
 
 def _work(home: Path, *, rebuild: bool = False) -> Work:
-    return Work(STAGE, Node("sample"), PROFILE, Home(home), rebuild=rebuild)
+    work = Work(STAGE, Node("sample"), PROFILE, Home(home), rebuild=rebuild)
+    work.context = cast("Any", SimpleNamespace(run=SimpleNamespace(tags={}), run_id="a-run"))
+    return work
 
 
 def test_the_lineage_says_where_an_output_comes_from(tmp_path: Path) -> None:
