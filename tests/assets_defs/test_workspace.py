@@ -22,7 +22,7 @@ PROFILE = Profile(name="test", seed=3)
 
 def _work(home: Path, *, rebuild: bool = False) -> Work:
     work = Work(STAGE, Node("sample"), PROFILE, Home(home), rebuild=rebuild)
-    work.context = cast("Any", SimpleNamespace(run=SimpleNamespace(tags={}), run_id="a-run"))
+    work.context = cast("Any", SimpleNamespace(run=SimpleNamespace(tags={}, run_id="a-run")))
     return work
 
 
