@@ -52,17 +52,17 @@ def calibrate(around: Surroundings, profile: Profile, seed: int, progress: Calla
     return {name: budgets[name] for name in rivals_of(profile)}
 
 
-def _budget(around: Surroundings, profile: Profile, seed: int, name: str, visor: Mapping[str, float] | None) -> Budget:
-    """The steps of one strategy that take as long as visor's, from its timing; visor is timed first, with its own."""
+def _budget(around: Surroundings, profile: Profile, seed: int, name: str, pace: Mapping[str, float] | None) -> Budget:
+    """The steps of one strategy that take as long as visor's, whose seconds a step are `pace`; visor is timed first, with its own steps."""
     sft_steps, grpo_steps = reference(neutral_profile(profile))
     trial = variant_profile(profile, name, seed, {name: (SFT_TRIAL, grpo_steps)})
     warm = _seconds_a_step(around, _unsaved(trial, "sft"), WARM_STARTED.stage, skipped=2)
-    if visor is not None:
-        sft_steps = max(1, round(sft_steps * visor["sft_seconds_a_step"] / warm))
+    if pace is not None:
+        sft_steps = max(1, round(sft_steps * pace["sft_seconds_a_step"] / warm))
     trial = variant_profile(profile, name, seed, {name: (sft_steps, GRPO_TRIAL)})
     reinforced = _seconds_a_step(around, _unsaved(trial, "grpo"), REINFORCED.stage, skipped=1)
-    if visor is not None:
-        grpo_steps = max(1, round(grpo_steps * visor["grpo_seconds_a_step"] / reinforced))
+    if pace is not None:
+        grpo_steps = max(1, round(grpo_steps * pace["grpo_seconds_a_step"] / reinforced))
     return {
         "sft_steps": sft_steps,
         "grpo_steps": grpo_steps,

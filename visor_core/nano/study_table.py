@@ -129,7 +129,7 @@ def stamp(results: Sequence[SeedFigures | RivalFigures], commit: str) -> str:
 
 
 def targets(results: Sequence[SeedFigures]) -> list[Target]:
-    """The issue's targets with what was found."""
+    """The study's targets with what was found."""
 
     def share(name: str, goal: str, found: tuple[Interval, list[float]], met: Callable[[float], bool]) -> Target:
         return Target(name, goal, _share(*found), met(found[0].estimate))
