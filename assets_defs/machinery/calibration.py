@@ -53,7 +53,10 @@ def calibrate(around: Surroundings, profile: Profile, seed: int, progress: Calla
 
 
 def _budget(around: Surroundings, profile: Profile, seed: int, name: str, pace: Mapping[str, float] | None) -> Budget:
-    """The steps of one strategy that take as long as visor's, whose seconds a step are `pace`; visor is timed first, with its own steps."""
+    """The steps of one strategy that take as long as visor's, whose seconds a step are `pace`.
+
+    Visor itself is timed first, without a pace, with its own steps.
+    """
     sft_steps, grpo_steps = reference(neutral_profile(profile))
     trial = variant_profile(profile, name, seed, {name: (SFT_TRIAL, grpo_steps)})
     warm = _seconds_a_step(around, _unsaved(trial, "sft"), WARM_STARTED.stage, skipped=2)
