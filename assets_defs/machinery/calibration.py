@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from assets_defs.machinery.graph import plan
 from assets_defs.machinery.nested import Surroundings, make, work_on
-from assets_defs.machinery.progress import read_metrics
+from assets_defs.machinery.progress import TIME, read_metrics
 from assets_defs.machinery.studies import study_folder
 from visor_core.config import Profile
 from visor_core.config.policies import REINFORCED, WARM_STARTED
@@ -86,6 +86,6 @@ def _seconds_a_step(around: Surroundings, profile: Profile, stage: str, *, skipp
     for need in needed:
         make(around, profile, need.stage)
     folder = work_on(around, profile, node)
-    ends = [row["time"] for row in read_metrics(folder) if "step" in row][skipped - 1 :]
+    ends = [row[TIME] for row in read_metrics(folder) if "step" in row][skipped - 1 :]
     shutil.rmtree(folder)
     return float(ends[-1] - ends[0]) / (len(ends) - 1)

@@ -17,6 +17,8 @@ from visor_core.files import write_json
 
 PROGRESS = "progress.json"
 METRICS = "metrics.jsonl"
+TIME = "time"
+"""In a row of a step: when it was written, seconds since the epoch."""
 SAID_EVERY = 15.0
 """Seconds between two words on how far a stage is in the log of its run."""
 
@@ -40,7 +42,7 @@ class StageProgress:
         """Append one step's scalars and when it ended; anything that is no number or text is left out."""
         kept = {k: v for k, v in values.items() if isinstance(v, int | float | str) and v == v}
         with (self.folder / METRICS).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({**kept, "time": round(time.time(), 3)}) + "\n")
+            handle.write(json.dumps({**kept, TIME: round(time.time(), 3)}) + "\n")
 
 
 def read_progress(folder: Path) -> tuple[int, int, str]:

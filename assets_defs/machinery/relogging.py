@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assets_defs.machinery.builds import Record
 from assets_defs.machinery.pictures import SAMPLES
-from assets_defs.machinery.progress import read_metrics
+from assets_defs.machinery.progress import TIME, read_metrics
 from assets_defs.machinery.workspace import Work
 from visor_core.config import Home
 from visor_core.tracking import MODEL_FILE, RUN_FILE, knows_run, logged_model
@@ -43,7 +43,7 @@ def relog(work: Work) -> None:
     with work.tracking.run(work, started=started, ended=ended) as run_id:
         tracker = work.tracking.tracker()
         tracker.client.set_tag(run_id, "visor.logged_again", "from the build")
-        tracker.training_history(run_id, read_metrics(work.folder))
+        tracker.training_history(run_id, _steps(work))
         tracker.metrics(run_id, {f"final/{name}": value for name, value in record.figures.items()})
         tracker.artifacts(run_id, (path for path in [work.folder / "curves.png"] if path.is_file()))
         samples = sorted(path for path in (work.folder / SAMPLES).glob("*") if path.is_file())
@@ -56,7 +56,7 @@ def relog(work: Work) -> None:
 def _log_models(work: Work, tracker: Tracker, run_id: str, record: Record, samples: list[Path]) -> None:
     """Every checkpoint that training kept, and the finished one."""
     tags = {"stage": work.node.stage, "build": work.fingerprint, "seed": str(record.seed), **_inputs(work)}
-    rows = {int(row["step"]): row for row in read_metrics(work.folder) if "step" in row}
+    rows = {int(row["step"]): row for row in _steps(work) if "step" in row}
     for folder in sorted(work.folder.glob("checkpoint-*"), key=_step_of):
         step = _step_of(folder)
         if any(folder.glob("*.safetensors")):
@@ -73,6 +73,11 @@ def _log_models(work: Work, tracker: Tracker, run_id: str, record: Record, sampl
         samples=samples,
     )
     (work.folder / MODEL_FILE).write_text(model, encoding="utf-8")
+
+
+def _steps(work: Work) -> list[dict[str, Any]]:
+    """What was reported of each step; when it was is the progress file's alone."""
+    return [{key: value for key, value in row.items() if key != TIME} for row in read_metrics(work.folder)]
 
 
 def _step_of(folder: Path) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipelines.workers.session import Session
 from tests.tiny_model import picture, save_checkpoint
 from tests.visor_core.agent.small_index import SmallIndex, pages_of
 from visor_core.agent.strategies import preset
@@ -64,7 +65,7 @@ def session(tmp_path: Path, checkpoint: Path) -> Any:
         def close(self) -> None:
             """Nothing is open."""
 
-    return SimpleNamespace(
+    found = SimpleNamespace(
         profile=Profile(name="p"),
         home=SimpleNamespace(digests=None),
         folder=tmp_path,
@@ -74,6 +75,8 @@ def session(tmp_path: Path, checkpoint: Path) -> Any:
         traces=lambda *given: None,
         evaluated=lambda *given, **named: None,
     )
+    found.open_policy = MethodType(Session.open_policy, found)
+    return found
 
 
 def test_the_benchmark_holds_one_policy_at_a_time(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +85,8 @@ def test_the_benchmark_holds_one_policy_at_a_time(session: Any, monkeypatch: pyt
 
     monkeypatch.setattr("visor_core.policies.load.load_policy", lambda *given, **options: Held())
     for name in ("base", "sft", "grpo"):
-        benchmark._evaluate(session, f"{name}_checkpoint", EvaluationConfig(), name)
+        kept = session.folder / "episodes"
+        benchmark.evaluate_checkpoint(session, f"{name}_checkpoint", EvaluationConfig(), name, kept=kept)
     assert (Held.most, Held.opened) == (1, 0)
 
 

@@ -48,7 +48,7 @@ def test_they_are_artifacts_of_the_run(tmp_path: Path, monkeypatch: pytest.Monke
     tracker = Tracker(Home(tmp_path), "visor")
     run_id = tracker.open_run("sft_checkpoint")
     monkeypatch.setitem(os.environ, "MLFLOW_RUN_ID", run_id)
-    session = Session(json.loads(json.dumps(_order(tmp_path))), object())  # type: ignore[arg-type]
+    session = Session(json.loads(json.dumps(_order(tmp_path))), _Pipes())  # type: ignore[arg-type]
     log_episodes(session, played(3), _white)
     kept = [artifact.path for artifact in tracker.client.list_artifacts(run_id, SAMPLES)]
     assert sorted(kept) == [f"{SAMPLES}/episode-{n}.{kind}" for n in (1, 2, 3) for kind in ("html", "png")]

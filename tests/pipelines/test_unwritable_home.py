@@ -112,7 +112,8 @@ def test_figures_are_printed_before_they_are_kept(corpus: Path, tmp_path: Path) 
         found = _run(_full(corpus, tmp_path), corpus, *command, "--endpoint", url, "--model", "scripted")
     assert "1.000" in found.out
     assert found.code == 2
-    (line,) = found.err.strip().splitlines()
+    warning, line = found.err.strip().splitlines()
+    assert warning.startswith("warning: MLflow did not take all of it: ")
     assert line.startswith(
         f"visor: the figures stand above, but {corpus} could not keep 3 episodes (No space left on device)"
     )
