@@ -56,5 +56,5 @@ def test_all_end_with_the_launcher(how: signal.Signals, tmp_path: Path) -> None:
     pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
     assert until(lambda: all(pid.is_file() and pid.read_text(encoding="utf-8") for pid in pids), 120)
     process.send_signal(how)
-    process.wait(10)
+    process.wait(60)
     assert until(lambda: not any(runs(int(pid.read_text(encoding="utf-8"))) for pid in pids), 10)
