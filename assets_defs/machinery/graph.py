@@ -64,7 +64,8 @@ def plan(profile: Profile, select: Sequence[str] = (), corpus: str = "") -> list
 
 
 def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Node]:
-    """Upstream first; of what could run next, the least deep, and the stages of one corpus after each other."""
+    """Upstream first; what belongs to one corpus, or to none, after each other for as long as it can, as each such group
+    is one run; then the least deep."""
     depth = depths()
     group = min(depth[name] for name, stage in stages().items() if stage.partitioned)
     corpora = {name: number for number, name in enumerate((profile.corpora.train, profile.corpora.development))}
@@ -80,7 +81,8 @@ def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Nod
     ordered: list[Node] = []
     while sorter.is_active():
         ready += sorter.get_ready()
-        ready.sort(key=urgency)
+        last = ordered[-1].partition if ordered else ""
+        ready.sort(key=lambda node: (node.partition != last, urgency(node)))
         ordered.append(ready.pop(0))
         sorter.done(ordered[-1])
     return ordered
