@@ -1,6 +1,7 @@
 """The pictures of the README, made by the project itself: the asset graph from the definitions, an episode from a run.
 
-`make pictures` writes `docs/asset-graph.png`, and `docs/episode.png` where a run has left episodes to draw.
+`make pictures` writes `docs/asset-graph.png`, and where a run has left a champion `docs/episode.png` and, with a
+Chromium, screenshots of the pages over it (`docs/page-*.png`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from assets_defs.machinery.builds import find_record
 from assets_defs.machinery.stage import Node
 from pipelines.instance import prepare_process
 from visor_core.config import Home
-from visor_core.config.policies import REINFORCED
+from visor_core.config.policies import REINFORCED, WARM_STARTED
 from visor_core.files import whole_file
 
 if TYPE_CHECKING:
@@ -155,6 +156,29 @@ def main() -> None:
     picture = draw_episode(chosen, PageIndex.open(home.corpus(chosen.corpus), chosen.index_tag))
     picture.save(DOCS / "episode.png")
     print(DOCS / "episode.png")
+    draw_pages(home)
+
+
+def draw_pages(home: Home) -> None:
+    """Screenshots of Dagster's and MLflow's pages, and of the champion's lineage."""
+    from pipelines.cli.lineage import lineage_of, write_page
+    from pipelines.screenshots import browser, pages, take
+    from visor_core.tracking import Tracker, project_name
+
+    chromium = browser()
+    if chromium is None:
+        print("no page is drawn: that needs Chromium")
+        return
+    take(write_page(home, lineage_of(home, "champion")).as_uri(), DOCS / "page-lineage.png", chromium)
+    experiment = Tracker(home, project_name("nano")).experiment_id
+    with pages(home) as (dagster, mlflow):
+        for name, address in (
+            ("asset", f"{dagster}/assets/{WARM_STARTED.stage}"),
+            ("automation", f"{dagster}/automation"),
+            ("mlflow", f"{mlflow}/#/experiments/{experiment}/runs"),
+        ):
+            take(address, DOCS / f"page-{name}.png", chromium)
+            print(DOCS / f"page-{name}.png")
 
 
 if __name__ == "__main__":

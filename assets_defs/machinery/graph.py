@@ -64,8 +64,8 @@ def plan(profile: Profile, select: Sequence[str] = (), corpus: str = "") -> list
 
 
 def _in_order(profile: Profile, needs: dict[Node, tuple[Node, ...]]) -> list[Node]:
-    """Upstream first; what belongs to one corpus, or to none, after each other for as long as it can, as each such group
-    is one run; then the least deep."""
+    """Upstream first; what belongs to one corpus, or to none, after each other for as long as it can, as each such
+    group is one run; then the least deep."""
     depth = depths()
     group = min(depth[name] for name, stage in stages().items() if stage.partitioned)
     corpora = {name: number for number, name in enumerate((profile.corpora.train, profile.corpora.development))}

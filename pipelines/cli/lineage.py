@@ -49,18 +49,22 @@ def lineage(
     from visor_core.lineage import lineage_json, listing
 
     home = home_of(context)
-    found = _lineage_of(home, build)
+    found = lineage_of(home, build)
     if as_json:
         print(json.dumps(lineage_json(found), indent=1))
     elif as_html or output:
-        from visor_core.lineage.picture import lineage_html
-
-        made = found.target.made
-        path = output or home.reports / f"lineage-{found.target.stage}-{made.fingerprint}.html"
-        write_text(path, lineage_html(found))
-        console.print(f"lineage: {path}", markup=False, soft_wrap=True)
+        console.print(f"lineage: {write_page(home, found, output)}", markup=False, soft_wrap=True)
     else:
         console.print(listing(found), markup=False, soft_wrap=True)
+
+
+def write_page(home: Home, found: Lineage, output: Path | None = None) -> Path:
+    """Write a lineage as a page, among the reports unless told otherwise; returns where."""
+    from visor_core.lineage.picture import lineage_html
+
+    path = output or home.reports / f"lineage-{found.target.stage}-{found.target.made.fingerprint}.html"
+    write_text(path, lineage_html(found))
+    return path
 
 
 def diff(
@@ -72,11 +76,11 @@ def diff(
     from visor_core.lineage.difference import compare_lineages
 
     home = home_of(context)
-    found = compare_lineages(_lineage_of(home, first), _lineage_of(home, second))
+    found = compare_lineages(lineage_of(home, first), lineage_of(home, second))
     console.print(found.text, markup=False, soft_wrap=True)
 
 
-def _lineage_of(home: Home, name: str) -> Lineage:
+def lineage_of(home: Home, name: str) -> Lineage:
     """The lineage of the build that is meant, in the home it lies in."""
     from visor_core.lineage import ancestry, read_builds
     from visor_core.lineage.reference import home_holding

@@ -13,6 +13,7 @@ from assets_defs.machinery import graph
 from assets_defs.machinery.stage import Node
 from pipelines.definitions import definitions, defs
 from pipelines.resources import PROFILES, environment
+from pipelines.run import groups_of
 from visor_core import code_version
 from visor_core.config import Home, load_profile
 from visor_core.errors import ConfigError
@@ -165,6 +166,8 @@ def test_a_plan_holds_what_the_selection_needs_in_order() -> None:
         for need in graph.stages()[node.stage].inputs(profile, node.partition):
             assert everything.index(need) < everything.index(node)
     assert len(everything) == 17
+    # The world and its models, a corpus, the other one, what is trained on them.
+    assert [group[0].partition for group in groups_of(everything)] == ["", train, profile.corpora.development, ""]
 
 
 def test_a_users_corpus_needs_neither_world_nor_its_retriever() -> None:
