@@ -52,6 +52,8 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
     profile = choice.resolve()
     elsewhere = configured(profile.tracking.uri)
     wanted = {"--dagster-port": dagster_port} | ({} if elsewhere else {"--mlflow-port": mlflow_port})
+    if len(set(wanted.values())) < len(wanted):
+        raise ConfigError(f"both pages are to be on port {dagster_port}: give each its own")
     for name, port in wanted.items():
         if not 1 <= port <= 65535:
             raise ConfigError(f"{name} {port} is no port: choose one from 1 to 65535")

@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from pipelines.cli.session import console, errors, home_of
+from visor_core.errors import DataError
 from visor_core.files import write_text
 
 if TYPE_CHECKING:
@@ -136,17 +137,34 @@ def export(
 ) -> None:
     """Write a checkpoint with its lineage, model card, settings, index tag, wording and results into a folder."""
     from visor_core.lineage import read_builds
-    from visor_core.lineage.transfer import export_checkpoint
+    from visor_core.lineage.transfer import checkpoint_build, export_checkpoint
 
     home = home_of(context)
     known = read_builds(home, Path(build))
-    exported = export_checkpoint(home, _find(home, build, known), known, folder)
+    chosen = checkpoint_build(home, _find(home, build, known), known)
+    _require_whole(home, chosen)
+    exported = export_checkpoint(home, chosen, known, folder)
     console.print(
         f"{exported.made}: {exported.files} files, {exported.size / MIB:.1f} MiB in {folder}; on another machine"
         " `visor import` takes the folder",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _require_whole(home: Home, build: Build) -> None:
+    """A checkpoint whose files are not those that were written is not passed on.
+
+    Raises:
+        DataError: naming the first file, and the command that makes it anew.
+    """
+    from assets_defs.machinery.builds import read_build
+    from assets_defs.machinery.losses import lost
+    from assets_defs.machinery.stage import Node
+
+    record = read_build(home, Node(build.stage, build.partition), build.fingerprint)
+    if record and (gone := lost(home, record, deep=True)):
+        raise DataError(f"{build.made}: {gone[0]}; make it anew first: `visor run --select {build.stage} --force`")
 
 
 def import_(context: typer.Context, folder: Path = typer.Argument(..., help="Folder that visor export wrote.")) -> None:

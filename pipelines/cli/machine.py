@@ -110,6 +110,12 @@ def _say_what_is_lost(home: Home, *, deep: bool) -> None:
     console.print(f"Builds in force: {len(records)}, looked at {looked}: {len(found)} have lost something")
     for node, gone in found.items():
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-        console.print(f"  - {node}: {gone[0]}{more}; `visor run` makes it again", markup=False, soft_wrap=True)
+        stage, _, corpus = node.rstrip("]").partition("[")
+        if gone[0].startswith("assets/"):  # another build's output may be this one's too: that of the champion
+            stage = gone[0].split("/")[1]
+        again = f"visor run --select {stage}" + (f" --corpus {corpus}" if corpus else "") + " --force"
+        # A run looks at sizes: what has the size that was written it takes for whole.
+        remedy = again if deep else "visor run"
+        console.print(f"  - {node}: {gone[0]}{more}; `{remedy}` makes it again", markup=False, soft_wrap=True)
     if deep and found:
         raise DataError(f"{len(found)} builds in force have lost or changed files, see above")

@@ -14,7 +14,9 @@ from rich.table import Table
 
 from pipelines.choice import Choice
 from pipelines.cli.session import console, errors, home_of, parse_settings, resolve_profile
+from visor_core.config import corpus_name
 from visor_core.config.policies import REINFORCED, TRAINED, UNTRAINED
+from visor_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +61,7 @@ def run(
     home = home_of(context)
     settings = [*settings, *(["rebuild.confirm_gpu_hours=null"] if rebuild_lost else [])]
     resolved = resolve_profile(profile, settings)
+    _require_corpus(resolved, home, corpus)
     if dry_run:
         _print_plan(resolved, home)
         return
@@ -76,6 +79,19 @@ def run(
         raise typer.Exit(130) from None
     _print_summary(summary)
     _print_next(_write_report(home, resolved), _first_question(resolved, home), resolved.corpora.development)
+
+
+def _require_corpus(profile: Profile, home: Home, name: str) -> None:
+    """A corpus that is asked for is the profile's, has been ingested, or has documents waiting.
+
+    Raises:
+        ConfigError: naming those there are.
+    """
+    known = {*profile.corpora.names, *home.corpora()}
+    if name and corpus_name(name) not in known and not home.inbox(name).is_dir():
+        raise ConfigError(
+            f"no corpus {name!r} (there are: {', '.join(sorted(known))}): `visor ingest PATH --corpus {name}` makes one"
+        )
 
 
 def _say_what_corpora_keep(profile: Profile, home: Home, corpus: str) -> None:

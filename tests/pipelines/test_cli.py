@@ -48,6 +48,21 @@ def test_unknown_commands_and_options(visor: Visor) -> None:
     assert visor("run", "--nonsense").code == 2
 
 
+def test_a_corpus_that_is_not_there_is_not_begun(visor: Visor, tmp_path: Path) -> None:
+    refused = visor("run", "--select", "pages", "--corpus", "nope")
+    assert refused.code == 2
+    assert (
+        "no corpus 'nope' (there are: nano-development, nano-train): `visor ingest PATH --corpus nope`" in refused.err
+    )
+    assert not (tmp_path / "home" / "corpora").exists()
+
+
+def test_two_pages_on_one_port_are_refused(visor: Visor) -> None:
+    refused = visor("ui", "--dagster-port", "45671", "--mlflow-port", "45671")
+    assert refused.code == 2
+    assert "both pages are to be on port 45671" in refused.err
+
+
 def test_doctor_names_every_profile(visor: Visor) -> None:
     outcome = visor("doctor")
     assert outcome.code == 0

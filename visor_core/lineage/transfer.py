@@ -166,7 +166,7 @@ def card(build: Build, lineage: Lineage, index: Mapping[str, Any], results: Mapp
         f"- strategy `{stored['configuration']['agent']['strategy']}`, seed {stored['seed']}",
         f"- weights: SHA-256 {stored.get('weights', '')}",
         f"- trained on index `{index.get('tag', 'none')}` of corpus `{index.get('corpus', '')}`,"
-        f" {len(index.get('documents', []))} documents",
+        f" {index.get('counts', {}).get('documents', 0)} documents",
         f"- code: {code_line(build)}",
         f"- {packages_line(build)}",
         f"- machine: {machine_line(build)}",
