@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -78,7 +79,7 @@ def run(
         errors.print(escape(str(interruption) or "interrupted; the next run goes on from there"))
         raise typer.Exit(130) from None
     _print_summary(summary)
-    _print_next(_write_report(home, resolved), _first_question(resolved, home), resolved.corpora.development)
+    _print_next(home, _write_report(home, resolved), _first_question(resolved, home), resolved.corpora.development)
 
 
 def _require_corpus(profile: Profile, home: Home, name: str) -> None:
@@ -282,13 +283,20 @@ def _first_question(profile: Profile, home: Home) -> Question | None:
     return found[0] if found else None
 
 
-def _print_next(report: Path, question: Question | None, corpus: str) -> None:
+def _print_next(home: Home, report: Path, question: Question | None, corpus: str) -> None:
+    """Commands that look at what this home holds; without `--home` they find the usual one."""
     console.print("\nWhere to look next")
-    visor = "visor" if shutil.which("visor") else ".venv/bin/visor"
-    hints = [("the report", shlex.join(["xdg-open", str(report)])), ("Dagster's page, MLflow's page", "make ui")]
+    program = "visor" if shutil.which("visor") else ".venv/bin/visor"
+    usual = home.root == Path(os.environ.get("VISOR_HOME") or ".visor").resolve()
+    start = [program] if usual else [program, "--home", str(home.root)]
+    visor = shlex.join(start)
+    hints = [
+        ("the report", shlex.join(["xdg-open", str(report)])),
+        ("Dagster's page, MLflow's page", "make ui" if usual else f"{visor} ui"),
+    ]
     if question:
         partition = ["--partition", question.partition] if question.partition else []
-        command = [visor, "ask", question.question, "--corpus", corpus, *partition]
+        command = [*start, "ask", question.question, "--corpus", corpus, *partition]
         hints.append(("an episode", shlex.join(command)))
     hints.append(("your own documents", f'{visor} ingest PATH, then {visor} search "…"'))
     for what, how in hints:
