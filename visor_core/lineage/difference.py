@@ -38,10 +38,14 @@ class Difference:
         pair = f"{self.first.made} and {self.second.made}"
         if self.first.made == self.second.made:
             return f"{pair} are one build"
-        lines = [f"{pair}: {'the same data' if self.same else 'different data'}"]
         if self.first.node != self.second.node:
-            lines.append("they are two stages: compared is what both are made from")
-        lines.append(f"they part in {self.parts}" if self.parts else "they part nowhere: every stage holds the same")
+            held = "the same data" if self.same else "data of its own each"
+            lines = [f"{pair} are two stages, with {held}: compared is what both are made from"]
+        else:
+            lines = [f"{pair}: {'the same data' if self.same else 'different data'}"]
+        lines.append(
+            f"they part in {self.parts}" if self.parts else "they part nowhere: every stage compared is the same"
+        )
         for reason in REASONS:
             found = self.reasons[reason]
             lines.append(f"{reason}: {'the same' if not found else ''}".rstrip())
