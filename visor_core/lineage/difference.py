@@ -39,7 +39,7 @@ class Difference:
         if self.first.made == self.second.made:
             return f"{pair} are one build"
         if self.first.node != self.second.node:
-            held = "the same data" if self.same else "data of its own each"
+            held = "the same data" if self.same else "different data"
             lines = [f"{pair} are two stages, with {held}: compared is what both are made from"]
         else:
             lines = [f"{pair}: {'the same data' if self.same else 'different data'}"]
