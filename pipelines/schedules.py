@@ -10,6 +10,7 @@ from assets_defs.machinery.graph import stages
 from assets_defs.machinery.partitions import corpora
 from assets_defs.machinery.stage import Node
 from assets_defs.machinery.workspace import Workspace
+from pipelines.launcher import UNFINISHED, WAITING
 from pipelines.outlook import GOAL, look, next_runs
 from visor_core.config import Profile
 
@@ -18,13 +19,6 @@ REASON_TAG = "visor/reason"
 DAY = 86_400.0
 CONFIRMED_AFTER = 0.75
 """Share of `retraining.fresh_days` after which an unchanged champion is confirmed."""
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def weekly_retraining(profile: Profile, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
@@ -48,7 +42,7 @@ def _evaluate(context: dg.ScheduleEvaluationContext, workspace: Workspace) -> dg
     outlook = look(profile, workspace.place)
     runs = next_runs(profile, outlook.due)
     names = {node.stage for nodes in runs.values() for node in nodes}
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if runs else ():
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*UNFINISHED, *WAITING])) if runs else ():
         if run.asset_selection is None or names & {key.to_user_string() for key in run.asset_selection}:
             return _skip(instance, f"run {run.run_id[:8]} is at it: {outlook.reason()}")
     if runs:

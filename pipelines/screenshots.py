@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.services import ADDRESS, ROOT, answers
+from pipelines.services import ADDRESS, ROOT, answers, free_port
 from visor_core.config import Home
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -60,7 +59,7 @@ def pages(home: Home) -> Iterator[tuple[str, str]]:
     Raises:
         RuntimeError: if they do not answer.
     """
-    ports = _free_port(), _free_port()
+    ports = free_port(), free_port()
     command = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(home.root), "ui"]
     command += ["--dagster-port", str(ports[0]), "--mlflow-port", str(ports[1])]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -73,9 +72,3 @@ def pages(home: Home) -> Iterator[tuple[str, str]]:
             yield f"http://{ADDRESS}:{ports[0]}", f"http://{ADDRESS}:{ports[1]}"
         finally:
             process.send_signal(signal.SIGTERM)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        return int(probe.getsockname()[1])

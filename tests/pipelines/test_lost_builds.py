@@ -20,6 +20,7 @@ from pipelines.instance import place_instance
 from pipelines.run import RunSummary
 from tests.pipelines.conftest import Visor
 from tests.pipelines.materializing import materialize
+from tests.pipelines.test_run import TINY
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError, DataError
 from visor_core.index import PageIndex
@@ -27,15 +28,6 @@ from visor_core.index import PageIndex
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.slow]
 
-TINY = {
-    "nano.train_corpora": 1,
-    "nano.development_corpora": 1,
-    "nano.companies": 3,
-    "nano.topics": 4,
-    "nano.train_questions": 6,
-    "nano.development_questions": 4,
-    "index.embedders": ["hash"],
-}
 WORLD = Node("nano_corpus")
 
 

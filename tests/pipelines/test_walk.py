@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,11 +23,13 @@ import pytest
 
 from assets_defs.machinery.builds import find_record, read_record
 from assets_defs.machinery.stage import Node
+from pipelines.screenshots import browser
+from pipelines.services import free_port
 from visor_core.config import Home
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYWRIGHT = os.environ.get("VISOR_PLAYWRIGHT", "")
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+BROWSER = browser() or ""
 pytestmark = [
     pytest.mark.slow_walk,
     pytest.mark.timeout(3000),
@@ -52,12 +53,6 @@ TINY = {
 RUNS = """{ runsOrError(limit: 40) { ... on Runs { results {
   runId status runConfigYaml assetSelection { path } assetCheckSelection { name } tags { key value } } } } }"""
 BACKFILLS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { id status } } } }"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -99,9 +94,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     home = Home(tmp_path_factory.mktemp("walk") / "home")
     pictures = Path(os.environ.get("VISOR_PICTURES") or home.root.parent / "pictures")
     pictures.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    ports = ["--dagster-port", str(port), "--mlflow-port", str(_free_port())]
+    ports = ["--dagster-port", str(port), "--mlflow-port", str(free_port())]
     visor = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(home.root)]
     running = subprocess.Popen([*visor, "ui", *ports, *settings], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,9 @@ import yaml
 
 from assets_defs.machinery.builds import Builds, Record
 from assets_defs.machinery.stage import Node
+from pipelines.services import free_port
 from tests.pipelines.chat_server import serving
+from tests.pipelines.test_teacher_frame import thousandths
 from tests.tiny_model import build_model, build_processor
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.config import Home, Profile, load_profile
@@ -40,16 +41,6 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 900.0
-
-
-def _teacher(messages: list[dict[str, Any]]) -> str:
-    """Searches, zooms into the middle of the page, in thousandths, and answers."""
-    pictures = sum(part["type"] == "image_url" for m in messages for part in m["content"] if isinstance(part, dict))
-    return [
-        "<think>A page on staff is needed.</think><search>acme staff</search>",
-        "<think>The middle is small.</think><verdict>keep</verdict><bbox>[250,250,750,750]</bbox>",
-        "<think>It says 47.</think><verdict>keep</verdict><answer>47 [2]</answer>",
-    ][min(pictures, 2)]
 
 
 def _profile(folder: Path, teacher: str) -> Path:
@@ -122,18 +113,12 @@ class Page:
         return [json.dumps(run)[:400] for run in self.ask(query)["runsOrError"]["results"]]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _pages(home: Home, profile: Path) -> Iterator[Page]:
     """`visor ui`, until the end of the block."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(home.root)]
-    command += ["ui", "--profile", str(profile), "--dagster-port", str(port), "--mlflow-port", str(_free_port())]
+    command += ["ui", "--profile", str(profile), "--dagster-port", str(port), "--mlflow-port", str(free_port())]
     log = home.root / "ui.log"
     home.root.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -182,7 +167,7 @@ def _ask_about(home: Home, corpus: str, record: Record) -> None:
 
 def test_a_dropped_pdf_becomes_an_index_and_with_questions_a_champion(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    with serving(_teacher) as teacher:
+    with serving(thousandths) as teacher:
         path = _profile(tmp_path, teacher)
         profile = load_profile(path)
         with _pages(home, path) as page:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from visor_core.config import Home
 from visor_core.errors import DataError
+from visor_core.files import is_locked
 from visor_core.lineage.graph import EVALUATION, Build, Made, is_in_force, read_builds, upstream_of
 from visor_core.policies.identity import digest_of
 
@@ -154,16 +155,7 @@ def _stores(home: Home) -> Iterator[tuple[Path, str]]:
 def is_held(folder: Path) -> bool:
     """Whether a living process has locked a build, a store, or anything directly in it."""
     locks = [folder / ".lock", folder / ".running", *folder.glob("segments/*.jsonl")]
-    return any(_is_locked(path) for path in locks if path.is_file())
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+    return any(is_locked(path) for path in locks if path.is_file())
 
 
 def clear(item: Clearable) -> bool:

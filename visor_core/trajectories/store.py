@@ -28,7 +28,7 @@ import polars as pl
 
 from visor_core.agent.trajectory import Trajectory
 from visor_core.errors import DataError
-from visor_core.files import flush
+from visor_core.files import flush, is_locked
 from visor_core.trajectories.codec import decode_trajectory, encode_episode, encode_trajectory, encode_turn
 from visor_core.trajectories.replay import evidence_compactions
 
@@ -178,7 +178,7 @@ def compact(folder: Path) -> list[Trajectory]:
         What the tables hold, in the order it was written.
     """
     with _locked(folder):
-        taken = [s for s in _segments(folder) if not _is_held(s)]
+        taken = [s for s in _segments(folder) if not is_locked(s)]
         old = _table_folders(folder)
         trajectories = _read(folder, taken)
         if not taken and old:
@@ -358,16 +358,6 @@ def _new_segment(folder: Path) -> BinaryIO:
         file = (segments / f"{number:06d}.jsonl").open("xb")
         fcntl.flock(file, fcntl.LOCK_EX)
         return file
-
-
-def _is_held(segment: Path) -> bool:
-    """Whether a living writer holds the segment."""
-    with segment.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 @contextmanager
