@@ -30,7 +30,8 @@ DECIDES_NOTHING = (
     "visor_core.trajectories.traces",
     # What only a person looks at.
     "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
-    "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
+    "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_gallery", "visor_core.trajectories.viewer_page",
+    "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
     # The settings themselves, which count by their values.
     "visor_core.config",
 )  # fmt: skip

@@ -155,7 +155,7 @@ def replay(
     under --checkpoint. Where a corpus is gone, the contexts alone are compared.
     """
     from visor_core.trajectories.store import read_trajectories
-    from visor_core.trajectories.viewer import write_viewer
+    from visor_core.trajectories.viewer_gallery import write_viewer
 
     home = home_of(context)
     episodes = read_trajectories(folder or home.asset("asked"))[: limit or None]

@@ -23,7 +23,8 @@ from visor_core.geometry import Box
 from visor_core.policies.base import ImageRef
 from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
-from visor_core.trajectories.viewer import episode_html, gallery_html, write_viewer
+from visor_core.trajectories.viewer import episode_html
+from visor_core.trajectories.viewer_gallery import gallery_html, write_viewer
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
 
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>\"'&"
