@@ -25,6 +25,7 @@ from visor_core.code_version import code_behind, code_version
 from visor_core.errors import DataError
 from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
+from visor_core.evaluation.verdicts import ProtocolScores, in_words, protocol_metrics, read_protocols
 from visor_core.files import write_json
 from visor_core.scoring.answers import answer_score, rule_of, says_missing, slidevqa_f1
 from visor_core.scoring.citations import citation_recall
@@ -155,6 +156,8 @@ class BenchmarkResult:
     """A server's marks on its replies; several mean that it changed while it was asked."""
 
     left_out: tuple[LeftOut, ...] = ()
+    protocols: tuple[ProtocolScores, ...] = ()
+    """What other protocols than the rule say of the answers (`verdicts.scores` gives each the same face)."""
 
     @property
     def finished(self) -> tuple[EpisodeResult, ...]:
@@ -266,6 +269,10 @@ class BenchmarkResult:
             return f"{self.rule} for answers of {self.benchmark}"
         return f"answers scored by the rule {self.rule}{': ' + figures if figures else ''}"
 
+    def protocols_in_words(self) -> list[str]:
+        """The protocols by which answers were scored, the rule first, a line each."""
+        return [self.rule_in_words(), *(in_words(self, protocol) for protocol in self.protocols)]
+
     def by_hops(self) -> dict[int, dict[str, Interval]]:
         """Answers fully right and supported success by the number of pages a question needs."""
         strata: dict[int, dict[str, Interval]] = {}
@@ -325,6 +332,8 @@ class BenchmarkResult:
             figures["false_refusals"] = self.false_refusals.estimate
         for hops, stratum in self.by_hops().items() if self.scored else ():
             figures |= {f"{name}_hops_{hops}": interval.estimate for name, interval in stratum.items()}
+        for protocol in self.protocols:
+            figures |= {k: v for k, v in protocol_metrics(self, protocol).items() if not math.isnan(v)}
         return figures
 
     def frame(self) -> pl.DataFrame:
@@ -353,6 +362,7 @@ def read_result(path: Path) -> BenchmarkResult:
         rows = tuple(EpisodeResult(**row) for row in data.pop("episodes"))
         data["fingerprints"] = tuple(data.get("fingerprints", ()))
         left_out = tuple(LeftOut(**row) for row in data.pop("left_out"))
-        return BenchmarkResult(episodes=rows, left_out=left_out, **data)
+        protocols = read_protocols(data.pop("protocols", ()))
+        return BenchmarkResult(episodes=rows, left_out=left_out, protocols=protocols, **data)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not an evaluation of this version ({error}): run `visor eval` again") from error

@@ -1,9 +1,9 @@
 """Intervals and paired tests for evaluations, as pure functions.
 
-Wilson's score interval for shares, percentile bootstrap for means (questions resampled, or whole clusters first),
-McNemar's exact test for two policies on the same questions, and two tests that take the seed as the cluster. All
-random resampling is seeded. Sources: Wilson 1927; McNemar 1947; Efron 1979; for clusters Cameron & Miller 2015 and
-Ibragimov & Müller 2010.
+Wilson's score interval for shares, Cohen's kappa for two raters, percentile bootstrap for means (questions resampled,
+or whole clusters first), McNemar's exact test for two policies on the same questions, and two tests that take the seed
+as the cluster. All random resampling is seeded. Sources: Wilson 1927; Cohen 1960; McNemar 1947; Efron 1979; for
+clusters Cameron & Miller 2015 and Ibragimov & Müller 2010.
 """
 
 from __future__ import annotations
@@ -152,6 +152,30 @@ def holm(p_values: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(order) - rank) * p_values[i]))
         corrected[i] = least
     return corrected
+
+
+def cohens_kappa(pairs: Sequence[tuple[bool, bool]], confidence: float = 0.95) -> Interval:
+    """Cohen's kappa of two raters' yes and no, with the interval of its large-sample standard error.
+
+    Kappa is (observed − chance agreement) / (1 − chance agreement); NaN where both give one and the same word
+    throughout, since chance alone explains that. Source of the error: Fleiss, Cohen & Everitt 1969. Where fewer than
+    `FEWEST` agreements, or disagreements, are expected by chance, the interval is marked (`few`).
+    """
+    count = len(pairs)
+    cells = {(a, b): pairs.count((a, b)) / count for a in (False, True) for b in (False, True)} if count else {}
+    first = {a: sum(p for (left, _), p in cells.items() if left == a) for a in (False, True)}
+    second = {b: sum(p for (_, right), p in cells.items() if right == b) for b in (False, True)}
+    observed = sum(p for (a, b), p in cells.items() if a == b)
+    chance = sum(first[a] * second[a] for a in (False, True))
+    if not count or chance >= 1.0:
+        return Interval(math.nan, math.nan, math.nan, count)
+    kappa = (observed - chance) / (1 - chance)
+    agreed = sum(cells[a, a] * (1 - (first[a] + second[a]) * (1 - kappa)) ** 2 for a in (False, True))
+    apart = (1 - kappa) ** 2 * sum(p * (second[a] + first[b]) ** 2 for (a, b), p in cells.items() if a != b)
+    variance = (agreed + apart - (kappa - chance * (1 - kappa)) ** 2) / (count * (1 - chance) ** 2)
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(max(variance, 0.0))
+    few = min(chance, 1 - chance) * count < FEWEST
+    return Interval(kappa, max(-1.0, kappa - half), min(1.0, kappa + half), count, few=few)
 
 
 def paired_difference(

@@ -132,7 +132,8 @@ def _summary(t: Trajectory) -> str:
     answer = f"<bdi>{escape(t.answer)}</bdi>" if t.answer else '<span class="note">no answer</span>'
     return (
         f'<div class="summary"><div class="card"><div class="head"><b>Answer</b>{outcome_chips(t)}</div>'
-        f'<div class="answer">{answer}</div>{judged}{facts_list(facts)}<p class="meta">{meta}</p></div>{_costs(t)}</div>'
+        f'<div class="answer">{answer}</div>{judged}{facts_list(facts)}<p class="meta">{meta}</p></div>'
+        f"{_costs(t)}</div>"
     )
 
 
@@ -370,4 +371,3 @@ def crops(t: Trajectory, page_id: str) -> list[tuple[int, Box]]:
         for image in turn.observation.images
         if image.page_id == page_id
     ]
-

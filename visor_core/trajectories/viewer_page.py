@@ -1,7 +1,7 @@
 """The frame of every page a person opens: one file, a strict content security policy, landmarks, light and dark.
 
-Nothing is fetched, and no script runs but the one the frame is given, which the policy names by its hash. What stands in
-`body` is the caller's, escaped by it.
+Nothing is fetched, and no script runs but the one the frame is given, which the policy names by its hash. `body` comes
+from the caller, who escapes what stands in it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST_TITLE = 90
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of a page's navigation: what it says, where it leads, and what it is to the page (`prev`, `next`, `up`)."""
+    """A link of a page's navigation: what it says, where it leads, what that is to the page (`prev`, `next`, `up`)."""
 
     text: str
     address: str

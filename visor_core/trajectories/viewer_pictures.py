@@ -21,6 +21,8 @@ READABLE_PIXELS = 640 * 820
 """Pixels at which a picture is embedded at least; what the policy saw may be smaller."""
 LARGE_PIXELS = 1000 * 1290
 """The same of a page that an answer rests on."""
+LONGEST_SIDE = 4096
+"""Pixels a side to which a picture is enlarged at most: a page may be a hundred times as long as it is wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Pictures:
         )
 
     def _add(self, key: tuple[str, Box], ref: ImageRef, pixels: int) -> None:
-        scale = max(1.0, math.sqrt(pixels / (ref.width * ref.height)))
+        wanted = math.sqrt(pixels / (ref.width * ref.height))
+        scale = max(1.0, min(wanted, LONGEST_SIDE / max(ref.width, ref.height)))
         large = ImageRef(ref.page_id, round(ref.width * scale), round(ref.height * scale), ref.box)
         try:
             picture = self._images(large)

@@ -1,5 +1,7 @@
 """The viewer: self-contained, escaped, every part of the episode on the page."""
 
+import base64
+import hashlib
 import json
 import random
 import re
@@ -23,10 +25,11 @@ from visor_core.geometry import Box
 from visor_core.policies.base import ImageRef
 from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
-from visor_core.trajectories.viewer import episode_html
-from visor_core.trajectories.viewer_gallery import gallery_html, write_viewer
+from visor_core.trajectories.viewer import episode_html, side_by_side_html
+from visor_core.trajectories.viewer_gallery import SCRIPT, gallery_html, write_viewer
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
 
+UNWANTED = {"img", "iframe", "object", "link", "form"}
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>\"'&"
 
 
@@ -37,11 +40,34 @@ class Elements(HTMLParser):
         super().__init__()
         self.names: set[str] = set()
         self.addresses: list[str] = []
+        self.scripts: list[str] = []
+        self._in_script = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.add(tag)
+        self._in_script = tag == "script"
         self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "action", "data", "srcset")]
         assert not any(k.startswith("on") for k, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script:
+            self.scripts.append(data)
+            self._in_script = False
+
+
+def require_known_script(html: str, path: Path | None = None) -> None:
+    """No script but the one of a file, which the policy names by its hash."""
+    found = elements(html).scripts
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'")
+    if path is None:
+        assert found == []
+        assert "script-src" not in policy[1]
+    else:
+        assert found == [path.read_text(encoding="utf-8")]
+        digest = base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in policy[1]
 
 
 def elements(html: str) -> Elements:
@@ -70,11 +96,13 @@ def hostile() -> Trajectory:
 
 
 def test_hostile_text_stays_text_and_nothing_is_fetched() -> None:
-    for html in (episode_html(hostile(), INDEX), gallery_html([hostile()], INDEX, title=HOSTILE)):
+    gallery = gallery_html([hostile()], INDEX, title=HOSTILE)
+    sides = side_by_side_html([(HOSTILE, hostile()), (HOSTILE, None)], INDEX)
+    for html, script in ((episode_html(hostile(), INDEX), None), (gallery, SCRIPT), (sides, None)):
         found = elements(html)
-        assert not found.names & {"script", "img", "iframe", "object", "link", "form"}
+        assert not found.names & UNWANTED
+        require_known_script(html, script)
         assert found.addresses == []
-        assert "default-src 'none'" in html
         assert re.findall(r"url\((?!data:image/webp;base64,)", html) == []
         assert "&lt;script&gt;alert(1)" in html
 
@@ -193,7 +221,7 @@ def test_hostile_episodes_of_every_strategy_can_be_drawn(strategy: str) -> None:
     trajectories = run_reference(env, ScriptedPolicy(lambda p: hostile_text(rng)), questions)
     for html in (*(episode_html(t, index) for t in trajectories), gallery_html(trajectories, index)):
         found = elements(html)
-        assert not found.names & {"script", "img", "iframe", "object", "link", "form"}
+        assert not found.names & UNWANTED
         assert found.addresses == []
 
 
