@@ -120,6 +120,7 @@ def _keep_episode(home: Home, episode: Trajectory, index: PageIndex) -> None:
         DataError: naming what could not be kept, and why.
     """
     from visor_core.files import write_text
+    from visor_core.index.page_links import PageLinks
     from visor_core.trajectories.store import TrajectoryWriter
     from visor_core.trajectories.viewer import episode_html
 
@@ -131,7 +132,7 @@ def _keep_episode(home: Home, episode: Trajectory, index: PageIndex) -> None:
         lost.append(f"the episode ({reason_of(error)})")
     path = home.reports / f"ask-{episode.trajectory_id}.html"
     try:
-        write_text(path, episode_html(episode, index))
+        write_text(path, episode_html(episode, index, address_of=PageLinks(index)))
         console.print(f"page with the pictures: {path}", markup=False, soft_wrap=True)
     except OSError as error:
         lost.append(f"its page ({reason_of(error)})")
@@ -163,7 +164,7 @@ def replay(
     encode = _encoder(checkpoint, indexes) if checkpoint else None
     reports = [_replayed(episode, indexes, encode) for episode in episodes]
     if html:
-        written = write_viewer(html, episodes, indexes, title="Episodes")
+        written = write_viewer(html, episodes, indexes, title="Episodes", address_of=indexes.address_of)
         console.print(f"gallery: {written}", soft_wrap=True)
     unplayed = [episode for episode in episodes if indexes.of(episode) is None]
     if unplayed:
@@ -229,11 +230,23 @@ class Indexes:
             SearchIndexError: if none has.
             DocumentError: if it cannot be drawn.
         """
-        document = ref.page_id.rpartition("/")[0]
-        for index in self._open.values():
-            if index is not None and any(found.document_id == document for found in index.documents()):
-                return index(ref)
-        raise SearchIndexError(f"page {ref.page_id} is in no corpus that these trajectories name")
+        index = self._holder(ref.page_id)
+        if index is None:
+            raise SearchIndexError(f"page {ref.page_id} is in no corpus that these trajectories name")
+        return index(ref)
+
+    def address_of(self, page_id: str) -> str:
+        """Where a person opens a page of its document; "" where nowhere."""
+        from visor_core.index.page_links import PageLinks
+
+        index = self._holder(page_id)
+        return PageLinks(index)(page_id) if index is not None else ""
+
+    def _holder(self, page_id: str) -> PageIndex | None:
+        """Whichever of the opened indexes has a page's document."""
+        document = page_id.rpartition("/")[0]
+        opened = (index for index in self._open.values() if index is not None)
+        return next((i for i in opened if any(d.document_id == document for d in i.documents())), None)
 
 
 def _replayed(episode: Trajectory, indexes: Indexes, encode: Callable[[Trajectory], Encode] | None) -> ReplayReport:

@@ -77,6 +77,11 @@ def anchor(text: str, address: str, *, new: bool = False) -> str:
     return f'<a href="{escape(address, quote=True)}"{target}>{escape(text)}</a>'
 
 
+def scrolled(table: str, label: str) -> str:
+    """A table that scrolls sideways on its own where it is wider than the page, by keyboard, too."""
+    return f'<div class="scroll" role="region" aria-label="{escape(label, quote=True)}" tabindex="0">{table}</div>'
+
+
 def _navigation(links: Iterable[Link]) -> str:
     items = "".join(
         f'<a href="{escape(link.address, quote=True)}"{f" rel={link.relation}" if link.relation else ""}>'
