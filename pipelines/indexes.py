@@ -8,7 +8,7 @@ from visor_core.config import DocumentsConfig, Home
 from visor_core.errors import SearchIndexError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from PIL import Image
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class OpenIndexes:
-    """Indexes of a home by corpus and tag.
+    """Indexes of one home or several by corpus and tag.
 
     Args:
         documents: limits, and passwords of encrypted documents, for pictures.
     """
 
-    def __init__(self, home: Home, documents: DocumentsConfig | None = None) -> None:
-        self._home, self._documents = home, documents
+    def __init__(self, homes: Sequence[Home], documents: DocumentsConfig | None = None) -> None:
+        self._homes, self._documents = homes, documents
         self._open: dict[tuple[str, str], PageIndex | None] = {}
         self._of_document: dict[str, PageIndex] = {}
         self._names: dict[int, Callable[[str], str]] = {}
         self._links: dict[int, Callable[[str], str]] = {}
 
     def of(self, corpus: str, tag: str) -> PageIndex | None:
-        """An index; None if its corpus does not hold that tag any more."""
+        """An index, of the first home that has it; None if no corpus of that name holds the tag any more."""
         if (corpus, tag) not in self._open:
             self._open[corpus, tag] = self._opened(corpus, tag)
         return self._open[corpus, tag]
@@ -66,10 +66,12 @@ class OpenIndexes:
         from visor_core.index import PageIndex
         from visor_core.index.page_links import PageLinks
 
-        if not corpus or not (self._home.corpus(corpus) / "tags" / f"{tag}.json").is_file():
+        holding = (home.corpus(corpus) for home in self._homes) if corpus else ()
+        folder = next((path for path in holding if (path / "tags" / f"{tag}.json").is_file()), None)
+        if folder is None:
             return None
         try:
-            index = PageIndex.open(self._home.corpus(corpus), tag, documents=self._documents)
+            index = PageIndex.open(folder, tag, documents=self._documents)
         except SearchIndexError:
             return None
         self._names[id(index)], self._links[id(index)] = page_names(index), PageLinks(index)

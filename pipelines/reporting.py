@@ -53,7 +53,7 @@ def gather_report(
     if not records and not results:
         raise DataError(f"nothing to report under {home.root} yet: `visor run` or `visor eval` first")
     episodes, unreadable = kept_episodes(home)
-    indexes, kept = OpenIndexes(home, documents), {episode.trajectory_id: episode for episode in episodes}
+    indexes, kept = OpenIndexes([home], documents), {episode.trajectory_id: episode for episode in episodes}
     written = _write_pages(beside, results, kept, indexes, pages) if beside and pages else {}
     newest = max((record.created for record in records), default="")
     return Report(
