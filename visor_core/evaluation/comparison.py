@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from visor_core.config.policies import WARM_STARTED
 from visor_core.errors import DataError
 from visor_core.evaluation.figures import Figure, Scored, present
 from visor_core.evaluation.pairing import Pairing, pair
@@ -192,6 +193,16 @@ def compare(arms: Sequence[Arm], protocol: str = RULE) -> Comparison:
         failed=len(same) - len(whole),
         reworded=len(shared) - len(same),
     )
+
+
+def against_the_warm_start(results: Mapping[str, BenchmarkResult]) -> Comparison | None:
+    """The runs of a benchmark (`RunPolicy.run`) against the greedy one of the warm start; None where it is not among
+    them, or alone."""
+    first = WARM_STARTED.run()
+    others = [name for name in results if name != first]
+    if first not in results or not others:
+        return None
+    return compare([Arm(name, (results[name],)) for name in (first, *others)])
 
 
 def _require_one_benchmark(arms: Sequence[Arm]) -> None:

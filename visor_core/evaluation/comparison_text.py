@@ -45,7 +45,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     """The figures of every arm with the tests of the main ones, the verdicts, and what differs."""
     figures = {found.figure.name: found for found in comparison.figures}
     heads = ["result", *figures]
-    lines = [summary(comparison), "", _row(heads), "|---" * len(heads) + "|"]
+    lines = [plain_cell(summary(comparison)), "", _row(heads), "|---" * len(heads) + "|"]
     for number, label in enumerate(comparison.labels):
         lines.append(_row([label, *(shown(found, number) for found in figures.values())]))
     lines += ["", _row(["against " + comparison.labels[0], *(n for n in TESTED if n in figures), "won", "lost"])]

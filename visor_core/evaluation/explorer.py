@@ -65,8 +65,9 @@ def explorer(name: str, label: str, columns: Sequence[Column], rows: Sequence[Ma
         f'<div data-explorer="{escape(name, quote=True)}" hidden>'
         f'<div class="filters" role="search" aria-label="{said}"><label>Search'
         '<input type="search" autocomplete="off"></label></div><p class="count" role="status"></p>'
+        f'<div class="scroll" role="region" aria-label="{said}" tabindex="0">'
         f'<table class="rows" role="table" aria-label="{said}"><thead role="rowgroup"><tr role="row"></tr></thead>'
-        '<tbody role="rowgroup"></tbody></table><p><button type="button" class="more" hidden></button></p></div>'
+        '<tbody role="rowgroup"></tbody></table></div><p><button type="button" class="more" hidden></button></p></div>'
         f"<noscript><p>{said}: {len(rows)} rows, drawn by this page's script, which does not run here.</p></noscript>"
         f"{data_block(name, data)}"
     )

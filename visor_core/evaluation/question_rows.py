@@ -17,7 +17,7 @@ YES, NO = "yes", "no"
 COLUMNS = (
     Column("question", wide=True),
     Column("expected"),
-    Column("answer"),
+    Column("answer", wide=True),
     Column("outcome", "chip", filter=True, good=(RIGHT,), bad=(WRONG, FAILED, SILENT)),
     Column("supported", "chip", filter=True, good=(YES,)),
     Column("diagnosis", "chip", filter=True),

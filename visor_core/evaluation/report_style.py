@@ -4,6 +4,7 @@ REPORT_STYLE = """
 :root{--c0:#2459a9;--c1:#b34a10;--c2:#1f7a4a;--c3:#8a3ea8;--c4:#7a6200;--c5:#b0304f}
 @media (prefers-color-scheme:dark){:root{--c0:#7fb0f5;--c1:#f0995c;--c2:#6cc795;--c3:#c78be0;--c4:#d6bd4a;
 --c5:#ee7f98}}
+main{max-width:1480px}
 .sub{color:var(--dim);margin:.2rem 0 0;overflow-wrap:anywhere}
 table.figures{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 table.figures th,table.figures td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--line);
@@ -27,7 +28,7 @@ iframe{width:100%;height:900px;border:0;background:var(--bg)}
 code{background:var(--card);padding:.1em .3em;border-radius:3px;overflow-wrap:anywhere}
 table.rows{border-collapse:collapse;width:100%;font-size:13.5px}
 table.rows th,table.rows td{text-align:left;padding:7px 12px 7px 0;border-bottom:1px solid var(--line);
-vertical-align:top;overflow-wrap:anywhere}
+vertical-align:top;overflow-wrap:break-word;max-width:26em}
 table.rows th{white-space:nowrap}
 table.rows th button{font:inherit;font-weight:600;color:var(--dim);background:none;border:0;padding:4px 0;
 cursor:pointer;text-align:left}
@@ -39,8 +40,8 @@ table.rows td a{margin-right:8px}
 table.rows thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 table.rows,table.rows tbody,table.rows tr,table.rows td{display:block;width:100%}
 table.rows tr{border:1px solid var(--line);border-radius:10px;background:var(--card);padding:8px 12px;margin:10px 0}
-table.rows td,table.rows td.n{border:0;padding:3px 0;text-align:left;display:grid;
-grid-template-columns:8.5em minmax(0,1fr);gap:8px}
+table.rows td,table.rows td.n{border:0;padding:3px 0;text-align:left;display:grid;max-width:none;min-width:0;
+grid-template-columns:8.5em minmax(0,1fr);gap:8px;overflow-wrap:anywhere}
 table.rows td::before{content:attr(data-label);color:var(--dim);font-size:12.5px}
 table.rows td.none{display:none}
 main{padding:20px 14px 60px}}

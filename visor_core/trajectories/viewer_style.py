@@ -1,8 +1,8 @@
 """The style sheet that every page shares: no network, light and dark, prints. Reports add to it (`report_style`)."""
 
 STYLE = """
-:root{--bg:#f6f5f1;--card:#fff;--ink:#1d1f23;--dim:#6b6f78;--line:#e3e1da;--accent:#0b6bcb;--soft:#eaf2fb;
---good:#1a7f4b;--goodbg:#e5f4ec;--bad:#b3261e;--badbg:#fbe9e7;--warn:#8a5a00;--warnbg:#fcf1dc;--gold:#b58900;
+:root{--bg:#f6f5f1;--card:#fff;--ink:#1d1f23;--dim:#5b5f68;--line:#e3e1da;--accent:#0b6bcb;--soft:#eaf2fb;
+--good:#136a3c;--goodbg:#e5f4ec;--bad:#b3261e;--badbg:#fbe9e7;--warn:#8a5a00;--warnbg:#fcf1dc;--gold:#b58900;
 --mono:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 @media (prefers-color-scheme:dark){:root{--bg:#15171a;--card:#1e2125;--ink:#e8e6e1;--dim:#9a9ea7;--line:#32363c;
 --accent:#6cb2ff;--soft:#1f2c3b;--good:#6fd39b;--goodbg:#17301f;--bad:#ff8a80;--badbg:#3a1d1b;--warn:#f0c06a;
@@ -103,6 +103,7 @@ padding:0 7px;margin:3px 0;overflow-wrap:anywhere}
 .sides .num{display:none}
 .sides .summary{grid-template-columns:minmax(0,1fr)}
 .filters{display:flex;flex-wrap:wrap;gap:10px 14px;align-items:end;margin:14px 0}
+.filters [role=group]{display:flex;flex-wrap:wrap;gap:8px}
 .filters label{display:grid;gap:3px;font-size:12.5px;color:var(--dim)}
 .filters input,.filters select,.filters button,button.more{font:inherit;font-size:14px;color:var(--ink);
 background:var(--card);border:1px solid var(--dim);border-radius:8px;padding:6px 10px;min-height:38px;max-width:100%}
