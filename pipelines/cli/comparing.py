@@ -14,7 +14,9 @@ from visor_core.errors import DataError
 from visor_core.files import file_name
 
 if TYPE_CHECKING:
-    from visor_core.evaluation.comparison import Comparison
+    from pipelines.result_names import NamedResult
+    from visor_core.config import Home
+    from visor_core.evaluation.comparison import Arm, Comparison
 
 
 def register(app: typer.Typer) -> None:
@@ -43,24 +45,18 @@ def compare(
     Only questions that all results have are compared; results of different question sets are refused.
     """
     from pipelines.comparing import write_comparison
-    from pipelines.result_names import ResultNames
-    from visor_core.evaluation import comparison as comparing
+    from visor_core.evaluation.comparison import compare as compare_arms
 
-    home = home_of(context)
-    settled = document_settings(profile, settings)
-    names = ResultNames(home, lambda line: note([line]))
-    if len(results) < 2:
-        raise DataError("a comparison needs two results at least: `visor compare A B`")
-    found = [names.arm(given) for given in results]
-    labels = _unique([label for label, _ in found])
-    arms = [
-        comparing.Arm(label, tuple(named.result for named in own))
-        for label, (_, own) in zip(labels, found, strict=True)
-    ]
-    compared = comparing.compare(arms, protocol)
-    homes = list({named.home.root: named.home for _, own in found for named in own}.values())
-    folder = output or home.reports / file_name(f"compare-{'-'.join(labels)}", protocol, "")
-    written = write_comparison(compared, homes, folder, documents=settled.documents, pages=pages)
+    home, settled = home_of(context), document_settings(profile, settings)
+    arms, named = arms_of(home, results)
+    compared = compare_arms(arms, protocol)
+    written = write_comparison(
+        compared,
+        list({found.home.root: found.home for found in named}.values()),
+        output or home.reports / file_name(f"compare-{'-'.join(compared.labels)}", protocol, ""),
+        documents=settled.documents,
+        pages=pages,
+    )
     console.print(_table(compared))
     for line in written.unreadable:
         errors.print(line, markup=False, soft_wrap=True)
@@ -74,8 +70,26 @@ def compare(
     if track:
         from pipelines.cli.tracking import track_comparison
 
-        made_under = next((named.profile for _, own in found for named in own if named.profile), settled.name)
+        made_under = next((found.profile for found in named if found.profile), settled.name)
         track_comparison(home, settled.model_copy(update={"name": made_under}), compared, written.files)
+
+
+def arms_of(home: Home, results: list[str]) -> tuple[list[Arm], list[NamedResult]]:
+    """What the arguments mean: an arm each, and all results behind them.
+
+    Raises:
+        DataError: if there are fewer than two, or one is unknown or could be several.
+    """
+    from pipelines.result_names import ResultNames
+    from visor_core.evaluation.comparison import Arm
+
+    if len(results) < 2:
+        raise DataError("a comparison needs two results at least: `visor compare A B`")
+    names = ResultNames(home, lambda line: note([line]))
+    found = [names.arm(given) for given in results]
+    labels = _unique([label for label, _ in found])
+    arms = [Arm(label, tuple(one.result for one in own)) for label, (_, own) in zip(labels, found, strict=True)]
+    return arms, [one for _, own in found for one in own]
 
 
 def _unique(labels: list[str]) -> list[str]:

@@ -59,7 +59,8 @@ def test_wrong_ablations_are_refused() -> None:
         variants_of(derived(tiny(), {"study.retrained": ["window-1"]}, "test"))
 
 
-def _figures(seed: int) -> RivalFigures:
+def figures_of(seed: int) -> RivalFigures:
+    """Ten questions under four settings."""
     runs = {
         "trained": outcomes([1] * 9 + [0]),
         "window-2": outcomes([1] * 9 + [0]),
@@ -71,20 +72,20 @@ def _figures(seed: int) -> RivalFigures:
 
 def test_the_table_compares_with_the_agent_as_trained() -> None:
     """Nine lost and one won: McNemar 22 / 1024, by Holm twice that; one lost: 1."""
-    table = ablations_markdown([_figures(0)], "inference", "development", "c0ffee0", {"trained", "window-2"})
+    table = ablations_markdown([figures_of(0)], "inference", "development", "c0ffee0", {"trained", "window-2"})
     rows = {row.split(" | ")[0].strip("| "): row for row in table.splitlines() if row.startswith("| ")}
     assert "-0.800 [-1.000, -0.400], p 0.021, Holm 0.043" in rows["window-1"]
     assert "p 1.000, Holm 1.000" in rows["no-intent"]
     assert rows["window-2"].count("the same setting") == 2
     assert rows["trained"].count("–") == 2
     assert "10 development questions each, scored by the rule; commit c0ffee0, trained at abc1234" in table
-    several = ablations_markdown([_figures(0), _figures(1)], "retrained", "test", "c0ffee0")
+    several = ablations_markdown([figures_of(0), figures_of(1)], "retrained", "test", "c0ffee0")
     assert "the seed as cluster (t test)" in several
     assert "in every seed: no scatter to test against" in several
 
 
 def test_the_page_has_a_plot_and_no_script() -> None:
-    html = ablations_html([_figures(0)], "inference", "development", "<b>", {"trained"})
+    html = ablations_html([figures_of(0)], "inference", "development", "<b>", {"trained"})
     seen = elements(html)
     assert (seen.scripts, seen.addresses) == ([], [])
     assert len(re.findall(r'<svg [^>]*role="img" aria-label="supported, ', html)) == 2
