@@ -32,6 +32,8 @@ DECIDES_NOTHING = (
     "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
     "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_gallery", "visor_core.trajectories.viewer_page",
     "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
+    "visor_core.evaluation.comparison", "visor_core.evaluation.comparison_text", "visor_core.evaluation.figures",
+    "visor_core.evaluation.pairing", "visor_core.evaluation.published",
     # The settings themselves, which count by their values.
     "visor_core.config",
 )  # fmt: skip

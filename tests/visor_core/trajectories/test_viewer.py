@@ -27,6 +27,7 @@ from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
 from visor_core.trajectories.viewer import episode_html, side_by_side_html
 from visor_core.trajectories.viewer_gallery import SCRIPT, gallery_html, write_viewer
+from visor_core.trajectories.viewer_page import Link
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
 
 UNWANTED = {"img", "iframe", "object", "link", "form"}
@@ -204,12 +205,36 @@ def test_pages_go_by_their_documents_name_where_the_episode_knows_it() -> None:
     assert "page 1 of report, shown to the policy" in episode_html(unread, INDEX)
 
 
-def test_the_gallery_links_to_each_episode(tmp_path: Path) -> None:
-    made = episodes(2)
-    index = write_viewer(tmp_path, made, INDEX, title="Two episodes")
-    links = elements(index.read_text(encoding="utf-8")).addresses
-    assert links == [f"{t.trajectory_id}.html" for t in made]
-    assert all((tmp_path / link).is_file() for link in links)
+def test_the_gallery_links_to_each_episode_and_they_to_it_and_their_neighbours(tmp_path: Path) -> None:
+    made = episodes(3)
+    names = [f"{t.trajectory_id}.html" for t in made]
+    up = [Link("report", "../report.html", "up")]
+    index = write_viewer(tmp_path, made, INDEX, title="Three episodes", up=up)
+    assert elements(index.read_text(encoding="utf-8")).addresses == ["../report.html", *names]
+    around = [elements((tmp_path / name).read_text(encoding="utf-8")).addresses for name in names]
+    above = ["../report.html", "index.html"]
+    assert around == [[*above, names[1]], [*above, names[0], names[2]], [*above, names[1]]]
+
+
+def test_a_card_shows_the_expected_answer_and_says_its_outcomes(tmp_path: Path) -> None:
+    right, wrong = episodes(2)
+    wrong = replace(wrong, question=replace(wrong.question, answers=("48",)), outcome="forced")
+    html = gallery_html([right, wrong], INDEX)
+    assert re.findall(r'data-outcome="([^"]*)"', html) == ["correct answered", "not-correct forced"]
+    assert re.findall(r"expected <bdi>(\d+)</bdi>", html) == ["47", "48"]
+    filters = re.findall(r'data-filter="([^"]*)" aria-pressed="(\w+)"', html)
+    assert filters == [("", "true"), *((name, "false") for name in ("answered", "correct", "forced", "not-correct"))]
+
+
+def test_cited_pages_are_large_and_lead_into_their_document() -> None:
+    (t,) = episodes(1)
+    html = episode_html(
+        t, INDEX, address_of=lambda page: f"file:///r.pdf#page={int(page[-5:])}" if "3" not in page else ""
+    )
+    cited = sorted({int(c.page_id[-5:]) for c in t.citations})
+    wanted = sorted({n for page in cited for n in (page - 1, page, page + 1) if 0 < n != 3})
+    assert sorted({int(a.rpartition("=")[2]) for a in elements(html).addresses}) == wanted
+    assert html.index("What the answer rests on") < html.index("The episode</h2>")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
