@@ -29,9 +29,9 @@ code{background:var(--card);padding:.1em .3em;border-radius:3px;overflow-wrap:an
 table.rows{border-collapse:collapse;width:100%;font-size:13.5px}
 table.rows th,table.rows td{text-align:left;padding:7px 12px 7px 0;border-bottom:1px solid var(--line);
 vertical-align:top;overflow-wrap:break-word;max-width:26em}
-table.rows th{white-space:nowrap}
+table.rows th{min-width:4em;max-width:16em}
 table.rows th button{font:inherit;font-weight:600;color:var(--dim);background:none;border:0;padding:4px 0;
-cursor:pointer;text-align:left}
+cursor:pointer;text-align:left;overflow-wrap:break-word;max-width:100%}
 table.rows th[aria-sort] button{color:var(--ink)}
 table.rows td.n{text-align:right;font-variant-numeric:tabular-nums}
 table.rows td.wide{min-width:13em}
