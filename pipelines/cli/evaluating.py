@@ -112,7 +112,7 @@ def evaluate(
                 fresh=fresh,
                 on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
             )
-        result = runner.score(played, found.left_out)
+        result = runner.score(played, found.left_out, runner.words_in(index))
         try:
             result.save(path)
             keep_lineage(home, path, result, settled, folder, call, tracked.run_id)
