@@ -1,7 +1,7 @@
 """Behaviour, grounding and misses of an evaluation: the figures of its episodes together, with intervals.
 
 Each `Measure` says over what it is taken: a share of episodes has Wilson's interval, a mean the bootstrap's, and only
-episodes where the figure is known count (`scoring.behaviour`, `scoring.diagnosis`). Tables and reports print `table_rows`.
+episodes where the figure is known count (`scoring.behaviour`, `scoring.diagnosis`). Tables print `table_rows`.
 """
 
 from __future__ import annotations
@@ -143,6 +143,11 @@ def diagnoses(rows: Iterable[EpisodeResult]) -> dict[str, int]:
     judged = [row for row in rows if row.score is not None and row.behaviour is not None]
     counts = Counter(row.diagnosis for row in judged)
     return {miss: counts[miss] for miss in MISSES} if judged else {}
+
+
+def diagnoses_in_words(rows: Iterable[EpisodeResult]) -> str:
+    """Misses by what went wrong, as `not found 3, not read 1`; empty where there is none."""
+    return ", ".join(f"{miss} {count}" for miss, count in diagnoses(rows).items() if count)
 
 
 def diagnoses_by(
