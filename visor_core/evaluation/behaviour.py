@@ -114,6 +114,11 @@ MEASURES: tuple[Measure, ...] = (
 )
 """Everything that is measured beside the answers, in the order of tables."""
 
+SHOWN = frozenset(
+    {"gold_complete", "first_query", "ledger_precision", "citation_precision", "box_f1", "crops_rejected"}
+)
+"""The measures of short tables."""
+
 
 def measured(rows: Sequence[EpisodeResult], *, seed: int = 0) -> dict[str, Interval]:
     """Every measure that is known of some episode, by its name."""
@@ -135,6 +140,13 @@ def table_rows(rows: Sequence[EpisodeResult], *, seed: int = 0) -> list[tuple[st
     """(group, words, figure) of every measure, None where it is not known: the rows of a table."""
     found = measured(rows, seed=seed)
     return [(measure.group, measure.words, found.get(measure.name)) for measure in MEASURES]
+
+
+def beside_the_answers(rows: Sequence[EpisodeResult]) -> dict[str, float | str]:
+    """What a short table shows beside the answers: the measures `SHOWN`, a dash where one is not known, and misses."""
+    found = measured(rows)
+    shown = {m.words: found[m.name].estimate if m.name in found else "–" for m in MEASURES if m.name in SHOWN}
+    return {**shown, "misses": diagnoses_in_words(rows) or "–"}
 
 
 def diagnoses(rows: Iterable[EpisodeResult]) -> dict[str, int]:

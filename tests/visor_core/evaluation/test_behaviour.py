@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from tests.visor_core.evaluation.episodes import OTHER, PAGE, QUESTION, episode
 from visor_core.code_version import code_behind
-from visor_core.evaluation.behaviour import MEASURES, diagnoses_by, measured, table_rows
+from visor_core.evaluation.behaviour import MEASURES, beside_the_answers, diagnoses_by, measured, table_rows
+from visor_core.evaluation.report import Report, report_html
 from visor_core.evaluation.results import BenchmarkResult, EpisodeResult, read_result, score_episode
 from visor_core.questions import GOLD_DROPPED
 from visor_core.trajectories.playing import APART, EPISODE_CODE
@@ -39,8 +41,9 @@ def _result() -> BenchmarkResult:
 def test_shares_and_means_are_over_what_is_known() -> None:
     found = measured(_rows())
     # q1 and q5 have one gold page, shown; q2 has two, one shown; of q3 and q4 the gold is not known, or there is none
-    assert (found["gold_complete"].estimate, found["gold_complete"].count) == (pytest.approx(2 / 3), 3)
-    assert (found["ledger_coverage"].estimate, found["ledger_coverage"].count) == (pytest.approx((1 + 0.5 + 1) / 3), 3)
+    assert found["gold_complete"].estimate == pytest.approx(2 / 3)
+    assert found["ledger_coverage"].estimate == pytest.approx((1 + 0.5 + 1) / 3)
+    assert found["gold_complete"].count == found["ledger_coverage"].count == 3
     # of the two right and answerable ones the chain of one is whole
     assert (found["chain_complete"].estimate, found["chain_complete"].count) == (0.5, 2)
     assert found["chain_complete"].low < 0.5 < found["chain_complete"].high
@@ -95,6 +98,23 @@ def test_a_result_from_before_they_were_measured_has_none(tmp_path: Path) -> Non
     assert old.diagnoses() == {}
     assert {row.behaviour for row in old.episodes} == {None}
     assert "gold_complete" not in old.behaviour()
+
+
+def test_the_report_shows_them_in_all_and_by_kind() -> None:
+    hostile = '<script>alert("x")</script>'
+    text = report_html(Report(title="Run", results={hostile: _result()}))
+    assert "all gold pages shown" in text
+    assert hostile not in text
+    rows = re.findall(r"<td>(all|1 page|2 pages|without an answer)</td><td class=n>(\d+)</td>", text)
+    assert rows == [("all", "5"), ("1 page", "2"), ("2 pages", "2"), ("without an answer", "1")]
+    counts = [int(n) for n in re.findall(r"<td class=n>(\d+)</td>", text.split("What went wrong")[1])[1:6]]
+    assert counts == list(_result().diagnoses().values())
+
+
+def test_a_short_table_has_dashes_for_what_is_not_known() -> None:
+    shown = beside_the_answers([score_episode(episode("12", question=UNKNOWN))])
+    assert shown["all gold pages shown"] == "–"
+    assert str(shown["misses"]).endswith(" 1")
 
 
 def test_what_measures_an_episode_does_not_decide_it() -> None:
