@@ -199,8 +199,6 @@ def report(
 
 def result_table(results: dict[str, BenchmarkResult]) -> Table:
     """The figures of evaluations, one row each; below, the rule of each and the figures its benchmark reports."""
-    from visor_core.scoring.answers import NO_RULE
-
     rules = [f"{label}: {result.rule_in_words()}" for label, result in results.items()]
     table = Table(
         title="95 % Wilson intervals in brackets",
@@ -219,10 +217,10 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
         table.add_row(
             label,
             str(len(result.episodes)),
-            *([result.failures, str(result.right_of_all) if result.scored else NO_RULE] if some_failed else []),
-            str(result.answers_right) if result.scored else NO_RULE,
-            str(result.supported_success) if result.scored else NO_RULE,
-            f"{result.shortcut_rate.estimate:.3f}" if result.scored else NO_RULE,
+            *([result.failures, str(result.right_of_all) if result.scored else result.rule] if some_failed else []),
+            str(result.answers_right) if result.scored else result.rule,
+            str(result.supported_success) if result.scored else result.rule,
+            f"{result.shortcut_rate.estimate:.3f}" if result.scored else result.rule,
             f"{figures['turns']:.2f}",
             f"{figures['prompt_tokens_per_turn']:.0f}" if "prompt_tokens_per_turn" in figures else "–",
         )
