@@ -233,20 +233,20 @@ def _write_page(home: Home, index: PageIndex, query: str, hits: list[Hit], *, ex
 
 def recall(
     context: typer.Context,
-    questions: Path = typer.Argument(..., help="Question file of MMLongBench-Doc, ViDoSeek or SlideVQA."),
+    questions: Path = typer.Argument(..., help="Question file of a benchmark, or your own."),
     corpus: str = CORPUS,
     tag: str = TAG,
     mode: str = typer.Option("hybrid", "--mode", help="Search to measure beside BM25 alone: text, vector or hybrid."),
-    benchmark: str = typer.Option("mmlongbench", "--benchmark", help="mmlongbench, vidoseek or slidevqa."),
+    benchmark: str = typer.Option("mmlongbench", "--benchmark", help="Form of the file, as `visor questions import`."),
 ) -> None:
     """Measure plain search: page recall on a benchmark's questions, over the whole corpus and within the document."""
-    from visor_core.evaluation.benchmarks import READERS
+    from visor_core.evaluation.benchmarks import NAMES, READERS
     from visor_core.evaluation.benchmarks.resolve import PageResolver
     from visor_core.evaluation.page_recall import measure_page_recall
 
     _check_mode(mode)
     if benchmark not in READERS:
-        raise ConfigError(f"--benchmark {benchmark!r} is not one of {', '.join(READERS)}")
+        raise ConfigError(f"--benchmark {benchmark!r} is not one of {NAMES}")
     index = open_index(home_of(context), corpus, tag)
     documents = [document for document in index.documents() if document.status == "ok"]
     found = READERS[benchmark](questions, PageResolver(documents))

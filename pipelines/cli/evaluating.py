@@ -42,9 +42,9 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     context: typer.Context,
-    questions: Path | None = typer.Option(None, help="Question file.", show_default="the asset questions"),
-    benchmark: str = typer.Option("nano", help="Its form: nano, mmlongbench, vidoseek or slidevqa."),
-    split: str = typer.Option("development", help="Split of nano questions."),
+    questions: Path | None = typer.Option(None, help="Question file.", show_default="those of the corpus"),
+    benchmark: str = typer.Option("nano", help="Its form: nano, or a benchmark as `visor questions import` knows it."),
+    split: str = typer.Option("", help="Split of the questions.", show_default="development of nano's, all of others'"),
     corpus: str = typer.Option(
         "", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark"
     ),
@@ -75,6 +75,7 @@ def evaluate(
     from visor_core.trajectories.playing import identity_of, play
 
     home = home_of(context)
+    split = split or ("development" if benchmark == "nano" else "")
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
@@ -230,22 +231,30 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
 def _read(
     home: Home, benchmark: str, path: Path | None, split: str, corpus: str, index: PageIndex
 ) -> BenchmarkQuestions:
-    """The questions of a benchmark, resolved against the corpus.
+    """The questions of a benchmark: of a file, resolved against the corpus, or those that were imported into it.
 
     Raises:
         ConfigError: if the benchmark is unknown.
-        DataError: if its file is missing.
+        DataError: if its file is missing, or nothing was imported.
     """
-    from visor_core.evaluation.benchmarks import READERS, nano
-    from visor_core.evaluation.benchmarks.resolve import PageResolver
+    from pipelines.cli.questions import imported_questions
+    from pipelines.importing import read_record
+    from visor_core.evaluation.benchmarks import NAMES, READERS, nano
+    from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions, LeftOut, PageResolver
 
     if benchmark == "nano":
         return nano.read(path or _nano_questions(home, corpus), split)
     if benchmark not in READERS:
-        raise ConfigError(f"--benchmark {benchmark!r} is not one of nano, {', '.join(READERS)}")
+        raise ConfigError(f"--benchmark {benchmark!r} is not one of nano, {NAMES}")
     if path is None:
-        raise DataError(f"--benchmark {benchmark} needs --questions FILE")
-    return READERS[benchmark](path, PageResolver(d for d in index.documents() if d.status == "ok"))
+        found = imported_questions(home, corpus, benchmark, split)
+        made = read_record(home, corpus)["imports"].get(benchmark, {})
+        return BenchmarkQuestions(tuple(found), tuple(LeftOut(**item) for item in made.get("left_out", ())))
+    read = READERS[benchmark](path, PageResolver(d for d in index.documents() if d.status == "ok"))
+    chosen = tuple(question for question in read.questions if split in ("", question.split))
+    if not chosen:
+        raise DataError(f"{path.name} has no questions of split {split!r}: leave out --split")
+    return BenchmarkQuestions(chosen, read.left_out)
 
 
 def _nano_questions(home: Home, corpus: str) -> Path:

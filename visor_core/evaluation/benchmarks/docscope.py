@@ -18,6 +18,7 @@ from visor_core.evaluation.benchmarks.resolve import (
     PageResolver,
     collect,
     described,
+    entries,
     names,
     page_numbers,
     required,
@@ -44,7 +45,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
         given = text(required(item["pdf"], ("doc_id_str",)), "doc_id_str")
         answer = required(item["answer"], ("answer_text",))
         document = pages.document(given)
-        evidence = [required(place, ("page",)) for place in item["evidences"] or []]
+        evidence = [required(place, ("page",)) for place in entries(item, "evidences")]
         numbers = page_numbers([place["page"] for place in evidence], "evidences")
         gold = tuple(pages.page(given, number) for number in numbers)
         regions = [

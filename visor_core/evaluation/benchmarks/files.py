@@ -1,7 +1,8 @@
 """The items of a benchmark file, whatever its shape: a JSON list, an object with `examples`, JSON lines, or Parquet.
 
-Of Parquet the columns of values, texts and lists are read; pictures in it are not. A byte order mark says how a file is encoded; without one it is UTF-8. Another encoding cannot be told from its bytes
-with certainty and is refused rather than guessed.
+Of Parquet the columns of values, texts and lists are read; pictures in it are not. A byte order mark says how a text
+file is encoded; without one it is UTF-8. Another encoding cannot be told from its bytes with certainty and is refused
+rather than guessed.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from visor_core.evaluation.benchmarks.resolve import (
     UnusableError,
     collect,
     described,
+    entries,
     page_numbers,
     required,
     text,
@@ -37,7 +38,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
     def build(name: str, item: dict[str, Any]) -> Question:
         item = required(item, KEYS)
         text(item, "id")
-        variants, evidence = item["answer_variants"] or [], item["evidence"] or []
+        variants, evidence = entries(item, "answer_variants"), entries(item, "evidence")
         if not variants or not evidence:
             raise UnusableError(NO_LABELS, "it has no answer or no evidence: those of the test split are not published")
         where = [required(place, ("document", "page")) for place in evidence]

@@ -79,7 +79,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
             item.get("doc_type"),
             filename=document.filename,
             document_id=document.document_id,
-            edition=edition,
+            **{EDITION: edition},
         )
         if 0 in numbers:
             metadata[GOLD_DROPPED] = "page 0"

@@ -3,8 +3,8 @@
 `question`, and of the rest what is known: `id`, `answer` or `answers`, `answerable` (false: the documents do not hold
 it), `answer_format` (Int, Float, Str, List, None or Exact), `document` and `pages` (numbers from 1) or `evidence`
 (a list of `{"document", "page", "box"}`, the box as shares [left, top, right, bottom] of the page), `evidence_sources`,
-`kind`, `document_type`, `split`. What is not known is not invented: a question without pages measures answers alone, one
-without an answer the search for its pages alone.
+`kind`, `document_type`, `split`. What is not known is not invented: a question without pages measures answers alone,
+one without an answer the search for its pages alone.
 """
 
 from __future__ import annotations

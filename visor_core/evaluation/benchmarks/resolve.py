@@ -187,6 +187,18 @@ def names(value: object) -> tuple[str, ...]:
     return tuple(str(word) for word in given if str(word).strip())
 
 
+def entries(item: dict[str, Any], key: str) -> list[Any]:
+    """A field that holds a list; null is an empty one.
+
+    Raises:
+        UnusableError: if it holds anything else.
+    """
+    value = item[key]
+    if value is not None and not isinstance(value, list):
+        raise UnusableError(INCOMPLETE, f"its {key} holds {type(value).__name__} where a list belongs")
+    return value or []
+
+
 def described(kind: object = "", document_type: object = "", **more: object) -> dict[str, str]:
     """Metadata of a question: its kind, that of its document, and what else is known; what is not known is left out."""
     given = {KIND: kind, DOCUMENT_TYPE: document_type, **more}
