@@ -202,12 +202,17 @@ def _decks(files: Sequence[Path], folder: Path, progress: Callable[[int, int], N
     lines = [json.dumps(row, default=str) for path in files for row in read_rows(path)]
     questions = folder.with_name("questions.jsonl")
     write_text(questions, "".join(f"{line}\n" for line in lines))
-    found: dict[str, Path] = {}
+    found: list[Path] = []
+    seen: set[str] = set()
     left_out: list[tuple[str, str]] = []
     for done, (deck, pictures) in enumerate(_rows_of_decks(files), start=1):
         if progress:
             progress(done, len(lines))
-        if deck in found or not deck or PurePosixPath(deck).name != deck:
+        if deck in seen:
+            continue
+        seen.add(deck)
+        if PurePosixPath(deck).name != deck:
+            left_out.append((deck, "its name is no file name"))
             continue
         target = folder / f"{deck}.pdf"
         if not target.is_file():
@@ -222,8 +227,8 @@ def _decks(files: Sequence[Path], folder: Path, progress: Callable[[int, int], N
                 continue
             with whole_file(target) as partial:
                 partial.write_bytes(data)
-        found[deck] = target
-    return Prepared(questions, tuple(found.values()), tuple(left_out))
+        found.append(target)
+    return Prepared(questions, tuple(found), tuple(left_out))
 
 
 def _rows_of_decks(files: Sequence[Path]) -> Iterator[tuple[str, Callable[[], list[bytes]]]]:
