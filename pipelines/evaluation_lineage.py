@@ -35,6 +35,8 @@ class EvaluationCall:
     temperature: float
     limit: int | None
     label: str
+    policy: str = ""
+    """The name of a policy without a model."""
 
 
 def keep_lineage(
@@ -110,7 +112,7 @@ def _made_from(
         except DataError:
             given["checkpoint"] = checkpoint_digest(checkpoint, home.digests)
     else:
-        given["server"] = result.policy
+        given["policy" if call.policy else "server"] = result.policy
     index = [b for b in known.values() if b.node == f"page_index[{call.corpus}]"]
     made += [b for b in index if b.stored.get("index_tag") == result.index_tag][:1]
     if call.questions:

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli import asking
+from pipelines.cli import asking, scripted
 from pipelines.cli.session import (
     console,
     document_settings,
@@ -49,6 +49,7 @@ def evaluate(
         "", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark"
     ),
     tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
+    policy: str = scripted.POLICY,
     checkpoint: Path | None = asking.CHECKPOINT,
     endpoint: str = asking.ENDPOINT,
     model: str = asking.MODEL,
@@ -76,29 +77,32 @@ def evaluate(
 
     home = home_of(context)
     split = split or ("development" if benchmark == "nano" else "")
-    folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
+    folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
     index = open_index(home, name, tag, settled, settings)
     found = _read(home, benchmark, questions, split, name, index)
-    policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+    if policy:
+        player = scripted.scripted_policy(policy, index, settled, found.questions)
+    else:
+        player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     environment = Environment(index, settled.agent, settled.index)
-    label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
+    label = label or f"{player.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     chosen = runner.chosen_questions(found.questions, config)
-    identity = identity_of(policy, environment, chosen, temperature, seed)
+    identity = identity_of(player, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
     asked, of = (str(given.resolve()) if given else "" for given in (questions, folder))
-    call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label)
+    call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label, policy)
     unkept: list[str] = []
-    decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=policy.name)
+    decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=player.name)
     decided_by |= {"temperature": temperature, "seed": seed, "questions": len(chosen)}
     dataset = (f"{benchmark} {split}", questions_version(chosen), f"corpora/{name}")
-    with policy, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
+    with player, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
         with progress_bar() as bar:
             task = bar.add_task("episodes", total=len(chosen))
             played = play(
-                policy,
+                player,
                 environment,
                 chosen,
                 seed=seed,
@@ -109,7 +113,7 @@ def evaluate(
                 fresh=fresh,
                 on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
             )
-        result = runner.score(played, found.left_out)
+        result = runner.score(played, found.left_out, runner.words_in(index))
         try:
             result.save(path)
             keep_lineage(home, path, result, settled, folder, call, tracked.run_id)
