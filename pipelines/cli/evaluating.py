@@ -87,7 +87,7 @@ def evaluate(
     else:
         player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
-    environment = Environment(index, settled.agent, settled.index)
+    environment = Environment(scripted.index_for(policy, index, found.questions), settled.agent, settled.index)
     label = label or f"{player.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     chosen = runner.chosen_questions(found.questions, config)
     identity = identity_of(player, environment, chosen, temperature, seed)

@@ -126,7 +126,7 @@ def test_what_cannot_be_imported_is_one_line(visor: Visor, ingested: Path, tmp_p
     assert not (home / "inbox").exists()
 
 
-def test_splits_are_corpora_with_documents_of_their_own(visor: Visor, tmp_path: Path) -> None:
+def test_splits_are_corpora_with_documents_of_their_own(visor: Visor, ingested: Path, tmp_path: Path) -> None:
     """Training reads an imported benchmark: documents and questions of a split go through the graph, and no document is
     in two of them, also when more questions come later."""
     home = _corpus(ingested, tmp_path)
