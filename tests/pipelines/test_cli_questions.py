@@ -165,7 +165,8 @@ def test_splits_are_corpora_with_documents_of_their_own(visor: Visor, ingested: 
     place = Home(home)
     for name in _split_names():
         summary = run_graph(choice, place, ["questions"], corpus=name, engine=InProcess)
-        assert summary.figures("questions")["questions"] == 3
+        (made,) = [result for result in summary.results if result.node.stage == "questions"]
+        assert made.figures["questions"] == 3
         assert not any(result.warnings for result in summary.results)
 
 
