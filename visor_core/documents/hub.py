@@ -88,7 +88,7 @@ def list_files(repository: str, revision: str) -> list[HubFile]:
         raise HubError(f"{repository} asks for consent: agree to its terms at {page}, then set HF_TOKEN") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise HubError(f"the hub has no {repository} at {revision}, or HF_TOKEN may not read it: see {page}") from error
-    except (errors.HfHubHTTPError, errors.HTTPError, OSError) as error:
+    except errors.HfHubHTTPError.__bases__ as error:  # those of the client that this version of the hub's tools uses
         reason = " ".join(str(error).split())[:200]
         raise HubError(
             f"the hub does not answer for {repository} ({reason}): run again, or give --from FOLDER with its files"
@@ -156,7 +156,7 @@ def fetch(
         HubError: if the hub is away, or the disk has no room.
     """
     from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils._headers import build_hf_headers
 
     endpoint = constants.ENDPOINT
     wanted, left = sum(file.size for file in files), still_to_fetch(files, folder)

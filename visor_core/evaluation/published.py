@@ -13,6 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -241,7 +242,7 @@ def _rows_of_decks(files: Sequence[Path]) -> Iterator[tuple[str, Callable[[], li
         try:
             for batch in pq.ParquetFile(path).iter_batches(batch_size=4, columns=columns):
                 for row in range(batch.num_rows):
-                    yield str(batch["deck_name"][row].as_py()), lambda batch=batch, row=row: _pictures(batch, row)
+                    yield str(batch["deck_name"][row].as_py()), partial(_pictures, batch, row)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DataError(f"{path.name} holds no decks ({error}): fetch it again") from error
 

@@ -3,8 +3,9 @@
 - `retrieval-only`, the floor: one search with the question and one look at what it finds. It answers the value that
   stands nearest to the question's words on the best page shown, zooms nowhere and looks no second time.
 - `oracle-pages`: every search finds the gold pages, in their order, and it looks at all of them before it answers; it
-  reads them as the scripted reader does. What is lost to it is lost in reading. Of a question without an answer there
-  is no gold page, and it refuses.
+  reads them as the scripted reader does, but holds the best value for the answer however little it matches: the page is
+  known to hold it. What is lost to it is lost in reading. Of a question without an answer there is no gold page, and it
+  refuses.
 - `oracle-evidence`: it is shown the gold pages too, zooms where the gold answer is printed, and gives the gold answer
   if it is printed exactly once on them (`scoring.located`); else it refuses. What is lost to it cannot be located.
 
@@ -93,7 +94,9 @@ def _words(text: str) -> str:
 
 
 class OraclePages(ReaderPolicy):
-    """Looks at every gold page, then answers as the reader does."""
+    """Looks at every gold page, then answers what the reader reads there, however little it matches."""
+
+    relevant = sure = 0.0
 
     def __init__(self, words_of: WordsOf, config: AgentConfig, gold: Gold, *, name: str = ORACLE_PAGES) -> None:
         super().__init__(words_of, config, name=name)

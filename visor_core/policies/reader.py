@@ -81,6 +81,7 @@ class ReaderPolicy(Closing):
     """
 
     reproducible: Literal[True] = True
+    relevant, sure = RELEVANT, SURE
 
     def __init__(self, words_of: WordsOf, config: AgentConfig, *, name: str = "reader") -> None:
         if config.wording is None:
@@ -134,8 +135,8 @@ class ReaderPolicy(Closing):
         image, reading = max(found, key=lambda pair: pair[1].match if pair[1] else -1.0)
         share = max(coverage(asked, self._seen(shown)) for shown in context.shown)
         thought = f"The page has {share:.2f} of the question's words"
-        if reading is None or share < RELEVANT:
-            verdict = "keep" if share >= SURE else "reject"
+        if reading is None or share < self.relevant:
+            verdict = "keep" if share >= self.sure else "reject"
             return self._onward(context, asked, f"{thought}, and no value beside them.", verdict)
         thought = f"{thought}. {noted(reading)}."
         if not self._config.crop_enabled or context.final or image != context.page:
@@ -151,10 +152,10 @@ class ReaderPolicy(Closing):
                 return self._onward(context, asked, f"{said[0]}.", "keep")
             return self._onward(context, asked, "The value is cut off here.", "reject")
         reading = self._read(asked, crop)
-        if reading is None or reading.match < RELEVANT:
+        if reading is None or reading.match < self.relevant:
             return self._onward(context, asked, "No value stands beside the question's words here.", "reject")
         thought = f"The region shows it. {noted(reading)}."
-        if context.page is None or context.final or reading.match < SURE:
+        if context.page is None or context.final or reading.match < self.sure:
             return self._onward(context, asked, thought, "keep")
         return self._zoom(context.page, reading.box, f"{thought} {_POINTING}.", "keep")
 
@@ -180,7 +181,7 @@ class ReaderPolicy(Closing):
             notes.append(_Note(context.entries + 1 if keeps else 0, newest[1], float(newest[2])))
         best = max(notes, key=lambda note: (note.match, note.entry), default=None)
         said = f"<think>{thought}</think>{self._judged(verdict)}<answer>"
-        if best is None or best.match < SURE:
+        if best is None or best.match < self.sure:
             return f"{said}not answerable</answer>"
         return f"{said}{best.value}{f' [{best.entry}]' if best.entry else ''}</answer>"
 
