@@ -123,6 +123,7 @@ def evaluate(
     print_left_out(found.left_out)
     _print_kept(result, endpoint=bool(endpoint))
     console.print(result_table({label: result}))
+    _print_behaviour(result)
     if cost := result.metrics()["cost"]:
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
     if result.failed:
@@ -176,6 +177,21 @@ def _print_kept(result: BenchmarkResult, *, endpoint: bool) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _print_behaviour(result: BenchmarkResult) -> None:
+    """What is known beside the answers, and the misses by what went wrong."""
+    from visor_core.evaluation.behaviour import diagnoses_in_words, table_rows
+
+    table = Table(title="behaviour and grounding", title_justify="left", box=None, show_header=False)
+    for group, words, figure in table_rows(result.finished, seed=result.seed):
+        if figure is not None:
+            table.add_row(
+                group, words, f"{figure.estimate:.3f}", f"[{figure.low:.3f}, {figure.high:.3f}]", f"of {figure.count}"
+            )
+    console.print(table, markup=False)
+    if said := diagnoses_in_words(result.finished):
+        console.print(f"misses: {said}; `visor debug QUESTION` shows one", soft_wrap=True, markup=False)
 
 
 def _print_failures(result: BenchmarkResult) -> None:

@@ -1,7 +1,7 @@
 """Behaviour, grounding and misses of an evaluation: the figures of its episodes together, with intervals.
 
 Each `Measure` says over what it is taken: a share of episodes has Wilson's interval, a mean the bootstrap's, and only
-episodes where the figure is known count (`scoring.behaviour`, `scoring.diagnosis`). Tables and reports print `table_rows`.
+episodes where the figure is known count (`scoring.behaviour`, `scoring.diagnosis`). Tables print `table_rows`.
 """
 
 from __future__ import annotations
@@ -114,6 +114,11 @@ MEASURES: tuple[Measure, ...] = (
 )
 """Everything that is measured beside the answers, in the order of tables."""
 
+SHOWN = frozenset(
+    {"gold_complete", "first_query", "ledger_precision", "citation_precision", "box_f1", "crops_rejected"}
+)
+"""The measures of short tables."""
+
 
 def measured(rows: Sequence[EpisodeResult], *, seed: int = 0) -> dict[str, Interval]:
     """Every measure that is known of some episode, by its name."""
@@ -137,12 +142,24 @@ def table_rows(rows: Sequence[EpisodeResult], *, seed: int = 0) -> list[tuple[st
     return [(measure.group, measure.words, found.get(measure.name)) for measure in MEASURES]
 
 
+def beside_the_answers(rows: Sequence[EpisodeResult]) -> dict[str, float | str]:
+    """What a short table shows beside the answers: the measures `SHOWN`, a dash where one is not known, and misses."""
+    found = measured(rows)
+    shown = {m.words: found[m.name].estimate if m.name in found else "–" for m in MEASURES if m.name in SHOWN}
+    return {**shown, "misses": diagnoses_in_words(rows) or "–"}
+
+
 def diagnoses(rows: Iterable[EpisodeResult]) -> dict[str, int]:
     """Misses by what went wrong, in the order of an episode, those of which there are none included; empty where no
     answer has a score, or none was judged."""
     judged = [row for row in rows if row.score is not None and row.behaviour is not None]
     counts = Counter(row.diagnosis for row in judged)
     return {miss: counts[miss] for miss in MISSES} if judged else {}
+
+
+def diagnoses_in_words(rows: Iterable[EpisodeResult]) -> str:
+    """Misses by what went wrong, as `not found 3, not read 1`; empty where there is none."""
+    return ", ".join(f"{miss} {count}" for miss, count in diagnoses(rows).items() if count)
 
 
 def diagnoses_by(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from visor_core.evaluation.behaviour_section import behaviour_html, misses_html
 from visor_core.evaluation.charts import Series, line_chart
 from visor_core.evaluation.results import BenchmarkResult, scoring_version
 from visor_core.evaluation.statistics import TOO_FEW, Interval
@@ -98,6 +99,9 @@ def report_html(report: Report) -> str:
     if report.results:
         parts.append("<h2>Results</h2>" + _results(report.results))
         parts.append("<h2>By number of pages needed</h2>" + _strata(report.results))
+        parts.append("<h2>Behaviour and grounding</h2>" + behaviour_html(report.results))
+        if misses := misses_html(report.results):
+            parts.append("<h2>What went wrong</h2>" + misses)
         if left_out := _left_out(report.results):
             parts.append("<h2>Questions left out</h2>" + left_out)
     if report.curves:

@@ -166,7 +166,7 @@ class ReaderPolicy(Closing):
         if context.final or ends or enough or not self._config.search_enabled:
             return self._answer(context, thought, verdict)
         # The second search is the question again, which verifies; the third its telling words alone.
-        telling = " ".join(asked.terms)
+        telling = " ".join(asked.words)
         query = telling if context.looked % 2 == 0 and telling else context.question
         return f"<think>{thought}</think>{self._judged(verdict)}<search>{query}</search>"
 

@@ -92,10 +92,12 @@ _KINDS_OF: dict[str, tuple[Kind, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as the reader understands it: the stems of its words with their weights, and the kind wanted."""
+    """A question as the reader understands it: the stems of its telling words with their weights, the kind of answer
+    wanted, and the telling words themselves, which make a search."""
 
     terms: dict[str, float]
     kind: Kind
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +125,17 @@ def understand(question: str) -> Asked:
     'year'
     """
     terms: dict[str, float] = {}
+    words: list[str] = []
     for position, found in enumerate(_WORD.finditer(question)):
         word = found[0]
         if word.lower() in _STOP or word.lower() in _ABOUT_THE_ANSWER or len(word) < 2:
             continue
+        words.append(word)
         telling = word[0].isdigit() or (position > 0 and word[0].isupper())
         terms[stem(word)] = max(terms.get(stem(word), 0.0), 1.5 if telling else 1.0)
     plain = " ".join(question.lower().split())
-    return Asked(terms, next((kind for kind, pattern in _KINDS if pattern.search(plain)), "phrase"))
+    kind: Kind = next((kind for kind, pattern in _KINDS if pattern.search(plain)), "phrase")
+    return Asked(terms, kind, tuple(dict.fromkeys(words)))
 
 
 def wanting(asked: Asked, form: str) -> Asked:
