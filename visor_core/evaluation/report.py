@@ -17,7 +17,6 @@ from visor_core.evaluation.charts import Series, line_chart
 from visor_core.evaluation.results import BenchmarkResult, scoring_version
 from visor_core.evaluation.statistics import TOO_FEW, Interval
 from visor_core.files import write_text
-from visor_core.scoring.answers import NO_RULE
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9dce1; --paper: #fff; --tint: #f4f5f7;
@@ -144,15 +143,18 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
     for label, result in results.items():
         figures = result.metrics()
         apart = (
-            {"failed": result.failures, "right of all": _interval(result.right_of_all) if result.scored else NO_RULE}
+            {
+                "failed": result.failures,
+                "right of all": _interval(result.right_of_all) if result.scored else result.rule,
+            }
             if some_failed
             else {}
         )
         cells = {
             **apart,
-            "answers right": _interval(result.answers_right) if result.scored else NO_RULE,
-            "supported": _interval(result.supported_success) if result.scored else NO_RULE,
-            "shortcuts": _interval(result.shortcut_rate) if result.scored else NO_RULE,
+            "answers right": _interval(result.answers_right) if result.scored else result.rule,
+            "supported": _interval(result.supported_success) if result.scored else result.rule,
+            "shortcuts": _interval(result.shortcut_rate) if result.scored else result.rule,
             "page recall": _number(figures["page_recall"]),
             "turns": _number(figures["turns"], 2),
             "tokens a turn": _number(figures.get("prompt_tokens_per_turn", math.nan), 1),

@@ -71,6 +71,11 @@ class EpisodeResult:
     seconds: float
     cost: float
     error: str = ""
+    kind: str = ""
+    document_type: str = ""
+    """What its benchmark calls the question and its document; empty where it does not say."""
+    answer_format: str = ""
+    evidence_sources: tuple[str, ...] = ()
     behaviour: Behaviour | None = None
     """How it went beside its answer; None in a result that was scored before this was measured."""
     diagnosis: str = ""
@@ -138,6 +143,10 @@ def score_episode(trajectory: Trajectory, words: WordsOf | None = None) -> Episo
         seconds=trajectory.seconds,
         cost=sum(turn.completion.cost for turn in turns),
         error=trajectory.error,
+        kind=question.kind,
+        document_type=question.document_type,
+        answer_format=question.answer_format,
+        evidence_sources=question.evidence_sources,
         behaviour=behaviour(trajectory, words),
         diagnosis=diagnosis.miss if diagnosis else "",
         diagnosed_turn=diagnosis.turn if diagnosis else 0,
@@ -172,6 +181,8 @@ class BenchmarkResult:
     """A server's marks on its replies; several mean that it changed while it was asked."""
 
     left_out: tuple[LeftOut, ...] = ()
+    edition: str = ""
+    """Which released file its questions are, whole; empty where the file is not told apart or is a part of one."""
 
     @property
     def finished(self) -> tuple[EpisodeResult, ...]:
@@ -276,12 +287,34 @@ class BenchmarkResult:
         """Share of the answerable questions that were refused."""
         return self.share(lambda row: row.refused, [row for row in self.finished if row.answerable])
 
+    @property
+    def accuracy_of_answerable(self) -> Interval:
+        """Mean score of the questions that have an answer, which is what papers count over 847 or 859 questions of
+        MMLongBench-Doc, by the edition of its file; NaN if none has a score."""
+        return bootstrap_mean([row.score or 0.0 for row in self.scored if row.answerable], seed=self.seed)
+
     def rule_in_words(self) -> str:
         """The rule by which answers were scored and the figures that the benchmark itself reports, for a table."""
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in self.published().items())
         if not self.scored:
             return f"{self.rule} for answers of {self.benchmark}"
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in self.published().items())
+        answerable = sum(row.answerable for row in self.scored)
+        if self.benchmark == "mmlongbench" and answerable:
+            of = f" of the edition {self.edition}" if self.edition else ""
+            figures += f"; over the {answerable} answerable questions{of} {self.accuracy_of_answerable.estimate:.3f}"
         return f"answers scored by the rule {self.rule}{': ' + figures if figures else ''}"
+
+    def by_kind(self) -> dict[str, dict[str, Interval]]:
+        """Answers fully right and supported success by what the benchmark calls the question; empty where it does not
+        say."""
+        strata: dict[str, dict[str, Interval]] = {}
+        for kind in sorted({row.kind for row in self.scored if row.kind}):
+            rows = [row for row in self.scored if row.kind == kind]
+            strata[kind] = {
+                "right": self.share(lambda row: row.right, rows),
+                "supported": self.share(lambda row: row.supported, rows),
+            }
+        return strata
 
     def by_hops(self) -> dict[int, dict[str, Interval]]:
         """Answers fully right and supported success by the number of pages a question needs."""
@@ -350,6 +383,8 @@ class BenchmarkResult:
         if any(not row.answerable for row in self.finished):
             figures["refusals"] = self.refusals.estimate
             figures["false_refusals"] = self.false_refusals.estimate
+        if self.benchmark == "mmlongbench" and any(row.answerable for row in self.scored):
+            figures["accuracy_of_answerable"] = self.accuracy_of_answerable.estimate
         for hops, stratum in self.by_hops().items() if self.scored else ():
             figures |= {f"{name}_hops_{hops}": interval.estimate for name, interval in stratum.items()}
         return figures
@@ -367,6 +402,12 @@ class BenchmarkResult:
         write_json(path, {**asdict(self), **derived})
 
 
+def _row(stored: dict[str, Any]) -> EpisodeResult:
+    """One row as it was stored; its sources are a list in JSON."""
+    row = with_behaviour(stored)
+    return EpisodeResult(**{**row, "evidence_sources": tuple(row.get("evidence_sources", ()))})
+
+
 def read_result(path: Path) -> BenchmarkResult:
     """Read what `BenchmarkResult.save` wrote.
 
@@ -381,7 +422,7 @@ def read_result(path: Path) -> BenchmarkResult:
             data.pop(derived)
         for derived in ("intervals", "diagnoses"):  # a result from before they were measured has none
             data.pop(derived, None)
-        rows = tuple(EpisodeResult(**with_behaviour(row)) for row in data.pop("episodes"))
+        rows = tuple(_row(row) for row in data.pop("episodes"))
         data["fingerprints"] = tuple(data.get("fingerprints", ()))
         left_out = tuple(LeftOut(**row) for row in data.pop("left_out"))
         return BenchmarkResult(episodes=rows, left_out=left_out, **data)

@@ -16,7 +16,7 @@ from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.results import BenchmarkResult, score_episode, scoring_version
 from visor_core.policies.base import Policy
 from visor_core.policies.served import fingerprints
-from visor_core.questions import Question, questions_version
+from visor_core.questions import EDITION, Question, questions_version
 from visor_core.scoring.facts import Word
 from visor_core.scoring.located import WordsOf
 from visor_core.trajectories.playing import Mode, Played, Progress, each_once, episode_code, play
@@ -101,7 +101,14 @@ def score(played: Played, left_out: Sequence[LeftOut] = (), words: WordsOf | Non
         kept_to=created[-1] if created else "",
         fingerprints=fingerprints(turn.completion for episode in played.episodes for turn in episode.turns),
         left_out=tuple(left_out),
+        edition=_edition(questions),
     )
+
+
+def _edition(questions: Sequence[Question]) -> str:
+    """The released file that all questions are of; a part of it is none."""
+    named = {question.metadata.get(EDITION, "") for question in questions}
+    return named.pop() if len(named) == 1 else ""
 
 
 def chosen_questions(questions: Sequence[Question], config: EvaluationConfig) -> list[Question]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -81,6 +81,15 @@ _KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 """The first that fits is the kind; a phrase where none does."""
 
 
+_KINDS_OF: dict[str, tuple[Kind, ...]] = {
+    "whole_number": ("number", "year"),
+    "number": ("number", "percentage"),
+    "phrase": ("phrase", "name", "date", "year", "email", "code", "yes or no"),
+    "listing": ("list",),
+}
+"""What may be wanted where a format is asked for; the first where the question itself seems to want something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question as the reader understands it: the stems of its telling words with their weights, the kind of answer
@@ -127,6 +136,16 @@ def understand(question: str) -> Asked:
     plain = " ".join(question.lower().split())
     kind: Kind = next((kind for kind, pattern in _KINDS if pattern.search(plain)), "phrase")
     return Asked(terms, kind, tuple(dict.fromkeys(words)))
+
+
+def wanting(asked: Asked, form: str) -> Asked:
+    """A question whose answer is asked for in a format, by the key of its text in the wording; as it is without one.
+
+    >>> wanting(understand("What does the table say of staff?"), "whole_number").kind
+    'number'
+    """
+    kinds = _KINDS_OF.get(form, ())
+    return asked if not kinds or asked.kind in kinds else replace(asked, kind=kinds[0])
 
 
 def stem(word: str) -> str:
