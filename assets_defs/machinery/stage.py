@@ -33,7 +33,7 @@ DECIDES_NOTHING = (
     "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_gallery", "visor_core.trajectories.viewer_page",
     "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
     "visor_core.evaluation.comparison", "visor_core.evaluation.comparison_text", "visor_core.evaluation.figures",
-    "visor_core.evaluation.pairing", "visor_core.evaluation.published",
+    "visor_core.evaluation.pairing", "visor_core.evaluation.published_figures",
     # The settings themselves, which count by their values.
     "visor_core.config",
 )  # fmt: skip

@@ -13,7 +13,21 @@ from pathlib import Path
 
 import typer
 
-from pipelines.cli import asking, comparing, corpus, evaluating, lineage, machine, nano, replaying, runs, upkeep
+from pipelines.cli import (
+    asking,
+    comparing,
+    corpus,
+    debugging,
+    evaluating,
+    fetching,
+    lineage,
+    machine,
+    nano,
+    questions,
+    replaying,
+    runs,
+    upkeep,
+)
 from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
 from visor_core.installation import version as installed_version
@@ -53,7 +67,12 @@ def _options(
     prepare_process()
 
 
-for group in (corpus, asking, replaying, runs, evaluating, comparing, lineage, upkeep, nano, machine):
+GROUPS = (
+    *(corpus, fetching, questions, asking, replaying, runs, evaluating, comparing, debugging, lineage, upkeep, nano),
+    machine,
+)
+"""The modules of commands, in the order of the help."""
+for group in GROUPS:
     group.register(app)
 
 

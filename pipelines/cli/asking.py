@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from pipelines.cli.scripted import POLICY, scripted_policy, weights_of
+from pipelines.cli.scripted import POLICY, index_for, scripted_policy, weights_of
 from pipelines.cli.session import (
     console,
     errors,
@@ -90,7 +90,7 @@ def ask(
         player = scripted_policy(policy, index, settled, [asked])
     else:
         player = choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
-    environment = Environment(index, settled.agent, settled.index)
+    environment = Environment(index_for(policy, index, [asked]), settled.agent, settled.index)
     (rollout,) = rollouts_of([asked], seed=seed, temperature=temperature)
     console.print(f"[dim]{escape(player.name)} on corpus {escape(corpus)}, index {index.tag}[/dim]", soft_wrap=True)
 

@@ -15,12 +15,18 @@ from pipelines.cli.session import choose_checkpoint
 from visor_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from visor_core.agent.environment import SearchIndex
     from visor_core.config import Home, Profile
     from visor_core.index import PageIndex
     from visor_core.policies.base import Policy
     from visor_core.questions import Question
 
-POLICY = typer.Option("", "--policy", help="Instead of a model: reader.", show_default="a checkpoint or endpoint")
+POLICY = typer.Option(
+    "",
+    "--policy",
+    help="Instead of a model: reader, retrieval-only, oracle-pages or oracle-evidence.",
+    show_default="a checkpoint or endpoint",
+)
 
 
 def _reader(index: PageIndex, profile: Profile, questions: Sequence[Question]) -> Policy:
@@ -30,8 +36,49 @@ def _reader(index: PageIndex, profile: Profile, questions: Sequence[Question]) -
     return ReaderPolicy(lambda page_id: index.page(page_id).words, profile.agent)
 
 
-WITHOUT_MODEL: dict[str, Callable[[PageIndex, Profile, Sequence[Question]], Policy]] = {"reader": _reader}
+def _retrieval_only(index: PageIndex, profile: Profile, questions: Sequence[Question]) -> Policy:
+    """One search and the nearest value: the floor of a table."""
+    from visor_core.policies.baselines import RetrievalOnly
+
+    return RetrievalOnly(lambda page_id: index.page(page_id).words, profile.agent)
+
+
+def _oracle_pages(index: PageIndex, profile: Profile, questions: Sequence[Question]) -> Policy:
+    """The reader on the gold pages: a ceiling of what better search can bring."""
+    from visor_core.policies.baselines import Gold, OraclePages
+
+    return OraclePages(lambda page_id: index.page(page_id).words, profile.agent, Gold(questions))
+
+
+def _oracle_evidence(index: PageIndex, profile: Profile, questions: Sequence[Question]) -> Policy:
+    """The gold answer where it is printed: the ceiling."""
+    from visor_core.policies.baselines import Gold, OracleEvidence
+
+    return OracleEvidence(lambda page_id: index.page(page_id).words, profile.agent, Gold(questions))
+
+
+WITHOUT_MODEL: dict[str, Callable[[PageIndex, Profile, Sequence[Question]], Policy]] = {
+    "reader": _reader,
+    "retrieval-only": _retrieval_only,
+    "oracle-pages": _oracle_pages,
+    "oracle-evidence": _oracle_evidence,
+}
 """The policies without a model by name."""
+
+
+def index_for(policy: str, index: PageIndex, questions: Sequence[Question]) -> SearchIndex:
+    """The index that a policy plays on: that of an oracle finds the gold pages of the questions.
+
+    Raises:
+        ConfigError: if an oracle is asked, and no question has gold.
+    """
+    from visor_core.policies.baselines import ORACLES, Gold, OracleIndex
+
+    if policy not in ORACLES:
+        return index
+    if not any(question.gold_pages for question in questions):
+        raise ConfigError(f"--policy {policy} plays questions whose gold pages are known, in `visor eval`")
+    return OracleIndex(index, Gold(questions))
 
 
 def weights_of(home: Home, policy: str, checkpoint: Path | None, endpoint: str, model: str) -> Path | None:

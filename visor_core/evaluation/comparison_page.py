@@ -16,7 +16,7 @@ from visor_core.evaluation.comparison_text import bounds, how_tested, shown, sum
 from visor_core.evaluation.explorer import Cell, Column, explorer, script
 from visor_core.evaluation.figures import RIGHT, SUPPORTED
 from visor_core.evaluation.pairing import p_text
-from visor_core.evaluation.published import published_of
+from visor_core.evaluation.published_figures import published_of
 from visor_core.evaluation.question_rows import Places, outcome_of
 from visor_core.evaluation.report_style import REPORT_STYLE
 from visor_core.trajectories.viewer_page import Link, page, scrolled

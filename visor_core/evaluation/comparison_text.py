@@ -9,7 +9,7 @@ from typing import Any
 from visor_core.evaluation.comparison import Compared, Comparison
 from visor_core.evaluation.figures import RIGHT, SCORE, SUPPORTED
 from visor_core.evaluation.pairing import Pairing, in_words
-from visor_core.evaluation.published import PublishedFigure, published_of
+from visor_core.evaluation.published_figures import PublishedFigure, published_of
 from visor_core.evaluation.statistics import TOO_FEW, Interval
 
 TESTED = (RIGHT.name, SCORE.name, SUPPORTED.name)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from visor_core.evaluation.behaviour import MEASURES, Measure
 from visor_core.evaluation.results import EpisodeResult
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
 
@@ -71,6 +72,25 @@ def _shortcut(scored: Scored) -> float | None:
     return None if scored.score is None else float(bool(scored.right) and not scored.supported)
 
 
+def _measured(measure: Measure) -> Figure:
+    """A measure of behaviour and grounding; one that counts is the share of its own episode."""
+
+    def value(scored: Scored) -> float | None:
+        if measure.of is not None:
+            return measure.of(scored.row)
+        assert measure.counted is not None
+        count, trials = measure.counted(scored.row)
+        return count / trials if trials else None
+
+    better: Better = "lower" if measure.name in LESS else "" if measure.name in NEITHER else "higher"
+    return Figure(measure.words, value, better, measure.counted is not None and measure.name not in SHARES)
+
+
+SAID_ALREADY = {"searches", "tokens", "money"}
+SHARES = {"crops_rejected", "readings_saved"}
+"""Measures of which one episode may count several."""
+LESS = {"non_gold_kept", "boxes_refused", "refusal_excess"}
+NEITHER = {"pages_retrieved", "pages_kept", "crops_rejected", "gold_boxes_known"}
 RIGHT = Figure("answers right", lambda scored: scored.right, yes_or_no=True)
 SCORE = Figure("mean score", _fraction)
 SUPPORTED = Figure("supported", _supported, yes_or_no=True)
@@ -92,6 +112,7 @@ FIGURES = (
     Figure("written tokens", _field("completion_tokens"), better="lower", digits=1),
     Figure("seconds", _field("seconds"), better="lower", digits=2),
     Figure("cost", _field("cost"), better="lower", digits=4),
+    *(_measured(measure) for measure in MEASURES if measure.name not in SAID_ALREADY),
 )
 """All of them, in the order of the tables. Tokens, seconds and cost are sums over an episode."""
 

@@ -20,7 +20,7 @@ from visor_core.errors import ConfigError
 from visor_core.geometry import FULL_PAGE, Box, Frame
 from visor_core.policies.base import Closing, Completion, ImageRef, Prompt, Sampling
 from visor_core.policies.identity import policy_code
-from visor_core.policies.reading import Asked, Reading, Word, coverage, read, understand
+from visor_core.policies.reading import Asked, Reading, Word, coverage, read, understand, wanting
 from visor_core.policies.replies import with_prefix
 
 WordsOf = Callable[[str], Sequence[Word]]
@@ -49,14 +49,16 @@ class _Note:
 
 
 @dataclass(frozen=True, slots=True)
-class _Context:
+class Context:
     """A prompt as the reader sees it.
 
+    `form` is the format of answer that is asked for, by the text of the wording that asks; empty where none is.
     `last` is what came back for its last `reply`, with the pictures `shown`; `page` is the page that a box refers to.
     `entries` counts the lines of the ledger, `looked` the pages seen; `final` says that an answer is due.
     """
 
     question: str
+    form: str
     last: Literal["page", "crop", "candidates", "nothing"]
     shown: tuple[ImageRef, ...]
     page: ImageRef | None
@@ -79,6 +81,7 @@ class ReaderPolicy(Closing):
     """
 
     reproducible: Literal[True] = True
+    relevant, sure = RELEVANT, SURE
 
     def __init__(self, words_of: WordsOf, config: AgentConfig, *, name: str = "reader") -> None:
         if config.wording is None:
@@ -107,7 +110,7 @@ class ReaderPolicy(Closing):
     def _reply(self, prompt: Prompt) -> str:
         """One thought and one action, as the state of the episode asks for."""
         context = understood(prompt, self._texts)
-        asked = understand(context.question)
+        asked = wanting(understand(context.question), context.form)
         if prompt.forced_prefix:
             return self._answer(context, "No turn is left.", "")
         match context.last:
@@ -126,21 +129,21 @@ class ReaderPolicy(Closing):
             case "nothing":
                 return f"<think>Nothing has been looked at yet.</think><search>{context.question}</search>"
 
-    def _after_page(self, context: _Context, asked: Asked) -> str:
+    def _after_page(self, context: Context, asked: Asked) -> str:
         """Read the page, or the best of several; zoom into the region of the value where there is one."""
         found = [(image, self._read(asked, image)) for image in context.shown]
         image, reading = max(found, key=lambda pair: pair[1].match if pair[1] else -1.0)
         share = max(coverage(asked, self._seen(shown)) for shown in context.shown)
         thought = f"The page has {share:.2f} of the question's words"
-        if reading is None or share < RELEVANT:
-            verdict = "keep" if share >= SURE else "reject"
+        if reading is None or share < self.relevant:
+            verdict = "keep" if share >= self.sure else "reject"
             return self._onward(context, asked, f"{thought}, and no value beside them.", verdict)
-        thought = f"{thought}. {_note(reading)}."
+        thought = f"{thought}. {noted(reading)}."
         if not self._config.crop_enabled or context.final or image != context.page:
             return self._onward(context, asked, thought, "keep")
         return self._zoom(image, reading.region, f"{thought} Zooming in to check it.", "keep")
 
-    def _after_crop(self, context: _Context, asked: Asked) -> str:
+    def _after_crop(self, context: Context, asked: Asked) -> str:
         """Judge the crop by whether a value stands in it, and point at a value that matches well."""
         crop = context.shown[-1]
         if _POINTING in context.reply and (said := _NOTE.search(context.reply)):
@@ -149,25 +152,25 @@ class ReaderPolicy(Closing):
                 return self._onward(context, asked, f"{said[0]}.", "keep")
             return self._onward(context, asked, "The value is cut off here.", "reject")
         reading = self._read(asked, crop)
-        if reading is None or reading.match < RELEVANT:
+        if reading is None or reading.match < self.relevant:
             return self._onward(context, asked, "No value stands beside the question's words here.", "reject")
-        thought = f"The region shows it. {_note(reading)}."
-        if context.page is None or context.final or reading.match < SURE:
+        thought = f"The region shows it. {noted(reading)}."
+        if context.page is None or context.final or reading.match < self.sure:
             return self._onward(context, asked, thought, "keep")
         return self._zoom(context.page, reading.box, f"{thought} {_POINTING}.", "keep")
 
-    def _onward(self, context: _Context, asked: Asked, thought: str, verdict: str, *, ends: bool = False) -> str:
+    def _onward(self, context: Context, asked: Asked, thought: str, verdict: str, *, ends: bool = False) -> str:
         """Search on, or answer: after enough pages, with a match that is certain and verified, or without more."""
-        noted = [*(note.match for note in context.notes), *(float(n[2]) for n in _NOTE.finditer(thought))]
-        enough = context.looked >= PAGES or (context.looked > 1 and max(noted, default=0.0) >= CERTAIN)
+        matches = [*(note.match for note in context.notes), *(float(n[2]) for n in _NOTE.finditer(thought))]
+        enough = context.looked >= PAGES or (context.looked > 1 and max(matches, default=0.0) >= CERTAIN)
         if context.final or ends or enough or not self._config.search_enabled:
             return self._answer(context, thought, verdict)
         # The second search is the question again, which verifies; the third its telling words alone.
-        telling = " ".join(asked.terms)
+        telling = " ".join(asked.words)
         query = telling if context.looked % 2 == 0 and telling else context.question
         return f"<think>{thought}</think>{self._judged(verdict)}<search>{query}</search>"
 
-    def _answer(self, context: _Context, thought: str, verdict: str) -> str:
+    def _answer(self, context: Context, thought: str, verdict: str) -> str:
         """The best-matching note with its citation; a refusal where none matches well enough.
 
         What this very thought reads makes the next entry, which the answer may cite.
@@ -178,7 +181,7 @@ class ReaderPolicy(Closing):
             notes.append(_Note(context.entries + 1 if keeps else 0, newest[1], float(newest[2])))
         best = max(notes, key=lambda note: (note.match, note.entry), default=None)
         said = f"<think>{thought}</think>{self._judged(verdict)}<answer>"
-        if best is None or best.match < SURE:
+        if best is None or best.match < self.sure:
             return f"{said}not answerable</answer>"
         return f"{said}{best.value}{f' [{best.entry}]' if best.entry else ''}</answer>"
 
@@ -207,7 +210,7 @@ class ReaderPolicy(Closing):
         return read(asked, self._seen(image))
 
 
-def understood(prompt: Prompt, texts: WordingTexts) -> _Context:
+def understood(prompt: Prompt, texts: WordingTexts) -> Context:
     """What a prompt says, by the texts it is made of."""
     said = [(m.role, [p for p in m.content if isinstance(p, str)]) for m in prompt.messages if m.role != "system"]
     user = "\n".join(text for role, parts in said if role == "user" for text in parts)
@@ -219,8 +222,9 @@ def understood(prompt: Prompt, texts: WordingTexts) -> _Context:
         notes = [_Note(0, n[1], float(n[2])) for reply in replies for n in _NOTE.finditer(reply)]
     looked = len(pages) + (len(shown) if last == "page" else 0) if entries else sum("<search>" in r for r in replies)
     referred = [image for image in prompt.images if image.box == FULL_PAGE and last in ("page", "crop")]
-    return _Context(
+    return Context(
         question=_question(newest, texts) or _question(user, texts),
+        form=_form(newest, texts),
         last=last,
         shown=shown,
         page=next((image for image in reversed(referred) if image.page_id == shown[-1].page_id), None),
@@ -264,6 +268,15 @@ def _question(text: str, texts: WordingTexts) -> str:
     return found[-1].strip() if found else ""
 
 
+def _form(text: str, texts: WordingTexts) -> str:
+    """The format of answer that is asked for last: the key of its text; empty where none is."""
+    if not texts.answer_format:
+        return ""
+    lines = text.splitlines()
+    asked = {texts.answer_format.format(format=said): key for key, said in reversed(list(texts.answer_formats)) if said}
+    return next((asked[line] for line in reversed(lines) if line in asked), "")
+
+
 def _ledger(text: str, texts: WordingTexts) -> tuple[int, list[_Note], set[tuple[str, str]]]:
     """The ledger's last index, the notes of its entries that stand, and the pages it has entries of."""
     named = {"index": r"(?P<index>\d+)", "document": r"(?P<document>\"[^\"]*\")", "page": r"(?P<page>\d+)"}
@@ -287,7 +300,7 @@ def _ledger(text: str, texts: WordingTexts) -> tuple[int, list[_Note], set[tuple
     return last, [note for index, note in notes.items() if index not in gone], pages
 
 
-def _note(reading: Reading) -> str:
+def noted(reading: Reading) -> str:
     """A reading in the words that the reader finds again; quotes inside it would end it."""
     value = reading.value.replace("“", "'").replace("”", "'")
     return f"Read “{value}” with match {min(reading.match, 1.0):.2f}"

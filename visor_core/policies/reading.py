@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -81,12 +81,23 @@ _KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 """The first that fits is the kind; a phrase where none does."""
 
 
+_KINDS_OF: dict[str, tuple[Kind, ...]] = {
+    "whole_number": ("number", "year"),
+    "number": ("number", "percentage"),
+    "phrase": ("phrase", "name", "date", "year", "email", "code", "yes or no"),
+    "listing": ("list",),
+}
+"""What may be wanted where a format is asked for; the first where the question itself seems to want something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as the reader understands it: the stems of its words with their weights, and the kind wanted."""
+    """A question as the reader understands it: the stems of its telling words with their weights, the kind of answer
+    wanted, and the telling words themselves, which make a search."""
 
     terms: dict[str, float]
     kind: Kind
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +125,27 @@ def understand(question: str) -> Asked:
     'year'
     """
     terms: dict[str, float] = {}
+    words: list[str] = []
     for position, found in enumerate(_WORD.finditer(question)):
         word = found[0]
         if word.lower() in _STOP or word.lower() in _ABOUT_THE_ANSWER or len(word) < 2:
             continue
+        words.append(word)
         telling = word[0].isdigit() or (position > 0 and word[0].isupper())
         terms[stem(word)] = max(terms.get(stem(word), 0.0), 1.5 if telling else 1.0)
     plain = " ".join(question.lower().split())
-    return Asked(terms, next((kind for kind, pattern in _KINDS if pattern.search(plain)), "phrase"))
+    kind: Kind = next((kind for kind, pattern in _KINDS if pattern.search(plain)), "phrase")
+    return Asked(terms, kind, tuple(dict.fromkeys(words)))
+
+
+def wanting(asked: Asked, form: str) -> Asked:
+    """A question whose answer is asked for in a format, by the key of its text in the wording; as it is without one.
+
+    >>> wanting(understand("What does the table say of staff?"), "whole_number").kind
+    'number'
+    """
+    kinds = _KINDS_OF.get(form, ())
+    return asked if not kinds or asked.kind in kinds else replace(asked, kind=kinds[0])
 
 
 def stem(word: str) -> str:

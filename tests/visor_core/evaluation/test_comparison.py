@@ -16,7 +16,7 @@ from visor_core.evaluation.comparison import Arm, Comparison, against_the_warm_s
 from visor_core.evaluation.comparison_page import comparison_html
 from visor_core.evaluation.comparison_text import comparison_json, comparison_markdown, comparison_metrics
 from visor_core.evaluation.explorer import SCRIPT
-from visor_core.evaluation.published import FILE, published_of, read_published
+from visor_core.evaluation.published_figures import FILE, published_of, read_published
 from visor_core.evaluation.question_rows import Places
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.evaluation.verdicts import ProtocolScores, Verdict
