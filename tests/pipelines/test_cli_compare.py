@@ -95,7 +95,7 @@ def test_the_report_lists_every_question_and_links_pages_of_episodes(visor: Viso
     assert {(row["benchmark"], row["questions"]) for row in rows} == {("nano development", 3)}
     wrong = {(row["result"], row["question"]) for row in rows if row["outcome"] == "wrong"}
     assert wrong == {("one", "q2"), ("two-words", "q3")}
-    assert "diagnosis" not in names or all(row["diagnosis"] for row in rows if row["outcome"] == "wrong")
+    assert all(bool(row["diagnosis"]) == (row["outcome"] == "wrong") for row in rows)
     # Those that went wrong get a page first; the link in the list leads there, and its page to its neighbours.
     paged = {(row["result"], row["question"]): row["episode"] for row in rows if row["episode"]}
     assert wrong <= set(paged)

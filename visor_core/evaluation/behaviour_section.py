@@ -46,7 +46,7 @@ def misses_html(results: Mapping[str, BenchmarkResult]) -> str:
     head = "".join(f"<th scope=col class=n>{escape(miss)}" for miss in ("scored", *MISSES))
     note = "Each miss counts once, for the first of these that holds; `visor debug QUESTION` shows one."
     table = f"<table class=figures><tr><th scope=col>policy<th scope=col>questions{head}</tr>{''.join(rows)}</table>"
-    return f"{scrolled(table, 'What went wrong')}<p class=note>{escape(note)}</p>"
+    return f"{scrolled(table, 'Misses')}<p class=note>{escape(note)}</p>"
 
 
 def pages_of(row: EpisodeResult) -> str:

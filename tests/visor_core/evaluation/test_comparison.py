@@ -45,6 +45,19 @@ def test_figures_verdicts_and_tests_are_over_the_same_questions() -> None:
     assert math.isnan(pairing.corrected)  # one test needs no correction
 
 
+def test_only_figures_that_some_episode_has_are_columns() -> None:
+    """Behaviour of results scored before it was measured is absent, and so is what the benchmark does not know."""
+    names = [compared.figure.name for compared in _two().figures]
+    assert {"answers right", "supported", "all gold pages shown", "gold pages cited"} <= set(names)
+    assert {"mean score", "cost"}.isdisjoint(names)
+    first, second = (
+        replace(r, episodes=tuple(replace(row, behaviour=None) for row in r.episodes))
+        for r in (result(ANSWERS), result(ANSWERS, policy="other"))
+    )
+    earlier = compare([_arm("A", first), _arm("B", second)])
+    assert "all gold pages shown" not in [compared.figure.name for compared in earlier.figures]
+
+
 def test_questions_that_one_lacks_failed_or_was_asked_otherwise_are_left_out_and_counted() -> None:
     first = result({**ANSWERS, "q5": "47"})
     second = result(ANSWERS, policy="other", texts={"q2": "another question"})

@@ -95,8 +95,9 @@ def test_questions_are_listed_with_what_is_known_of_each() -> None:
     data = json.loads(seen.scripts[0])
     assert seen.scripts[1:] == [SCRIPT.read_text(encoding="utf-8")]
     names = [column["name"] for column in data["columns"]]
-    assert {"expected", "diagnosis", "cited pages", "error"}.isdisjoint(names)
-    first = dict(zip(names, data["rows"][0], strict=True))
+    assert {"expected", "kind", "cited pages", "error"}.isdisjoint(names)
+    first, second = (dict(zip(names, row, strict=True)) for row in data["rows"])
+    assert (first["diagnosis"], bool(second["diagnosis"])) == ("", True)
     assert (first["question"], first["benchmark"], first["questions"]) == (HOSTILE, "nano development", 2)
     assert first["episode"] == [["look", "t-q1.html"]]
     assert HOSTILE not in html
