@@ -111,7 +111,7 @@ def comparison_metrics(comparison: Comparison) -> dict[str, float]:
     """Flat figures for a tracker: every arm's, and its difference to the first with the p-value."""
     found: dict[str, float] = {"questions": float(len(comparison.items))}
     for compared in comparison.figures:
-        name = compared.figure.name.replace(" ", "_")
+        name = compared.figure.key
         for number, (label, interval) in enumerate(zip(comparison.labels, compared.intervals, strict=True)):
             at = _metric(number, label)
             found[f"{at}/{name}"] = interval.estimate
@@ -156,6 +156,7 @@ def _metric(number: int, label: str) -> str:
 def _figure_json(found: Compared) -> dict[str, Any]:
     return {
         "name": found.figure.name,
+        "key": found.figure.key,
         "better": found.figure.better,
         "arms": [
             {"estimate": _known(i.estimate), "low": _known(i.low), "high": _known(i.high), "count": i.count,

@@ -36,7 +36,8 @@ class Scored:
 class Figure:
     """One figure: what it is called, how it is read, which way is better, and how many digits it is shown with.
 
-    `of` gives None, or NaN, where an episode does not have it. `yes_or_no` figures are shares.
+    `of` gives None, or NaN, where an episode does not have it. `yes_or_no` figures are shares. `short` is the name that
+    programs know it by, where that is not made of its words.
     """
 
     name: str
@@ -44,6 +45,12 @@ class Figure:
     better: Better = "higher"
     yes_or_no: bool = False
     digits: int = 3
+    short: str = ""
+
+    @property
+    def key(self) -> str:
+        """What it is called by programs."""
+        return self.short or self.name.replace(" ", "_")
 
     def value(self, scored: Scored) -> float | None:
         """The figure of an episode as a number; None where it has none."""
@@ -83,7 +90,8 @@ def _measured(measure: Measure) -> Figure:
         return count / trials if trials else None
 
     better: Better = "lower" if measure.name in LESS else "" if measure.name in NEITHER else "higher"
-    return Figure(measure.words, value, better, measure.counted is not None and measure.name not in SHARES)
+    yes_or_no = measure.counted is not None and measure.name not in SHARES
+    return Figure(measure.words, value, better, yes_or_no, short=measure.name)
 
 
 SAID_ALREADY = {"searches", "tokens", "money"}

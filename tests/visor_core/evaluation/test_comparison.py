@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,8 @@ def test_json_and_metrics_hold_what_the_page_shows() -> None:
     metrics = comparison_metrics(_two())
     assert (metrics["0 A/answers_right"], metrics["1 B/answers_right_difference"]) == (0.5, 0.0)
     assert not any(math.isnan(value) for value in metrics.values())
+    # What MLflow takes as the name of a metric.
+    assert all(re.fullmatch(r"[\w\-./ ]+", name, re.ASCII) for name in metrics)
 
 
 def test_hostile_text_stays_text_on_the_page_and_in_the_table() -> None:
