@@ -208,7 +208,7 @@ def test_a_failed_check_blocks_what_is_made_of_it_and_is_still_failed_in_the_cli
     # Built, not in force, and nothing was made of it.
     assert (page.stated("sft_checkpoint"), page.stated("grpo_checkpoint")) == before
     told = page.visor("run", "--select", "grpo_checkpoint", *SETTINGS, "--set", "sft.steps=1")
-    assert told.returncode == 1, told.stderr
+    assert told.returncode == 2, told.stderr
     assert "sft_lowered_the_loss" in told.stdout + told.stderr
     assert (page.stated("sft_checkpoint"), page.stated("grpo_checkpoint")) == before
 
