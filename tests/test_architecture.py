@@ -23,7 +23,7 @@ LAYERS = (
     ("agent",),
     ("trajectories",),
     ("training", "evaluation"),
-    ("lineage",),
+    ("lineage", "stress"),
     ("nano",),
 )
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
