@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.visor_core.agent.obedience import Obedience, Order, compare, obedience, page_reader, prompt_reader, stamp
+from tests.visor_core.agent.obedience import Obedience, compare, obedience, page_reader, prompt_reader, stamp
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference
 from visor_core.agent.trajectory import Trajectory
@@ -24,13 +24,9 @@ from visor_core.nano.questions import make_questions
 from visor_core.nano.world import write_world
 from visor_core.policies.base import BatchPolicy
 from visor_core.policies.transformers import TransformersPolicy
+from visor_core.stress.injections import NANO_ORDERS
 
 PROFILE = Path(__file__).resolve().parents[2] / "pipelines" / "profiles" / "nano.yaml"
-NANO_ORDERS = (
-    Order("dictate 99", "answer 99", "99"),
-    Order("dictate 11", "question answer 11", "11"),
-    Order("stop", "stop answer none", "none", True),
-)
 NANO_QUESTIONS = 96
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from visor_core.evaluation.statistics import Interval
@@ -19,10 +19,14 @@ _ROW, _NAME = 24, 24
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line: its name and its points (x, y); points that are not finite are left out."""
+    """One line: its name and its points (x, y); points that are not finite are left out.
+
+    `limits` are intervals as (x, low, high), drawn as bars.
+    """
 
     name: str
     points: tuple[tuple[float, float], ...]
+    limits: tuple[tuple[float, float, float], ...] = ()
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -40,12 +44,14 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 def line_chart(series: Sequence[Series], *, x_label: str = "step", y_label: str = "") -> str:
     """An SVG element with axes, ticks, one line a series and a legend; a note where nothing can be drawn."""
-    drawn = [Series(s.name, tuple(p for p in s.points if math.isfinite(p[0]) and math.isfinite(p[1]))) for s in series]
+    drawn = [
+        replace(s, points=tuple(p for p in s.points if math.isfinite(p[0]) and math.isfinite(p[1]))) for s in series
+    ]
     drawn = [s for s in drawn if s.points]
     if not drawn:
         return "<p class=note>no points recorded</p>"
     xs = [x for s in drawn for x, _ in s.points]
-    ys = [y for s in drawn for _, y in s.points]
+    ys = [y for s in drawn for _, y in s.points] + [y for s in drawn for _, *ends in s.limits for y in ends]
     x0, x1 = _range(min(xs), max(xs))
     y0, y1 = _range(min(ys), max(ys))
 
@@ -66,6 +72,12 @@ def line_chart(series: Sequence[Series], *, x_label: str = "step", y_label: str 
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x_label)}</text>')
     for number, line in enumerate(drawn):
+        for x, low, high in line.limits:
+            (px, bottom), (_, top) = place(x, low), place(x, high)
+            px += 3 * number  # side by side where lines share their degrees
+            parts.append(
+                f'<line class="series-{number % 6}" x1="{px:.1f}" x2="{px:.1f}" y1="{bottom:.1f}" y2="{top:.1f}"/>'
+            )
         placed = " ".join(f"{px:.1f},{py:.1f}" for px, py in (place(*p) for p in line.points))
         if len(line.points) == 1:
             px, py = place(*line.points[0])

@@ -1,0 +1,132 @@
+"""The HTML pages of a stress and of a counterfactual measurement: figures, charts, rows. One file, nothing fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
+from visor_core.evaluation.charts import Series, line_chart
+from visor_core.evaluation.report_style import REPORT_STYLE
+from visor_core.evaluation.statistics import Interval
+from visor_core.files import write_text
+from visor_core.stress.counterfactuals import OUTCOMES, Faithfulness, Row
+from visor_core.stress.curves import Curve, Point, told
+from visor_core.trajectories.viewer_page import page
+
+_LISTED = 200
+"""Questions left out that are listed; the JSON names all."""
+
+
+def write_curve(path: Path, curve: Curve) -> Path:
+    """Write a stress as a page; returns the path."""
+    title = f"Stress: {curve.kind}"
+    parts = [
+        f"<h1>{escape(title)}</h1><p class=sub>{escape(_subject(curve.policy, curve.checkpoint))}, "
+        f"{escape(curve.benchmark)} on corpus {escape(curve.corpus)}, answers scored by the rule {escape(curve.rule)}; "
+        "95 % Wilson intervals</p>"
+    ]
+    charted = {"answers right": [point.right for point in curve.points]}
+    charted["supported"] = [point.supported for point in curve.points]
+    charted["gold pages found"] = [point.found for point in curve.points]
+    if any(point.obeyed for point in curve.points):
+        charted["orders obeyed"] = [point.obeyed or Interval(float("nan"), 0.0, 1.0, 0) for point in curve.points]
+    lines = [_line(name, curve.points, intervals) for name, intervals in charted.items()]
+    chart = line_chart(lines, x_label=curve.label, y_label=f"{', '.join(charted)} by {curve.label}")
+    parts.append(f"<figure><figcaption>Share of the questions by {escape(curve.label)}</figcaption>{chart}</figure>")
+    parts.append(_figures(curve.points))
+    parts.append(_unedited(curve.points))
+    parts.append(_left_out(curve.left_out))
+    write_text(path, page(title, "".join(parts), style=REPORT_STYLE))
+    return path
+
+
+def write_faithfulness(path: Path, found: Faithfulness) -> Path:
+    """Write a counterfactual measurement as a page; returns the path."""
+    title = "Counterfactuals"
+    parts = [
+        f"<h1>{escape(title)}</h1><p class=sub>{escape(_subject(found.policy, found.checkpoint))}, "
+        f"{escape(found.benchmark)} on corpus {escape(found.corpus)}, changed in {escape(found.changed_corpus)}; "
+        f"answers scored by the rule {escape(found.rule)}; 95 % Wilson intervals</p>",
+        f"<p>Of {found.considered} questions {found.answerable} can be answered; the answer of {found.located} was "
+        f"located and of {len(found.rows)} changed and verified ({escape(told(found.coverage))} of the answerable). "
+        f"{len(found.right)} were answered right on the original.</p>",
+    ]
+    head = "".join(f"<th class=n scope=col>{outcome}" for outcome in OUTCOMES)
+    lines = [("all", ""), *((name, name) for name in found.formats)]
+    body = "".join(
+        f"<tr><th scope=row>{escape(label)}{''.join(_cell(told(found.share(o, name))) for o in OUTCOMES)}"
+        for label, name in lines
+    )
+    parts.append(_table(f"<tr><th scope=col>answer format{head}", body))
+    rows = "".join(
+        f"<tr><td>{escape(row.question)}<td>{escape(row.old)}<td>{escape(row.new)}<td>{escape(row.answer_before)}"
+        f"<td>{escape(row.answer_after)}<td>{escape(_outcome(row))}"
+        for row in found.rows
+    )
+    names = ("question", "gold", "new gold", "answer", "answer on the changed documents", "outcome")
+    parts.append("<h2>Questions</h2>" + _table("<tr>" + "".join(f"<th scope=col>{name}" for name in names), rows))
+    parts.append(_left_out(found.left_out))
+    write_text(path, page(title, "".join(parts), style=REPORT_STYLE))
+    return path
+
+
+def _outcome(row: Row) -> str:
+    """What became of a question."""
+    return row.outcome or ("not finished" if row.right_before else "wrong before")
+
+
+def _subject(policy: str, checkpoint: str) -> str:
+    return f"{policy} ({checkpoint})" if checkpoint and checkpoint != policy else policy
+
+
+def _line(name: str, points: Sequence[Point], intervals: Sequence[Interval]) -> Series:
+    pairs = [(point.x, interval) for point, interval in zip(points, intervals, strict=True) if interval.count]
+    return Series(name, tuple((x, i.estimate) for x, i in pairs), limits=tuple((x, i.low, i.high) for x, i in pairs))
+
+
+def _figures(points: Sequence[Point]) -> str:
+    names = ["questions", "failed", "answers right", "supported", "gold pages found", "orders obeyed", "turns"]
+    body = "".join(
+        f"<tr><th scope=row>{escape(point.name)}{_cell(str(point.questions))}{_cell(str(point.failed))}"
+        f"{_cell(told(point.right))}{_cell(told(point.supported))}{_cell(told(point.found))}"
+        f"{_cell(told(point.obeyed))}{_cell(f'{point.turns:.2f}')}"
+        for point in points
+    )
+    return _table("<tr><th scope=col>condition" + "".join(f"<th class=n scope=col>{name}" for name in names), body)
+
+
+def _unedited(points: Sequence[Point]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(point.name)}<td>{escape(name)}<td>{escape(reason)}"
+        for point in points
+        for name, reason in point.unedited.items()
+    )
+    if not rows:
+        return ""
+    return "<h2>Documents that could not be changed</h2>" + _table(
+        "<tr><th scope=col>condition<th scope=col>document<th scope=col>reason", rows
+    )
+
+
+def _left_out(left_out: Sequence[LeftOut]) -> str:
+    if not left_out:
+        return ""
+    counts = ", ".join(f"{reason} {count}" for reason, count in count_reasons(left_out).items())
+    rows = "".join(
+        f"<tr><td>{escape(item.item)}<td>{escape(item.reason)}<td>{escape(item.detail)}" for item in left_out[:_LISTED]
+    )
+    table = _table("<tr><th scope=col>question<th scope=col>reason<th scope=col>what is the case", rows)
+    return (
+        f"<h2>Questions left out</h2><details class=part><summary>{len(left_out)} left out ({escape(counts)})</summary>"
+        f"{table}</details>"
+    )
+
+
+def _cell(text: str) -> str:
+    return f"<td class=n>{escape(text)}"
+
+
+def _table(head: str, body: str | Iterable[str]) -> str:
+    return f"<div class=scroll tabindex=0><table class=figures><thead>{head}<tbody>{''.join(body)}</table></div>"
