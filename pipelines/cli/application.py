@@ -26,6 +26,7 @@ from pipelines.cli import (
     questions,
     replaying,
     runs,
+    stressing,
     upkeep,
 )
 from pipelines.cli.session import reason_of
@@ -68,8 +69,8 @@ def _options(
 
 
 GROUPS = (
-    *(corpus, fetching, questions, asking, replaying, runs, evaluating, comparing, debugging, lineage, upkeep, nano),
-    machine,
+    *(corpus, fetching, questions, asking, replaying, runs, evaluating, comparing, debugging, stressing, lineage),
+    *(upkeep, nano, machine),
 )
 """The modules of commands, in the order of the help."""
 for group in GROUPS:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
     from visor_core.config import Home, Profile
     from visor_core.index import PageIndex
-    from visor_core.policies.base import Policy
+    from visor_core.policies.base import ImageLoader, Policy
 
 CHECKPOINT = typer.Option(None, "--checkpoint", help="Folder of the policy, or a build.", show_default="the champion")
 ENDPOINT = typer.Option(
@@ -165,7 +165,7 @@ def agent_profile(
 
 
 def choose_policy(
-    index: PageIndex,
+    index: ImageLoader,
     checkpoint: Path | None,
     endpoint: str,
     model: str,

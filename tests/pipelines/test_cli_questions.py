@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from pipelines.cli.evaluating import _read
+from pipelines.cli.evaluating import read_benchmark
 from tests.pipelines.conftest import Visor
 from tests.pipelines.materializing import InProcess
 from tests.pipelines.test_cli_corpus import write_pdf
@@ -90,7 +90,7 @@ def test_a_benchmark_becomes_the_questions_of_a_corpus_once(visor: Visor, ingest
     assert "single-page 5" in listed.out
     made = json.loads(record.read_text(encoding="utf-8"))["imports"]["mmlongbench"]
     assert (made["questions"], len(made["left_out"]), len(made["sha256"])) == (5, 3, 64)
-    left_out = _read(Home(home), "mmlongbench", None, "", "documents", None).left_out  # type: ignore[arg-type]
+    left_out = read_benchmark(Home(home), "mmlongbench", None, "", "documents", None).left_out  # type: ignore[arg-type]
     assert len(left_out) == 3
 
 
