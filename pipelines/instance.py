@@ -104,12 +104,13 @@ def open_instance(home: Home) -> dg.DagsterInstance:
 def place_partitions(instance: dg.DagsterInstance, home: Home, profile: Profile) -> None:
     """Make known to Dagster the corpora of a profile, made or not, those that lie in the home, and a study's seeds.
 
-    Corpora of a study's variants are none that a person builds one by one.
+    Corpora of a study's variants, and those made of others, are none that a person builds one by one.
     """
     from assets_defs.machinery.partitions import corpora, study_seeds
     from visor_core.nano.study_variants import SEEDS, is_study_corpus
+    from visor_core.stress.names import is_derived
 
-    lying = [name for name in home.corpora() if not is_study_corpus(name)]
+    lying = [name for name in home.corpora() if not (is_study_corpus(name) or is_derived(name))]
     wanted = {str(corpora.name): (*profile.corpora.names, *lying)}
     if profile.nano is not None:
         wanted[str(study_seeds.name)] = tuple(map(str, SEEDS))

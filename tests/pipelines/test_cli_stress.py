@@ -9,6 +9,8 @@ import pytest
 
 from tests.pipelines.conftest import Visor
 from tests.visor_core.stress.documents import STAFF, write_report
+from visor_core.config import Home
+from visor_core.stress.names import is_derived
 
 ASKED = ("--benchmark", "mmlongbench", "--corpus", "documents", "--policy", "reader")
 
@@ -38,6 +40,8 @@ def test_values_are_changed_curves_are_drawn_and_mistakes_are_named(visor: Visor
     values = json.loads(path.read_text(encoding="utf-8"))
     assert [row["right_before"] for row in values["rows"]] == [True, True, True]
     assert [row["outcome"] for row in values["rows"]] == ["followed"] * 3
+    (made,) = [name for name in Home(home).corpora() if is_derived(name)]
+    assert made == values["changed_corpus"]
     done = visor("stress", "turns", "--at", "1,6", *asked)
     assert done.code == 0, done.err
     (path,) = (home / "reports").glob("stress-turns-*.json")

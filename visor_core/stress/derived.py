@@ -31,6 +31,7 @@ from visor_core.index.register import password_for
 from visor_core.index.settings import read_settings, reading_settings
 from visor_core.stress.editor import Editor, Job
 from visor_core.stress.edits import Blur, Edit, Print, Turn, as_json
+from visor_core.stress.names import derived_name
 
 RECORD = "derived.json"
 _WRITTEN_ONCE = ("sources", "data", "_indices", "statistics")
@@ -92,7 +93,7 @@ def derive(index: PageIndex, change: Change, kind: str, config: DocumentsConfig 
     if change.empty:
         return Derived(original.root.name, index.tag, {}, {})
     recipe = _digest(index, change)
-    target = Corpus(original.root.with_name(_name(original.root.name, kind, recipe)))
+    target = Corpus(original.root.with_name(derived_name(original.root.name, kind, recipe)))
     if (found := _read(target, recipe)) is not None:
         return found
     if not target.root.is_dir():
@@ -112,10 +113,6 @@ def derive(index: PageIndex, change: Change, kind: str, config: DocumentsConfig 
     derived = Derived(target.root.name, built.index_tag, documents, faults)
     write_json(target.root / RECORD, {"of": original.root.name, "recipe": recipe, **asdict(derived)})
     return derived
-
-
-def _name(original: str, kind: str, recipe: str) -> str:
-    return f"{original[:60].rstrip('. ')}.{kind}-{recipe}"
 
 
 @cache
