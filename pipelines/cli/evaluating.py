@@ -79,7 +79,7 @@ def evaluate(
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
     index = open_index(home, name, tag, settled, settings)
-    found = _read(home, benchmark, questions, split, name, index)
+    found = read_benchmark(home, benchmark, questions, split, name, index)
     policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     environment = Environment(index, settled.agent, settled.index)
@@ -229,7 +229,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
     return table
 
 
-def _read(
+def read_benchmark(
     home: Home, benchmark: str, path: Path | None, split: str, corpus: str, index: PageIndex
 ) -> BenchmarkQuestions:
     """The questions of a benchmark, resolved against the corpus.
