@@ -77,9 +77,7 @@ def sampled(episodes: Sequence[Sequence[Trajectory]]) -> Sampled:
 def best_of(of: Sampled, *, seed: int = 0) -> list[Point]:
     """Points for every scorer and n = 1 … N, the learnt one by cross-fitting where it can be fitted, and `oracle`: the
     share of questions with at least one right episode among n, which no choice can exceed."""
-    methods: dict[str, Callable[[int], Scorer]] = {
-        name: (lambda _, scorer=scorer: scorer) for name, scorer in SCORERS.items() if name != "first"
-    }
+    methods = {name: _always(scorer) for name, scorer in SCORERS.items() if name != "first"}
     if learnt := cross_fitted(of):
         methods[LEARNT] = learnt
     single = _single(of)
@@ -101,7 +99,7 @@ def revised(of: Sampled, *, seed: int = 0) -> list[Point]:
     """
     if of.samples < 2:
         return []
-    scorer_of = cross_fitted(of) or (lambda _: SCORERS["combined"])
+    scorer_of = cross_fitted(of) or _always(SCORERS["combined"])
     single, pairs = _single(of), list(itertools.permutations(range(of.samples), 2))[:SUBSETS]
     chosen = _chooser(of, scorer_of)
     doubts = [[scorer_of(q)(episode.features) for episode in episodes] for q, episodes in enumerate(of.episodes)]
@@ -124,6 +122,11 @@ def revised(of: Sampled, *, seed: int = 0) -> list[Point]:
             _point(f"revise {share:.0%}", 2, 1 + share, right, supported, tokens if known else None, single, seed)
         )
     return points
+
+
+def _always(scorer: Scorer) -> Callable[[int], Scorer]:
+    """The same scorer for every question."""
+    return lambda _: scorer
 
 
 def cross_fitted(of: Sampled) -> Callable[[int], Scorer] | None:
@@ -150,7 +153,7 @@ def examples_of(of: Sampled) -> list[tuple[str, Features, bool]]:
 def doubt_auroc(of: Sampled) -> float:
     """How well doubt tells wrong first episodes from right ones: chance that a wrong one is more doubtful than a right
     one, ties half (the area under the ROC curve). NaN where all are right or all wrong."""
-    scorer_of = cross_fitted(of) or (lambda _: SCORERS["combined"])
+    scorer_of = cross_fitted(of) or _always(SCORERS["combined"])
     scores: dict[bool, list[float]] = {True: [], False: []}
     for q, (episodes, rows) in enumerate(zip(of.episodes, of.results, strict=True)):
         for episode, row in zip(episodes, rows, strict=True):

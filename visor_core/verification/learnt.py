@@ -55,8 +55,9 @@ def read_scorer(path: Path) -> LearntScorer:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        scorer = LearntScorer(**{key: tuple(v) if isinstance(v, list) else v for key, v in data.items()})
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError) as error:
+        names, means, scales, weights = (tuple(data[part]) for part in ("names", "means", "scales", "weights"))
+        scorer = LearntScorer(names, means, scales, weights, data["questions"])
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise DataError(f"{path} holds no learnt scorer ({error}): make one with `visor best-of --learn`") from error
     if scorer.names != NAMES or len(scorer.weights) != 2 * len(NAMES) + 1:
         raise DataError(f"{path} was fitted on other features: make it again with `visor best-of --learn`")
