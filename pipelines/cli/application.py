@@ -28,6 +28,7 @@ from pipelines.cli import (
     runs,
     stressing,
     upkeep,
+    verifying,
 )
 from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
@@ -69,8 +70,8 @@ def _options(
 
 
 GROUPS = (
-    *(corpus, fetching, questions, asking, replaying, runs, evaluating, comparing, debugging, stressing, lineage),
-    *(upkeep, nano, machine),
+    *(corpus, fetching, questions, asking, replaying, runs, evaluating, comparing, verifying),
+    *(debugging, stressing, lineage, upkeep, nano, machine),
 )
 """The modules of commands, in the order of the help."""
 for group in GROUPS:
