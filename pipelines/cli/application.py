@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from pipelines.cli import asking, corpus, evaluating, lineage, machine, nano, runs, upkeep
+from pipelines.cli import asking, corpus, evaluating, judging, lineage, machine, nano, runs, upkeep
 from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
 from visor_core.installation import version as installed_version
@@ -53,7 +53,7 @@ def _options(
     prepare_process()
 
 
-for group in (corpus, asking, runs, evaluating, lineage, upkeep, nano, machine):
+for group in (corpus, asking, runs, evaluating, judging, lineage, upkeep, nano, machine):
     group.register(app)
 
 

@@ -6,6 +6,8 @@ What was paid for is never lost to a tracker: where the result cannot be logged,
 from __future__ import annotations
 
 import getpass
+import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,6 +102,30 @@ def evaluation_run(
             run_id,
             run_link(page_of(home, uri, local=os.environ.get("VISOR_MLFLOW_PAGE", PAGE)), run_id) or f"run {run_id}",
         )
+
+
+def log_protocols(home: Home, result: BenchmarkResult) -> None:
+    """Add the figures of protocols that were asked later to the run of an evaluation, where it has one.
+
+    Raises:
+        ConfigError: if a server that is configured does not answer.
+    """
+    from visor_core.evaluation.verdicts import protocol_metrics
+    from visor_core.policies.identity import digest_of
+    from visor_core.tracking import Tracker
+
+    path = home.evaluations / "lineage" / f"{digest_of(result.identity)}.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    run_id = told.get("mlflow", {}).get("run", "")
+    if not run_id:
+        return
+    tracking = told["configuration"]["tracking"]
+    figures = {k: v for p in result.protocols for k, v in protocol_metrics(result, p).items() if not math.isnan(v)}
+    try:
+        tracker = Tracker(home, project_name(told["profile"]), configured(tracking["uri"]), tracking["artifacts"])
+        tracker.metrics(run_id, figures)
+    except _refusals() as error:
+        _warn("MLflow did not take the figures of the judge", error)
 
 
 def _refusals() -> tuple[type[Exception], ...]:
