@@ -98,7 +98,8 @@ def evaluate(
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
     index = open_index(home, name, tag, settled, settings)
     found = _read(home, benchmark, questions, split, name, index)
-    policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+    account = context.with_resource(judging.counted(home, "eval")) if endpoint else None
+    policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests, account)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     environment = Environment(index, settled.agent, settled.index)
     label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"

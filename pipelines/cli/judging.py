@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli import asking
-from pipelines.cli.session import console, errors, home_of, parse_settings, progress_bar
+from pipelines.cli.session import console, errors, home_of, note, parse_settings, progress_bar
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from visor_core.evaluation.calibration import Calibration
     from visor_core.evaluation.judging import Protocol
     from visor_core.evaluation.results import BenchmarkResult
-    from visor_core.policies.calls import Budget
+    from visor_core.policies.calls import Account, Budget
     from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
     from visor_core.policies.spending import Spent
 
@@ -283,6 +283,40 @@ def spending(context: typer.Context) -> None:
         names = (escape(spent.endpoint), escape(spent.model), escape(spent.purpose))
         table.add_row(*names, *map(str, counts), *tokens, f"{spent.cost:.4g}", f"{spent.most_cost:.4g}")
     console.print(table)
+
+
+@contextmanager
+def counted(home: Home, purpose: str) -> Iterator[Account | None]:
+    """Where the calls of a purpose are counted, whose replies are kept elsewhere; what they cost is said at the end.
+
+    None, and a line, where the ledger cannot be written: what an endpoint says is worth more than the count.
+    """
+    from visor_core.policies.calls import Account, Calls
+
+    try:
+        calls = Calls(home.calls)
+    except (OSError, DataError) as error:
+        note([f"what the endpoint costs is not counted: {error}"])
+        yield None
+        return
+    with calls:
+        before = calls.totals(purpose=purpose)
+        try:
+            yield Account(calls, purpose, reuse=False)
+        finally:
+            after = calls.totals(purpose=purpose)
+            if after != before:
+                print_spent(purpose, before, after)
+
+
+def spent_in_words(home: Home) -> str:
+    """What asking endpoints has cost in all, in a sentence; empty where none was asked."""
+    from visor_core.policies.calls import Calls
+
+    if not home.calls.is_file():
+        return ""
+    with Calls(home.calls) as calls:
+        return f"Spent on endpoints: {_sum(calls.totals(), ())}; `visor spending` lists it"
 
 
 def print_spent(purpose: str, before: Sequence[Spent], after: Sequence[Spent]) -> None:

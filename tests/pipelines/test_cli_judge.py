@@ -69,6 +69,7 @@ def test_rule_judge_and_official_in_one_command_and_more_later(visor: Visor, hom
         assert figures["official_f1"] == pytest.approx(2 / 3)
         assert figures["judge_kappa_with_rule"] == 0.0
         assert "spent on judge: 3 calls, 315 tokens, cost 0 now; 3 calls, 315 tokens, cost 0 in all" in told.out
+        assert "spent on eval: 6 calls, 660 tokens, cost 0 now; 6 calls, 660 tokens, cost 0 in all" in told.out
         assert "judge (judge)" in told.out
         assert "kappa with the rule 0.000" in told.out
         again = _eval(visor, home, player, *protocols)
@@ -84,6 +85,7 @@ def test_rule_judge_and_official_in_one_command_and_more_later(visor: Visor, hom
     assert [line.split("│")[3].strip() for line in listed.splitlines() if server.url in line] == [
         "judge", "judge-1-5", "official",
     ]  # fmt: skip
+    assert "Spent on endpoints: 15 calls, 1,605 tokens, cost 0; `visor spending` lists it" in visor("doctor").out
     assert visor("report").code == 0
     assert "judge-1-5 (judge" in (home / "reports" / "report.html").read_text(encoding="utf-8")
     tracker = Tracker(Home(home), "visor-default")
