@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -120,10 +119,9 @@ def log_protocols(home: Home, result: BenchmarkResult) -> None:
     if not run_id:
         return
     tracking = told["configuration"]["tracking"]
-    figures = {k: v for p in result.protocols for k, v in protocol_metrics(result, p).items() if not math.isnan(v)}
     try:
         tracker = Tracker(home, project_name(told["profile"]), configured(tracking["uri"]), tracking["artifacts"])
-        tracker.metrics(run_id, figures)
+        tracker.metrics(run_id, protocol_metrics(result))
     except _refusals() as error:
         _warn("MLflow did not take the figures of the judge", error)
 
