@@ -20,6 +20,7 @@ from pipelines.cli import (
     debugging,
     evaluating,
     fetching,
+    judging,
     lineage,
     machine,
     nano,
@@ -68,8 +69,8 @@ def _options(
 
 
 GROUPS = (
-    *(corpus, fetching, questions, asking, replaying, runs, evaluating, comparing, debugging, lineage, upkeep, nano),
-    machine,
+    *(corpus, fetching, questions, asking, replaying, runs, evaluating, judging, comparing, debugging, lineage, upkeep),
+    *(nano, machine),
 )
 """The modules of commands, in the order of the help."""
 for group in GROUPS:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
+from pipelines.cli.judging import spent_in_words
 from pipelines.cli.session import console, home_of, profile_names, resolve_profile
 from visor_core.errors import DataError
 
@@ -66,6 +67,9 @@ def doctor(
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in machine.gpus)
     console.print(f"CUDA GPUs: {gpus or 'none found by nvidia-smi'}")
     console.print(f"Corpora: {', '.join(home.corpora()) or 'none yet (visor ingest PATH makes one)'}")
+
+    if spent := spent_in_words(home):
+        console.print(spent, markup=False, soft_wrap=True)
 
     table = Table(title="Packages", title_justify="left")
     for column in ("package", "version", "for"):

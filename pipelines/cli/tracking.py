@@ -7,6 +7,7 @@ What was paid for is never lost to a tracker: where the result cannot be logged,
 from __future__ import annotations
 
 import getpass
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -134,6 +135,29 @@ def _tags(profile: Profile, kind: str, command: str) -> dict[str, str]:
         "mlflow.source.name": command,
         **commit_tags(**commit_of(ROOT)),
     }
+
+
+def log_protocols(home: Home, result: BenchmarkResult) -> None:
+    """Add the figures of protocols that were asked later to the run of an evaluation, where it has one.
+
+    Raises:
+        ConfigError: if a server that is configured does not answer.
+    """
+    from visor_core.evaluation.verdicts import protocol_metrics
+    from visor_core.policies.identity import digest_of
+    from visor_core.tracking import Tracker
+
+    path = home.evaluations / "lineage" / f"{digest_of(result.identity)}.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    run_id = told.get("mlflow", {}).get("run", "")
+    if not run_id:
+        return
+    tracking = told["configuration"]["tracking"]
+    try:
+        tracker = Tracker(home, project_name(told["profile"]), configured(tracking["uri"]), tracking["artifacts"])
+        tracker.metrics(run_id, protocol_metrics(result))
+    except _refusals() as error:
+        _warn("MLflow did not take the figures of the judge", error)
 
 
 def _refusals() -> tuple[type[Exception], ...]:
