@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
+from pipelines.cli.checkpoints import choose_checkpoint
 from pipelines.cli.session import (
-    choose_checkpoint,
     console,
     errors,
     home_of,
