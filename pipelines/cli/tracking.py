@@ -6,20 +6,19 @@ What was paid for is never lost to a tracker: where the result cannot be logged,
 from __future__ import annotations
 
 import getpass
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets_defs.machinery.links import MLFLOW, begin_links, links_address
 from pipelines.cli.session import console, errors
 from visor_core.config import Home, Profile
 from visor_core.lineage.provenance import ROOT, commit_of
 from visor_core.tracking import (
     EVALUATION,
     KIND_TAG,
-    PAGE,
     commit_tags,
     configured,
     flat,
@@ -87,6 +86,7 @@ def evaluation_run(
     try:
         tracker = Tracker(home, project_name(profile.name), uri, profile.tracking.artifacts)
         tracker.reconcile()
+        begin_links(home)
         run_id = tracker.open_run(f"eval {label}", tags=tags)
         tracker.parameters(run_id, flat(settings))
         tracker.datasets(run_id, [dataset], "evaluation")
@@ -98,7 +98,7 @@ def evaluation_run(
         yield EvaluationRun(
             tracker,
             run_id,
-            run_link(page_of(home, uri, local=os.environ.get("VISOR_MLFLOW_PAGE", PAGE)), run_id) or f"run {run_id}",
+            run_link(page_of(home, uri, local=f"{links_address(home)}/{MLFLOW}"), run_id) or f"run {run_id}",
         )
 
 
