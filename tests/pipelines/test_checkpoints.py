@@ -46,7 +46,7 @@ def _lay(home: Home, *, champion: bool = True) -> None:
             trained[node.stage] = _checkpoint(home, profile, node.stage)
             lay(home, profile, node, path=trained[node.stage])
         else:
-            (measured := home.root / "measured").mkdir(exist_ok=True)
+            (measured := home.root / "measured").mkdir(parents=True, exist_ok=True)
             lay(home, profile, node, path=measured if node.stage == "benchmark_results" else None)
 
 
