@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets_defs.machinery.links import MLFLOW, begin_links, links_address
+from assets_defs.machinery.links import MLFLOW, links_address
 from pipelines.cli.session import console, errors
 from visor_core.config import Home, Profile
 from visor_core.lineage.provenance import ROOT, commit_of
@@ -86,7 +86,6 @@ def evaluation_run(
     try:
         tracker = Tracker(home, project_name(profile.name), uri, profile.tracking.artifacts)
         tracker.reconcile()
-        begin_links(home)
         run_id = tracker.open_run(f"eval {label}", tags=tags)
         tracker.parameters(run_id, flat(settings))
         tracker.datasets(run_id, [dataset], "evaluation")
