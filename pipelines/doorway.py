@@ -2,7 +2,7 @@
 
 Metadata and MLflow's notes keep a link for ever, and the ports of the pages change from one `visor ui` to the next. So
 links name the port that the home keeps (`assets_defs.machinery.links`), and this sends them on: `/mlflow/…` and
-`/dagster/…` to the pages of now, `/home/…` to reports, episode pages, pictures and logs. It listens on this machine
+`/dagster/…` to the pages of now, `/files/…` to reports, episode pages, pictures and logs. It listens on this machine
 alone, hands out no other file, and answers to its own name only, so that no page from elsewhere can read through it.
 """
 

@@ -25,7 +25,7 @@ WRITES_REPORT = "`visor report` writes it"
 ADDRESS = "127.0.0.1"
 USUAL_PORT = 3001
 """Where links of a home lead, unless another program had the port when the home was begun."""
-DAGSTER, MLFLOW, FILES = "dagster", "mlflow", "home"
+DAGSTER, MLFLOW, FILES = "dagster", "mlflow", "files"
 """What the first part of a link's path means: the two pages, and files of the home."""
 
 

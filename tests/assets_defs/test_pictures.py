@@ -55,5 +55,5 @@ def test_the_episodes_a_worker_drew_are_shown_as_they_are_with_a_link_to_their_p
     shown = episodes(build)
     assert list(shown) == ["sample_1", "sample_2"]
     assert _image(shown["sample_2"].value or "").size == (1500, 400)
-    page = f"{links_address(home)}/home/assets/sft_checkpoint/{'0' * 16}/samples/episode-2.html"
+    page = f"{links_address(home)}/files/assets/sft_checkpoint/{'0' * 16}/samples/episode-2.html"
     assert str(shown["sample_2"].value).endswith(f"[its page]({page})")

@@ -76,7 +76,7 @@ def test_nothing_else_is_handed_out(home: Home, open_door: None) -> None:
         f"assets/sft_checkpoint/{'0' * 16}/model.safetensors",
     )  # fmt: skip
     with httpx.Client(trust_env=False) as client:
-        assert {client.get(f"{address}/home/{name}").status_code for name in names} == {404}
+        assert {client.get(f"{address}/files/{name}").status_code for name in names} == {404}
         assert client.get(f"{address}/else").status_code == 404
         report = file_link(home, home.reports / "report.html")
         assert client.get(report, headers={"Host": f"attacker.example:{links_port(home)}"}).status_code == 403
