@@ -107,7 +107,7 @@ def _weights(folder: Path) -> dict[str, object]:
 @check(STAGE, blocking=True, asset="grpo_rollouts", thresholds=("useful_groups",))
 def rewards_differ_within_groups(build: Finished) -> dg.AssetCheckResult:
     """In `checks.useful_groups` of the groups, and in one at least, the rollouts earned different rewards: otherwise
-    nothing can be learned. 0 asks for none."""
+    nothing can be learned. A share of 0 asks for none."""
     import polars as pl
 
     from visor_core.trajectories.store import current_tables

@@ -47,10 +47,9 @@ def _open_doorway(home: Home, pages: Mapping[str, str]) -> Doorway | None:
         return Doorway(home, port, {name: page for name, page in pages.items() if page})
     except OSError as error:
         reason = error.strerror or str(error)
-        print(
+        _say(
             f"note: the links of {home.root} to runs and reports lead to port {port}, which cannot be had ({reason}):"
-            " close what listens there, or --links-port PORT gives what is built from now on another",
-            flush=True,
+            " close what listens there, or --links-port PORT gives what is built from now on another"
         )
         return None
 
@@ -94,13 +93,12 @@ def serve(
     place_instance(home)
     with open_instance(home) as instance:
         for run_id in reconcile(instance):
-            print(f"run {run_id[:8]} had ended without a word: it is marked so now", flush=True)
+            _say(f"run {run_id[:8]} had ended without a word: it is marked so now")
         place_partitions(instance, home, profile)
     # Made here, so that the page does not show a migration error; a server that does not answer is told of here.
     Tracker(home, project_name(profile.name), elsewhere, profile.tracking.artifacts).reconcile()
     mlflow_page = page_of(home, elsewhere, local=f"http://{ADDRESS}:{mlflow_port}")
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background ignores SIGINT for it
-        signal.signal(number, _interrupt)
+    _end_as_by_hand()
     services = Services(home, choice, port=dagster_port, page=True)
     mlflow = None if elsewhere else mlflow_service(home, mlflow_port)
     doorway = _open_doorway(home, {DAGSTER: services.address, MLFLOW: mlflow_page})
@@ -110,11 +108,11 @@ def serve(
         services.start()
         if mlflow:
             _await(mlflow, mlflow_port, services)
-        print(f"{'mlflow':<8} {mlflow_page or 'a database without a page'}", flush=True)
+        _say(f"{'mlflow':<8} {mlflow_page or 'a database without a page'}")
         _await(services.web, dagster_port, services)
         write_page(home, Page(services.address, new_session(), choice))
-        print(f"{'dagster':<8} {services.address}", flush=True)
-        print("Ctrl-C ends both, and the runs they have started.", flush=True)
+        _say(f"{'dagster':<8} {services.address}")
+        _say("Ctrl-C ends both, and the runs they have started.")
         while True:
             services.keep_up()
             if mlflow:
@@ -125,10 +123,27 @@ def serve(
             doorway.close()
         page_file(home).unlink(missing_ok=True)
         with open_instance(home) as instance:
-            stop_runs(instance)
+            stop_runs(instance, say=_say)
         services.stop()
         if mlflow:
             mlflow.stop()
+
+
+def _end_as_by_hand() -> None:
+    """A request to end, and a terminal that is closed, do what Ctrl-C does."""
+    # A shell that starts this in the background ignores SIGINT for it; who started it by nohup means it to stay.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+
+
+def _say(line: str) -> None:
+    """Tell whoever started this, for as long as anybody listens: runs are ended whether or not it can be said."""
+    try:
+        print(line, flush=True)
+    except OSError:  # closed; so that nothing more is written there: https://docs.python.org/3/library/signal.html
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
