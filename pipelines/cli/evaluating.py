@@ -83,7 +83,7 @@ def evaluate(
     if not corpus and benchmark == "nano":
         _require_split(home, split)
     index = open_index(home, name, tag, settled, settings)
-    found = _read(home, benchmark, questions, split, name, index)
+    found = read_benchmark(home, benchmark, questions, split, name, index)
     if policy:
         player = scripted.scripted_policy(policy, index, settled, found.questions)
     else:
@@ -265,7 +265,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
     return table
 
 
-def _read(
+def read_benchmark(
     home: Home, benchmark: str, path: Path | None, split: str, corpus: str, index: PageIndex
 ) -> BenchmarkQuestions:
     """The questions of a benchmark: of a file, resolved against the corpus, or those that were imported into it.
