@@ -28,6 +28,7 @@ from pipelines.cli import (
     replaying,
     runs,
     upkeep,
+    verifying,
 )
 from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
@@ -69,8 +70,8 @@ def _options(
 
 
 GROUPS = (
-    *(corpus, fetching, questions, asking, replaying, runs, evaluating, judging, comparing, debugging, lineage, upkeep),
-    *(nano, machine),
+    *(corpus, fetching, questions, asking, replaying, runs, evaluating, judging, verifying, comparing, debugging),
+    *(lineage, upkeep, nano, machine),
 )
 """The modules of commands, in the order of the help."""
 for group in GROUPS:
