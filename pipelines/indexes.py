@@ -62,9 +62,7 @@ class OpenIndexes:
         return self._of_document.get(page_id.rpartition("/")[0])
 
     def _opened(self, corpus: str, tag: str) -> PageIndex | None:
-        from visor_core.evaluation.tracked import page_names
         from visor_core.index import PageIndex
-        from visor_core.index.page_links import PageLinks
 
         holding = (home.corpus(corpus) for home in self._homes) if corpus else ()
         folder = next((path for path in holding if (path / "tags" / f"{tag}.json").is_file()), None)
@@ -74,7 +72,14 @@ class OpenIndexes:
             index = PageIndex.open(folder, tag, documents=self._documents)
         except SearchIndexError:
             return None
+        self.hold(index)
+        return index
+
+    def hold(self, index: PageIndex) -> None:
+        """Take an index that is open already; of a document that another holds too, the first one's pages count."""
+        from visor_core.evaluation.tracked import page_names
+        from visor_core.index.page_links import PageLinks
+
         self._names[id(index)], self._links[id(index)] = page_names(index), PageLinks(index)
         for document in index.documents():
             self._of_document.setdefault(document.document_id, index)
-        return index

@@ -29,6 +29,10 @@ class UnreachableError(PolicyError):
     """What does not answer now and may do so later: an endpoint that is down or busy, the network."""
 
 
+class BudgetError(PolicyError):
+    """A piece of work has cost what it may: nothing more is asked of a paid endpoint."""
+
+
 class DataError(VisorError):
     """A stored record (question, trajectory, checkpoint) is missing, damaged or of another shape."""
 

@@ -2,7 +2,8 @@
 
 Names, defaults, types and help come from the pydantic sections, so that an unknown or mistyped field is refused before
 anything starts. A value given at one asset holds for the whole run: `given_settings` is what a run was given beside its
-profile. Ranges and rules between fields are the sections' own, and are checked when the run starts.
+profile. Ranges and rules between fields are the sections' own: Dagster's types of configuration have none, and the
+launchpad knows the types alone, so that the run's launcher refuses such a value.
 """
 
 from __future__ import annotations

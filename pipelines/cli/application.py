@@ -20,6 +20,7 @@ from pipelines.cli import (
     debugging,
     evaluating,
     fetching,
+    judging,
     lineage,
     machine,
     nano,
@@ -70,8 +71,8 @@ def _options(
 
 
 GROUPS = (
-    *(corpus, fetching, questions, asking, replaying, runs, evaluating, comparing, verifying),
-    *(debugging, stressing, lineage, upkeep, nano, machine),
+    *(corpus, fetching, questions, asking, replaying, runs, evaluating, judging, verifying, comparing, debugging),
+    *(stressing, lineage, upkeep, nano, machine),
 )
 """The modules of commands, in the order of the help."""
 for group in GROUPS:

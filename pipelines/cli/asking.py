@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from visor_core.config import Home, Profile
     from visor_core.index import PageIndex
     from visor_core.policies.base import ImageLoader, Policy
+    from visor_core.policies.calls import Account
 
 CHECKPOINT = typer.Option(None, "--checkpoint", help="Folder of the policy, or a build.", show_default="the champion")
 ENDPOINT = typer.Option(
@@ -173,10 +174,11 @@ def choose_policy(
     engine: str,
     profile: Profile,
     digests: Path,
+    account: Account | None = None,
 ) -> Policy:
     """The policy of a checkpoint, or of an endpoint, which is asked as the profile's `server` says.
 
-    `digests` keeps the hashes of checkpoint files.
+    `digests` keeps the hashes of checkpoint files, `account` what an endpoint costs.
 
     Raises:
         ConfigError: if an endpoint has no model name, or the engine is unknown.
@@ -192,7 +194,7 @@ def choose_policy(
         if not model:
             raise ConfigError("--endpoint needs --model NAME: the name the server knows the model by")
         key = SecretReference.parse(api_key, "--api-key") if api_key else None
-        return load_policy(model, index, base_url=endpoint, api_key=key, server=profile.server)
+        return load_policy(model, index, base_url=endpoint, api_key=key, server=profile.server, account=account)
     if api_key or model:
         raise ConfigError("--model and --api-key belong to --endpoint URL: a checkpoint needs neither")
     assert checkpoint is not None

@@ -12,19 +12,20 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli import asking, scripted
+from pipelines.cli import asking, judging, scripted
 from pipelines.cli.session import (
     console,
     document_settings,
     errors,
     home_of,
+    note,
     open_index,
     print_left_out,
     progress_bar,
     reason_of,
 )
 from pipelines.evaluation_lineage import EvaluationCall, keep_lineage
-from visor_core.errors import ConfigError, DataError
+from visor_core.errors import ConfigError, DataError, VisorError
 from visor_core.files import claimed, file_name
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ def evaluate(
     seed: int = typer.Option(0, help="Seed of the sampling noise."),
     label: str = typer.Option("", help="Name of the result.", show_default="the policy and the benchmark"),
     fresh: bool = typer.Option(False, "--fresh", help="Play every episode anew, whatever earlier calls have kept."),
+    protocol: list[str] = typer.Option(
+        [], "--protocol", help="Also judge the answers: judge, judge-1-5 or official; may be repeated."
+    ),
+    judge_endpoint: str = typer.Option("", "--judge-endpoint", help="Server of the judge, as --endpoint."),
+    judge_model: str = typer.Option("", "--judge-model", help="Model of the judge."),
+    judge_key: str = typer.Option("", "--judge-api-key", help="Reference to the judge's key, as --api-key."),
+    judge_settings: list[str] = typer.Option([], "--judge-set", help="A setting of the judge, as server.key=value."),
+    budget: list[str] = judging.BUDGET,
+    tries: int = judging.TRIES,
+    prompts: Path | None = judging.PROMPTS,
 ) -> None:
     """Measure a policy on a benchmark: answers, supported success, turns, tokens. Goes on where it was stopped.
 
@@ -71,21 +82,31 @@ def evaluate(
     from pipelines.cli.tracking import evaluation_run
     from visor_core.agent.environment import Environment
     from visor_core.evaluation import runner
+    from visor_core.evaluation.verdicts import RULE
     from visor_core.policies.identity import digest_of
     from visor_core.questions import questions_version
     from visor_core.trajectories.playing import identity_of, play
 
     home = home_of(context)
+    by = judging.JudgeCall(
+        [name for name in protocol if name != RULE], judge_endpoint, judge_model, judge_key, judge_settings, budget,
+        tries, prompts, "--judge-",
+    )  # fmt: skip
+    if by.protocols:
+        by.check()
     split = split or ("development" if benchmark == "nano" else "")
     folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
+    if not corpus and benchmark == "nano":
+        _require_split(home, split)
     index = open_index(home, name, tag, settled, settings)
     found = read_benchmark(home, benchmark, questions, split, name, index)
     if policy:
         player = scripted.scripted_policy(policy, index, settled, found.questions)
     else:
-        player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+        account = context.with_resource(judging.counted(home, "eval")) if endpoint else None
+        player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests, account)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     environment = Environment(scripted.index_for(policy, index, found.questions), settled.agent, settled.index)
     label = label or f"{player.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
@@ -97,7 +118,7 @@ def evaluate(
     unkept: list[str] = []
     decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=player.name)
     decided_by |= {"temperature": temperature, "seed": seed, "questions": len(chosen)}
-    dataset = (f"{benchmark} {split}", questions_version(chosen), f"corpora/{name}")
+    dataset = (f"{benchmark} {split}".strip(), questions_version(chosen), f"corpora/{name}")
     with player, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
         with progress_bar() as bar:
             task = bar.add_task("episodes", total=len(chosen))
@@ -113,12 +134,19 @@ def evaluate(
                 fresh=fresh,
                 on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
             )
-        result = runner.score(played, found.left_out, runner.words_in(index))
+        result = _with_kept_verdicts(path, runner.score(played, found.left_out, runner.words_in(index)))
         try:
             result.save(path)
             keep_lineage(home, path, result, settled, folder, call, tracked.run_id)
         except OSError as error:
             unkept.append(f"the result ({reason_of(error)})")
+        stopped: VisorError | None = None
+        try:
+            result = judging.apply(home, result, played.episodes, by)
+            if by.protocols:
+                result.save(path)
+        except VisorError as error:  # what was played stands: it is told first
+            stopped = error
         tracked.log(result, played.episodes, index, folder)
     print_left_out(found.left_out)
     _print_kept(result, endpoint=bool(endpoint))
@@ -130,9 +158,40 @@ def evaluate(
         _print_failures(result)
     if unkept:
         raise DataError(f"the figures stand above, but {home.root} could not keep {' and '.join(unkept)}")
+    if stopped:
+        raise stopped
     console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _with_kept_verdicts(path: Path, result: BenchmarkResult) -> BenchmarkResult:
+    """A result with the verdicts that the one in its place holds on the same answers."""
+    from visor_core.evaluation.judging import carried_over
+    from visor_core.evaluation.results import read_result
+
+    if not path.stat().st_size:
+        return result
+    try:
+        return carried_over(read_result(path), result)
+    except DataError as error:
+        note([f"the verdicts of the result in its place are not carried over: {error}"])
+        return result
+
+
+def _require_split(home: Home, split: str) -> None:
+    """A split of the synthetic world, which is a corpus of its own, is here.
+
+    Raises:
+        ConfigError: naming those that are.
+    """
+    from assets_defs.machinery.stage import CORPUS_SPLITS
+
+    here = [name for name in CORPUS_SPLITS if home.corpus(f"nano-{name}").is_dir()]
+    if split in CORPUS_SPLITS and not here:
+        raise ConfigError(f"--split {split!r}: nothing was built under {home.root} yet, `visor run` does")
+    if split not in here and split != "test":  # of that one the questions' reader says what it is for
+        raise ConfigError(f"--split {split!r} is not here: choose one of {', '.join(here or CORPUS_SPLITS)}")
 
 
 def _parameters(settled: Profile, **asked: str) -> dict[str, Any]:
@@ -223,24 +282,27 @@ def report(
 
 
 def result_table(results: dict[str, BenchmarkResult]) -> Table:
-    """The figures of evaluations, one row each; below, the rule of each and the figures its benchmark reports."""
-    rules = [f"{label}: {result.rule_in_words()}" for label, result in results.items()]
+    """The figures of evaluations, a row each protocol; below, each protocol and the figures its benchmark reports."""
+    from visor_core.evaluation.verdicts import RULE, protocols_in_words
+
+    told = [f"{label}: {line}" for label, result in results.items() for line in protocols_in_words(result)]
     table = Table(
         title="95 % Wilson intervals in brackets",
         title_justify="left",
-        caption=escape("\n".join(rules)),
+        caption=escape("\n".join(told)),
         caption_justify="left",
     )
     some_failed = any(result.failed for result in results.values())
-    columns = ["policy", "questions", "answers right", "supported", "shortcuts", "turns", "tokens a turn"]
+    columns = ["policy", "protocol", "questions", "answers right", "supported", "shortcuts", "turns", "tokens a turn"]
     if some_failed:
-        columns[2:2] = ["failed", "right of all"]
+        columns[3:3] = ["failed", "right of all"]
     for column in columns:
-        table.add_column(column, justify="left" if column == "policy" else "right")
+        table.add_column(column, justify="left" if column in ("policy", "protocol") else "right")
     for label, result in results.items():
         figures = result.metrics()
         table.add_row(
             label,
+            RULE,
             str(len(result.episodes)),
             *([result.failures, str(result.right_of_all) if result.scored else result.rule] if some_failed else []),
             str(result.answers_right) if result.scored else result.rule,
@@ -249,6 +311,16 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
             f"{figures['turns']:.2f}",
             f"{figures['prompt_tokens_per_turn']:.0f}" if "prompt_tokens_per_turn" in figures else "–",
         )
+        for scores in result.protocols:
+            table.add_row(
+                label,
+                f"{scores.name} ({scores.model})",
+                str(len(scores.given)),
+                *([f"{scores.failed} verdicts", "–"] if some_failed else []),
+                str(scores.right),
+                str(scores.supported),
+                f"{scores.right.estimate - scores.supported.estimate:.3f}",
+            )
     return table
 
 

@@ -10,7 +10,8 @@ import typer
 
 from pipelines.cli.asking import SETTINGS, agent_profile
 from pipelines.cli.session import console, errors, home_of, open_index
-from visor_core.errors import DataError, SearchIndexError
+from pipelines.indexes import OpenIndexes
+from visor_core.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -82,6 +83,7 @@ class Indexes:
     def __init__(self, home: Home, corpus: str, profile: Profile, settings: list[str]) -> None:
         self._home, self._corpus, self._profile, self._settings = home, corpus, profile, settings
         self._open: dict[tuple[str, str], PageIndex | None] = {}
+        self._shelf = OpenIndexes([home])
 
     def of(self, episode: Trajectory) -> PageIndex | None:
         """The index of an episode; None if its corpus or tag is not here.
@@ -93,7 +95,10 @@ class Indexes:
         if key not in self._open:
             there = (self._home.corpus(key[0]) / "tags" / f"{key[1]}.json").is_file()
             wanted = bool(self._corpus) or (bool(key[0]) and there)
-            self._open[key] = open_index(self._home, *key, self._profile, self._settings) if wanted else None
+            index = open_index(self._home, *key, self._profile, self._settings) if wanted else None
+            if index is not None:
+                self._shelf.hold(index)
+            self._open[key] = index
         return self._open[key]
 
     def required(self, episode: Trajectory) -> PageIndex:
@@ -117,23 +122,11 @@ class Indexes:
             SearchIndexError: if none has.
             DocumentError: if it cannot be drawn.
         """
-        index = self._holder(ref.page_id)
-        if index is None:
-            raise SearchIndexError(f"page {ref.page_id} is in no corpus that these trajectories name")
-        return index(ref)
+        return self._shelf(ref)
 
     def address_of(self, page_id: str) -> str:
         """Where a person opens a page of its document; "" where nowhere."""
-        from visor_core.index.page_links import PageLinks
-
-        index = self._holder(page_id)
-        return PageLinks(index)(page_id) if index is not None else ""
-
-    def _holder(self, page_id: str) -> PageIndex | None:
-        """Whichever of the opened indexes has a page's document."""
-        document = page_id.rpartition("/")[0]
-        opened = (index for index in self._open.values() if index is not None)
-        return next((i for i in opened if any(d.document_id == document for d in i.documents())), None)
+        return self._shelf.address_of(page_id)
 
 
 def _replayed(episode: Trajectory, indexes: Indexes, encode: Callable[[Trajectory], Encode] | None) -> ReplayReport:

@@ -7,13 +7,14 @@ What was paid for is never lost to a tracker: where the result cannot be logged,
 from __future__ import annotations
 
 import getpass
-import os
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets_defs.machinery.links import MLFLOW, links_address
 from pipelines.cli.session import console, errors
 from visor_core.config import Home, Profile
 from visor_core.lineage.provenance import ROOT, commit_of
@@ -21,7 +22,6 @@ from visor_core.tracking import (
     COMPARISON,
     EVALUATION,
     KIND_TAG,
-    PAGE,
     commit_tags,
     configured,
     flat,
@@ -95,7 +95,7 @@ def evaluation_run(
         yield EvaluationRun(
             tracker,
             run_id,
-            run_link(page_of(home, uri, local=os.environ.get("VISOR_MLFLOW_PAGE", PAGE)), run_id) or f"run {run_id}",
+            run_link(page_of(home, uri, local=f"{links_address(home)}/{MLFLOW}"), run_id) or f"run {run_id}",
         )
 
 
@@ -121,7 +121,7 @@ def track_comparison(home: Home, profile: Profile, comparison: Comparison, files
     except _refusals() as error:
         _warn("the comparison is not tracked", error)
         return
-    page = run_link(page_of(home, uri, local=os.environ.get("VISOR_MLFLOW_PAGE", PAGE)), run_id) or f"run {run_id}"
+    page = run_link(page_of(home, uri, local=f"{links_address(home)}/{MLFLOW}"), run_id) or f"run {run_id}"
     console.print(f"its run in MLflow: {page}", markup=False, soft_wrap=True)
 
 
@@ -134,6 +134,29 @@ def _tags(profile: Profile, kind: str, command: str) -> dict[str, str]:
         "mlflow.source.name": command,
         **commit_tags(**commit_of(ROOT)),
     }
+
+
+def log_protocols(home: Home, result: BenchmarkResult) -> None:
+    """Add the figures of protocols that were asked later to the run of an evaluation, where it has one.
+
+    Raises:
+        ConfigError: if a server that is configured does not answer.
+    """
+    from visor_core.evaluation.verdicts import protocol_metrics
+    from visor_core.policies.identity import digest_of
+    from visor_core.tracking import Tracker
+
+    path = home.evaluations / "lineage" / f"{digest_of(result.identity)}.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    run_id = told.get("mlflow", {}).get("run", "")
+    if not run_id:
+        return
+    tracking = told["configuration"]["tracking"]
+    try:
+        tracker = Tracker(home, project_name(told["profile"]), configured(tracking["uri"]), tracking["artifacts"])
+        tracker.metrics(run_id, protocol_metrics(result))
+    except _refusals() as error:
+        _warn("MLflow did not take the figures of the judge", error)
 
 
 def _refusals() -> tuple[type[Exception], ...]:

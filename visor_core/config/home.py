@@ -133,6 +133,11 @@ class Home:
         return self.root / "cache" / "digests.json"
 
     @property
+    def calls(self) -> Path:
+        """Replies of paid endpoints and what they cost (`policies.calls`); deleted, they are paid for again."""
+        return self.root / "calls" / "calls.sqlite"
+
+    @property
     def reports(self) -> Path:
         """HTML reports and episode pages."""
         return self.root / "reports"

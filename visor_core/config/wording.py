@@ -22,7 +22,7 @@ from visor_core.errors import ConfigError
 SHIPPED = Path(__file__).with_name("full_wording.yaml")
 
 
-def _holding(*allowed: str, needs: Collection[str] = ()) -> AfterValidator:
+def holding(*allowed: str, needs: Collection[str] = ()) -> AfterValidator:
     """A text whose placeholders are among `allowed` and that holds all of `needs`."""
 
     def check(text: str) -> str:
@@ -43,13 +43,13 @@ def _holding(*allowed: str, needs: Collection[str] = ()) -> AfterValidator:
     return AfterValidator(check)
 
 
-Text = Annotated[str, _holding()]
+Text = Annotated[str, holding()]
 """A text without placeholders."""
-_Verdict = Annotated[str, _holding("verdict")]
-_Coordinates = Annotated[str, _holding("coordinates", needs=("coordinates",))]
-_Ledger = Annotated[str, _holding("ledger")]
-_Picture = Annotated[str, _holding("picture", needs=("picture",))]
-_Index = Annotated[str, _holding("index", needs=("index",))]
+_Verdict = Annotated[str, holding("verdict")]
+_Coordinates = Annotated[str, holding("coordinates", needs=("coordinates",))]
+_Ledger = Annotated[str, holding("ledger")]
+_Picture = Annotated[str, holding("picture", needs=("picture",))]
+_Index = Annotated[str, holding("index", needs=("index",))]
 
 
 class FaultTexts(Section):
@@ -124,7 +124,7 @@ class WordingTexts(Section):
 
     role: Text
     """System prompt: what the model is."""
-    form: Annotated[str, _holding("verdict", needs=("verdict",))]
+    form: Annotated[str, holding("verdict", needs=("verdict",))]
     """System prompt: the form of a reply, before the list of actions. {verdict}: `form_verdict`, or nothing."""
     form_verdict: Text
     """The verdict's place in the form of a reply."""
@@ -150,13 +150,13 @@ class WordingTexts(Section):
     """How a box is written in tenths."""
     record: Text
     """System prompt: that the thought is recorded."""
-    ledger_boxes: Annotated[str, _holding("coordinates")]
+    ledger_boxes: Annotated[str, holding("coordinates")]
     """System prompt: how boxes of the ledger are to be read (shares of the page), beside the frame the model writes."""
     verdict: Text
     """System prompt: what the verdict judges."""
     verdict_crop: Text
     """System prompt: what it judges of a crop; follows `verdict` where boxes exist."""
-    example_crop: Annotated[str, _holding("verdict", "box")]
+    example_crop: Annotated[str, holding("verdict", "box")]
     """System prompt: a worked reply where boxes exist. {verdict}: a verdict, or nothing; {box}: a box in the frame."""
     example_search: _Verdict
     """System prompt: a worked reply where there are searches but no boxes."""
@@ -164,7 +164,7 @@ class WordingTexts(Section):
     """System prompt: a worked reply where there is the answer alone."""
     untrusted: Text
     """System prompt: what pages are worth, and what to answer where the collection does not know."""
-    question: Annotated[str, _holding("question", needs=("question",))]
+    question: Annotated[str, holding("question", needs=("question",))]
     """The question, in the header and as the last line of every context."""
     ledger: Text
     """The title of the ledger."""
@@ -172,13 +172,13 @@ class WordingTexts(Section):
     """Stands where the ledger has no entry."""
     entry: Annotated[
         str,
-        _holding(
+        holding(
             "index", "document", "page", "box", "state", "replaces", "observation",
             needs=("index", "document", "page", "box", "state", "replaces", "observation"),
         ),
     ]  # fmt: skip
     """One line of the ledger. {box}, {state}, {replaces} and {observation} are the texts below, or nothing."""
-    entry_box: Annotated[str, _holding("box", needs=("box",))]
+    entry_box: Annotated[str, holding("box", needs=("box",))]
     """The box of an entry, in shares of the page."""
     entry_zoomed: Text
     """Marks the reading of a crop."""
@@ -188,25 +188,25 @@ class WordingTexts(Section):
     """Marks a crop judged uninformative."""
     entry_replaces: _Index
     """Names the entry this one replaces."""
-    entry_observation: Annotated[str, _holding("observation", needs=("observation",))]
+    entry_observation: Annotated[str, holding("observation", needs=("observation",))]
     """The reading itself."""
-    picture: Annotated[str, _holding("name", "width", "height", needs=("name",))]
+    picture: Annotated[str, holding("name", "width", "height", needs=("name",))]
     """One picture by document and page ({name}) and its size in pixels."""
-    page: Annotated[str, _holding("pictures", needs=("pictures",))]
+    page: Annotated[str, holding("pictures", needs=("pictures",))]
     """Said with a page, or with several."""
     crop: _Picture
     """Said with a crop."""
     pinned: _Picture
     """Said with the page that boxes refer to, where no turn in the context shows it."""
-    candidates: Annotated[str, _holding("candidates", needs=("candidates",))]
+    candidates: Annotated[str, holding("candidates", needs=("candidates",))]
     """Said with candidates, which are `candidate` texts joined by semicolons."""
-    candidate: Annotated[str, _holding("number", "name", needs=("number",))]
+    candidate: Annotated[str, holding("number", "name", needs=("number",))]
     """One candidate."""
     exhausted: Text
     """Said where a search found only pages that were shown before."""
     no_results: Text
     """Said where a search found nothing."""
-    retry: Annotated[str, _holding("fault", needs=("fault",))]
+    retry: Annotated[str, holding("fault", needs=("fault",))]
     """Said to a reply that cannot be followed."""
     stands_after_crop: _Index
     """Precedes an observation after a rejected crop: which entry stands."""
@@ -216,7 +216,7 @@ class WordingTexts(Section):
     """Stands where a picture was left out for a budget."""
     faults: FaultTexts
     """What was wrong, by fault."""
-    turn: Annotated[str, _holding("turn", "turns")]
+    turn: Annotated[str, holding("turn", "turns")]
     """Which turn of how many the reply is."""
     last_turn: Text
     """Said in the last turn, and where an answer is forced."""
@@ -224,7 +224,7 @@ class WordingTexts(Section):
     """Intent before the first action, where there are searches."""
     intent_page: _Ledger
     """Intent after a page. {ledger}: `intent_ledger`, or nothing where there is none."""
-    intent_crop: Annotated[str, _holding("entry", "verdict")]
+    intent_crop: Annotated[str, holding("entry", "verdict")]
     """Intent after a crop. {entry} and {verdict}: the two texts below, or nothing."""
     intent_crop_entry: Text
     """Asks for the entry of the ledger, where there is one."""
@@ -240,7 +240,7 @@ class WordingTexts(Section):
     """Points at the ledger inside an intent."""
     verify: Text
     """Encourages the search with the original question before answering."""
-    answer_format: Annotated[str, _holding("format")] = ""
+    answer_format: Annotated[str, holding("format")] = ""
     """After the question, where `agent.answer_format` is on. {format}: one of `answer_formats`."""
     answer_formats: FormatTexts = FormatTexts()
     """The texts of the formats."""

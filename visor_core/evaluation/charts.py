@@ -14,7 +14,7 @@ from visor_core.evaluation.statistics import Interval
 
 WIDTH, HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 34
-_ROW, _NAME = 24, 24
+_ROW, _NAME = 24, 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from visor_core.evaluation.question_rows import COLUMNS
 from visor_core.evaluation.report_style import REPORT_STYLE
 from visor_core.evaluation.results import BenchmarkResult, scoring_version
 from visor_core.evaluation.statistics import TOO_FEW, Interval
+from visor_core.evaluation.verdicts import RULE, ProtocolScores, protocols_in_words
 from visor_core.files import write_text
 from visor_core.trajectories.viewer_page import anchor, page, scrolled
 
@@ -151,7 +152,9 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
             "tokens out": _number(figures.get("completion_tokens_per_turn", math.nan), 1),
             "seconds": _number(figures["seconds_per_episode"], 2),
         }
-        lines.append((label, cells))
+        lines.append((label, {"protocol": RULE, **cells}))
+        for scores in result.protocols:
+            lines.append((label, _protocol_cells(scores, cells)))
     header = "".join(f"<th scope=col class=n>{escape(name)}" for name in lines[0][1])
     body = "".join(
         f"<tr><th scope=row>{escape(label)}</th>{''.join(f'<td class=n>{cell}</td>' for cell in cells.values())}</tr>"
@@ -168,9 +171,24 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
     if some_failed:
         caption += " Figures are over the episodes that did not fail; of all: a failed one counts as wrong."
     remarks = "".join(f"<p class=note>{escape(remark)}</p>" for remark in _remarks(results))
-    rules = "".join(f"<br>{escape(label)}: {escape(r.rule_in_words())}." for label, r in results.items())
+    rules = "".join(
+        f"<br>{escape(label)}: {escape(line)}." for label, r in results.items() for line in protocols_in_words(r)
+    )
     table = scrolled(f"<table class=figures><tr><th scope=col>policy{header}</tr>{body}</table>", "Results")
     return f"{table}<p class=note>{caption}{rules}</p>{remarks}"
+
+
+def _protocol_cells(scores: ProtocolScores, cells: Mapping[str, str]) -> dict[str, str]:
+    """The row of a protocol other than the rule: what it says of the answers; how they came to be stands above."""
+    own = {
+        "benchmark": cells["benchmark"],
+        "questions": cells["questions"],
+        "failed": f"{scores.failed} of {len(scores.verdicts)} verdicts",
+        "answers right": _interval(scores.right),
+        "supported": _interval(scores.supported),
+        "shortcuts": _number(scores.right.estimate - scores.supported.estimate),
+    }
+    return {"protocol": escape(f"{scores.name} ({scores.model})"), **{name: own.get(name, "") for name in cells}}
 
 
 def _remarks(results: Mapping[str, BenchmarkResult]) -> list[str]:

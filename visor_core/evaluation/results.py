@@ -26,7 +26,7 @@ from visor_core.errors import DataError
 from visor_core.evaluation.behaviour import diagnoses, measured, with_behaviour
 from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
-from visor_core.evaluation.verdicts import ProtocolScores, in_words, protocol_metrics, read_protocols
+from visor_core.evaluation.verdicts import ProtocolScores, protocol_metrics, read_protocols
 from visor_core.files import write_json
 from visor_core.scoring.answers import answer_score, rule_of, says_missing, slidevqa_f1
 from visor_core.scoring.behaviour import Behaviour, behaviour
@@ -307,10 +307,6 @@ class BenchmarkResult:
             figures += f"; over the {answerable} answerable questions{of} {self.accuracy_of_answerable.estimate:.3f}"
         return f"answers scored by the rule {self.rule}{': ' + figures if figures else ''}"
 
-    def protocols_in_words(self) -> list[str]:
-        """The protocols by which answers were scored, the rule first, a line each."""
-        return [self.rule_in_words(), *(in_words(self, protocol) for protocol in self.protocols)]
-
     def by_kind(self) -> dict[str, dict[str, Interval]]:
         """Answers fully right and supported success by what the benchmark calls the question; empty where it does not
         say."""
@@ -394,9 +390,7 @@ class BenchmarkResult:
             figures["accuracy_of_answerable"] = self.accuracy_of_answerable.estimate
         for hops, stratum in self.by_hops().items() if self.scored else ():
             figures |= {f"{name}_hops_{hops}": interval.estimate for name, interval in stratum.items()}
-        for protocol in self.protocols:
-            figures |= {k: v for k, v in protocol_metrics(self, protocol).items() if not math.isnan(v)}
-        return figures
+        return figures | protocol_metrics(self)
 
     def frame(self) -> pl.DataFrame:
         """One row an episode."""

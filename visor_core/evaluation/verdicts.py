@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -171,24 +172,38 @@ def over_answerable(result: BenchmarkResult, protocol: ProtocolScores) -> Interv
     return replace(protocol, verdicts=kept).accuracy
 
 
-def protocol_metrics(result: BenchmarkResult, protocol: ProtocolScores) -> dict[str, float]:
-    """A protocol's figures under its name, for a tracker; NaN ones are left out where they are stored."""
-    name = protocol.name.replace("-", "_")
-    figures = {
-        f"{name}_accuracy": protocol.accuracy.estimate,
-        f"{name}_accuracy_answerable": over_answerable(result, protocol).estimate,
-        f"{name}_right": protocol.right.estimate,
-        f"{name}_supported": protocol.supported.estimate,
-        f"{name}_kappa_with_rule": agreement(result, protocol).estimate,
-        f"{name}_verdicts": float(len(protocol.given)),
-        f"{name}_failed_verdicts": float(protocol.failed),
-    }
-    return figures | ({f"{name}_f1": official_f1(result, protocol)} if protocol.name == OFFICIAL else {})
+def protocol_metrics(result: BenchmarkResult) -> dict[str, float]:
+    """The figures of every protocol under its name, for a tracker; what is not known is left out.
+
+    Where several models spoke by one protocol, they are those of the last.
+    """
+    figures: dict[str, float] = {}
+    for protocol in result.protocols:
+        name = protocol.name.replace("-", "_")
+        figures |= {
+            f"{name}_accuracy": protocol.accuracy.estimate,
+            f"{name}_accuracy_of_answerable": over_answerable(result, protocol).estimate,
+            f"{name}_right": protocol.right.estimate,
+            f"{name}_supported": protocol.supported.estimate,
+            f"{name}_kappa_with_rule": agreement(result, protocol).estimate,
+            f"{name}_verdicts": float(len(protocol.given)),
+            f"{name}_failed_verdicts": float(protocol.failed),
+        }
+        if protocol.name == OFFICIAL:
+            figures[f"{name}_f1"] = official_f1(result, protocol)
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def protocols_in_words(result: BenchmarkResult) -> list[str]:
+    """The protocols by which answers were scored, the rule first, a line each."""
+    return [result.rule_in_words(), *(in_words(result, protocol) for protocol in result.protocols)]
 
 
 def in_words(result: BenchmarkResult, protocol: ProtocolScores) -> str:
     """A protocol's figures in a sentence, for a table's caption."""
-    told = [f"accuracy {protocol.accuracy}", f"answerable questions {over_answerable(result, protocol)}"]
+    answerable = over_answerable(result, protocol)
+    of = f" of the edition {result.edition}" if result.edition else ""
+    told = [f"accuracy {protocol.accuracy}", f"over the {answerable.count} answerable questions{of} {answerable}"]
     if protocol.name == OFFICIAL:
         told.insert(1, f"F1 {official_f1(result, protocol):.3f}")
     kappa = agreement(result, protocol)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -29,11 +29,14 @@ from visor_core.errors import PolicyError, UnreachableError
 from visor_core.network import client_options, without_secrets
 from visor_core.policies.address import Address
 from visor_core.policies.base import Closing, Completion, ImageLoader, ImageRef, Prompt, Sampling
-from visor_core.policies.dialect import Dialect, error_in, read_body, refusal_text, remedy
+from visor_core.policies.dialect import Dialect, read_body, remedy
 from visor_core.policies.identity import Identity, policy_code
-from visor_core.policies.replies import read_message, stop_end, with_prefix, with_stop, with_thought
+from visor_core.policies.responses import Sent, completion_of, outcome, retry_after, stopped_in_thought
 from visor_core.policies.sampling import derive_seed
-from visor_core.policies.served import FINGERPRINT, STAYS, model_card
+from visor_core.policies.served import STAYS, model_card
+
+if TYPE_CHECKING:  # what a call costs decides no reply: it is no part of a policy's identity
+    from visor_core.policies.calls import Account, Call, Outcome
 
 _log = logging.getLogger(__name__)
 # Control tokens of the widespread chat formats: in message text they could open a turn or forge a picture.
@@ -54,18 +57,24 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    """A request as it was sent: its body, and the dialect it was written in."""
+class _Reply:
+    """A reply as text and as read (None if it is neither JSON nor a stream), to what was sent.
 
-    body: dict[str, Any]
-    dialect: Dialect
-    changed: str
+    `call` and `entry` are those of the ledger, if there is one; no entry where the reply was kept from an earlier call.
+    """
+
+    sent: Sent
+    text: str
+    body: Any
+    call: Call | None = None
+    entry: int | None = None
 
 
 class OpenAICompatiblePolicy(Closing):
     """`model` at `base_url` (up to and including `/v1`), asked as `server` says.
 
     `base_url` may hold a login or a key; the attribute of that name, and all that is printed or stored, does not.
+    `account` keeps every call and what it cost on disk.
 
     Raises:
         PolicyError: if the address is not http(s), or none.
@@ -81,6 +90,7 @@ class OpenAICompatiblePolicy(Closing):
         name: str = "",
         server: ServerConfig | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        account: Account | None = None,
     ) -> None:
         self._address = Address(base_url)
         self.name = name or model
@@ -92,6 +102,7 @@ class OpenAICompatiblePolicy(Closing):
         self._images = images
         self._api_key = api_key
         self._transport = transport
+        self._account = account
         self._pictures: ByteCache[ImageRef, str] = ByteCache(self.server.picture_cache_mib * 2**20)
         self._picture_lock = threading.Lock()
         self._dialect = Dialect()
@@ -139,6 +150,8 @@ class OpenAICompatiblePolicy(Closing):
             PolicyError: naming the endpoint and its reply, once retries are used up or would be no use.
             ConfigError: if the key or the environment's proxy or certificates cannot be used.
         """
+        if self._account is not None:
+            self.identity()  # what the server says it serves is part of a call's content
         self._attach_to_loop()
         async with self._in_flight:
             completion, stopped_early = await self._once(prompt, sampling)
@@ -156,14 +169,36 @@ class OpenAICompatiblePolicy(Closing):
                 f"{self.name} has cost {self.usage.cost:.4g}: the limit {self.server.max_cost} is reached"
             )
         started = time.perf_counter()
-        sent, text, reply = await self._post(prompt, sampling)
+        reply = await self._post(prompt, sampling)
         seconds = time.perf_counter() - started
         try:
-            completion = self._completion(prompt, sampling, sent, reply, seconds)
-            return completion, "stop" in sent.body and _stopped_in_thought(reply, completion.text, sampling)
+            completion = completion_of(prompt, sampling, reply.sent, reply.body, seconds, self.server)
+            early = "stop" in reply.sent.body and stopped_in_thought(reply.body, completion.text, sampling)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            start = self._masked(" ".join(text.split()))[:200]
-            raise PolicyError(f"{self.base_url} answers something else than a chat completion: {start}") from error
+            start = self._masked(" ".join(reply.text.split()))[:200]
+            fault = f"{self.base_url} answers something else than a chat completion: {start}"
+            await self._enter(reply.entry, "in doubt", fault)
+            raise PolicyError(fault) from error
+        if reply.call is None or reply.entry is not None:
+            await self._count(reply, completion)
+        return completion, early
+
+    async def _count(self, reply: _Reply, completion: Completion) -> None:
+        """Add up what a reply has cost, and keep it before it is used."""
+        self.usage.requests += 1
+        self.usage.prompt_tokens += completion.prompt_tokens
+        self.usage.completion_tokens += completion.completion_tokens or 0
+        self.usage.cost += completion.cost
+        if self._account is None or reply.call is None or reply.entry is None:
+            return
+        told = bool(reply.body.get("usage"))
+        tokens = (completion.prompt_tokens, completion.completion_tokens or 0) if told else (None, None)
+        await asyncio.to_thread(self._account.complete, reply.call, reply.entry, reply.text, tokens, completion.cost)
+
+    async def _enter(self, entry: int | None, outcome: Outcome, reason: str) -> None:
+        """Enter in the ledger that a call brought no reply."""
+        if self._account is not None and entry is not None:
+            await asyncio.to_thread(self._account.fail, entry, outcome, reason)
 
     def complete_batch(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Completion]:
         """Completions in order; for callers outside an event loop."""
@@ -210,41 +245,73 @@ class OpenAICompatiblePolicy(Closing):
         options = client_options(self._address.url.get_secret_value())
         return httpx.AsyncClient(headers=headers, timeout=self.server.timeout_seconds, **options)
 
-    async def _post(self, prompt: Prompt, sampling: Sampling) -> tuple[_Sent, str, Any]:
-        """Send, learning from refusals and retrying what may pass; what was sent, and the reply as text and as read.
-
-        A reply that is neither JSON nor a stream is read as None.
-        """
+    async def _post(self, prompt: Prompt, sampling: Sampling) -> _Reply:
+        """The reply that is kept of an earlier call; else send, learning from refusals and retrying what may pass."""
         fault, attempt, lessons = "", 0, 0
         while attempt <= self.server.retries:
             sent = await asyncio.to_thread(self._request, prompt, sampling, self._dialect)
-            await self._wait_for_slot()
+            call = self._call(sent, sampling)
+            begun = await self._begin(call)
+            if isinstance(begun, str):
+                return _Reply(sent, begun, read_body(begun), call)
+            response, fault = await self._send(sent, call, begun)
             asked_wait = 0.0
-            try:
-                # httpx's own time-out is for each read: a server that drips bytes would never meet it.
-                async with asyncio.timeout(self.server.timeout_seconds):
-                    response = await self._client.post(self._address.url.get_secret_value(), json=sent.body)
-            except (TimeoutError, httpx.TimeoutException):
-                fault = f"no reply within {self.server.timeout_seconds:g} s"
-            except (httpx.TransportError, httpx.DecodingError) as error:
-                fault = f"{type(error).__name__}: {self._masked(str(error))}"
-            else:
-                status, said, reply = _outcome(response)
+            if response is not None:
+                status, said, body = outcome(response)
                 if status == httpx.codes.OK:
-                    return sent, response.text, reply
+                    return _Reply(sent, response.text, body, call, begun)
+                await self._enter(begun, "failed", self._masked(f"HTTP {status}: {said}"))
                 if status not in (408, 429) and status < httpx.codes.INTERNAL_SERVER_ERROR:
                     lessons += 1
                     if lessons <= _MOST_LESSONS and self._learn_from(said, sent):
                         continue
                     raise PolicyError(self._refusal(status, said, response))
                 fault = self._masked(f"HTTP {status}: {said}")[:300]
-                asked_wait = _retry_after(response)
+                asked_wait = retry_after(response)
             attempt += 1
             if attempt <= self.server.retries:
                 self.usage.retries += 1
                 wait = self.server.backoff_seconds * 2 ** (attempt - 1) * self._jitter.uniform(0.5, 1.0)
                 await asyncio.sleep(min(max(wait, asked_wait), self.server.max_backoff_seconds))
         raise UnreachableError(f"{self._address.shown} does not answer after {self.server.retries + 1} tries: {fault}")
+
+    async def _send(self, sent: Sent, call: Call | None, entry: int | None) -> tuple[httpx.Response | None, str]:
+        """One try: the response, or what broke it."""
+        headers = call.headers if call else {}
+        try:
+            # httpx's own time-out is for each read: a server that drips bytes would never meet it.
+            async with asyncio.timeout(self.server.timeout_seconds):
+                url = self._address.url.get_secret_value()
+                return await self._client.post(url, json=sent.body, headers=headers), ""
+        except (TimeoutError, httpx.TimeoutException):
+            fault = f"no reply within {self.server.timeout_seconds:g} s"
+            ended: Outcome = "in doubt"
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            fault = f"{type(error).__name__}: {self._masked(str(error))}"
+            ended = "failed" if isinstance(error, httpx.ConnectError) else "in doubt"
+        except asyncio.CancelledError:
+            if self._account is not None and entry is not None:
+                self._account.fail(entry, "in doubt", "it was given up")
+            raise
+        await self._enter(entry, ended, fault)
+        return None, fault
+
+    def _call(self, sent: Sent, sampling: Sampling) -> Call | None:
+        """The call that a request is in the ledger, if there is one."""
+        if self._account is None:
+            return None
+        served = self.identity()["served"]
+        return self._account.call(
+            self._address.server, self.model, self.server.revision, served, sent.body, sampling.key
+        )
+
+    async def _begin(self, call: Call | None) -> str | int | None:
+        """A kept reply; else the call's number in the ledger, once its turn under the rate has come."""
+        kept = await asyncio.to_thread(self._account.kept, call) if self._account and call else None
+        if kept is not None:
+            return kept
+        await self._wait_for_slot()
+        return await self._account.begin(call) if self._account and call else None
 
     def _refusal(self, status: int, said: str, response: httpx.Response) -> str:
         """A refusal in one line, with what can be done about it."""
@@ -258,7 +325,7 @@ class OpenAICompatiblePolicy(Closing):
         """A server's or library's words without the key and the address's secrets, which some repeat."""
         return self._address.masked(text, "" if self._api_key is None else self._api_key.read().get_secret_value())
 
-    def _learn_from(self, refusal: str, sent: _Sent) -> bool:
+    def _learn_from(self, refusal: str, sent: Sent) -> bool:
         """Whether sending again may help: something was learnt now, or by another request since this one was sent."""
         if sent.dialect != self._dialect:
             return True
@@ -283,10 +350,10 @@ class OpenAICompatiblePolicy(Closing):
             self._next_slot = slot + 60.0 / self.server.requests_per_minute
         await asyncio.sleep(slot - now)
 
-    def _request(self, prompt: Prompt, sampling: Sampling, dialect: Dialect) -> _Sent:
+    def _request(self, prompt: Prompt, sampling: Sampling, dialect: Dialect) -> Sent:
         """A request in the server's dialect; `server.extra_body` wins over it."""
         payload = self._payload(prompt, sampling, dialect)
-        return _Sent(dialect.dressed(payload) | self.server.extra_body, dialect, dialect.changes(payload))
+        return Sent(dialect.dressed(payload) | self.server.extra_body, dialect, dialect.changes(payload))
 
     def _payload(self, prompt: Prompt, sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
         messages: list[dict[str, Any]] = [
@@ -338,61 +405,6 @@ class OpenAICompatiblePolicy(Closing):
             self._pictures.keep(ref, url, len(url))
             return url
 
-    def _completion(self, prompt: Prompt, sampling: Sampling, sent: _Sent, reply: Any, seconds: float) -> Completion:
-        """The reply as a completion; one of another shape raises what Python makes of it."""
-        usage = reply.get("usage") or {}
-        prompt_tokens = int(usage.get("prompt_tokens") or 0)
-        completion_tokens = int(usage.get("completion_tokens") or 0)
-        cost = (prompt_tokens * self.server.prompt_price + completion_tokens * self.server.completion_price) / 1e6
-        self.usage.requests += 1
-        self.usage.prompt_tokens += prompt_tokens
-        self.usage.completion_tokens += completion_tokens
-        self.usage.cost += cost
-        choice = reply["choices"][0]
-        content, reasoning, kept = read_message(choice["message"])
-        token_ids = tuple(int(t) for t in choice.get("token_ids") or ())
-        logprobs = tuple(float(t["logprob"]) for t in (choice.get("logprobs") or {}).get("content") or ())
-        complete = len(token_ids) == len(logprobs) > 0
-        text = with_prefix(with_thought(content, reasoning, sampling.thought), prompt.forced_prefix, sampling.thought)
-        finish_reason = str(choice.get("finish_reason") or "")
-        stopped_at = choice.get("stop_reason", "")
-        # A server that names what stopped it says with null or a token that no stop string did.
-        if "stop" in sent.body and finish_reason == "stop" and content and isinstance(stopped_at, str):
-            text = with_stop(text, sampling.stop, stopped_at or None)
-        end = None if complete else stop_end(text, sampling.stop, sampling.thought)
-        if sent.changed:
-            kept["not_as_asked"] = sent.changed
-        return Completion(
-            # Lone surrogates, which JSON can spell, cannot be stored.
-            text=text[:end].encode("utf-8", "replace").decode("utf-8"),
-            token_ids=token_ids if complete else (),
-            logprobs=logprobs if complete else (),
-            prompt_ids=tuple(int(t) for t in reply.get("prompt_token_ids") or ()) if complete else (),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens or None,
-            image_tokens=None if prompt.images else 0,
-            cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
-            finish_reason=finish_reason,
-            seconds=seconds,
-            cost=cost,
-            metadata={
-                **{name: value.encode("utf-8", "replace").decode("utf-8") for name, value in kept.items()},
-                **({FINGERPRINT: str(mark)} if (mark := reply.get(FINGERPRINT)) else {}),
-            },
-        )
-
-
-def _outcome(response: httpx.Response) -> tuple[int, str, Any]:
-    """A response's status, what its error says, and its body as read; HTTP 200 with an error counts as that error."""
-    if response.status_code != httpx.codes.OK:
-        return response.status_code, refusal_text(response.text), None
-    try:
-        reply = read_body(response.text)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return response.status_code, "", None
-    found = error_in(reply)
-    return (response.status_code, "", reply) if found is None else (*found, None)
-
 
 def _separate(content: Any) -> None:
     """End every text part but the last with a line break: chat templates put parts together as they are."""
@@ -404,20 +416,3 @@ def _separate(content: Any) -> None:
 
 def _without_stop(dialect: Dialect) -> Dialect:
     return replace(dialect, left_out=dialect.left_out | {"stop", "include_stop_str_in_output"})
-
-
-def _stopped_in_thought(reply: Any, text: str, sampling: Sampling) -> bool:
-    """Whether a reply that was sent stop strings ended at one while its thought was still open."""
-    choice = reply["choices"][0]
-    opened, closed = sampling.thought
-    if choice.get("finish_reason") != "stop" or not isinstance(choice.get("stop_reason", ""), str):
-        return False
-    if opened not in text or closed in text:
-        return False
-    return any(stop in text or stop.replace("</", "<", 1) in text for stop in sampling.stop)
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Seconds the server asks to wait; 0 if it does not say, or says it as a date."""
-    value = response.headers.get("retry-after", "")
-    return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else 0.0

@@ -13,7 +13,14 @@ from tests.visor_core.evaluation.episodes import QUESTION, episode
 from visor_core.errors import DataError
 from visor_core.evaluation.results import BenchmarkResult, read_result, score_episode
 from visor_core.evaluation.statistics import cohens_kappa
-from visor_core.evaluation.verdicts import ProtocolScores, Verdict, agreement, answers_digest, scores
+from visor_core.evaluation.verdicts import (
+    ProtocolScores,
+    Verdict,
+    agreement,
+    answers_digest,
+    protocols_in_words,
+    scores,
+)
 
 HALF = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
 
@@ -73,7 +80,7 @@ def test_a_verdict_that_failed_is_counted_apart() -> None:
     assert agreement(found, protocol).count == 2
     figures = found.metrics()
     assert (figures["judge_accuracy"], figures["judge_failed_verdicts"], figures["judge_verdicts"]) == (0.5, 1.0, 2.0)
-    assert "1 of 3 verdicts failed and are counted apart" in found.protocols_in_words()[1]
+    assert "1 of 3 verdicts failed and are counted apart" in protocols_in_words(found)[1]
 
 
 def test_official_figures_are_the_mean_score_and_f1() -> None:

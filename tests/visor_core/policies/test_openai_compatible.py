@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from visor_core.config import SecretReference, ServerConfig
 from visor_core.errors import PolicyError
 from visor_core.policies.base import Message, Prompt, Sampling
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
+from visor_core.policies.responses import retry_after
 
 Reply = tuple[int, dict[str, Any] | str, dict[str, str]]
 QUICK = ServerConfig(timeout_seconds=5, retries=2, backoff_seconds=0.001, max_backoff_seconds=0.01)
@@ -176,7 +178,27 @@ def test_waits_double_up_to_their_maximum_and_a_server_may_ask_for_more(monkeypa
     assert own[4:] == [6.0, 6.0]  # 8 to 16 and 16 to 32 seconds, but for the maximum
     assert waits("5.5", limits)[:2] == [5.5, 5.5]
     assert waits("3600", limits) == [6.0] * 6
-    assert waits("Wed, 21 Oct 2026 07:28:00 GMT", limits)[0] <= 1.0
+    assert waits("Wed, 21 Oct 2015 07:28:00 GMT", limits)[0] <= 1.0
+    assert waits("Wed, 21 Oct 2201 07:28:00 GMT", limits) == [6.0] * 6
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("5", 5.0),
+        ("0.5", 0.5),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 7.0),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 7.0),
+        ("Sun Nov  6 08:49:37 1994", 7.0),
+        ("Sun, 06 Nov 1994 08:49:00 GMT", 0.0),
+        ("soon", 0.0),
+        ("-3", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_server_says_how_long_to_wait_as_a_number_or_a_date(said: str, seconds: float) -> None:
+    now = datetime(1994, 11, 6, 8, 49, 30, tzinfo=UTC)
+    assert retry_after(httpx.Response(429, headers={"retry-after": said}), now) == seconds
 
 
 def test_a_closed_port_is_one_clear_line() -> None:

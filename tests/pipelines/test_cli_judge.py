@@ -1,0 +1,138 @@
+"""`visor judge`, `visor eval --protocol` and `visor spending` through real servers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.conftest import Outcome, Visor
+from tests.pipelines.test_cli_corpus import write_pdf
+from tests.visor_core.evaluation.judge_server import JudgeServer, judge_server
+from tests.visor_core.evaluation.model_server import ModelServer, model_server
+from visor_core.config import Home
+from visor_core.evaluation.results import BenchmarkResult, read_result
+from visor_core.tracking import Tracker
+
+# All from inside MLflow 3.17 (https://github.com/mlflow/mlflow) and alembic 1.20, as in test_cli_eval.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+NAMES = {"acme": "47", "borel": "31", "cirrus": "47"}
+
+
+@pytest.fixture
+def home(visor: Visor, tmp_path: Path) -> Path:
+    """An ingested corpus of three documents, and a question on each."""
+    (tmp_path / "in").mkdir()
+    for name, value in NAMES.items():
+        write_pdf(tmp_path / "in" / f"{name}.pdf", (f"{name} staff {value}",))
+    assert visor("ingest", str(tmp_path / "in"), "--set", "documents.ocr=never").code == 0
+    items = [
+        {"doc_id": f"{name}.pdf", "question": f"{name} staff?", "answer": value, "evidence_pages": "[1]",
+         "evidence_sources": "[]", "answer_format": "Int"}
+        for name, value in NAMES.items()
+    ]  # fmt: skip
+    (tmp_path / "questions.json").write_text(json.dumps(items), encoding="utf-8")
+    return tmp_path / "home"
+
+
+def _eval(visor: Visor, home: Path, server: ModelServer, *options: str) -> Outcome:
+    return visor(
+        "eval", "--benchmark", "mmlongbench", "--questions", str(home.parent / "questions.json"), "--corpus",
+        "documents", "--endpoint", server.url, "--model", "toy", "--label", "mine", *options,
+    )  # fmt: skip
+
+
+def _result(home: Path) -> BenchmarkResult:
+    (path,) = (home / "evaluations").glob("*.json")
+    return read_result(path)
+
+
+def _asked(server: JudgeServer, option: str = "--") -> list[str]:
+    return [f"{option}endpoint", server.url, f"{option}model", "judge"]
+
+
+def test_rule_judge_and_official_in_one_command_and_more_later(visor: Visor, home: Path) -> None:
+    with model_server(answer="about 47") as player, judge_server() as server:
+        protocols = ["--protocol", "judge", "--protocol", "official", *_asked(server, "--judge-")]
+        told = _eval(visor, home, player, *protocols)
+        assert told.code == 0, told.err
+        assert server.calls == 6
+        # By the rule "about 47" is no integer; the judge and the extractor read it.
+        figures = _result(home).metrics()
+        assert (figures["accuracy"], figures["judge_accuracy"], figures["official_accuracy"]) == (0.0, 2 / 3, 2 / 3)
+        assert figures["official_f1"] == pytest.approx(2 / 3)
+        assert figures["judge_kappa_with_rule"] == 0.0
+        assert "spent on judge: 3 calls, 315 tokens, cost 0 now; 3 calls, 315 tokens, cost 0 in all" in told.out
+        assert "spent on eval: 6 calls, 660 tokens, cost 0 now; 6 calls, 660 tokens, cost 0 in all" in told.out
+        assert "judge (judge)" in told.out
+        assert "kappa with the rule 0.000" in told.out
+        again = _eval(visor, home, player, *protocols)
+        assert server.calls == 6
+        assert "spent on judge: 0 calls, 0 tokens, cost 0 now; 3 calls, 315 tokens, cost 0 in all" in again.out
+        asked = player.asked
+        graded = visor("judge", "mine", "--protocol", "judge-1-5", *_asked(server))
+        assert graded.code == 0, graded.err
+    assert player.asked == asked
+    assert server.calls == 9
+    assert [scores.name for scores in _result(home).protocols] == ["judge", "official", "judge-1-5"]
+    listed = visor("spending").out
+    assert [line.split("│")[3].strip() for line in listed.splitlines() if server.url in line] == [
+        "judge", "judge-1-5", "official",
+    ]  # fmt: skip
+    assert "Spent on endpoints: 15 calls, 1,605 tokens, cost 0; `visor spending` lists it" in visor("doctor").out
+    assert visor("report").code == 0
+    assert "judge-1-5 (judge" in (home / "reports" / "report.html").read_text(encoding="utf-8")
+    tracker = Tracker(Home(home), "visor-default")
+    runs = tracker.client.search_runs([tracker.experiment_id])
+    assert {run.data.metrics.get("judge_1_5_accuracy") for run in runs} >= {2 / 3}
+
+
+def test_a_budget_stops_judging_and_the_next_call_goes_on(visor: Visor, home: Path) -> None:
+    with model_server(answer="47") as player, judge_server() as server:
+        options = ["--judge-set", "server.concurrency=1", *_asked(server, "--judge-"), "--protocol", "judge"]
+        stopped = _eval(visor, home, player, *options, "--budget", "150tokens")
+        assert stopped.code == 2
+        assert "stopped by the budget: 2 of 3 judged; 210 tokens are spent of the 150 allowed" in stopped.err
+        assert "raise --budget" in stopped.err
+        assert _result(home).protocols == ()
+        assert visor("judge", "mine", *_asked(server)).code == 0
+    assert server.calls == 3
+    assert [verdict.score for verdict in _result(home).protocols[0].verdicts] == [1.0, 0.0, 1.0]
+
+
+def test_a_judge_is_tried_on_answers_of_known_worth(visor: Visor) -> None:
+    with judge_server() as server:
+        told = visor("judge", "--calibrate", *_asked(server))
+        refused = visor("judge", "--calibrate", "--protocol", "official", *_asked(server))
+    assert told.code == 0, told.err
+    assert "judge by judge: accuracy 0." in told.out
+    assert "  names: called wrong, is right: gold 'World Health Organization', answer 'WHO'" in told.out
+    assert (refused.code, "--calibrate tries a judge" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give --endpoint URL and --model NAME"),
+        (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--protocol", "vote"], "'vote' is not one of judge,"),
+        (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--budget", "2.5"], "needs server.prompt_price"),
+        (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--set", "agent.window=2"], "says nothing of a judge"),
+        (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--prompts", "none.yaml"], "no prompts at none.yaml"),
+        (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m"], "no evaluation 'mine'"),
+    ],
+)
+def test_what_cannot_be_judged_is_one_line(visor: Visor, options: list[str], said: str) -> None:
+    outcome = visor("judge", "mine", *options)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_nothing_spent_is_said(visor: Visor) -> None:
+    assert "nothing has been asked of a paid endpoint yet" in visor("spending").out
