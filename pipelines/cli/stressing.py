@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli import asking, scripted
+from pipelines.cli import asking, judging, scripted
 from pipelines.cli.evaluating import read_benchmark
 from pipelines.cli.session import console, errors, home_of, open_index, print_left_out, progress_bar
 from visor_core.errors import ConfigError
@@ -213,8 +213,9 @@ def _subject(
                 return scripted.scripted_policy(by.policy, on, profile, questions)
             pictures.index = on
             if not loaded:
+                account = held.enter_context(judging.counted(home, "stress")) if by.endpoint else None
                 chosen = asking.choose_policy(
-                    pictures, folder, by.endpoint, by.model, by.api_key, by.engine, settled, home.digests
+                    pictures, folder, by.endpoint, by.model, by.api_key, by.engine, settled, home.digests, account
                 )
                 loaded.append(held.enter_context(chosen))
             return loaded[0]
