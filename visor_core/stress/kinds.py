@@ -26,6 +26,7 @@ from visor_core.stress.noise import write_noise
 
 NOT_CHOSEN = "its documents are not all among those the corpus is reduced to"
 NO_PAGES = "gold pages not known"
+OTHER_HOPS = "it needs another number of pages"
 _DEPTH = 50
 """Pages of a search by which documents are ranked as distractors."""
 
@@ -140,7 +141,8 @@ def _hops(ground: Ground, degrees: Sequence[float]) -> Row:
     if not conditions:
         raise DataError(f"no question needs {' or '.join(f'{degree:g}' for degree in degrees)} pages: see --at")
     used = [question for condition in conditions for question in condition.questions]
-    return Row(tuple(conditions), _unasked(ground.questions, used, NO_PAGES))
+    left_out = (*_unasked(ground.questions, asked, NO_PAGES), *_unasked(asked, used, OTHER_HOPS))
+    return Row(tuple(conditions), left_out)
 
 
 def _settings(
