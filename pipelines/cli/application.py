@@ -26,6 +26,7 @@ from pipelines.cli import (
     questions,
     runs,
     upkeep,
+    verifying,
 )
 from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
@@ -66,7 +67,10 @@ def _options(
     prepare_process()
 
 
-GROUPS = (corpus, fetching, questions, asking, runs, evaluating, judging, debugging, lineage, upkeep, nano, machine)
+GROUPS = (
+    *(corpus, fetching, questions, asking, runs, evaluating, judging, verifying),
+    *(debugging, lineage, upkeep, nano, machine),
+)
 """The modules of commands, in the order of the help."""
 for group in GROUPS:
     group.register(app)
