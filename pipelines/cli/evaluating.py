@@ -293,7 +293,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
         for scores in result.protocols:
             table.add_row(
                 label,
-                f"{scores.name} ({scores.model})",
+                escape(f"{scores.name} ({scores.model})"),
                 str(len(scores.given)),
                 *([f"{scores.failed} verdicts", "–"] if some_failed else []),
                 str(scores.right),
