@@ -142,7 +142,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield Page(home, f"http://127.0.0.1:{dagster}", f"http://127.0.0.1:{mlflow}", pictures)
     finally:
         running.send_signal(signal.SIGINT)
-        running.wait(timeout=120)
+        running.communicate(timeout=120)
 
 
 def test_materialize_all_on_a_fresh_home_leads_to_the_champion(page: Page) -> None:
@@ -223,7 +223,7 @@ def test_a_run_is_stopped_from_its_own_page(page: Page) -> None:
     page.walk("stop", page.ask(RUNS)[0]["runId"], picture="13-stopped")
     assert page.newest_run()["status"] == "CANCELED"
     assert ended(page.home.root, (build / RUN_FILE).read_text(encoding="utf-8").strip()) == ["KILLED", "KILLED"]
-    assert not {"worker", "run"} & set(processes_of(page.home.root).values())
+    page.await_that(lambda: not {"worker", "run"} & set(processes_of(page.home.root).values()), 60)
 
 
 def test_checks_are_executed_from_the_page(page: Page) -> None:
@@ -234,7 +234,7 @@ def test_checks_are_executed_from_the_page(page: Page) -> None:
     assert [check["name"] for check in run["assetCheckSelection"]] == ["splits_share_no_document"]
     page.walk("check_corpus", "nano-train", picture="15-check-corpus")
     run = page.newest_run()
-    assert (run["status"], run["assetCheckSelection"]) == ("SUCCESS", None)
+    assert (run["status"], run["assetCheckSelection"]) == ("SUCCESS", [])
     assert {"key": "dagster/partition", "value": "nano-train"} in run["tags"]
     seen = page.walk("look", "assets/pages?view=checks", picture="16-checked")["text"]
     assert "nano-train" in seen
@@ -263,7 +263,7 @@ def test_the_schedule_is_off_until_it_is_switched_on_and_says_on_the_champion_wh
     made = len(page.ask(RUNS))
     switched = page.walk("switch_on", "locations/visor/schedules/weekly_retraining", picture="22-switched-on")
     assert (switched["before"], switched["after"]) == (False, True)
-    page.await_that(lambda: "nothing was run" in page.walk("look", CHAMPION, picture="23-why-nothing")["text"], 300)
+    page.walk("look", CHAMPION, "nothing was run", picture="23-why-nothing")
     assert len(page.ask(RUNS)) == made
     verdicts = {a["assetKey"]["path"][0]: a["freshnessStatusInfo"] for a in page.ask(STALE) if a["freshnessStatusInfo"]}
     assert verdicts == {name: {"freshnessStatus": "HEALTHY"} for name in ("benchmark_results", "champion_model")}
