@@ -43,6 +43,7 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
     Greedy and sampled. `supported` is the share of questions answered right *with* the pages that prove it; an answer
     that is right without them counts as a shortcut.
     """
+    from visor_core.evaluation.behaviour import beside_the_answers
     from visor_core.evaluation.results import read_result
 
     corpus = work.profile.corpora.development
@@ -71,6 +72,7 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
                 "failed": result.failures,
                 "accuracy of all": result.accuracy_of_all.estimate if result.scored else result.rule,
                 "left out": ", ".join(f"{reason} {n}" for reason, n in result.left_out_by_reason.items()) or "none",
+                **beside_the_answers(result.finished),
             }
         )
     return work.result({"results": table(rows)})

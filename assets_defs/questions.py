@@ -30,7 +30,8 @@ def questions(work: Work) -> dg.MaterializeResult[None]:
     """Questions about a corpus with their answers and the pages that hold them.
 
     Those of the synthetic corpora come with them. Your own corpus has those in `inbox/<corpus>.questions.parquet` of
-    the home, if you put them there; without questions a corpus can be searched and asked, not trained or measured on.
+    the home, where `visor questions import` puts those of a benchmark or of your own file; without questions a corpus
+    can be searched and asked, not trained or measured on.
     """
     path = work.folder / "questions.parquet"
     watched = STAGE.watching(work.profile, work.node.partition)
@@ -79,8 +80,8 @@ def there_are_questions(build: Finished) -> dg.AssetCheckResult:
         metadata={"questions": asked},
         description=None
         if asked
-        else f"nothing is asked about {corpus}, so nothing is trained or measured on it: put questions into"
-        f" {questions_file(build.home, corpus)}",
+        else f"nothing is asked about {corpus}, so nothing is trained or measured on it: `visor questions import FILE"
+        f" --corpus {corpus}` puts questions into {questions_file(build.home, corpus)}",
     )
 
 

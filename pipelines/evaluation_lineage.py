@@ -35,6 +35,8 @@ class EvaluationCall:
     temperature: float
     limit: int | None
     label: str
+    policy: str = ""
+    """The name of a policy without a model."""
 
 
 def keep_lineage(
@@ -98,8 +100,8 @@ def _made_from(
     home: Home, call: EvaluationCall, result: BenchmarkResult, checkpoint: Path | None, known: dict[Made, Build]
 ) -> tuple[list[Build], dict[str, str]]:
     """The builds an evaluation stands on, and by hash what came from outside the graph."""
-    from pipelines.recorded_sources import file_hash
     from visor_core.errors import DataError
+    from visor_core.evaluation.importing import digest_of_source
     from visor_core.policies.identity import checkpoint_digest
 
     made, given = [], dict[str, str]()
@@ -110,11 +112,11 @@ def _made_from(
         except DataError:
             given["checkpoint"] = checkpoint_digest(checkpoint, home.digests)
     else:
-        given["server"] = result.policy
+        given["policy" if call.policy else "server"] = result.policy
     index = [b for b in known.values() if b.node == f"page_index[{call.corpus}]"]
     made += [b for b in index if b.stored.get("index_tag") == result.index_tag][:1]
     if call.questions:
-        given["questions"] = file_hash(Path(call.questions))
+        given["questions"] = digest_of_source(Path(call.questions))
     else:
         asked = [b for b in known.values() if b.node == f"questions[{call.corpus}]"]
         made += sorted(asked, key=lambda b: str(b.stored["created"]))[-1:]

@@ -147,8 +147,10 @@ def _named_files(build: Build) -> Iterator[tuple[str, Path | None]]:
     given = build.stored.get("from_outside", {})
     call = build.stored["call"]
     if wanted := given.get("questions"):
+        from visor_core.evaluation.importing import digest_of_source
+
         path = Path(call["questions"])
-        there = path.is_file() and file_hash(path) == wanted
+        there = path.exists() and digest_of_source(path) == wanted
         yield f"the questions {path} (SHA-256 {wanted[:16]}…)", path if there else None
     if wanted := given.get("checkpoint"):
         from visor_core.policies.identity import checkpoint_digest

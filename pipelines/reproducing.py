@@ -326,7 +326,8 @@ def _evaluate(plan: Plan, runner: Runner, place: Path) -> None:
     index = rebuilt.get(f"page_index[{call['corpus']}]")
     arguments = ["--profile", str(profile), "--benchmark", call["benchmark"], "--split", call["split"]]
     arguments += ["--corpus", call["corpus"], "--tag", str(index.stored["index_tag"]) if index else "latest"]
-    arguments += ["--checkpoint", str(trained[0].folder(plan.new)) if trained else call["checkpoint"]]
+    weights = str(trained[0].folder(plan.new)) if trained else call["checkpoint"]
+    arguments += ["--policy", call["policy"]] if call.get("policy") else ["--checkpoint", weights]
     arguments += ["--temperature", str(call["temperature"]), "--seed", str(stored["seed"]), "--engine", call["engine"]]
     arguments += ["--limit", str(call["limit"])] if call["limit"] else []
     arguments += ["--questions", call["questions"]] if call["questions"] else []

@@ -40,7 +40,8 @@ class Question:
 
     `partition` restricts the search to one part of the index (a nano sub-corpus; a single document's pages);
     empty means the whole index. `gold_pages` are page ids; `hops` is the number of distinct gold pages needed.
-    `gold_boxes` are the regions that have to be cropped.
+    `gold_boxes` are the regions that have to be cropped. `answer_format` is one of `ANSWER_FORMATS`, `Exact`, or empty
+    where it is not known. Without `answers` a question measures the search for its pages only.
     """
 
     question_id: str
@@ -49,7 +50,7 @@ class Question:
     benchmark: str = ""
     split: str = ""
     partition: str = ""
-    answer_format: str = "Str"
+    answer_format: str = ""
     gold_pages: tuple[str, ...] = ()
     gold_boxes: tuple[Box, ...] = ()
     gold_facts: tuple[Fact, ...] = ()
@@ -58,7 +59,21 @@ class Question:
     answerable: bool = True
     metadata: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """What kind of question its benchmark calls it (`Multi-Hop`, `cross-page`); empty where it does not say."""
+        return self.metadata.get(KIND, "")
 
+    @property
+    def document_type(self) -> str:
+        """What kind of document its benchmark calls it to be about; empty where it does not say."""
+        return self.metadata.get(DOCUMENT_TYPE, "")
+
+
+ANSWER_FORMATS = ("Int", "Float", "Str", "List", "None")
+"""The formats of MMLongBench-Doc, which others are written in; `None` is a question without an answer."""
+KIND, DOCUMENT_TYPE, EDITION = "kind", "document_type", "edition"
+"""Metadata keys of a question: its kind, that of its document, and the edition of the benchmark file it is from."""
 GOLD_DROPPED = "gold_dropped"
 """Metadata key of a question some of whose gold pages do not exist: what was dropped."""
 

@@ -28,6 +28,11 @@ def questions_file(home: Home, corpus: str) -> Path:
     return inbox_root(home) / f"{corpus}{QUESTIONS}"
 
 
+def import_record(home: Home, corpus: str) -> Path:
+    """Where it stands what was imported into a corpus, from which files and what was left out."""
+    return inbox_root(home) / f"{corpus}.import.json"
+
+
 def corpora_with_inbox(home: Home) -> tuple[list[str], list[str]]:
     """Corpora that documents or questions are put aside for, and for every other name there why it is none."""
     root = inbox_root(home)

@@ -13,7 +13,19 @@ from pathlib import Path
 
 import typer
 
-from pipelines.cli import asking, corpus, evaluating, lineage, machine, nano, runs, upkeep
+from pipelines.cli import (
+    asking,
+    corpus,
+    debugging,
+    evaluating,
+    fetching,
+    lineage,
+    machine,
+    nano,
+    questions,
+    runs,
+    upkeep,
+)
 from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
 from visor_core.installation import version as installed_version
@@ -53,7 +65,9 @@ def _options(
     prepare_process()
 
 
-for group in (corpus, asking, runs, evaluating, lineage, upkeep, nano, machine):
+GROUPS = (corpus, fetching, questions, asking, runs, evaluating, debugging, lineage, upkeep, nano, machine)
+"""The modules of commands, in the order of the help."""
+for group in GROUPS:
     group.register(app)
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
+from pipelines.cli.scripted import POLICY, index_for, scripted_policy, weights_of
 from pipelines.cli.session import (
-    choose_checkpoint,
     console,
     errors,
     home_of,
@@ -60,6 +60,7 @@ def ask(
     corpus: str = typer.Option("documents", "--corpus", help="Name of the corpus."),
     tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
     partition: str = typer.Option("", "--partition", help="Restrict the search to one part of the corpus."),
+    policy: str = POLICY,
     checkpoint: Path | None = CHECKPOINT,
     endpoint: str = ENDPOINT,
     model: str = MODEL,
@@ -82,30 +83,32 @@ def ask(
     if not question.strip():
         raise ConfigError("the question is empty")
     home = home_of(context)
-    folder = None if endpoint else choose_checkpoint(home, checkpoint)
+    folder = weights_of(home, policy, checkpoint, endpoint, model)
     settled = agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     index = open_index(home, corpus, tag, settled, settings)
     if "retries" not in settled.server.model_fields_set:  # somebody waits
         settled = derived(settled, {"server.retries": 2}, "visor ask")
-    policy = choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
     warn_about_nano(folder, corpus)
-
     name = hashlib.sha256(f"{corpus} {partition} {question}".encode()).hexdigest()[:12]
     asked = Question(f"ask-{name}", question, (), benchmark="ask", partition=partition)
-    environment = Environment(index, settled.agent, settled.index)
+    if policy:
+        player = scripted_policy(policy, index, settled, [asked])
+    else:
+        player = choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+    environment = Environment(index_for(policy, index, [asked]), settled.agent, settled.index)
     (rollout,) = rollouts_of([asked], seed=seed, temperature=temperature)
-    console.print(f"[dim]{escape(policy.name)} on corpus {escape(corpus)}, index {index.tag}[/dim]", soft_wrap=True)
+    console.print(f"[dim]{escape(player.name)} on corpus {escape(corpus)}, index {index.tag}[/dim]", soft_wrap=True)
 
-    identity = digest_of(policy.identity())
+    identity = digest_of(player.identity())
 
     async def play() -> Trajectory:
         try:
-            return await run_episode(environment, policy, rollout, on_turn=_print_turn, identity=identity)
+            return await run_episode(environment, player, rollout, on_turn=_print_turn, identity=identity)
         finally:
-            if isinstance(policy, ConnectedPolicy):
-                await policy.disconnect()
+            if isinstance(player, ConnectedPolicy):
+                await player.disconnect()
 
-    with policy:
+    with player:
         episode = asyncio.run(play())
     if episode.outcome == "error":
         raise PolicyError(episode.error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,12 +66,31 @@ def ingest(
 
     A corpus keeps its settings: a later call changes only what it names by --set.
     """
+    ingest_into(home_of(context), corpus, paths, profile, settings, prune=prune, rerender=rerender, drop=drop_column)
+
+
+def ingest_into(
+    home: Home,
+    corpus: str,
+    paths: Sequence[str | Path],
+    profile: str,
+    settings: list[str],
+    *,
+    prune: bool = False,
+    rerender: bool = False,
+    drop: Sequence[str] = (),
+) -> None:
+    """Read, rasterise and index documents as those of a corpus, and print what became of them.
+
+    Raises:
+        DocumentError: if the corpus has no readable page.
+    """
     from visor_core.index import Corpus, settle
 
     config = document_settings(profile, settings)
-    store = Corpus(home_of(context).corpus(corpus))
+    store = Corpus(home.corpus(corpus))
     named = named_settings(settings)
-    settled = settle(store, config.documents, config.index, named=named, rerender=rerender, drop=drop_column)
+    settled = settle(store, config.documents, config.index, named=named, rerender=rerender, drop=drop)
     if settled.contradicted:
         errors.print(
             f"note: corpus {escape(corpus)} keeps its settings {escape(', '.join(settled.contradicted))};"
@@ -94,7 +113,7 @@ def _note(text: str) -> None:
 
 
 def _ingested(
-    store: Corpus, paths: list[str], settled: Settled, *, prune: bool
+    store: Corpus, paths: Sequence[str | Path], settled: Settled, *, prune: bool
 ) -> tuple[DocumentsReport, PagesReport, IndexReport | None]:
     """The three stages; no index is built of no pages.
 
@@ -233,20 +252,20 @@ def _write_page(home: Home, index: PageIndex, query: str, hits: list[Hit], *, ex
 
 def recall(
     context: typer.Context,
-    questions: Path = typer.Argument(..., help="Question file of MMLongBench-Doc, ViDoSeek or SlideVQA."),
+    questions: Path = typer.Argument(..., help="Question file of a benchmark, or your own."),
     corpus: str = CORPUS,
     tag: str = TAG,
     mode: str = typer.Option("hybrid", "--mode", help="Search to measure beside BM25 alone: text, vector or hybrid."),
-    benchmark: str = typer.Option("mmlongbench", "--benchmark", help="mmlongbench, vidoseek or slidevqa."),
+    benchmark: str = typer.Option("mmlongbench", "--benchmark", help="Form of the file, as `visor questions import`."),
 ) -> None:
     """Measure plain search: page recall on a benchmark's questions, over the whole corpus and within the document."""
-    from visor_core.evaluation.benchmarks import READERS
+    from visor_core.evaluation.benchmarks import NAMES, READERS
     from visor_core.evaluation.benchmarks.resolve import PageResolver
     from visor_core.evaluation.page_recall import measure_page_recall
 
     _check_mode(mode)
     if benchmark not in READERS:
-        raise ConfigError(f"--benchmark {benchmark!r} is not one of {', '.join(READERS)}")
+        raise ConfigError(f"--benchmark {benchmark!r} is not one of {NAMES}")
     index = open_index(home_of(context), corpus, tag)
     documents = [document for document in index.documents() if document.status == "ok"]
     found = READERS[benchmark](questions, PageResolver(documents))

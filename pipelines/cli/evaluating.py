@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli import asking
+from pipelines.cli import asking, scripted
 from pipelines.cli.session import (
     console,
     document_settings,
@@ -42,13 +42,14 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     context: typer.Context,
-    questions: Path | None = typer.Option(None, help="Question file.", show_default="the asset questions"),
-    benchmark: str = typer.Option("nano", help="Its form: nano, mmlongbench, vidoseek or slidevqa."),
-    split: str = typer.Option("development", help="Split of nano questions."),
+    questions: Path | None = typer.Option(None, help="Question file.", show_default="those of the corpus"),
+    benchmark: str = typer.Option("nano", help="Its form: nano, or a benchmark as `visor questions import` knows it."),
+    split: str = typer.Option("", help="Split of the questions.", show_default="development of nano's, all of others'"),
     corpus: str = typer.Option(
         "", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark"
     ),
     tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
+    policy: str = scripted.POLICY,
     checkpoint: Path | None = asking.CHECKPOINT,
     endpoint: str = asking.ENDPOINT,
     model: str = asking.MODEL,
@@ -75,29 +76,33 @@ def evaluate(
     from visor_core.trajectories.playing import identity_of, play
 
     home = home_of(context)
-    folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
+    split = split or ("development" if benchmark == "nano" else "")
+    folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
     index = open_index(home, name, tag, settled, settings)
     found = _read(home, benchmark, questions, split, name, index)
-    policy = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+    if policy:
+        player = scripted.scripted_policy(policy, index, settled, found.questions)
+    else:
+        player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
-    environment = Environment(index, settled.agent, settled.index)
-    label = label or f"{policy.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
+    environment = Environment(scripted.index_for(policy, index, found.questions), settled.agent, settled.index)
+    label = label or f"{player.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     chosen = runner.chosen_questions(found.questions, config)
-    identity = identity_of(policy, environment, chosen, temperature, seed)
+    identity = identity_of(player, environment, chosen, temperature, seed)
     path = home.evaluations / file_name(label, digest_of(identity), ".json")
     asked, of = (str(given.resolve()) if given else "" for given in (questions, folder))
-    call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label)
+    call = EvaluationCall(benchmark, split, name, asked, of, engine, temperature, limit, label, policy)
     unkept: list[str] = []
-    decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=policy.name)
+    decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=player.name)
     decided_by |= {"temperature": temperature, "seed": seed, "questions": len(chosen)}
     dataset = (f"{benchmark} {split}", questions_version(chosen), f"corpora/{name}")
-    with policy, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
+    with player, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
         with progress_bar() as bar:
             task = bar.add_task("episodes", total=len(chosen))
             played = play(
-                policy,
+                player,
                 environment,
                 chosen,
                 seed=seed,
@@ -108,7 +113,7 @@ def evaluate(
                 fresh=fresh,
                 on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
             )
-        result = runner.score(played, found.left_out)
+        result = runner.score(played, found.left_out, runner.words_in(index))
         try:
             result.save(path)
             keep_lineage(home, path, result, settled, folder, call, tracked.run_id)
@@ -118,6 +123,7 @@ def evaluate(
     print_left_out(found.left_out)
     _print_kept(result, endpoint=bool(endpoint))
     console.print(result_table({label: result}))
+    _print_behaviour(result)
     if cost := result.metrics()["cost"]:
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
     if result.failed:
@@ -173,6 +179,21 @@ def _print_kept(result: BenchmarkResult, *, endpoint: bool) -> None:
         )
 
 
+def _print_behaviour(result: BenchmarkResult) -> None:
+    """What is known beside the answers, and the misses by what went wrong."""
+    from visor_core.evaluation.behaviour import diagnoses_in_words, table_rows
+
+    table = Table(title="behaviour and grounding", title_justify="left", box=None, show_header=False)
+    for group, words, figure in table_rows(result.finished, seed=result.seed):
+        if figure is not None:
+            table.add_row(
+                group, words, f"{figure.estimate:.3f}", f"[{figure.low:.3f}, {figure.high:.3f}]", f"of {figure.count}"
+            )
+    console.print(table, markup=False)
+    if said := diagnoses_in_words(result.finished):
+        console.print(f"misses: {said}; `visor debug QUESTION` shows one", soft_wrap=True, markup=False)
+
+
 def _print_failures(result: BenchmarkResult) -> None:
     """How many episodes failed, and the first reasons."""
     reasons = Counter(row.error for row in result.episodes if row.failed)
@@ -199,8 +220,6 @@ def report(
 
 def result_table(results: dict[str, BenchmarkResult]) -> Table:
     """The figures of evaluations, one row each; below, the rule of each and the figures its benchmark reports."""
-    from visor_core.scoring.answers import NO_RULE
-
     rules = [f"{label}: {result.rule_in_words()}" for label, result in results.items()]
     table = Table(
         title="95 % Wilson intervals in brackets",
@@ -219,10 +238,10 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
         table.add_row(
             label,
             str(len(result.episodes)),
-            *([result.failures, str(result.right_of_all) if result.scored else NO_RULE] if some_failed else []),
-            str(result.answers_right) if result.scored else NO_RULE,
-            str(result.supported_success) if result.scored else NO_RULE,
-            f"{result.shortcut_rate.estimate:.3f}" if result.scored else NO_RULE,
+            *([result.failures, str(result.right_of_all) if result.scored else result.rule] if some_failed else []),
+            str(result.answers_right) if result.scored else result.rule,
+            str(result.supported_success) if result.scored else result.rule,
+            f"{result.shortcut_rate.estimate:.3f}" if result.scored else result.rule,
             f"{figures['turns']:.2f}",
             f"{figures['prompt_tokens_per_turn']:.0f}" if "prompt_tokens_per_turn" in figures else "–",
         )
@@ -232,22 +251,30 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
 def _read(
     home: Home, benchmark: str, path: Path | None, split: str, corpus: str, index: PageIndex
 ) -> BenchmarkQuestions:
-    """The questions of a benchmark, resolved against the corpus.
+    """The questions of a benchmark: of a file, resolved against the corpus, or those that were imported into it.
 
     Raises:
         ConfigError: if the benchmark is unknown.
-        DataError: if its file is missing.
+        DataError: if its file is missing, or nothing was imported.
     """
-    from visor_core.evaluation.benchmarks import READERS, nano
-    from visor_core.evaluation.benchmarks.resolve import PageResolver
+    from pipelines.cli.questions import imported_questions
+    from pipelines.importing import read_record
+    from visor_core.evaluation.benchmarks import NAMES, READERS, nano
+    from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions, LeftOut, PageResolver
 
     if benchmark == "nano":
         return nano.read(path or _nano_questions(home, corpus), split)
     if benchmark not in READERS:
-        raise ConfigError(f"--benchmark {benchmark!r} is not one of nano, {', '.join(READERS)}")
+        raise ConfigError(f"--benchmark {benchmark!r} is not one of nano, {NAMES}")
     if path is None:
-        raise DataError(f"--benchmark {benchmark} needs --questions FILE")
-    return READERS[benchmark](path, PageResolver(d for d in index.documents() if d.status == "ok"))
+        found = imported_questions(home, corpus, benchmark, split)
+        made = read_record(home, corpus)["imports"].get(benchmark, {})
+        return BenchmarkQuestions(tuple(found), tuple(LeftOut(**item) for item in made.get("left_out", ())))
+    read = READERS[benchmark](path, PageResolver(d for d in index.documents() if d.status == "ok"))
+    chosen = tuple(question for question in read.questions if split in ("", question.split))
+    if not chosen:
+        raise DataError(f"{path.name} has no questions of split {split!r}: leave out --split")
+    return BenchmarkQuestions(chosen, read.left_out)
 
 
 def _nano_questions(home: Home, corpus: str) -> Path:

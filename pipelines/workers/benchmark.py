@@ -55,7 +55,7 @@ def evaluate_checkpoint(
         The figures, their names beginning with `name`, and what is still to be played: "" if nothing.
     """
     from visor_core.agent.environment import Environment
-    from visor_core.evaluation.runner import chosen_questions, score
+    from visor_core.evaluation.runner import chosen_questions, score, words_in
     from visor_core.questions import read_questions
     from visor_core.trajectories.playing import play
 
@@ -74,7 +74,7 @@ def evaluate_checkpoint(
             store=kept,
             progress=lambda done, total: session.progress.show(done, total, name),
         )
-    result = score(played)
+    result = score(played, words=words_in(index))
     session.evaluated(name, result, played.episodes, index, logged_model(checkpoint.parent))
     index.close()
     result.save(session.folder / "results" / f"{name}.json")

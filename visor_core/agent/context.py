@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from visor_core.agent.actions import upto_action
-from visor_core.agent.prompts import Moment, Wording, wording
+from visor_core.agent.prompts import Moment, Wording, stated_format, wording
 from visor_core.agent.state import EpisodeState, is_last_turn, must_force
 from visor_core.agent.trajectory import Turn
 from visor_core.agent.untrusted import approximate_tokens, neutralise, neutralise_reply, shorten
@@ -134,13 +134,13 @@ def _assemble(
     keep_images: int,
 ) -> Prompt:
     """Messages in order; of the pictures only the first `keep_images` by `_pictures` are shown."""
-    question = state.question.question
+    question, form = state.question.question, stated_format(state.question, config)
     lines: tuple[str, ...] = ()
     if config.evidence.enabled:
         lines = state.evidence.render(words.entry, config.evidence.max_tokens).lines
     messages = [Message("system", (words.system(config),)), *words.examples()]
     shown = _pictures(window, wanted)[:keep_images]
-    user: list[Part] = [words.header(question, lines, config), *_pinned(state, words, wanted, shown)]
+    user: list[Part] = [words.header(question, form, lines, config), *_pinned(state, words, wanted, shown)]
     position = 0
     for turn in window:
         # Where there are no searches, that of the environment would show an action which does not exist.
@@ -154,7 +154,7 @@ def _assemble(
             user.append(image if position in shown else words.missing_image())
             position += 1
     moment = _moment(state, config)
-    tail = words.closing(question, config, moment)
+    tail = words.closing(question, form, config, moment)
     if tail:
         user.append(tail)
     messages.append(Message("user", tuple(user)))

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 from visor_core.agent.actions import stop_strings
 from visor_core.agent.environment import Environment
+from visor_core.agent.prompts import stated_format
 from visor_core.agent.state import EpisodeState, citations
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import AgentConfig
@@ -280,11 +281,12 @@ def trajectory_of(
 ) -> Trajectory:
     """The record of a finished (or failed) episode. `identity` is the digest of the policy's own."""
     question = rollout.question
+    form = stated_format(question, env.config)
     decided_by = {
         **env.identity(),
         "policy": [policy.name, policy.checkpoint, identity],
         "rollout": [rollout.group_id, rollout.number, rollout.temperature],
-        "question": [question.question, question.partition],
+        "question": [question.question, question.partition, *([form] if form else [])],
     }
     ended = env.outcome(state)
     return Trajectory(

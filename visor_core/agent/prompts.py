@@ -15,6 +15,7 @@ from visor_core.agent.trajectory import EvidenceEntry, ObservationKind
 from visor_core.agent.untrusted import neutralise, quoted
 from visor_core.config import AgentConfig, WordingTexts, shipped_wording
 from visor_core.policies.base import ImageRef, Message
+from visor_core.questions import Question
 
 FAULTS: dict[str, str] = {
     "no action": "action",
@@ -83,8 +84,9 @@ class Wording(Protocol):
         """Worked exchanges between system prompt and question."""
         ...
 
-    def header(self, question: str, lines: Sequence[str], config: AgentConfig) -> str:
-        """The first user message: the question and the Evidence Space."""
+    def header(self, question: str, form: str, lines: Sequence[str], config: AgentConfig) -> str:
+        """The first user message: the question, with the format of its answer if one is stated, and the Evidence
+        Space."""
         ...
 
     def entry(self, entry: EvidenceEntry, observation: str) -> str:
@@ -115,7 +117,7 @@ class Wording(Protocol):
         """Said with the page that boxes refer to, where no turn in the context shows it."""
         ...
 
-    def closing(self, question: str, config: AgentConfig, moment: Moment) -> str:
+    def closing(self, question: str, form: str, config: AgentConfig, moment: Moment) -> str:
         """The last injected lines: the turn, the intent for the newest observation, the question again."""
         ...
 
@@ -124,6 +126,14 @@ class Wording(Protocol):
         ...
 
 
+_FORMAT_TEXTS = {
+    "Int": "whole_number",
+    "Float": "number",
+    "Str": "phrase",
+    "List": "listing",
+    "None": "no_answer",
+}
+"""The text of every answer format (`questions.ANSWER_FORMATS`) that can be stated."""
 _EXAMPLE_BOX = {"pixels": "[112,308,420,476]", "thousand": "[210,440,790,680]", "grid10": "[2,4,8,7]"}
 
 
@@ -184,9 +194,9 @@ class FullWording:
             for message in (Message("user", (shot.user,)), Message("assistant", (shot.assistant,)))
         ]
 
-    def header(self, question: str, lines: Sequence[str], config: AgentConfig) -> str:
+    def header(self, question: str, form: str, lines: Sequence[str], config: AgentConfig) -> str:
         """Question, then the append-only ledger."""
-        asked = self._question(question)
+        asked = self._question(question, form)
         if not config.evidence.enabled:
             return asked
         return "\n".join([asked, self._texts.ledger, *(lines or [self._texts.ledger_empty])])
@@ -239,7 +249,7 @@ class FullWording:
         """The page by name and size, and what it is shown for."""
         return self._texts.pinned.format(picture=self._picture(name, page))
 
-    def closing(self, question: str, config: AgentConfig, moment: Moment) -> str:
+    def closing(self, question: str, form: str, config: AgentConfig, moment: Moment) -> str:
         """Worded for the action (VISOR's intent injection), question last."""
         texts = self._texts
         said = [] if moment.forced else [texts.turn.format(turn=moment.turn, turns=moment.turns)]
@@ -251,7 +261,7 @@ class FullWording:
                 said.append(texts.verify)
         elif moment.last is None:
             return " ".join(said)  # the header ends with the question
-        return "\n".join([" ".join(filter(None, said)), self._question(question)])
+        return "\n".join([" ".join(filter(None, said)), self._question(question, form)])
 
     def _intent(self, config: AgentConfig, moment: Moment) -> str:
         """What to do about the newest observation."""
@@ -279,8 +289,11 @@ class FullWording:
         """A remark in brackets."""
         return self._texts.missing_image
 
-    def _question(self, question: str) -> str:
-        return self._texts.question.format(question=neutralise(question))
+    def _question(self, question: str, form: str) -> str:
+        """The question, and below it the format its answer is asked for in."""
+        asked = self._texts.question.format(question=neutralise(question))
+        said = getattr(self._texts.answer_formats, _FORMAT_TEXTS[form]) if form else ""
+        return f"{asked}\n{self._texts.answer_format.format(format=said)}" if said else asked
 
     def _picture(self, name: str, shown: ImageRef) -> str:
         return self._texts.picture.format(name=name, width=shown.width, height=shown.height)
@@ -305,7 +318,7 @@ class CompactWording:
         """None: such a model is trained, not shown."""
         return ()
 
-    def header(self, question: str, lines: Sequence[str], config: AgentConfig) -> str:
+    def header(self, question: str, form: str, lines: Sequence[str], config: AgentConfig) -> str:
         """The ledger alone; the question stands in the last line of every context."""
         return "\n".join(["evidence", *lines])
 
@@ -337,7 +350,7 @@ class CompactWording:
         """One word, the one that a page is shown with."""
         return "page"
 
-    def closing(self, question: str, config: AgentConfig, moment: Moment) -> str:
+    def closing(self, question: str, form: str, config: AgentConfig, moment: Moment) -> str:
         """`question …`, preceded by `verify` or `last` where they apply."""
         words = ["last"] if moment.final else ["verify"] if moment.verify and config.intent_injection else []
         return " ".join([*words, "question", neutralise(question)])
@@ -350,6 +363,12 @@ class CompactWording:
 def _stand(stands: int | None, word: str) -> str:
     """`stand N` before a word where an entry stands."""
     return word if stands is None else f"stand {stands} {word}"
+
+
+def stated_format(question: Question, config: AgentConfig) -> str:
+    """The answer format that contexts of a question state; empty where it is not known or the configuration states
+    none."""
+    return question.answer_format if config.answer_format and question.answer_format in _FORMAT_TEXTS else ""
 
 
 def wording(config: AgentConfig) -> Wording:

@@ -83,6 +83,9 @@ class AgentConfig(Section):
     wording: WordingTexts | None = None
     """Texts of the `full` prompts: a profile names a YAML file (relative to the profile or the working folder) with the
     keys of `full_wording.yaml`, which are the texts without it. `compact` prompts have none."""
+    answer_format: bool = False
+    """Whether the prompt states the format of answer that a question wants, where it is known (after GenKI): a number,
+    a phrase, a list. `compact` prompts have no words for it."""
     coordinates: CoordinateSystem = "pixels"
     """The frame in which the model writes boxes; left open, that of the model's known family."""
     max_turns: int = Field(default=10, ge=1)
@@ -141,6 +144,15 @@ class AgentConfig(Section):
     @classmethod
     def _starts_from_its_strategy(cls, given: Any) -> Any:
         return completed(given) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _has_words_for_formats(self) -> Self:
+        if self.answer_format and not (self.wording and self.wording.answer_format):
+            raise ValueError(
+                "answer_format needs the text `answer_format` of the wording, which compact prompts and this wording do"
+                " not have: take it from full_wording.yaml, or leave agent.answer_format off"
+            )
+        return self
 
     @model_validator(mode="after")
     def _is_the_strategy_it_names(self) -> Self:

@@ -123,6 +123,11 @@ class Home:
         return self.root / "rebuilt"
 
     @property
+    def fetched(self) -> Path:
+        """Files of the hub, by benchmark and commit; may be deleted once they are ingested."""
+        return self.root / "fetched"
+
+    @property
     def digests(self) -> Path:
         """Hashes of checkpoint files, by path, size and time; may be deleted at any time."""
         return self.root / "cache" / "digests.json"

@@ -95,6 +95,21 @@ class FaultTexts(Section):
     """A forced reply that holds no answer."""
 
 
+class FormatTexts(Section):
+    """How an answer of each format is asked for; empty says nothing. A wording may leave all of them out."""
+
+    whole_number: str = ""
+    """Int."""
+    number: str = ""
+    """Float."""
+    phrase: str = ""
+    """Str."""
+    listing: str = ""
+    """List."""
+    no_answer: str = ""
+    """None, a question without an answer. The shipped text is that of Str: another would tell that there is none."""
+
+
 class FewShot(Section):
     """One worked exchange before the question; its texts are shown as they are."""
 
@@ -225,6 +240,10 @@ class WordingTexts(Section):
     """Points at the ledger inside an intent."""
     verify: Text
     """Encourages the search with the original question before answering."""
+    answer_format: Annotated[str, _holding("format")] = ""
+    """After the question, where `agent.answer_format` is on. {format}: one of `answer_formats`."""
+    answer_formats: FormatTexts = FormatTexts()
+    """The texts of the formats."""
     few_shot: tuple[FewShot, ...]
     """Worked exchanges between system prompt and question; may be empty."""
 

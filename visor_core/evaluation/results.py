@@ -23,13 +23,17 @@ import polars as pl
 from visor_core.agent.trajectory import Trajectory
 from visor_core.code_version import code_behind, code_version
 from visor_core.errors import DataError
+from visor_core.evaluation.behaviour import diagnoses, measured, with_behaviour
 from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
 from visor_core.files import write_json
 from visor_core.scoring.answers import answer_score, rule_of, says_missing, slidevqa_f1
+from visor_core.scoring.behaviour import Behaviour, behaviour
 from visor_core.scoring.citations import citation_recall
+from visor_core.scoring.diagnosis import diagnose
 from visor_core.scoring.facts import evidence, supported
 from visor_core.scoring.ledger import pages_read
+from visor_core.scoring.located import WordsOf
 from visor_core.scoring.mmlongbench import mmlongbench_f1
 from visor_core.scoring.retrieval import precision, recall
 
@@ -67,6 +71,16 @@ class EpisodeResult:
     seconds: float
     cost: float
     error: str = ""
+    kind: str = ""
+    document_type: str = ""
+    """What its benchmark calls the question and its document; empty where it does not say."""
+    answer_format: str = ""
+    evidence_sources: tuple[str, ...] = ()
+    behaviour: Behaviour | None = None
+    """How it went beside its answer; None in a result that was scored before this was measured."""
+    diagnosis: str = ""
+    """Why the answer is wrong (`scoring.diagnosis`), and the turn it went wrong in; empty where it was not judged."""
+    diagnosed_turn: int = 0
 
     @property
     def failed(self) -> bool:
@@ -95,9 +109,14 @@ def scoring_version() -> str:
     return code_version(*code_behind(__name__, within=("visor_core.scoring", "visor_core.evaluation")))
 
 
-def score_episode(trajectory: Trajectory) -> EpisodeResult:
-    """The figures of one finished episode."""
+def score_episode(trajectory: Trajectory, words: WordsOf | None = None) -> EpisodeResult:
+    """The figures of one finished episode.
+
+    Args:
+        words: the words of a page by its id; without it, what is judged by them is not known.
+    """
     question, turns = trajectory.question, trajectory.turns
+    diagnosis = diagnose(trajectory, words)
     kinds = [turn.action.kind for turn in turns]
     return EpisodeResult(
         question_id=question.question_id,
@@ -124,6 +143,13 @@ def score_episode(trajectory: Trajectory) -> EpisodeResult:
         seconds=trajectory.seconds,
         cost=sum(turn.completion.cost for turn in turns),
         error=trajectory.error,
+        kind=question.kind,
+        document_type=question.document_type,
+        answer_format=question.answer_format,
+        evidence_sources=question.evidence_sources,
+        behaviour=behaviour(trajectory, words),
+        diagnosis=diagnosis.miss if diagnosis else "",
+        diagnosed_turn=diagnosis.turn if diagnosis else 0,
     )
 
 
@@ -155,6 +181,8 @@ class BenchmarkResult:
     """A server's marks on its replies; several mean that it changed while it was asked."""
 
     left_out: tuple[LeftOut, ...] = ()
+    edition: str = ""
+    """Which released file its questions are, whole; empty where the file is not told apart or is a part of one."""
 
     @property
     def finished(self) -> tuple[EpisodeResult, ...]:
@@ -259,12 +287,34 @@ class BenchmarkResult:
         """Share of the answerable questions that were refused."""
         return self.share(lambda row: row.refused, [row for row in self.finished if row.answerable])
 
+    @property
+    def accuracy_of_answerable(self) -> Interval:
+        """Mean score of the questions that have an answer, which is what papers count over 847 or 859 questions of
+        MMLongBench-Doc, by the edition of its file; NaN if none has a score."""
+        return bootstrap_mean([row.score or 0.0 for row in self.scored if row.answerable], seed=self.seed)
+
     def rule_in_words(self) -> str:
         """The rule by which answers were scored and the figures that the benchmark itself reports, for a table."""
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in self.published().items())
         if not self.scored:
             return f"{self.rule} for answers of {self.benchmark}"
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in self.published().items())
+        answerable = sum(row.answerable for row in self.scored)
+        if self.benchmark == "mmlongbench" and answerable:
+            of = f" of the edition {self.edition}" if self.edition else ""
+            figures += f"; over the {answerable} answerable questions{of} {self.accuracy_of_answerable.estimate:.3f}"
         return f"answers scored by the rule {self.rule}{': ' + figures if figures else ''}"
+
+    def by_kind(self) -> dict[str, dict[str, Interval]]:
+        """Answers fully right and supported success by what the benchmark calls the question; empty where it does not
+        say."""
+        strata: dict[str, dict[str, Interval]] = {}
+        for kind in sorted({row.kind for row in self.scored if row.kind}):
+            rows = [row for row in self.scored if row.kind == kind]
+            strata[kind] = {
+                "right": self.share(lambda row: row.right, rows),
+                "supported": self.share(lambda row: row.supported, rows),
+            }
+        return strata
 
     def by_hops(self) -> dict[int, dict[str, Interval]]:
         """Answers fully right and supported success by the number of pages a question needs."""
@@ -276,6 +326,14 @@ class BenchmarkResult:
                 "supported": self.share(lambda row: row.supported, rows),
             }
         return strata
+
+    def behaviour(self) -> dict[str, Interval]:
+        """Behaviour and grounding by the names of `behaviour.MEASURES`, with intervals; what is not known is absent."""
+        return measured(self.finished, seed=self.seed)
+
+    def diagnoses(self) -> dict[str, int]:
+        """Misses by what went wrong, in the order of an episode; empty where nothing was judged."""
+        return diagnoses(self.finished)
 
     def outcomes(self) -> dict[str, int]:
         """Episodes by how they ended."""
@@ -320,9 +378,13 @@ class BenchmarkResult:
             counts = [getattr(row, kind) for row in self.finished]
             if None not in counts:
                 figures[f"{kind}_per_turn"] = sum(counts) / turns
+        figures |= {name: interval.estimate for name, interval in self.behaviour().items()}
+        figures |= {f"missed_{miss.replace(' ', '_')}": float(count) for miss, count in self.diagnoses().items()}
         if any(not row.answerable for row in self.finished):
             figures["refusals"] = self.refusals.estimate
             figures["false_refusals"] = self.false_refusals.estimate
+        if self.benchmark == "mmlongbench" and any(row.answerable for row in self.scored):
+            figures["accuracy_of_answerable"] = self.accuracy_of_answerable.estimate
         for hops, stratum in self.by_hops().items() if self.scored else ():
             figures |= {f"{name}_hops_{hops}": interval.estimate for name, interval in stratum.items()}
         return figures
@@ -334,8 +396,16 @@ class BenchmarkResult:
     def save(self, path: Path) -> None:
         """Write everything as JSON, by an atomic rename; the figures stand beside the rows for other readers."""
         known = {name: value for name, value in self.metrics().items() if not math.isnan(value)}
+        limits = {name: [value.low, value.high, value.count] for name, value in self.behaviour().items()}
         derived = {"rule": self.rule, "left_out_by_reason": self.left_out_by_reason, "metrics": known}
+        derived |= {"intervals": limits, "diagnoses": self.diagnoses()}
         write_json(path, {**asdict(self), **derived})
+
+
+def _row(stored: dict[str, Any]) -> EpisodeResult:
+    """One row as it was stored; its sources are a list in JSON."""
+    row = with_behaviour(stored)
+    return EpisodeResult(**{**row, "evidence_sources": tuple(row.get("evidence_sources", ()))})
 
 
 def read_result(path: Path) -> BenchmarkResult:
@@ -350,7 +420,9 @@ def read_result(path: Path) -> BenchmarkResult:
         data = json.loads(path.read_text(encoding="utf-8"))
         for derived in ("rule", "left_out_by_reason", "metrics"):
             data.pop(derived)
-        rows = tuple(EpisodeResult(**row) for row in data.pop("episodes"))
+        for derived in ("intervals", "diagnoses"):  # a result from before they were measured has none
+            data.pop(derived, None)
+        rows = tuple(_row(row) for row in data.pop("episodes"))
         data["fingerprints"] = tuple(data.get("fingerprints", ()))
         left_out = tuple(LeftOut(**row) for row in data.pop("left_out"))
         return BenchmarkResult(episodes=rows, left_out=left_out, **data)

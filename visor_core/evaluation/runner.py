@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from visor_core.agent.environment import Environment
 from visor_core.config import EvaluationConfig
+from visor_core.errors import SearchIndexError
 from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.results import BenchmarkResult, score_episode, scoring_version
 from visor_core.policies.base import Policy
 from visor_core.policies.served import fingerprints
-from visor_core.questions import Question, questions_version
+from visor_core.questions import EDITION, Question, questions_version
+from visor_core.scoring.facts import Word
+from visor_core.scoring.located import WordsOf
 from visor_core.trajectories.playing import Mode, Played, Progress, each_once, episode_code, play
+
+if TYPE_CHECKING:
+    from visor_core.index import PageIndex
 
 
 def evaluate(
@@ -54,8 +61,24 @@ def evaluate(
     return score(played, left_out)
 
 
-def score(played: Played, left_out: Sequence[LeftOut] = ()) -> BenchmarkResult:
-    """The figures of episodes that were played."""
+def words_in(index: PageIndex) -> WordsOf:
+    """The words of an index's pages; none of a page that it does not hold."""
+
+    def words(page_id: str) -> Sequence[Word]:
+        try:
+            return index.page(page_id).words
+        except SearchIndexError:
+            return ()
+
+    return words
+
+
+def score(played: Played, left_out: Sequence[LeftOut] = (), words: WordsOf | None = None) -> BenchmarkResult:
+    """The figures of episodes that were played.
+
+    Args:
+        words: the words of a page, by which citations are judged and boxes located (`words_in`).
+    """
     questions = [episode.question for episode in played.episodes]
     created = sorted(episode.created for episode in played.reused)
     return BenchmarkResult(
@@ -69,7 +92,7 @@ def score(played: Played, left_out: Sequence[LeftOut] = ()) -> BenchmarkResult:
         temperature=played.temperature,
         questions_version=questions_version(questions),
         wall_seconds=played.seconds,
-        episodes=tuple(score_episode(episode) for episode in played.episodes),
+        episodes=tuple(score_episode(episode, words) for episode in played.episodes),
         corpus=played.corpus,
         identity=played.identity,
         scoring=scoring_version(),
@@ -78,7 +101,14 @@ def score(played: Played, left_out: Sequence[LeftOut] = ()) -> BenchmarkResult:
         kept_to=created[-1] if created else "",
         fingerprints=fingerprints(turn.completion for episode in played.episodes for turn in episode.turns),
         left_out=tuple(left_out),
+        edition=_edition(questions),
     )
+
+
+def _edition(questions: Sequence[Question]) -> str:
+    """The released file that all questions are of; a part of it is none."""
+    named = {question.metadata.get(EDITION, "") for question in questions}
+    return named.pop() if len(named) == 1 else ""
 
 
 def chosen_questions(questions: Sequence[Question], config: EvaluationConfig) -> list[Question]:

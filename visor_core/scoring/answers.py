@@ -1,8 +1,10 @@
 """The score of an answer by the rule its benchmark publishes, and whether an answer is a refusal.
 
 Rules: MMLongBench-Doc's by answer format (`scoring.mmlongbench`; the nano world's questions have these formats too),
-SlideVQA's exact match (`scoring.slidevqa`), normalised exact match for the format `Exact`. ViDoSeek publishes no rule
-but a language model's judgement: without a judge its answers have no score, never that of another benchmark's rule.
+SlideVQA's exact match (`scoring.slidevqa`), normalised exact match for the format `Exact`. ViDoSeek, VRAG and DocScope
+publish no rule but a language model's judgement; LongDocURL and MADQA have rules of their own that are not built in.
+Without a judge their answers have no score, never that of another benchmark's rule. A question without an accepted
+answer measures page retrieval only.
 """
 
 from __future__ import annotations
@@ -15,14 +17,25 @@ from visor_core.scoring.slidevqa import slidevqa_scores
 
 NO_RULE = "no published rule"
 """What stands in the place of a score where the benchmark has no rule that needs no judge."""
+RULE_NOT_BUILT_IN = "its own rule, not built in"
+"""The same where it has one that this project does not compute."""
+PAGES_ONLY = "page retrieval only"
+"""The same where a question has no accepted answer."""
+UNSCORED = (NO_RULE, RULE_NOT_BUILT_IN, PAGES_ONLY)
+_NO_RULE_HERE = dict.fromkeys(("vidoseek", "vrag", "docscope", "vidore"), NO_RULE) | dict.fromkeys(
+    ("longdocurl", "madqa"), RULE_NOT_BUILT_IN
+)
 REFUSALS = ("not answerable", "unanswerable", "missing")
 """Answers that say that the information is not there: the wording of the prompts, and of the nano world."""
 
 
 def rule_of(question: Question) -> str:
-    """The name of the rule by which answers to a question are scored, as tables print it; `NO_RULE` without one."""
-    if question.benchmark == "vidoseek":
-        return NO_RULE
+    """The name of the rule by which answers to a question are scored, as tables print it; one of `UNSCORED` where
+    there is none."""
+    if not question.answers:
+        return PAGES_ONLY
+    if question.benchmark in _NO_RULE_HERE:
+        return _NO_RULE_HERE[question.benchmark]
     if question.benchmark == "slidevqa":
         return "SlideVQA"
     return "exact match" if question.answer_format == "Exact" else "MMLongBench-Doc"
@@ -55,14 +68,14 @@ def answer_score(question: Question, answer: str) -> float | None:
     be answered is scored against its gold refusal; where its format is `Exact`, any refusal is right.
     """
     rule = rule_of(question)
-    if rule == NO_RULE:
+    if rule in UNSCORED:
         return None
     if not answer.strip():
         return 0.0
     if rule == "SlideVQA":
         scores = [slidevqa_scores(gold, answer, question.question)[0] for gold in question.answers]
     elif rule == "MMLongBench-Doc":
-        scores = [mmlongbench_score(gold, answer, question.answer_format) for gold in question.answers]
+        scores = [mmlongbench_score(gold, answer, question.answer_format or "Str") for gold in question.answers]
     elif question.answerable:
         scores = [exact_match(gold, answer) for gold in question.answers]
     else:

@@ -20,9 +20,10 @@ from typing import Any, Literal
 
 from visor_core.agent.environment import Environment
 from visor_core.agent.episode import run_reference, run_throughput
+from visor_core.agent.prompts import stated_format
 from visor_core.agent.trajectory import Trajectory
 from visor_core.code_version import code_behind, code_version
-from visor_core.config import EvaluationConfig
+from visor_core.config import AgentConfig, EvaluationConfig
 from visor_core.errors import DataError
 from visor_core.files import write_json
 from visor_core.policies.base import BatchPolicy, Policy, ReproduciblePolicy
@@ -168,12 +169,18 @@ def identity_of(
         "policy": {key: value for key, value in policy_identity.items() if key != "recorded"},
         "environment": environment.identity(),
         # Gold is what scores them: a question whose gold was corrected is asked no second time.
-        "questions": [[q.question_id, q.question, q.partition] for q in questions],
+        "questions": [[q.question_id, q.question, q.partition, *_stated(q, environment.config)] for q in questions],
         "temperature": temperature,
         "seed": seed,
         "code": episode_code(),
         "recorded": policy_identity.get("recorded", {}),
     }
+
+
+def _stated(question: Question, config: AgentConfig) -> list[str]:
+    """The answer format that the prompt states, if it states one: it decides what is replied."""
+    form = stated_format(question, config)
+    return [form] if form else []
 
 
 def folder_of(

@@ -266,3 +266,52 @@ def test_a_wording_that_is_no_mapping_is_one_line(text: str, tmp_path: Path) -> 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"mine\.yaml must be a mapping of texts, as full_wording\.yaml is"):
         read_wording(path)
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("Int", "Answer format: a whole number in digits, and nothing else."),
+        ("List", "Answer format: a list, as ['first', 'second']."),
+        ("Str", "Answer format: a word or a short phrase."),
+        ("None", "Answer format: a word or a short phrase."),  # another line would tell that there is no answer
+        ("", ""),
+        ("Exact", ""),
+    ],
+)
+def test_the_format_of_an_answer_is_stated_below_the_question(form: str, line: str) -> None:
+    question = Question("q", "acme staff", ("47",), answer_format=form)
+    plain, stating = (Environment(INDEX, agent(answer_format=on)) for on in (False, True))
+    for replies in ((), (SEARCH,), (SEARCH, CROP)):
+        said_by = []
+        for env in (plain, stating):
+            state = env.start(question)
+            for reply in replies:
+                state = env.step(state, Completion(reply))
+            said_by.append(said(env.prompt(state)))
+        assert "Answer format" not in said_by[0]
+        assert said_by[1].count(line) == 2 if line else said_by[1] == said_by[0]
+        assert re.sub(r"\nAnswer format: .*", "", said_by[1]) == said_by[0]
+
+
+def test_a_stated_format_is_replayed_from_the_record() -> None:
+    config = agent(answer_format=True)
+    env = Environment(INDEX, config)
+    policy = ScriptedPolicy(lambda prompt: SEARCH if len(prompt.images) < 1 else "<think>x</think><answer>47</answer>")
+    (episode,) = run_reference(env, policy, [Question("q", "acme staff", ("47",), answer_format="Int")])
+    stored = decode_trajectory(encode_trajectory(episode))
+    assert "Answer format: a whole number" in said(stored.turns[-1].prompt)
+    assert replay(stored).identical
+    (other,) = run_reference(env, policy, [Question("q", "acme staff", ("47",), answer_format="Str")])
+    assert other.trajectory_id != episode.trajectory_id
+
+
+def test_a_wording_without_words_for_formats_cannot_state_them() -> None:
+    with pytest.raises(ValueError, match="answer_format needs the text `answer_format`"):
+        agent(answer_format=True, prompts="compact")
+    texts = shipped_wording().model_dump() | {"answer_format": ""}
+    with pytest.raises(ValueError, match="answer_format needs the text `answer_format`"):
+        agent(answer_format=True, wording=texts)
+    assert not agent(
+        wording={key: text for key, text in texts.items() if not key.startswith("answer_form")}
+    ).answer_format

@@ -1,18 +1,24 @@
-"""The items of a benchmark file, whatever its shape: a JSON list, an object with `examples`, or JSON lines.
+"""The items of a benchmark file, whatever its shape: a JSON list, an object with `examples`, JSON lines, or Parquet.
 
-A byte order mark says how a file is encoded; without one it is UTF-8. Another encoding cannot be told from its bytes
-with certainty and is refused rather than guessed.
+Of Parquet the columns of values, texts and lists are read; pictures in it are not. A byte order mark says how a text
+file is encoded; without one it is UTF-8. Another encoding cannot be told from its bytes with certainty and is refused
+rather than guessed.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from visor_core.errors import DataError
 
+PARQUET = ".parquet"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -52,12 +58,43 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def read_rows(path: Path, columns: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """The rows of a Parquet file, without its columns of bytes.
+
+    Args:
+        columns: the only columns that are read, where the file has them.
+
+    Raises:
+        DataError: naming the file, if it is missing or no Parquet.
+    """
+    if not path.is_file():
+        raise DataError(f"no benchmark file at {path}: give the path of the questions file")
+    try:
+        kinds = pl.read_parquet_schema(path)
+        wanted = [
+            name for name, kind in kinds.items() if not _holds_bytes(kind) and (columns is None or name in columns)
+        ]
+        return pl.read_parquet(path, columns=wanted, glob=False).to_dicts()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path.name} is no Parquet file that can be read ({reason}): fetch it again") from error
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether a column holds bytes, as the pictures of a hub dataset do, themselves or inside."""
+    if isinstance(kind, pl.Struct):
+        return any(_holds_bytes(field.dtype) for field in kind.fields)
+    return bool(kind == pl.Binary) or (isinstance(kind, pl.List) and _holds_bytes(kind.inner))
+
+
 def read_items(path: Path) -> list[Item]:
     """The items of a file in order. A line of JSON lines that is no JSON is an item whose content is the error.
 
     Raises:
-        DataError: naming the file, if it cannot be read or has none of the three shapes.
+        DataError: naming the file, if it cannot be read or has none of these shapes.
     """
+    if path.suffix.lower() == PARQUET:
+        return [Item(f"row {number}", row) for number, row in enumerate(read_rows(path))]
     content = read_text(path)
     try:
         whole = _json(content)
@@ -65,8 +102,8 @@ def read_items(path: Path) -> list[Item]:
         lines = _json_lines(content)
         if lines is None:
             raise DataError(
-                f"{path.name} is not valid JSON ({error}): a benchmark file is a JSON list, an object with `examples`"
-                " or JSON lines"
+                f"{path.name} is not valid JSON ({error}): a benchmark file is a JSON list, an object with `examples`,"
+                " JSON lines or Parquet"
             ) from error
         return lines
     if isinstance(whole, dict) and "examples" in whole:

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from visor_core.errors import DataError
-from visor_core.evaluation.benchmarks.files import Item, read_items
-from visor_core.questions import Question
+from visor_core.evaluation.benchmarks.files import Item
+from visor_core.questions import DOCUMENT_TYPE, KIND, Question
 
 NOT_IN_CORPUS = "document not in the corpus"
 AMBIGUOUS = "document name stands for several documents"
@@ -28,6 +28,7 @@ NO_SUCH_PAGE = "evidence page outside the document"
 NOT_PAGES = "evidence pages are not page numbers"
 INCOMPLETE = "field absent or empty"
 TWICE = "id given twice"
+NO_LABELS = "answers and evidence are not published"
 NOT_JSON = "line is not valid JSON"
 
 
@@ -60,6 +61,11 @@ class BenchmarkQuestions:
     questions: tuple[Question, ...]
     left_out: tuple[LeftOut, ...] = ()
 
+    @property
+    def items(self) -> int:
+        """How many items the file has."""
+        return len(self.questions) + len(self.left_out)
+
 
 def count_reasons(left_out: Iterable[LeftOut]) -> dict[str, int]:
     """How many items were left out, by reason, the most frequent first."""
@@ -75,18 +81,20 @@ class UnusableError(Exception):
 
 
 def collect(
-    path: Path, name_of: Callable[[int, dict[str, Any]], str], build: Callable[[str, dict[str, Any]], Question]
+    path: Path,
+    items: Sequence[Item],
+    name_of: Callable[[int, dict[str, Any]], str],
+    build: Callable[[str, dict[str, Any]], Question],
 ) -> BenchmarkQuestions:
-    """The questions of a file, and the items that cannot be used.
+    """The questions of a file's items, and the items that cannot be used.
 
     Args:
         name_of: an item's question id from its position (from 0) and its content.
         build: an item's question from its id and content; raises `UnusableError`.
 
     Raises:
-        DataError: if the file cannot be read, or none of its items can be used.
+        DataError: if none of the items can be used.
     """
-    items = read_items(path)
     questions: dict[str, Question] = {}
     left_out: list[LeftOut] = []
     for position, item in enumerate(items):
@@ -162,6 +170,39 @@ def literal_list(value: object, key: str) -> list[object]:
     if not isinstance(value, list | tuple):
         raise UnusableError(NOT_PAGES, f"its {key} {'null' if value is None else repr(value)} is not a list")
     return list(value)
+
+
+def names(value: object) -> tuple[str, ...]:
+    """Words given as one, as a list, or as the Python literal of a list in a string; empty ones are none.
+
+    >>> names("Chart"), names(["Chart", "Table"]), names("['Chart']"), names(None)
+    (('Chart',), ('Chart', 'Table'), ('Chart',), ())
+    """
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = literal_list(value, "list")
+        except UnusableError:
+            value = [value]
+    given = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    return tuple(str(word) for word in given if str(word).strip())
+
+
+def entries(item: dict[str, Any], key: str) -> list[Any]:
+    """A field that holds a list; null is an empty one.
+
+    Raises:
+        UnusableError: if it holds anything else.
+    """
+    value = item[key]
+    if value is not None and not isinstance(value, list):
+        raise UnusableError(INCOMPLETE, f"its {key} holds {type(value).__name__} where a list belongs")
+    return value or []
+
+
+def described(kind: object = "", document_type: object = "", **more: object) -> dict[str, str]:
+    """Metadata of a question: its kind, that of its document, and what else is known; what is not known is left out."""
+    given = {KIND: kind, DOCUMENT_TYPE: document_type, **more}
+    return {key: text for key, value in given.items() if (text := ", ".join(names(value)))}
 
 
 def page_numbers(value: object, key: str) -> list[int]:

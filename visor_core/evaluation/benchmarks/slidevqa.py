@@ -1,7 +1,8 @@
-"""SlideVQA (Tanaka et al., AAAI 2023): JSON lines, a deck of 20 slides, evidence pages count from 1.
+"""SlideVQA (Tanaka et al., AAAI 2023): JSON lines or the hub's Parquet, a deck of 20 slides, evidence pages from 1.
 
-A deck is found in the corpus as one document named after it (`<deck_name>.pdf`) or as slide pictures in a folder of
-its name. The released boxes file marks the layout of slides, not the evidence of questions, and is not read.
+Source: the files of github.com/nttmdlab-nlp/SlideVQA and the columns of the hub's NTT-hil-insight/SlideVQA. A deck is
+found in the corpus as one document named after it (`<deck_name>.pdf`) or as slide pictures in a folder of its name. The
+released boxes file marks the layout of slides, not the evidence of questions, and is not read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from visor_core.evaluation.benchmarks.files import read_items
 from visor_core.evaluation.benchmarks.resolve import (
     NO_SUCH_PAGE,
     NOT_IN_CORPUS,
@@ -17,13 +19,14 @@ from visor_core.evaluation.benchmarks.resolve import (
     PageResolver,
     UnusableError,
     collect,
+    described,
     page_numbers,
     required,
     text,
 )
 from visor_core.questions import Question
 
-_KEYS = ("deck_name", "qa_id", "question", "answer", "evidence_pages")
+KEYS = ("deck_name", "qa_id", "question", "answer", "evidence_pages")
 
 
 def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
@@ -34,7 +37,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
     """
 
     def build(name: str, item: dict[str, Any]) -> Question:
-        item = required(item, _KEYS)
+        item = required(item, KEYS)
         text(item, "qa_id")
         numbers = page_numbers(item["evidence_pages"], "evidence_pages")
         filename, gold = _slides(text(item, "deck_name"), numbers, item.get("image_urls"), pages)
@@ -45,15 +48,18 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
             benchmark="slidevqa",
             gold_pages=gold,
             hops=max(1, len(gold)),
-            evidence_sources=(str(item["answer_type"]),) if item.get("answer_type") else (),
-            metadata={
-                "filename": filename,
-                "reasoning_type": str(item.get("reasoning_type", "")),
-                "arithmetic_expression": str(item.get("arithmetic_expression", "")),
-            },
+            metadata=described(
+                item.get("reasoning_type"),
+                "slides",
+                filename=filename,
+                answer_type=item.get("answer_type"),
+                arithmetic_expression=item.get("arithmetic_expression"),
+            ),
         )
 
-    return collect(path, lambda position, item: f"slidevqa-{item.get('qa_id', f'line {position + 1}')}", build)
+    return collect(
+        path, read_items(path), lambda position, item: f"slidevqa-{item.get('qa_id', f'line {position + 1}')}", build
+    )
 
 
 def _slides(deck: str, numbers: list[int], urls: object, pages: PageResolver) -> tuple[str, tuple[str, ...]]:

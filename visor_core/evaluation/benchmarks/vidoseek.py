@@ -1,26 +1,33 @@
-"""ViDoSeek (ViDoRAG, EMNLP 2025): `{"examples": [...]}`, reference pages count from 1, the corpus is PDFs.
+"""ViDoSeek (ViDoRAG, EMNLP 2025) and VRAG's merged files: `{"examples": [...]}`, reference pages count from 1.
 
-VRAG's question files have the same form. Reads only. A language model scores its answers from 1 to 5, right from 4 on;
-there is no rule without one (`scoring.answers.NO_RULE`).
+Sources: the example files of github.com/Alibaba-NLP/ViDoRAG and of github.com/Alibaba-NLP/VRAG, whose `source_type` may
+be a list and which may state an `answer_format`. Reads only. A language model scores the answers, of ViDoSeek from 1 to
+5, right from 4 on; there is no rule without one (`scoring.answers.NO_RULE`).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from visor_core.evaluation.benchmarks.files import read_items
 from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
     collect,
+    described,
+    names,
     page_numbers,
     required,
     text,
 )
 from visor_core.questions import Question
 
+KEYS = ("uid", "query", "reference_answer", "meta_info")
 
-def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
+
+def _read(benchmark: str, path: Path, pages: PageResolver) -> BenchmarkQuestions:
     """The questions of a file, and the items that cannot be used; every document is searched.
 
     Raises:
@@ -28,7 +35,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
     """
 
     def build(name: str, item: dict[str, Any]) -> Question:
-        item = required(item, ("uid", "query", "reference_answer", "meta_info"))
+        item = required(item, KEYS)
         meta = required(item["meta_info"], ("file_name", "reference_page"))
         text(item, "uid")
         document = pages.document(text(meta, "file_name"))
@@ -38,15 +45,29 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
             question_id=name,
             question=text(item, "query"),
             answers=(text(item, "reference_answer"),),
-            benchmark="vidoseek",
+            benchmark=benchmark,
+            answer_format=str(meta.get("answer_format") or ""),
             gold_pages=gold,
             hops=max(1, len(gold)),
-            evidence_sources=(str(meta["source_type"]),) if meta.get("source_type") else (),
-            metadata={
-                "filename": document.filename,
-                "document_id": document.document_id,
-                "query_type": str(meta.get("query_type", "")),
-            },
+            evidence_sources=names(meta.get("source_type")),
+            metadata=described(
+                meta.get("query_type"),
+                meta.get("doc_type"),
+                filename=document.filename,
+                document_id=document.document_id,
+            ),
         )
 
-    return collect(path, lambda position, item: str(item.get("uid") or f"example {position}"), build)
+    return collect(path, read_items(path), lambda position, item: _name(benchmark, position, item), build)
+
+
+def _name(benchmark: str, position: int, item: dict[str, Any]) -> str:
+    """ViDoSeek's ids are its own; those of a merged file are numbers, which others have too."""
+    uid = item.get("uid")
+    if uid is None or uid == "":
+        return f"example {position}"
+    return str(uid) if benchmark == "vidoseek" else f"{benchmark}-{uid}"
+
+
+read = partial(_read, "vidoseek")
+read_vrag = partial(_read, "vrag")
