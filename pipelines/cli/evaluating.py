@@ -98,6 +98,8 @@ def evaluate(
     folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
+    if not corpus and benchmark == "nano":
+        _require_split(home, split)
     index = open_index(home, name, tag, settled, settings)
     found = read_benchmark(home, benchmark, questions, split, name, index)
     if policy:
@@ -116,7 +118,7 @@ def evaluate(
     unkept: list[str] = []
     decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=player.name)
     decided_by |= {"temperature": temperature, "seed": seed, "questions": len(chosen)}
-    dataset = (f"{benchmark} {split}", questions_version(chosen), f"corpora/{name}")
+    dataset = (f"{benchmark} {split}".strip(), questions_version(chosen), f"corpora/{name}")
     with player, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
         with progress_bar() as bar:
             task = bar.add_task("episodes", total=len(chosen))
@@ -175,6 +177,21 @@ def _with_kept_verdicts(path: Path, result: BenchmarkResult) -> BenchmarkResult:
     except DataError as error:
         note([f"the verdicts of the result in its place are not carried over: {error}"])
         return result
+
+
+def _require_split(home: Home, split: str) -> None:
+    """A split of the synthetic world, which is a corpus of its own, is here.
+
+    Raises:
+        ConfigError: naming those that are.
+    """
+    from assets_defs.machinery.stage import CORPUS_SPLITS
+
+    here = [name for name in CORPUS_SPLITS if home.corpus(f"nano-{name}").is_dir()]
+    if split in CORPUS_SPLITS and not here:
+        raise ConfigError(f"--split {split!r}: nothing was built under {home.root} yet, `visor run` does")
+    if split not in here and split != "test":  # of that one the questions' reader says what it is for
+        raise ConfigError(f"--split {split!r} is not here: choose one of {', '.join(here or CORPUS_SPLITS)}")
 
 
 def _parameters(settled: Profile, **asked: str) -> dict[str, Any]:
