@@ -1,8 +1,8 @@
 """Puts the questions of a file where the asset `questions` of a corpus reads them, and writes down what was decided.
 
-Order of writing: the documents of the splits, their questions, the questions of the corpus, the record. Each file is
-whole or as it was; a kill in between is mended by the same call. What is as it should be already is not written again,
-so that an import that changes nothing makes nothing stale.
+Order of writing: how the documents are dealt, the documents of the splits, their questions, the questions of the
+corpus, the record as a whole. Each file is whole or as it was; a kill in between is mended by the same call. What is as
+it should be already is not written again, so that an import that changes nothing makes nothing stale.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions
     from visor_core.evaluation.importing import Dealt
     from visor_core.index import PageIndex
+    from visor_core.index.records import Document
     from visor_core.questions import Question
 
 Record = dict[str, Any]
@@ -143,24 +144,51 @@ def _deal(
         held={name: split for name, split in held.items() if name in documents},
     )
     record: Record = {"by": how.by, "shares": how.shares, "seed": seed, "parts": {}}
-    for split in dealt.documents:
+    for split, inside in dealt.documents.items():
         name = corpus_name(f"{corpus}-{split}")
         if split not in parts and (home.corpus(name).exists() or home.inbox(name).exists()):
             raise ConfigError(
                 f"a corpus {name!r} is there already, and no import made it: rename it, then import again"
             )
-    for split, inside in dealt.documents.items():
-        name = corpus_name(f"{corpus}-{split}")
-        files = _place(home, index, name, [documents[each] for each in inside if each in documents])
-        _remove(home, name, parts.get(split, {}).get("files", {}).values(), files.values())
-        asked = [question for question in dealt.questions if question.split == split]
-        _keep_questions(questions_file(home, name), asked)
-        record["parts"][split] = {"corpus": name, "questions": len(asked), "files": files}
+        files = _names([documents[each] for each in inside if each in documents])
+        asked = sum(question.split == split for question in dealt.questions)
+        record["parts"][split] = {"corpus": name, "questions": asked, "files": files}
+    # Written first: a call after a kill knows the corpora as its own, and what is to be taken out of them.
+    stale = {split: _stale(parts.get(split, {}), record["parts"][split]) for split in record["parts"]}
+    if any(stale.values()) or record != {**before}:
+        planned = {split: {**part, "stale": stale[split]} for split, part in record["parts"].items()}
+        write_json(
+            import_record(home, corpus),
+            {"imports": read_record(home, corpus)["imports"], "splits": {**record, "parts": planned}},
+        )
+    for split, part in record["parts"].items():
+        _place(home, index, part["corpus"], {name: documents[name] for name in part["files"]}, part["files"])
+        for file in stale[split]:
+            (home.inbox(part["corpus"]) / file).unlink(missing_ok=True)
+        asked_here = [question for question in dealt.questions if question.split == split]
+        _keep_questions(questions_file(home, part["corpus"]), asked_here)
     return dealt, record
 
 
-def _place(home: Home, index: PageIndex, corpus: str, documents: Sequence[Any]) -> dict[str, str]:
-    """Copies of documents in the inbox of a corpus, by document id; a name that several have gets a folder each.
+def _stale(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Files that an earlier import placed in an inbox, and this one does not."""
+    placed = {*before.get("files", {}).values(), *before.get("stale", ())}
+    return sorted(placed - set(now["files"].values()))
+
+
+def _names(documents: Sequence[Document]) -> dict[str, str]:
+    """What documents are called in an inbox, by id; where several have a name, each lies in a folder of its own."""
+    names = Counter(document.filename.casefold() for document in documents)
+    return {
+        each.document_id: (f"{each.document_id[:8]}/" if names[each.filename.casefold()] > 1 else "") + each.filename
+        for each in documents
+    }
+
+
+def _place(
+    home: Home, index: PageIndex, corpus: str, documents: Mapping[str, Document], files: Mapping[str, str]
+) -> None:
+    """Copy documents into the inbox of a corpus; those that lie there already stay.
 
     Raises:
         DataError: if the bytes of one are lost.
@@ -169,28 +197,16 @@ def _place(home: Home, index: PageIndex, corpus: str, documents: Sequence[Any]) 
     from visor_core.index import Corpus
 
     sources = Corpus(home.corpus(index.corpus_name)).sources
-    inbox = home.inbox(corpus)
-    names = Counter(document.filename.casefold() for document in documents)
-    files: dict[str, str] = {}
-    for document in documents:
-        folder = document.document_id[:8] + "/" if names[document.filename.casefold()] > 1 else ""
-        files[document.document_id] = folder + document.filename
-        target, bytes_at = inbox / files[document.document_id], stored_path(sources, document.document_id)
-        if target.is_file() and document_id_of(target) == document.document_id:
+    for name, document in documents.items():
+        target, stored = home.inbox(corpus) / files[name], stored_path(sources, name)
+        if target.is_file() and document_id_of(target) == name:
             continue
-        if not bytes_at.is_file():
+        if not stored.is_file():
             raise DataError(
                 f"the bytes of {document.filename} are lost: `visor ingest` it into {index.corpus_name} again"
             )
         with whole_file(target) as partial:
-            shutil.copyfile(bytes_at, partial)
-    return files
-
-
-def _remove(home: Home, corpus: str, before: Any, now: Any) -> None:
-    """Take files that an earlier import placed, and this one does not, out of an inbox."""
-    for file in set(before) - set(now):
-        (home.inbox(corpus) / file).unlink(missing_ok=True)
+            shutil.copyfile(stored, partial)
 
 
 def _keep_questions(path: Path, questions: Sequence[Question]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.visor_core.documents.hub_server import HubServer, hub_server
 from tests.visor_core.evaluation.model_server import model_server
 from visor_core.config import Home
 from visor_core.evaluation.published import PUBLISHED, prepare
+from visor_core.files import whole_file
 from visor_core.questions import read_questions
 
 pytestmark = [
@@ -168,6 +170,47 @@ def test_splits_are_corpora_with_documents_of_their_own(visor: Visor, ingested: 
         (made,) = [result for result in summary.results if result.node.stage == "questions"]
         assert made.figures["questions"] == 3
         assert not any(result.warnings for result in summary.results)
+
+
+@pytest.mark.parametrize("stopped_at", [1, 3, 7, 8])
+def test_an_import_that_is_stopped_ends_as_an_undisturbed_one(
+    ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    """Whichever write it is stopped at, the same call again leaves the same files, and no half one in between."""
+    from pipelines import importing
+    from visor_core.index import PageIndex
+
+    def tree(home: Path) -> dict[str, bytes]:
+        files = (path for path in (home / "inbox").rglob("*") if path.is_file())
+        record = re.compile(rb'"imported": "[^"]*"')
+        return {path.relative_to(home).as_posix(): record.sub(b"", path.read_bytes()) for path in files}
+
+    wholes: list[dict[str, bytes]] = []
+    for name in ("whole", "stopped"):
+        home = _corpus(ingested, tmp_path / name)
+        index = PageIndex.open(home / "corpora" / "documents", "latest")
+        call = (Home(home), "documents", index, tmp_path / name / "samples.json", "", importing.Split("document"))
+        if name == "stopped":
+            writes = 0
+
+            def failing(path: Path, several_writers: bool = False) -> object:
+                nonlocal writes
+                writes += 1
+                if writes == stopped_at:
+                    raise KeyboardInterrupt
+                return whole_file(path, several_writers=several_writers)
+
+            for module in ("pipelines.importing", "visor_core.questions", "visor_core.files"):
+                monkeypatch.setattr(f"{module}.whole_file", failing)
+            with pytest.raises(KeyboardInterrupt):
+                importing.import_questions(*call)
+            assert importing.read_record(Home(home), "documents")["imports"] == {}
+            assert list(home.rglob("*.partial")) == []
+            monkeypatch.undo()
+        importing.import_questions(*call)
+        index.close()
+        wholes.append({key: data.replace(str(tmp_path / name).encode(), b"") for key, data in tree(home).items()})
+    assert wholes[0] == wholes[1]
 
 
 def _split_names() -> tuple[str, str]:

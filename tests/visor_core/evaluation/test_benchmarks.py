@@ -1,13 +1,14 @@
 """Benchmark readers on small files of the released forms, and on the real ones where they are present."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from visor_core.errors import DataError
-from visor_core.evaluation.benchmarks import READERS, mmlongbench, nano, slidevqa, vidoseek
+from visor_core.evaluation.benchmarks import READERS, format_of, mmlongbench, nano, slidevqa, vidoseek
 from visor_core.evaluation.benchmarks.resolve import (
     AMBIGUOUS,
     INCOMPLETE,
@@ -273,7 +274,10 @@ def test_every_faulty_file_is_read_or_refused_in_one_line() -> None:
     assert {path.name for path in FAULTS.iterdir()} == set(EXPECTED)
     resolver = PageResolver([*SMALL, *TWO_INVOICES])
     for name, expected in EXPECTED.items():
-        reader = READERS[{"q": "mmlongbench", "s": "slidevqa", "v": "vidoseek"}[name[0]]]
+        form = {"q": "mmlongbench", "s": "slidevqa", "v": "vidoseek"}[name[0]]
+        with suppress(DataError):  # of what cannot be read the form cannot be told
+            assert format_of(FAULTS / name) == form, name
+        reader = READERS[form]
         if isinstance(expected, str):
             with pytest.raises(DataError, match=expected) as refusal:
                 reader(FAULTS / name, resolver)

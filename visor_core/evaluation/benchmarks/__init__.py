@@ -48,9 +48,8 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         return "vidore"
     items = [item.content for item in read_items(path) if isinstance(item.content, dict)]
-    counts = {name: sum(all(key in item for key in keys) for item in items) for name, keys in _SIGNS.items()}
-    best = max(counts, key=lambda name: counts[name])  # the first of those that are in most items
-    if not counts[best]:
+    best = next((name for name, keys in _SIGNS.items() if any(all(key in item for key in keys) for item in items)), "")
+    if not best:
         raise DataError(f"{path.name} is of no known form: name it by --format, one of {NAMES}")
     metas = [meta for item in items if isinstance(meta := item.get("meta_info"), dict)]
     return "vrag" if best == "vidoseek" and any("answer_format" in meta for meta in metas) else best
