@@ -80,8 +80,10 @@ def evaluate(
     folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
+    if not corpus and benchmark == "nano":
+        _require_split(home, split)
     index = open_index(home, name, tag, settled, settings)
-    found = _read(home, benchmark, questions, split, name, index)
+    found = read_benchmark(home, benchmark, questions, split, name, index)
     if policy:
         player = scripted.scripted_policy(policy, index, settled, found.questions)
     else:
@@ -97,7 +99,7 @@ def evaluate(
     unkept: list[str] = []
     decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=player.name)
     decided_by |= {"temperature": temperature, "seed": seed, "questions": len(chosen)}
-    dataset = (f"{benchmark} {split}", questions_version(chosen), f"corpora/{name}")
+    dataset = (f"{benchmark} {split}".strip(), questions_version(chosen), f"corpora/{name}")
     with player, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
         with progress_bar() as bar:
             task = bar.add_task("episodes", total=len(chosen))
@@ -133,6 +135,21 @@ def evaluate(
     console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _require_split(home: Home, split: str) -> None:
+    """A split of the synthetic world, which is a corpus of its own, is here.
+
+    Raises:
+        ConfigError: naming those that are.
+    """
+    from assets_defs.machinery.stage import CORPUS_SPLITS
+
+    here = [name for name in CORPUS_SPLITS if home.corpus(f"nano-{name}").is_dir()]
+    if split in CORPUS_SPLITS and not here:
+        raise ConfigError(f"--split {split!r}: nothing was built under {home.root} yet, `visor run` does")
+    if split not in here and split != "test":  # of that one the questions' reader says what it is for
+        raise ConfigError(f"--split {split!r} is not here: choose one of {', '.join(here or CORPUS_SPLITS)}")
 
 
 def _parameters(settled: Profile, **asked: str) -> dict[str, Any]:
@@ -248,7 +265,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
     return table
 
 
-def _read(
+def read_benchmark(
     home: Home, benchmark: str, path: Path | None, split: str, corpus: str, index: PageIndex
 ) -> BenchmarkQuestions:
     """The questions of a benchmark: of a file, resolved against the corpus, or those that were imported into it.
