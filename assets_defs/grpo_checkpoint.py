@@ -107,7 +107,7 @@ def _weights(folder: Path) -> dict[str, object]:
 @check(STAGE, blocking=True, asset="grpo_rollouts", thresholds=("useful_groups",))
 def rewards_differ_within_groups(build: Finished) -> dg.AssetCheckResult:
     """In `checks.useful_groups` of the groups, and in one at least, the rollouts earned different rewards: otherwise
-    nothing can be learned."""
+    nothing can be learned. A share of 0 asks for none."""
     import polars as pl
 
     from visor_core.trajectories.store import current_tables
@@ -117,8 +117,8 @@ def rewards_differ_within_groups(build: Finished) -> dg.AssetCheckResult:
         "reward"
     )
     rewards = rollouts.group_by("group_id").agg(pl.col("reward").round(6).n_unique())["reward"]
-    groups, useful = len(rewards), int((rewards > 1).sum())
+    groups, useful, share = len(rewards), int((rewards > 1).sum()), build.profile.checks.useful_groups
     return dg.AssetCheckResult(
-        passed=useful >= max(1, int(groups * build.profile.checks.useful_groups)),
+        passed=not share or useful >= max(1, int(groups * share)),
         metadata={"groups": groups, "useful_groups": useful},
     )

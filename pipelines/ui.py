@@ -63,13 +63,12 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
     place_instance(home)
     with open_instance(home) as instance:
         for run_id in reconcile(instance):
-            print(f"run {run_id[:8]} had ended without a word: it is marked so now", flush=True)
+            _say(f"run {run_id[:8]} had ended without a word: it is marked so now")
         place_partitions(instance, home, profile)
     # Made here, so that the page does not show a migration error; a server that does not answer is told of here.
     Tracker(home, project_name(profile.name), elsewhere, profile.tracking.artifacts).reconcile()
     mlflow_page = page_of(home, elsewhere, local=f"http://{ADDRESS}:{mlflow_port}")
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background ignores SIGINT for it
-        signal.signal(number, _interrupt)
+    _end_as_by_hand()
     pages = {
         "VISOR_DAGSTER_PAGE": f"http://{ADDRESS}:{dagster_port}",
         "VISOR_MLFLOW_PAGE": mlflow_page,
@@ -82,11 +81,11 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
         services.start()
         if mlflow:
             _await(mlflow, mlflow_port, services)
-        print(f"{'mlflow':<8} {mlflow_page or 'a database without a page'}", flush=True)
+        _say(f"{'mlflow':<8} {mlflow_page or 'a database without a page'}")
         _await(services.web, dagster_port, services)
         write_page(home, Page(services.address, new_session(), choice))
-        print(f"{'dagster':<8} {services.address}", flush=True)
-        print("Ctrl-C ends both, and the runs they have started.", flush=True)
+        _say(f"{'dagster':<8} {services.address}")
+        _say("Ctrl-C ends both, and the runs they have started.")
         while True:
             services.keep_up()
             if mlflow:
@@ -95,10 +94,27 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
     finally:
         page_file(home).unlink(missing_ok=True)
         with open_instance(home) as instance:
-            stop_runs(instance)
+            stop_runs(instance, say=_say)
         services.stop()
         if mlflow:
             mlflow.stop()
+
+
+def _end_as_by_hand() -> None:
+    """A request to end, and a terminal that is closed, do what Ctrl-C does."""
+    # A shell that starts this in the background ignores SIGINT for it; who started it by nohup means it to stay.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+
+
+def _say(line: str) -> None:
+    """Tell whoever started this, for as long as anybody listens: runs are ended whether or not it can be said."""
+    try:
+        print(line, flush=True)
+    except OSError:  # closed; so that nothing more is written there: https://docs.python.org/3/library/signal.html
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -144,7 +144,8 @@ def code_of(function: Callable[..., Any]) -> dg.CodeReferencesMetadataValue:
 
 
 def dependencies(stage: Stage, profile: Profile) -> list[dg.AssetDep]:
-    """Upstream assets under a profile, each with the corpora that are read of it."""
+    """Upstream assets under a profile, each with the corpora that are read of it. All assets of the same work count:
+    a blocking check may stand at any of them."""
     corpus_of: dict[str, list[str]] = {}
     partitions = (*profile.corpora.names, ANY_CORPUS) if stage.partitioned else ("",)
     for need in stage.needs:
@@ -153,8 +154,9 @@ def dependencies(stage: Stage, profile: Profile) -> list[dg.AssetDep]:
             if need.of in ("train", "development"):
                 named.append(str(getattr(profile.corpora, need.of)))
     return [
-        dg.AssetDep(name, partition_mapping=dg.SpecificPartitionsPartitionMapping(named) if named else None)
+        dg.AssetDep(made, partition_mapping=dg.SpecificPartitionsPartitionMapping(named) if named else None)
         for name, named in corpus_of.items()
+        for made in (name, *declared(name).also)
     ]
 
 

@@ -97,7 +97,7 @@ def evaluate(
     unkept: list[str] = []
     decided_by = _parameters(settled, benchmark=benchmark, split=split, corpus=name, tag=tag, policy=player.name)
     decided_by |= {"temperature": temperature, "seed": seed, "questions": len(chosen)}
-    dataset = (f"{benchmark} {split}", questions_version(chosen), f"corpora/{name}")
+    dataset = (f"{benchmark} {split}".strip(), questions_version(chosen), f"corpora/{name}")
     with player, _claimed(path), evaluation_run(home, settled, label, decided_by, dataset) as tracked:
         with progress_bar() as bar:
             task = bar.add_task("episodes", total=len(chosen))

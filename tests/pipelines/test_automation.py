@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from assets_defs.machinery.graph import stages
 from pipelines.definitions import definitions
+from pipelines.instance import open_instance
 from pipelines.resources import PROFILES, resources_for
+from tests.pipelines.opened_page import opened
 from visor_core.config import Home, load_profile
 
 CORPUS = ("documents", "pages", "page_index", "questions")
@@ -101,3 +104,25 @@ def test_it_retrains_when_something_changed_and_not_otherwise(automation: Automa
     # A setting.
     reinforced = set(TRAINED[3:])
     assert automation.asked(**{"grpo.steps": 3}) == reinforced
+
+
+FRESHNESS = """{ assetNodeOrError(assetKey: {path: ["champion_model"]}) {
+  ... on AssetNode { freshnessStatusInfo { freshnessStatus } } } }"""
+
+
+@pytest.mark.slow_walk
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Dagster's SQLite storage leaves cursors to the collector
+def test_the_daemon_says_whether_a_champion_is_looked_after(tmp_path: Path) -> None:
+    """In time, late, and too late, as it grows older. A day is cut down to 86 seconds."""
+    home = Home(tmp_path / "home")
+    with opened(home, "--profile", "nano", "--set", "retraining.fresh_days=0.001") as page:
+        with open_instance(home) as instance:
+            instance.report_runless_asset_event(dg.AssetMaterialization("champion_model"))
+        seen: list[str] = []
+        deadline = time.monotonic() + 420
+        while seen[-1:] != ["DEGRADED"] and time.monotonic() < deadline:
+            told = page.ask(FRESHNESS)["assetNodeOrError"]["freshnessStatusInfo"]
+            verdict = told["freshnessStatus"] if told else "none"
+            seen += [] if seen[-1:] == [verdict] else [verdict]
+            time.sleep(2)
+    assert [verdict for verdict in seen if verdict not in ("none", "UNKNOWN")] == ["HEALTHY", "WARNING", "DEGRADED"]

@@ -182,7 +182,7 @@ def test_an_evaluation_is_a_run_with_its_questions_as_a_table(
     (run,) = tracker.client.search_runs([tracker.experiment_id])
     assert (run.info.status, run.data.metrics["accuracy"]) == ("FINISHED", 0.5)
     assert run.data.params["agent.strategy"] == "visor"
-    assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["mmlongbench development"]
+    assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["mmlongbench"]
     table = load_dict(f"{run.info.artifact_uri}/questions/all.json")
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert [(row["question"], row["expected"], row["correct"]) for row in rows] == [

@@ -39,7 +39,7 @@ def page(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
             [sys.executable, "-W", "ignore", "-c", "from pipelines.cli import main; main()", "ui", *ports, *settings],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "VISOR_HOME": str(home)},
-            stdout=log,
+            stdout=subprocess.PIPE,
             stderr=log,
         )
     deadline = time.monotonic() + 240
@@ -86,10 +86,12 @@ def test_what_is_killed_under_a_page_loses_nothing_and_makes_nothing_twice(
     assert other.wait(timeout=300) == 0, said(home)
     assert Builds(Home(home), Choice("nano", {**TINY, "seed": 3}).resolve()).find(Node("nano_corpus")) is not None
     assert len(_runs(home)) == 2
-    # The page's end is that of its runs, also of those that were submitted by a `visor run`.
+    # The page's end is that of its runs, also of those that were submitted by a `visor run`: here by a closed terminal.
     last = start(home, ("base_model",), **LONG, seed=4)
     _until(home, "assets/base_model/*/progress.json", last)
-    ui.send_signal(signal.SIGINT)
+    assert ui.stdout is not None
+    ui.stdout.close()
+    ui.send_signal(signal.SIGHUP)
     assert ui.wait(timeout=120) == 0
     assert last.wait(timeout=120) in (0, 130), said(home)
     assert unfinished(home) == []

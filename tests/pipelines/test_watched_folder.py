@@ -6,15 +6,8 @@ then on nothing is done but to put files into folders.
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +16,8 @@ import yaml
 
 from assets_defs.machinery.builds import Builds, Record
 from assets_defs.machinery.stage import Node
-from pipelines.services import free_port
 from tests.pipelines.chat_server import serving
+from tests.pipelines.opened_page import Page, opened
 from tests.pipelines.test_teacher_frame import thousandths
 from tests.tiny_model import build_model, build_processor
 from tests.visor_core.documents.writing import write_pdf
@@ -39,7 +32,6 @@ pytestmark = [
     pytest.mark.timeout(3000),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 900.0
 
 
@@ -80,66 +72,6 @@ def _profile(folder: Path, teacher: str) -> Path:
     return path
 
 
-class Page:
-    """Dagster's page, by the requests that it makes itself."""
-
-    def __init__(self, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}/graphql"
-
-    def ask(self, query: str, **variables: object) -> dict[str, Any]:
-        """The answer to a GraphQL request."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(self.address, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            found: dict[str, Any] = json.loads(answer.read())
-        assert "errors" not in found, found
-        return dict(found["data"])
-
-    def switch_on(self, sensor: str) -> None:
-        """Start a sensor."""
-        nodes = self.ask("{repositoriesOrError{... on RepositoryConnection{nodes{name location{name}}}}}")
-        (node,) = nodes["repositoriesOrError"]["nodes"]
-        selector = {
-            "repositoryName": node["name"],
-            "repositoryLocationName": node["location"]["name"],
-            "sensorName": sensor,
-        }
-        query = "mutation($s: SensorSelector!){startSensor(sensorSelector:$s){__typename}}"
-        assert self.ask(query, s=selector)["startSensor"]["__typename"] == "Sensor"
-
-    def runs(self) -> list[str]:
-        """Job, partition, assets and state of every run, for a message."""
-        query = "{runsOrError{... on Runs{results{jobName status assetSelection{path} tags{key value}}}}}"
-        return [json.dumps(run)[:400] for run in self.ask(query)["runsOrError"]["results"]]
-
-
-@contextmanager
-def _pages(home: Home, profile: Path) -> Iterator[Page]:
-    """`visor ui`, until the end of the block."""
-    port = free_port()
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(home.root)]
-    command += ["ui", "--profile", str(profile), "--dagster-port", str(port), "--mlflow-port", str(free_port())]
-    log = home.root / "ui.log"
-    home.root.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        running = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=dict(os.environ))
-    page = Page(port)
-    try:
-        _until(lambda: _answers(page, running, log), "the pages to come up")
-        yield page
-    finally:
-        running.send_signal(signal.SIGINT)
-        running.wait(timeout=120)
-
-
-def _answers(page: Page, running: subprocess.Popen[bytes], log: Path) -> bool:
-    assert running.poll() is None, log.read_text(encoding="utf-8")
-    try:
-        return bool(page.ask("{version}"))
-    except OSError:
-        return False
-
-
 def _until(happened: Callable[[], Any], what: str, page: Page | None = None) -> Any:
     """Wait for something; its value once it is true."""
     deadline = time.monotonic() + WAIT_SECONDS
@@ -170,7 +102,7 @@ def test_a_dropped_pdf_becomes_an_index_and_with_questions_a_champion(tmp_path: 
     with serving(thousandths) as teacher:
         path = _profile(tmp_path, teacher)
         profile = load_profile(path)
-        with _pages(home, path) as page:
+        with opened(home, "--profile", str(path)) as page:
             for sensor in ("inbox", "retrain_when_changed"):
                 page.switch_on(sensor)
             lines = "\n".join(["acme staff 47 people " * 2] * 9)

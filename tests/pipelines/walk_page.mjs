@@ -1,8 +1,9 @@
 // Walks through Dagster's page in a real browser, one step a call: node walk_page.mjs PACKAGE BROWSER PAGE STEP PICTURE
-// [ASSET [YAML]]. PACKAGE is the folder of playwright-core. A step prints what it saw as JSON and leaves a picture.
+// [PLACE [TEXT]]. PACKAGE is the folder of playwright-core, PLACE what the step is about. A step prints what it saw as
+// JSON and leaves a picture.
 import { createRequire } from "node:module";
 
-const [playwright, browser, address, step, picture, asset, yaml] = process.argv.slice(2);
+const [playwright, browser, address, step, picture, place, yaml] = process.argv.slice(2);
 const { chromium } = createRequire(import.meta.url)(playwright);
 const opened = await chromium.launch({ executablePath: browser, args: ["--no-sandbox"] });
 const page = await opened.newPage({ viewport: { width: 1500, height: 950 } });
@@ -24,9 +25,11 @@ const steps = {
     return { dialog };
   },
 
-  // Without YAML the launchpad as it opens; with it, the same with that text, launched where the page lets one.
+  // The launchpad of an asset's page or of a selection in the graph: as it opens, or with YAML in place of that,
+  // launched where the page lets one.
   async launchpad() {
-    await page.goto(`${address}/assets/${asset}`);
+    await page.goto(`${address}/${place}`);
+    await settle(3);
     await button("Materialize").click({ modifiers: ["Shift"] });
     await settle(4);
     const sure = button("Confirm");
@@ -51,7 +54,7 @@ const steps = {
   },
 
   async checks() {
-    await page.goto(`${address}/assets/${asset}?view=checks`);
+    await page.goto(`${address}/assets/${place}?view=checks`);
     await button("Execute all").click();
     await page.getByText(/Launched run/).first().waitFor();
     return {};
@@ -61,15 +64,58 @@ const steps = {
   async check_corpus() {
     await page.goto(`${address}/locations/visor/jobs/check_corpus/playground`);
     await page.getByPlaceholder("Partition").click();
-    await page.getByText(asset, { exact: true }).last().click();
+    await page.getByText(place, { exact: true }).last().click();
     await settle(2);
     await button("Launch Run").click();
     await settle(5);
     return {};
   },
 
+  // The end of a run that is under way, by the button of its own page.
+  async stop() {
+    await page.goto(`${address}/runs/${place}`);
+    await button("Terminate").click();
+    await page.getByRole("dialog").getByRole("button", { name: "Terminate 1 run" }).click();
+    await page.getByText("Canceled", { exact: true }).first().waitFor();
+    await settle(3);
+    return {};
+  },
+
+  // An automation is switched on by the switch of its own page.
+  async switch_on() {
+    await page.goto(`${address}/${place}`);
+    const toggle = page.locator('input[type="checkbox"]').first();
+    await toggle.waitFor({ state: "attached" });
+    await settle(3);
+    const before = await toggle.isChecked();
+    await toggle.dispatchEvent("click");
+    await settle(5);
+    return { before, after: await toggle.isChecked() };
+  },
+
+  // From an asset to its run in MLflow, as a link leads there.
+  async follow() {
+    await page.goto(`${address}/${place}`);
+    const link = page.getByRole("link", { name: /#\/runs\// }).first();
+    await link.waitFor();
+    await page.goto(await link.getAttribute("href"));
+    await settle(10);
+    return { text: await page.locator("body").innerText(), address: page.url() };
+  },
+
+  // A registered model, from the list of models to the version of an alias.
+  async registered() {
+    await page.goto(`${address}/#/models`);
+    await page.getByRole("dialog").first().waitFor({ timeout: 10_000 }).catch(() => {}); // MLflow's word of welcome
+    await page.keyboard.press("Escape");
+    await page.getByText(place).first().click();
+    await page.getByText("Aliases").first().waitFor();
+    await settle(5);
+    return { text: await page.locator("body").innerText() };
+  },
+
   async look() {
-    await page.goto(`${address}/${asset}`);
+    await page.goto(`${address}/${place}`);
     await settle(8);
     return { text: await page.locator("body").innerText() };
   },

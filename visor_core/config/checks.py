@@ -21,7 +21,7 @@ class ChecksConfig(Section):
     teacher_kept: float = Field(default=0.5, ge=0, le=1)
     """Teacher: least share of its episodes that pass the filters."""
     useful_groups: float = Field(default=0.05, ge=0, le=1)
-    """GRPO: least share of groups whose rollouts earned different rewards; at least one group must."""
+    """GRPO: least share of groups whose rollouts earned different rewards; at least one group must, unless it is 0."""
     retriever_accuracy: float = Field(default=0.5, ge=0, le=1)
     """Retriever, a warning only: least share of queries that rank their own page first in the batch."""
     sft_gain: float = Field(default=0.05, ge=0, le=1)

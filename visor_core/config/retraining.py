@@ -17,9 +17,10 @@ class RetrainingConfig(Section):
     cron: str = "0 3-9 * * 0"
     """When the weekly schedule looks whether something has changed, as a cron line in UTC. Each look starts what is out
     of date and ready: corpora first, at the next look what is trained on them. Hence several looks on one day."""
-    fresh_days: int = Field(default=8, ge=1)
+    fresh_days: float = Field(default=8.0, ge=0.001)
     """Days after which benchmark and champion count as not looked after: a warning, and a failure after twice as many.
-    Where nothing has changed, the schedule confirms them before that, without training."""
+    Where nothing has changed, the schedule confirms them before that, without training. Dagster looks no closer
+    than a minute."""
     settle_seconds: float = Field(default=10.0, ge=0)
     """A watched folder is read once nothing in it has changed for so long: a copy in progress is no document yet."""
     message_command: tuple[str, ...] = ()

@@ -26,12 +26,14 @@ def behaviour_html(results: Mapping[str, BenchmarkResult]) -> str:
 
 
 def misses_html(results: Mapping[str, BenchmarkResult]) -> str:
-    """How many answers were missed for which reason, in all and by kind of question; empty where none was judged."""
+    """How many answers were missed for which reason: in all, by pages needed and by what the benchmark calls the kind
+    of question; empty where none was judged."""
     rows = []
     for label, result in results.items():
         for kind, (scored, misses) in {
             **diagnoses_by(result.finished, lambda row: "all"),
-            **diagnoses_by(result.finished, kind_of),
+            **diagnoses_by(result.finished, pages_of),
+            **diagnoses_by([row for row in result.finished if row.kind], lambda row: row.kind),
         }.items():
             if misses:
                 cells = "".join(f"<td class=n>{misses[miss]}</td>" for miss in MISSES)
@@ -44,8 +46,8 @@ def misses_html(results: Mapping[str, BenchmarkResult]) -> str:
     return f"{table}<p class=note>{escape(note)}</p>"
 
 
-def kind_of(row: EpisodeResult) -> str:
-    """What kind of question a row is of: the number of pages it needs, or that it has no answer."""
+def pages_of(row: EpisodeResult) -> str:
+    """The number of pages that a row's question needs, or that it has no answer."""
     if not row.answerable:
         return "without an answer"
     return "1 page" if row.hops == 1 else f"{row.hops} pages"

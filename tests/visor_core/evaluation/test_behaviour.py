@@ -102,11 +102,13 @@ def test_a_result_from_before_they_were_measured_has_none(tmp_path: Path) -> Non
 
 def test_the_report_shows_them_in_all_and_by_kind() -> None:
     hostile = '<script>alert("x")</script>'
-    text = report_html(Report(title="Run", results={hostile: _result()}))
+    rows = (replace(_rows()[0], kind=f"Chart {hostile}"), *_rows()[1:])
+    text = report_html(Report(title="Run", results={hostile: replace(_result(), episodes=rows)}))
     assert "all gold pages shown" in text
     assert hostile not in text
-    rows = re.findall(r"<td>(all|1 page|2 pages|without an answer)</td><td class=n>(\d+)</td>", text)
-    assert rows == [("all", "5"), ("1 page", "2"), ("2 pages", "2"), ("without an answer", "1")]
+    found = re.findall(r"<td>(all|1 page|2 pages|without an answer)</td><td class=n>(\d+)</td>", text)
+    assert "<td>Chart &lt;script&gt;" in text
+    assert found == [("all", "5"), ("1 page", "2"), ("2 pages", "2"), ("without an answer", "1")]
     counts = [int(n) for n in re.findall(r"<td class=n>(\d+)</td>", text.split("What went wrong")[1])[1:6]]
     assert counts == list(_result().diagnoses().values())
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tests.visor_core.training.episodes import entry, episode, question, turn
+from visor_core.agent.prompts import REFUSALS
 from visor_core.agent.trajectory import Citation, EvidenceEntry, Observation, Trajectory
 from visor_core.geometry import FULL_PAGE, Box, iou
 from visor_core.questions import GOLD_DROPPED, Fact, Question
-from visor_core.scoring.behaviour import Behaviour, behaviour, cited_regions
+from visor_core.scoring.behaviour import REFUSED, Behaviour, behaviour, cited_regions
 from visor_core.scoring.crops import Region
 from visor_core.scoring.diagnosis import diagnose
 from visor_core.scoring.facts import Word
@@ -154,6 +155,10 @@ def test_corrections_by_hand() -> None:
     found = behaviour(episode(asked(), turns, answer="1470", evidence=notes), words)
     counts = (found.crops_judged, found.crops_rejected, found.boxes_refused, found.readings_saved)
     assert counts == (2, 1, 1, 1)
+
+
+def test_the_refusals_are_those_of_the_environment() -> None:
+    assert REFUSED == REFUSALS
 
 
 def test_the_nano_world_knows_where_its_answers_stand() -> None:
