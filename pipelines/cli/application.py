@@ -25,6 +25,7 @@ from pipelines.cli import (
     questions,
     runs,
     upkeep,
+    verifying,
 )
 from pipelines.cli.session import reason_of
 from visor_core.errors import VisorError
@@ -65,7 +66,7 @@ def _options(
     prepare_process()
 
 
-GROUPS = (corpus, fetching, questions, asking, runs, evaluating, debugging, lineage, upkeep, nano, machine)
+GROUPS = (corpus, fetching, questions, asking, runs, evaluating, verifying, debugging, lineage, upkeep, nano, machine)
 """The modules of commands, in the order of the help."""
 for group in GROUPS:
     group.register(app)

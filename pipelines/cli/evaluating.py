@@ -81,7 +81,7 @@ def evaluate(
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
     index = open_index(home, name, tag, settled, settings)
-    found = _read(home, benchmark, questions, split, name, index)
+    found = read_benchmark(home, benchmark, questions, split, name, index)
     if policy:
         player = scripted.scripted_policy(policy, index, settled, found.questions)
     else:
@@ -248,7 +248,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
     return table
 
 
-def _read(
+def read_benchmark(
     home: Home, benchmark: str, path: Path | None, split: str, corpus: str, index: PageIndex
 ) -> BenchmarkQuestions:
     """The questions of a benchmark: of a file, resolved against the corpus, or those that were imported into it.

@@ -1,0 +1,158 @@
+"""`visor best-of`: what it brings to play a question several times and choose, as success against tokens."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+
+from pipelines.cli import asking, evaluating, scripted
+from pipelines.cli.session import console, home_of, open_index, print_left_out, progress_bar
+from visor_core.errors import ConfigError
+from visor_core.files import file_name, write_json, write_text
+
+if TYPE_CHECKING:
+    from visor_core.evaluation.statistics import Interval
+    from visor_core.verification.curve import Point
+
+
+NO_AUROC = "all answers are right, or all are wrong: how well doubt tells them apart cannot be said"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command("best-of")(best_of)
+
+
+def best_of(
+    context: typer.Context,
+    samples: int = typer.Option(4, min=2, max=64, help="Episodes a question."),
+    questions: Path | None = typer.Option(None, help="Question file.", show_default="those of the corpus"),
+    benchmark: str = typer.Option("nano", help="Its form, as for `visor eval`."),
+    split: str = typer.Option("", help="Split of the questions.", show_default="development of nano's, all of others'"),
+    corpus: str = typer.Option(
+        "", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark"
+    ),
+    tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
+    policy: str = scripted.POLICY,
+    checkpoint: Path | None = asking.CHECKPOINT,
+    endpoint: str = asking.ENDPOINT,
+    model: str = asking.MODEL,
+    api_key: str = asking.API_KEY,
+    engine: str = asking.ENGINE,
+    profile: str = asking.AGENT_PROFILE,
+    strategy: str = asking.STRATEGY,
+    settings: list[str] = asking.SETTINGS,
+    temperature: float = typer.Option(1.0, min=0.0, help="Sampling temperature; it must leave something to chance."),
+    limit: int | None = typer.Option(None, min=1, help="Only the first questions."),
+    seed: int = typer.Option(0, help="Seed of the first episodes; the second ones have the next, and so on."),
+    label: str = typer.Option("", help="Name of the result.", show_default="the policy and the benchmark"),
+    learn: Path | None = typer.Option(None, "--learn", help="Write the learnt scorer, fitted on all episodes, here."),
+) -> None:
+    """Play every question several times; compare ways to choose the answer, and to ask again where it is doubtful.
+
+    Episodes are kept: more samples, or a call that was stopped, go on where an earlier one ended.
+    """
+    from visor_core.agent.environment import Environment
+    from visor_core.evaluation import runner
+    from visor_core.policies.identity import digest_of
+    from visor_core.trajectories.playing import identity_of, play
+    from visor_core.verification.curve import as_record, doubt_auroc, examples_of, revised, sampled
+    from visor_core.verification.curve import best_of as choosing
+    from visor_core.verification.learnt import fit
+    from visor_core.verification.page import curve_html
+
+    if temperature == 0:
+        raise ConfigError("--temperature 0 plays the same episode every time: give --temperature 1, or another above 0")
+    home = home_of(context)
+    split = split or ("development" if benchmark == "nano" else "")
+    folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
+    settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
+    name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
+    index = open_index(home, name, tag, settled, settings)
+    found = evaluating.read_benchmark(home, benchmark, questions, split, name, index)
+    config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
+    chosen = runner.chosen_questions(found.questions, config)
+    if policy:
+        player = scripted.scripted_policy(policy, index, settled, found.questions)
+    else:
+        player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+    environment = Environment(scripted.index_for(policy, index, found.questions), settled.agent, settled.index)
+    label = label or f"{player.name} {settled.agent.strategy} {benchmark} best of {samples} T={temperature:g}"
+    identity = {**identity_of(player, environment, chosen, temperature, seed), "samples": samples}
+    path = home.evaluations / "best-of" / file_name(label, digest_of(identity), ".json")
+    played = []
+    with player, progress_bar() as bar:
+        task = bar.add_task("episodes", total=len(chosen) * samples)
+        for sample in range(samples):
+            played.append(
+                play(
+                    player,
+                    environment,
+                    chosen,
+                    seed=seed + sample,
+                    temperature=temperature,
+                    concurrency=config.concurrency,
+                    store=home.evaluations / "trajectories",
+                    progress=lambda done, _, before=sample * len(chosen): bar.update(task, completed=before + done),
+                )
+            )
+    ended = [of for of in zip(*(p.episodes for p in played), strict=True) if all(e.outcome != "error" for e in of)]
+    if not ended:
+        raise ConfigError(f"no question came to an end in all {samples} episodes: `visor eval` says why they fail")
+    table = sampled(ended)
+    points = [*choosing(table, seed=seed), *revised(table, seed=seed)]
+    auroc = doubt_auroc(table)
+    record = {
+        "label": label,
+        "identity": identity,
+        "questions": len(ended),
+        "left_out_failed": len(chosen) - len(ended),
+        "doubt_auroc": None if math.isnan(auroc) else auroc,
+        "points": [as_record(point) for point in points],
+    }
+    write_json(path, record)
+    write_text(path.with_suffix(".html"), curve_html(label, len(ended), points, auroc))
+    print_left_out(found.left_out)
+    if len(ended) < len(chosen):
+        console.print(f"{len(chosen) - len(ended)} of {len(chosen)} questions failed in an episode and are left out")
+    console.print(points_table(points))
+    console.print(
+        f"doubt tells wrong answers from right ones with AUROC {auroc:.3f}" if not math.isnan(auroc) else NO_AUROC
+    )
+    if learn:
+        fit([(of, right) for _, of, right in examples_of(table)], len(ended)).save(learn)
+        console.print(f"learnt scorer written to {learn}", markup=False, soft_wrap=True)
+    console.print(f"kept as {path}, the curve as {path.with_suffix('.html')}", markup=False, soft_wrap=True)
+
+
+def points_table(points: list[Point]) -> Table:
+    """One row a way of answering."""
+    from visor_core.evaluation.statistics import TOO_FEW, limits
+
+    table = Table(title="95 % bootstrap intervals over questions; gain against a single episode", title_justify="left")
+    for column in ("method", "episodes", "tokens", "answers right", "supported", "gain"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for point in points:
+        gain = point.gain
+        table.add_row(
+            point.method,
+            f"{point.episodes:g}",
+            "–" if point.tokens is None else f"{point.tokens:,.0f}",
+            _figure(point.right),
+            _figure(point.supported),
+            f"{gain.difference:+.3f} {limits(gain, '+')}".removesuffix(TOO_FEW),
+        )
+    if any(point.right.few for point in points):
+        table.caption = f"every interval:{TOO_FEW}"
+    return table
+
+
+def _figure(of: Interval) -> str:
+    """A figure with its limits; that they rest on few questions stands once, below the table."""
+    from visor_core.evaluation.statistics import TOO_FEW
+
+    return str(of).removesuffix(TOO_FEW)

@@ -1,0 +1,59 @@
+"""The curve of success against tokens as one self-contained page: no script, no network, every text escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from visor_core.evaluation.charts import Series, line_chart
+from visor_core.evaluation.report import STYLE
+from visor_core.verification.curve import Point
+
+CSP = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def curve_html(title: str, questions: int, points: Sequence[Point], doubt_auroc: float) -> str:
+    """A chart of right answers over tokens a question (over episodes, where tokens are unknown), and its table."""
+    by_tokens = all(point.tokens is not None for point in points)
+    first = next(point for point in points if point.method == "first")
+
+    def x(point: Point) -> float:
+        return point.tokens if by_tokens and point.tokens is not None else point.episodes
+
+    methods = dict.fromkeys(_line(point) for point in points if point.method != "first")
+    lines = [
+        Series(
+            method,
+            tuple(
+                (x(point), point.right.estimate)
+                for point in ([first] if method != "revise" else []) + [p for p in points if _line(p) == method]
+            ),
+        )
+        for method in methods
+    ]
+    unit = "tokens a question" if by_tokens else "episodes a question"
+    told = f"; doubt tells wrong answers from right ones with AUROC {doubt_auroc:.3f}"
+    doubt = "" if math.isnan(doubt_auroc) else told
+    rows = "".join(
+        f"<tr><td>{escape(point.method)}<td class=n>{point.episodes:g}"
+        f"<td class=n>{'–' if point.tokens is None else format(point.tokens, ',.0f')}"
+        f"<td class=n>{point.right}<td class=n>{point.supported}"
+        f"<td class=n>{point.gain.difference:+.3f} [{point.gain.low:+.3f}, {point.gain.high:+.3f}]"
+        for point in points
+    )
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        f'<meta http-equiv="Content-Security-Policy" content="{CSP}">'
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}.wide {{ overflow-x: auto; }}</style></head><body><main>"
+        f"<h1>{escape(title)}</h1><p class=sub>{questions} questions; all episodes drawn are paid for{doubt}</p>"
+        f"<h2>Right answers</h2><figure>{line_chart(lines, x_label=unit, y_label='right answers')}</figure>"
+        "<h2>Figures</h2><div class=wide tabindex=0><table><tr><th>method<th class=n>episodes<th class=n>tokens"
+        f"<th class=n>answers right<th class=n>supported<th class=n>gain{rows}</table></div></main></body></html>"
+    )
+
+
+def _line(point: Point) -> str:
+    """The line a point lies on."""
+    return point.method.split()[0]
