@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from pipelines.cli.session import console, home_of, open_index, print_left_out
+from pipelines.cli.session import LISTED, console, home_of, open_index, print_left_out
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def print_imported(home: Home, corpus: str, benchmark: str, record: dict[str, An
         markup=False,
         soft_wrap=True,
     )
+    if len(made["left_out"]) > LISTED:
+        all_of_them = f"all that was left out:  visor questions list --left-out --corpus {shlex.quote(corpus)}"
+        console.print(all_of_them, markup=False, soft_wrap=True)
     if not made["with_answers"]:
         console.print("they have no answers: they measure page retrieval only", soft_wrap=True)
     name = shlex.quote(corpus)
