@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
-from assets_defs.machinery.builds import Record, read_build
+from assets_defs.machinery.builds import INCOMPLETE, Record, read_build
 from assets_defs.machinery.judging import Finished, check
 from assets_defs.machinery.stage import Figure, Need, Node, Stage
 from assets_defs.machinery.training_process import run_worker
@@ -80,9 +80,9 @@ def _hold_the_gate(work: Work, crowned: Mapping[str, str]) -> None:
         )
     reigning = _reigning(work, crowned)
     reigns = next((n for n in CANDIDATES if reigning and _is_same(work.input(n), reigning.build)), "")
-    outcomes = None
+    outcomes, lacking = None, ""
     if reigning is not None:
-        outcomes = candidates[reigns] if reigns else _evaluated(work, reigning, benchmark)
+        outcomes, lacking = (candidates[reigns], "") if reigns else _evaluated(work, reigning, benchmark)
     decision = decide(
         candidates,
         outcomes,
@@ -98,14 +98,18 @@ def _hold_the_gate(work: Work, crowned: Mapping[str, str]) -> None:
     if crowned and reigning is None:
         reason = "the files of the reigning champion are gone"
     if decision.crowned or reigning is None:
-        _crown(work, decision, reason)
+        _crown(work, decision, reason, lacking)
     else:
         assert outcomes is not None
-        _keep(work, reigning, decision, sum(outcomes.values()) / max(1, len(outcomes)))
+        _keep(work, reigning, decision, sum(outcomes.values()) / max(1, len(outcomes)), lacking)
 
 
-def _crown(work: Work, decision: "Decision", reason: str) -> None:
-    """Put one of today's checkpoints under the alias."""
+def _crown(work: Work, decision: "Decision", reason: str, lacking: str) -> None:
+    """Put one of today's checkpoints under the alias.
+
+    Args:
+        lacking: what the evaluation of the reigning champion lacks; the next run goes on with it and decides again.
+    """
     stage = decision.crowned
     benchmark, build = work.input("benchmark_results"), work.input(stage)
     entry = _entry(work, stage)
@@ -118,6 +122,7 @@ def _crown(work: Work, decision: "Decision", reason: str) -> None:
         supported=float(entry["tags"]["supported"]),
         version=version,
         build=entry["tags"]["build"],
+        lacking=lacking,
     )
     work.finish(build.data_version, figures, path=build.folder(work.home), index_tag=benchmark.index_tag)
 
@@ -143,8 +148,8 @@ def _entry(work: Work, stage: str) -> dict[str, Any]:
     }
 
 
-def _keep(work: Work, reigning: Reigning, decision: "Decision", supported: float) -> None:
-    """The reigning champion stays, with its own versions and upstream."""
+def _keep(work: Work, reigning: Reigning, decision: "Decision", supported: float, lacking: str) -> None:
+    """The reigning champion stays, with its own versions and upstream; `lacking` as for `_crown`."""
     crowned = reigning.crowned
     figures = _figures(
         decision,
@@ -153,6 +158,7 @@ def _keep(work: Work, reigning: Reigning, decision: "Decision", supported: float
         supported=round(supported, 4),
         version=int(crowned["version"]),
         build=crowned["build"],
+        lacking=lacking,
     )
     work.finish(
         reigning.build.data_version,
@@ -165,7 +171,7 @@ def _keep(work: Work, reigning: Reigning, decision: "Decision", supported: float
 
 
 def _figures(
-    decision: "Decision", reason: str, *, champion: str, supported: float, version: int, build: str
+    decision: "Decision", reason: str, *, champion: str, supported: float, version: int, build: str, lacking: str
 ) -> dict[str, Figure]:
     """Who reigns and why; where two were compared, by how much."""
     found: dict[str, Figure] = {
@@ -177,6 +183,8 @@ def _figures(
         "reason": reason,
         "build": build,
     }
+    if lacking:
+        found[INCOMPLETE] = lacking
     if decision.against.count:
         test = decision.against
         found |= {"candidate_gain": test.difference, "gain_low": test.low, "gain_high": test.high, "p": test.p_value}
@@ -202,8 +210,9 @@ def _is_out_of_date(work: Work, build: Record) -> bool:
     return build.upstream != work.input(build.stage).upstream
 
 
-def _evaluated(work: Work, reigning: Reigning, benchmark: Record) -> "Outcomes":
-    """Outcomes of the reigning champion on the index and the questions of today's benchmark."""
+def _evaluated(work: Work, reigning: Reigning, benchmark: Record) -> tuple["Outcomes", str]:
+    """Outcomes of the reigning champion on the index and the questions of today's benchmark, and what is still to be
+    played of them: "" if nothing."""
     from visor_core.evaluation.gate import REIGNING
 
     corpus = work.profile.corpora.development
@@ -213,8 +222,9 @@ def _evaluated(work: Work, reigning: Reigning, benchmark: Record) -> "Outcomes":
         "corpus": work.input_folder("page_index", corpus),
         "index_tag": benchmark.index_tag,
     }
-    run_worker(work, "champion", inputs)
-    return _outcomes(work.folder / "results" / f"{REIGNING}.json")
+    reported = run_worker(work, "champion", inputs)
+    lacking = str(reported[work.node.stage].get(INCOMPLETE, ""))
+    return _outcomes(work.folder / "results" / f"{REIGNING}.json"), lacking
 
 
 def _outcomes(path: Path) -> "Outcomes":

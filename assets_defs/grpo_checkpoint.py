@@ -71,7 +71,7 @@ def grpo_checkpoint(work: Work) -> Iterator[dg.MaterializeResult[None]]:
     yield work.result(
         {
             **trajectory_facts(store, "episodes"),
-            "rollouts_folder": dg.MetadataValue.path(str(store)),
+            "rollouts_folder": dg.MetadataValue.path(work.home.below(store)),
             "sample": table(sample_rows(store)),
         },
         asset_key="grpo_rollouts",

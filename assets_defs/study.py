@@ -4,8 +4,9 @@ A partition is a seed and a variant. Its work is to run the stages of the varian
 shares builds with all others and resumes as they do. The test split is read only by a run that says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -30,6 +31,8 @@ from visor_core.policies.identity import digest_of
 GROUP = "study"
 VARIANT, BUDGETS, TABLE = "study_variant", "study_budgets", "study_table"
 SEED, KIND = "seed", "variant"
+TRAINING: dict[str, Any] = {"kinds": {"torch"}, "pool": "accelerator"}
+"""What trains takes a place among what uses the processor or the GPUs."""
 SAYS_WHO = {"study": {"on_page", "final", "variant", "split"}}
 """Settings that say what is asked of a study and change nothing of what comes out."""
 CONFIGURED = (
@@ -70,17 +73,27 @@ def progress_folder(home: Home, seed: int, variant: str) -> Path:
     return home.asset(VARIANT, f"{seed}-{variant}")
 
 
-def _variant(profile: Profile) -> dg.AssetsDefinition:
-    @dg.asset(
-        name=VARIANT,
+def _study_asset(name: str, profile: Profile, description: str, **more: Any) -> Callable[..., dg.AssetsDefinition]:
+    """Dagster's decorator with what the assets of the study share."""
+    decorator: Callable[..., dg.AssetsDefinition] = dg.asset(
+        name=name,
         group_name=GROUP,
-        kinds={"torch"},
-        pool="accelerator",
-        partitions_def=partitions(profile),
         code_version=code_version(profile),
-        config_schema=config_fields(profile, CONFIGURED),
         owners=[OWNERS[GROUP]],
-        description="One variant of one seed: trained by the stages of its own settings, then measured.",
+        description=description,
+        **more,
+    )
+    return decorator
+
+
+def _variant(profile: Profile) -> dg.AssetsDefinition:
+    @_study_asset(
+        VARIANT,
+        profile,
+        "One variant of one seed: trained by the stages of its own settings, then measured.",
+        partitions_def=partitions(profile),
+        config_schema=config_fields(profile, CONFIGURED),
+        **TRAINING,
     )
     def study_variant(
         context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking, pipes: dg.PipesSubprocessClient
@@ -108,7 +121,7 @@ def _variant(profile: Profile) -> dg.AssetsDefinition:
             **record.figures,
             "stages": table([_row(m) for m in made]),
             "configuration": dg.MetadataValue.json(variant.model_dump(mode="json")),
-            "folder": dg.MetadataValue.path(str(record.folder(home))),
+            "folder": dg.MetadataValue.path(record.path),
             "reused": made[-1].reused,
         }
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(record.data_version))
@@ -128,15 +141,12 @@ def _row(made: Made) -> dict[str, object]:
 
 
 def _budgets(profile: Profile) -> dg.AssetsDefinition:
-    @dg.asset(
-        name=BUDGETS,
-        group_name=GROUP,
-        kinds={"torch"},
-        pool="accelerator",
-        code_version=code_version(profile),
+    @_study_asset(
+        BUDGETS,
+        profile,
+        "Training steps of equal time for every strategy of the comparison, by timing a few of each.",
         config_schema=config_fields(profile, ("seed", *CONFIGURED)),
-        owners=[OWNERS[GROUP]],
-        description="Training steps of equal time for every strategy of the comparison, by timing a few of each.",
+        **TRAINING,
     )
     def study_budgets(
         context: dg.AssetExecutionContext, workspace: Workspace, tracking: Tracking, pipes: dg.PipesSubprocessClient
@@ -153,14 +163,12 @@ def _budgets(profile: Profile) -> dg.AssetsDefinition:
 
 
 def _table(profile: Profile) -> dg.AssetsDefinition:
-    @dg.asset(
-        name=TABLE,
-        group_name=GROUP,
+    @_study_asset(
+        TABLE,
+        profile,
+        "The tables of the study over all seeds that are measured.",
         kinds={"markdown"},
         deps=[dg.AssetDep(VARIANT, partition_mapping=dg.AllPartitionMapping())],
-        code_version=code_version(profile),
-        owners=[OWNERS[GROUP]],
-        description="The tables of the study over all seeds that are measured.",
     )
     def study_table(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
         from pipelines.commit import commit

@@ -49,12 +49,11 @@ class Choice:
         return PROFILES / f"{self.profile}.yaml"
 
     def tags(self) -> dict[str, str]:
-        """As tags of a run."""
+        """As tags of a run; what is empty has none."""
         own = self.file.parent == PROFILES and not self.profile.endswith((".yaml", ".yml"))
-        tags = {
-            PROFILE_TAG: self.profile if own else str(self.file),
-            SET_TAG: json.dumps(dict(self.settings), sort_keys=True, default=str),
-        }
+        tags = {PROFILE_TAG: self.profile if own else str(self.file)}
+        if self.settings:
+            tags[SET_TAG] = json.dumps(dict(self.settings), sort_keys=True, default=str)
         return tags | ({REBUILD_TAG: json.dumps(self.rebuild)} if self.rebuild else {})
 
     def environment(self) -> dict[str, str]:

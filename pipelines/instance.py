@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets_defs.machinery.history import begin_history
+from assets_defs.machinery.links import begin_links
 from pipelines.instance_settings import merge_settings
 from visor_core.addresses import pasteable
 from visor_core.config import Home, Profile
@@ -44,6 +45,7 @@ def place_instance(home: Home) -> Path:
     try:
         home.dagster.mkdir(parents=True, exist_ok=True)
         begin_history(home)
+        begin_links(home)
         given = target.read_bytes().decode() if target.exists() else ""
         merged = merge_settings(given, TEMPLATE.read_text(encoding="utf-8"), str(target))
         if merged.text != given:

@@ -81,8 +81,9 @@ def _edits(given: str, node: yaml.MappingNode, wanted: Mapping[str, Any], prefix
     elif absent:
         first = node.value[0][0].start_mark
         edits.append((first.index, _indented(absent, first.column)))
-    for name in wanted.keys() & held.keys():
-        key, value = held[name]
+    for name, (key, value) in held.items():  # in the user's own order, that what was said once is known again
+        if name not in wanted:
+            continue
         path = f"{prefix}{name}"
         if not isinstance(wanted[name], Mapping):
             found = yaml.safe_load(given[value.start_mark.index : value.end_mark.index])

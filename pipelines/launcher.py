@@ -9,6 +9,7 @@ same at the start of `visor run` and `visor ui`.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -29,10 +30,11 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLa
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 
-from assets_defs.machinery.run_config import GIVEN_TAG, given_settings
-from pipelines.choice import SESSION_TAG, choice_of_run
+from assets_defs.machinery.run_config import GIVEN_TAG, given_settings, with_given
+from pipelines.choice import SESSION_TAG, Choice, choice_of_run
 from pipelines.sessions import CLOCK_SLACK, kill_tree, session_lives
 from visor_core.config import Home
+from visor_core.errors import ConfigError
 
 UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
@@ -70,20 +72,23 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start a run's process, which outlives this one.
 
-        Raises:
-            ConfigError: if the run's tags or its launchpad values are no settings of its profile.
+        A run whose tags or launchpad values are no settings of its profile fails here, with the reason as its message:
+        Dagster's own types of configuration know no ranges, so that the launchpad lets such a value pass.
         """
         run = context.dagster_run
+        try:
+            choice, tags = settled(run)
+        except ConfigError as error:  # raised from here it would stand in an event of the queue's, with a traceback
+            self._instance.report_run_failed(run, str(error))
+            return
         if run.job_code_origin is None:
             raise dg.DagsterInvariantViolationError(f"run {run.run_id} does not say which code it runs")
-        choice = choice_of_run(run.tags, os.environ)
-        given = given_settings(run.run_config, choice.resolve())
-        self._instance.add_run_tags(run.run_id, {**choice.tags(), GIVEN_TAG: json.dumps(given, sort_keys=True)})
-        choice = choice.with_settings(given)
+        self._instance.add_run_tags(run.run_id, tags)
         order = ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
         log = run_log(Home(Path(os.environ.get("VISOR_HOME") or ".visor")), run.run_id)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
+            fcntl.flock(output, fcntl.LOCK_SH)  # for as long as the run, or anything it starts, has it open
             process = subprocess.Popen(
                 [sys.executable, "-m", "dagster", "api", "execute_run", serialize_value(order)],
                 cwd=ROOT,
@@ -94,7 +99,7 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
                 start_new_session=True,  # a signal to whoever started it is not for the run
             )
         self._instance.report_engine_event(
-            f"Started the run's process (pid {process.pid}); its output: {log}",
+            f"Started the run's process (pid {process.pid}); its output: VISOR_HOME/logs/runs/{log.name}",
             run,
             EngineEventData(metadata={"pid": dg.MetadataValue.text(str(process.pid))}),
         )
@@ -139,6 +144,22 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
         if is_alive(self._instance, run.run_id):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
+
+
+def settled(run: dg.DagsterRun) -> tuple[Choice, dict[str, str]]:
+    """The profile and settings that a run is made under, its launchpad values among them, and the tags that say so.
+
+    Raises:
+        ConfigError: naming the tag, the setting or the launchpad value at fault.
+    """
+    choice = choice_of_run(run.tags, os.environ)
+    profile = choice.resolve()
+    given = given_settings(run.run_config, profile)
+    with_given(profile, given)
+    tags = choice.tags()
+    if given or GIVEN_TAG in run.tags:  # a run made again from one with other values carries the tag of that one
+        tags[GIVEN_TAG] = json.dumps(given, sort_keys=True)
+    return choice.with_settings(given), tags
 
 
 def run_log(home: Home, run_id: str) -> Path:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from assets_defs.machinery.builds import Builds, find_record, outcomes_of, verdict
-from assets_defs.machinery.graph import plan, stages
+from assets_defs.machinery.graph import is_current, plan, stages
 from assets_defs.machinery.inbox import WATCHED, watched_state
-from assets_defs.machinery.losses import stands
+from assets_defs.machinery.losses import lost, stands
 from assets_defs.machinery.stage import Node
 from visor_core.config import Home, Profile
 
@@ -37,6 +37,23 @@ class Outlook:
 
 
 UPSTREAM = "its upstream is out of date"
+
+
+def why_stale(node: Node, profile: Profile, home: Home) -> str:
+    """Why a run of a node whose upstream is in force makes it, or checks it again; "" if it does not.
+
+    Raises:
+        DataError: if a record cannot be read.
+        ConfigError: if MLflow is a server that does not answer.
+    """
+    builds = Builds(home, profile)
+    if why := _due(node, profile, home, builds) or _failed(node, profile, home, builds):
+        return why
+    if is_current(node, profile, home):
+        return ""
+    if stages()[node.stage].watching(profile, node.partition):
+        return "it reads an inbox: whether something changed is seen as it runs"
+    return "its build stands, and is told to Dagster, to MLflow or as the one in force"
 
 
 def look(profile: Profile, home: Home) -> Outlook:
@@ -79,8 +96,10 @@ def _due(node: Node, profile: Profile, home: Home, builds: Builds) -> str:
     record = builds.built(node)
     if record is None:
         return _changed(node, profile, home, builds)
+    if gone := lost(home, record):
+        return f"it has lost files: {gone[0]}"
     if not stands(home, record):
-        return "its output is gone or has been replaced"
+        return "other settings have replaced its output since"
     if record.incomplete:
         return f"it is incomplete: {record.incomplete}"
     if stage.watching(profile, node.partition) and watched_state(node, home) != record.figures.get(WATCHED, ""):

@@ -12,20 +12,17 @@ from typing import Any
 
 import dagster as dg
 
+from assets_defs.machinery.links import DAGSTER, MLFLOW, links_address
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
 from pipelines.choice import PROFILES, choice_from
 from pipelines.estimates import gpu_hours
-from pipelines.services import ADDRESS
 from visor_core.config import Home, Profile
-
-DAGSTER_PAGE = os.environ.get("VISOR_DAGSTER_PAGE", f"http://{ADDRESS}:3000")
-MLFLOW_PAGE = os.environ.get("VISOR_MLFLOW_PAGE", f"http://{ADDRESS}:5000")
-"""Where the pages are looked at, for links: `visor ui` says it to the processes it starts."""
 
 
 def resources_for(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> dict[str, Any]:
     """The resources of one run; the stages `rebuild` use nothing that they have made before."""
+    links = links_address(home)
     return {
         "workspace": fixed(
             Workspace(
@@ -35,7 +32,7 @@ def resources_for(home: Home, profile: Profile, rebuild: Sequence[str] = ()) -> 
                 gpu_hours=gpu_hours(profile),
             )
         ),
-        "tracking": fixed(Tracking.of(home, profile, page=MLFLOW_PAGE, dagster_page=DAGSTER_PAGE)),
+        "tracking": fixed(Tracking.of(home, profile, page=f"{links}/{MLFLOW}", dagster_page=f"{links}/{DAGSTER}")),
         "pipes": dg.PipesSubprocessClient(cwd=str(PROFILES.parents[1])),
     }
 

@@ -23,6 +23,7 @@ from pipelines.engine import Engine, LocalEngine
 from pipelines.following import Following, NodeResult
 from pipelines.gateway import Event
 from pipelines.instance import prepare_process
+from pipelines.outlook import why_stale
 from visor_core.config import Home, Profile
 
 SHORTEST, LONGEST = 0.1, 2.0
@@ -66,6 +67,30 @@ def stale_of(group: Sequence[Node], profile: Profile, home: Home, forced: Callab
         if waits or forced(node) or not is_current(node, profile, home):
             stale.append(node)
     return stale
+
+
+def foresee(
+    profile: Profile, home: Home, select: Sequence[str] = (), *, corpus: str = "", force: bool = False
+) -> dict[Node, str]:
+    """The nodes that `run_graph` would be about, in order, and why each is made; "" where it is not.
+
+    Raises:
+        ConfigError: as `run_graph`, before anything starts.
+        DataError: if a record cannot be read.
+    """
+    found: dict[Node, str] = {}
+    for group in groups_of(plan(profile, select, corpus)):
+        rebuild = {node.stage for node in group if force and (not select or node.stage in select)}
+        stale = stale_of(group, profile, home, lambda node: node.stage in rebuild)  # noqa: B023 (used at once)
+        for node in group:
+            waits = [need for need in stages()[node.stage].inputs(profile, node.partition) if found.get(need)]
+            if node.stage in rebuild:
+                found[node] = "asked for by --force"
+            elif waits:
+                found[node] = f"{waits[0]} is made first: where it comes out as it was, nothing is made here"
+            else:
+                found[node] = why_stale(node, profile, home) if node in stale else ""
+    return found
 
 
 def run_graph(

@@ -16,19 +16,19 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from assets_defs.machinery.links import ADDRESS
 from pipelines.choice import Choice
 from pipelines.sessions import kill_tree
 from visor_core.addresses import pasteable
 from visor_core.config import Home
 from visor_core.errors import ConfigError
 
-ADDRESS = "127.0.0.1"
 LOCATION = "visor"
 ROOT = Path(__file__).resolve().parents[1]
 MOST_RESTARTS, WINDOW = 5, 120.0
@@ -95,15 +95,12 @@ class Service:
 class Services:
     """The processes of one owner. `address` is where the page and GraphQL answer once `wait` has returned."""
 
-    def __init__(
-        self, home: Home, choice: Choice, *, port: int, page: bool, more: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, home: Home, choice: Choice, *, port: int, page: bool) -> None:
         """Nothing is started yet.
 
         Args:
             port: of the webserver.
             page: for people to look at: the daemon evaluates schedules and sensors, the code can be loaded anew.
-            more: further variables of their environment.
         """
         self.address = f"http://{ADDRESS}:{port}"
         self._port = port
@@ -118,7 +115,6 @@ class Services:
             "DAGSTER_HOME": str(pasteable(home.dagster)),
             "VISOR_HOME": str(home.root),
             **choice.environment(),
-            **(more or {}),
         }
         logs, name = home.root / "logs", "dagster" if page else "run"
 

@@ -9,9 +9,12 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from types import FrameType
 
+from assets_defs.machinery.links import DAGSTER, MLFLOW, keep_links_port, links_port
 from pipelines.choice import Choice
+from pipelines.doorway import Doorway
 from pipelines.engine import Page, page_file, write_page
 from pipelines.instance import open_instance, place_instance, place_partitions, prepare_process
 from pipelines.launcher import reconcile, stop_runs
@@ -37,14 +40,45 @@ def mlflow_service(home: Home, port: int) -> Service:
     return Service("mlflow", command, home.root / "logs" / "mlflow.log", environment)
 
 
-def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: int = 5000) -> None:
+def _open_doorway(home: Home, pages: Mapping[str, str]) -> Doorway | None:
+    """Where the links of this home lead; None, with a word, where another program has their port."""
+    port = links_port(home)
+    try:
+        return Doorway(home, port, {name: page for name, page in pages.items() if page})
+    except OSError as error:
+        reason = error.strerror or str(error)
+        _say(
+            f"note: the links of {home.root} to runs and reports lead to port {port}, which cannot be had ({reason}):"
+            " close what listens there, or --links-port PORT gives what is built from now on another"
+        )
+        return None
+
+
+def _require_free(wanted: Mapping[str, int]) -> None:
+    """Ports by the options that name them can be had, each for one page.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if len(set(wanted.values())) < len(wanted):
+        raise ConfigError(f"{' and '.join(wanted)} are not all different: give each its own port")
+    for name, port in wanted.items():
+        if not 1 <= port <= 65535:
+            raise ConfigError(f"{name} {port} is no port: choose one from 1 to 65535")
+        if answers(port):
+            raise ConfigError(f"{name} {port} is taken on {ADDRESS}: stop what listens there or choose another port")
+
+
+def serve(
+    home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: int = 5000, new_links_port: int = 0
+) -> None:
     """Start the pages, say where they are, and wait; everything started is stopped on the way out, runs included.
 
     What ends unasked meanwhile is started again.
 
     Args:
-        profile: the one that is materialized from the page.
-        chosen: the environment that names it to Dagster's processes.
+        choice: what is materialized from the page.
+        new_links_port: where links of what is built from now on lead; 0 leaves that.
 
     Raises:
         ConfigError: if a port is none or is taken, or a server does not answer or stay up; its log is named.
@@ -52,14 +86,10 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
     profile = choice.resolve()
     elsewhere = configured(profile.tracking.uri)
     wanted = {"--dagster-port": dagster_port} | ({} if elsewhere else {"--mlflow-port": mlflow_port})
-    if len(set(wanted.values())) < len(wanted):
-        raise ConfigError(f"both pages are to be on port {dagster_port}: give each its own")
-    for name, port in wanted.items():
-        if not 1 <= port <= 65535:
-            raise ConfigError(f"{name} {port} is no port: choose one from 1 to 65535")
-        if answers(port):
-            raise ConfigError(f"{name} {port} is taken on {ADDRESS}: stop what listens there or choose another port")
+    _require_free(wanted | ({"--links-port": new_links_port} if new_links_port else {}))
     prepare_process()
+    if new_links_port:
+        keep_links_port(home, new_links_port)
     place_instance(home)
     with open_instance(home) as instance:
         for run_id in reconcile(instance):
@@ -69,12 +99,9 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
     Tracker(home, project_name(profile.name), elsewhere, profile.tracking.artifacts).reconcile()
     mlflow_page = page_of(home, elsewhere, local=f"http://{ADDRESS}:{mlflow_port}")
     _end_as_by_hand()
-    pages = {
-        "VISOR_DAGSTER_PAGE": f"http://{ADDRESS}:{dagster_port}",
-        "VISOR_MLFLOW_PAGE": mlflow_page,
-    }
-    services = Services(home, choice, port=dagster_port, page=True, more=pages)
+    services = Services(home, choice, port=dagster_port, page=True)
     mlflow = None if elsewhere else mlflow_service(home, mlflow_port)
+    doorway = _open_doorway(home, {DAGSTER: services.address, MLFLOW: mlflow_page})
     try:
         if mlflow:
             mlflow.start()
@@ -92,6 +119,8 @@ def serve(home: Home, choice: Choice, *, dagster_port: int = 3000, mlflow_port: 
                 mlflow.keep_up()
             time.sleep(TICK)
     finally:
+        if doorway is not None:
+            doorway.close()
         page_file(home).unlink(missing_ok=True)
         with open_instance(home) as instance:
             stop_runs(instance, say=_say)

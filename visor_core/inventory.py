@@ -1,13 +1,20 @@
-"""Which files a folder held when it was finished: by size for a look that costs nothing, by content on request."""
+"""Which files a folder held when it was finished, and whether they are the same now.
+
+A look costs nothing: a file of the size that was written is hashed only where its times are not those at which its
+content was last known (`Verified`). On request every file is hashed.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from visor_core.files import whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,66 @@ def _files(place: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
-def missing(root: Path, inventory: Inventory, *, deep: bool = False) -> dict[str, str]:
-    """The files that are gone or have another size and, with `deep`, those of other content; and which of it is so."""
+class Verified:
+    """Hashes of files with the times at which they were taken, in a JSON file that may be deleted.
+
+    The time of the last change of the inode counts beside that of modification, which a copy or an editor may keep.
+    What only pretends to have both is found by a look at every file's content.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        """Read what is known.
+
+        Args:
+            path: where it is kept.
+            root: what names are relative to.
+        """
+        self._path, self._root = path, root
+        self._known = self._read()
+        self._new: dict[str, list[int | str]] = {}
+
+    def _read(self) -> dict[str, list[int | str]]:
+        try:
+            return dict(json.loads(self._path.read_text(encoding="utf-8")).items())
+        except (OSError, ValueError, AttributeError):
+            return {}  # absent or damaged: only time is lost, everything is hashed once
+
+    def _state(self, name: str, sha256: str) -> list[int | str]:
+        status = (self._root / name).stat()
+        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, sha256]
+
+    def holds(self, name: str, sha256: str) -> bool:
+        """Whether a file has not been touched since its content was found to have this hash."""
+        return self._known.get(name) == self._state(name, sha256)
+
+    def note(self, inventory: Inventory) -> None:
+        """The content of these files is known now."""
+        for name, held in inventory.items():
+            self._known[name] = self._new[name] = self._state(name, held.sha256)
+
+    def keep(self) -> None:
+        """Write down what was noted; files that are gone are left out."""
+        if not self._new:
+            return
+        held = {name: state for name, state in {**self._read(), **self._new}.items() if (self._root / name).is_file()}
+        try:
+            with whole_file(self._path, several_writers=True) as partial:
+                partial.write_text(json.dumps(held), encoding="utf-8")
+        except OSError:
+            return  # only time is lost: the next look hashes them again
+        self._new = {}
+
+
+def missing(
+    root: Path, inventory: Inventory, *, deep: bool = False, verified: Verified | None = None
+) -> dict[str, str]:
+    """The files that are gone, have another size or other content than was written; and which of it is so.
+
+    Args:
+        deep: hash every file.
+        verified: hash the files that were touched since their content was known, and note those that are the same;
+            without it, and without `deep`, sizes alone are compared.
+    """
     found = {}
     for name, held in sorted(inventory.items()):
         try:
@@ -54,8 +119,11 @@ def missing(root: Path, inventory: Inventory, *, deep: bool = False) -> dict[str
             continue
         if size != held.size:
             found[name] = f"has {size:,} bytes instead of {held.size:,}"
-        elif deep and held.sha256 and sha256_of(root / name) != held.sha256:
-            found[name] = "holds other bytes than were written"
+        elif held.sha256 and (deep or (verified is not None and not verified.holds(name, held.sha256))):
+            if sha256_of(root / name) != held.sha256:
+                found[name] = "holds other bytes than were written"
+            elif verified is not None:
+                verified.note({name: held})
     return found
 
 

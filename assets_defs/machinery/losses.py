@@ -1,8 +1,9 @@
 """What is gone of a finished build, and when it may be built again unasked.
 
-A build's `lineage.json` lists the files of its output with size and hash, a corpus keeps the like in `files.json`: a
-look compares sizes, a deep one contents. What is lost is built again, unless that costs more GPU hours than the profile
-allows without a word (`rebuild.confirm_gpu_hours`).
+A build's `lineage.json` lists the files of its output with size and hash: a look compares sizes, and the content of
+what was touched since it was last known; a deep one all contents. A corpus keeps sizes alone, in `files.json`: content
+that was changed there is found by `visor doctor --deep`. What is lost is built again, unless that costs more GPU hours
+than the profile allows without a word (`rebuild.confirm_gpu_hours`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from assets_defs.machinery.graph import stages
 from assets_defs.machinery.stage import Node, Stage
 from visor_core.config import Home, Profile
 from visor_core.errors import ConfigError
-from visor_core.inventory import Inventory, missing, take_inventory
+from visor_core.inventory import Inventory, Verified, missing, take_inventory
 
 NAMED = 3
 """Lost files that a message names."""
@@ -34,7 +35,16 @@ def output_of(home: Home, stage: Stage, output: Path, build: Path) -> Inventory:
     if stage.incremental:
         return {}
     found = take_inventory(home.root, [output, *(build / name for name in stage.beside)], hashed=True)
-    return {name: held for name, held in found.items() if not _says_how(home.root / name, build)}
+    made = {name: held for name, held in found.items() if not _says_how(home.root / name, build)}
+    known = _verified(home)
+    known.note(made)
+    known.keep()
+    return made
+
+
+def _verified(home: Home) -> Verified:
+    """At which times the content of builds was known."""
+    return Verified(home.root / "cache" / "verified.json", home.root)
 
 
 def _says_how(path: Path, build: Path) -> bool:
@@ -43,13 +53,25 @@ def _says_how(path: Path, build: Path) -> bool:
 
 
 def lost(home: Home, record: Record, *, deep: bool = False) -> tuple[str, ...]:
-    """A line for every file of a build's output that is gone or has another size; with `deep`, or other content."""
+    """A line for every file of a build's output that is gone, or has another size or other content.
+
+    Args:
+        deep: hash also what was not touched since its content was last known.
+    """
     stage, folder = stages().get(record.stage), record.folder(home)
     if not folder.is_dir():
         return (f"{record.path} is gone",)
     if stage and stage.incremental:
         return stage.lost(folder)
-    return tuple(f"{name} {fault}" for name, fault in missing(home.root, record.files, deep=deep).items())
+    return tuple(f"{name} {fault}" for name, fault in _missing(home, record, deep=deep).items())
+
+
+def _missing(home: Home, record: Record, *, deep: bool = False) -> dict[str, str]:
+    """The files of a build that are lost, and how."""
+    known = _verified(home)
+    found = missing(home.root, record.files, deep=deep, verified=known)
+    known.keep()
+    return found
 
 
 def stands(home: Home, record: Record) -> bool:
@@ -62,7 +84,7 @@ def discard(home: Home, record: Record) -> None:
     that has a folder of its own and nothing beside it is lost. Training then goes on from its last checkpoint."""
     build, output = record.build_folder(home), record.folder(home)
     set_aside(build)  # what was made from it names it by its lineage
-    gone = [home.root / name for name in missing(home.root, record.files)]
+    gone = [home.root / name for name in _missing(home, record)]
     confined = output != build and output.is_relative_to(build) and all(path.is_relative_to(output) for path in gone)
     unwanted = [output, build / "lineage.json", build / "checks.json"] if confined else list(build.iterdir())
     for path in unwanted:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets_defs.machinery.links import file_link, home_of_build
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -61,10 +63,12 @@ def curve(rows: Sequence[Mapping[str, object]], names: Sequence[str], caption: s
 def episodes(folder: Path) -> dict[str, dg.MarkdownMetadataValue]:
     """The sample episodes that a worker drew into its build folder, one entry each."""
     found = sorted((folder / SAMPLES).glob("episode-*.png"))
-    return {
-        f"sample_{number}": _picture(path.read_bytes(), f"episode {number}; its page is {path.with_suffix('.html')}")
-        for number, path in enumerate(found, start=1)
-    }
+    shown = {}
+    for number, path in enumerate(found, start=1):
+        picture = _picture(path.read_bytes(), f"episode {number}")
+        page = file_link(home_of_build(folder), path.with_suffix(".html"))
+        shown[f"sample_{number}"] = dg.MetadataValue.md(f"{picture.md_str}\n\n[its page]({page})")
+    return shown
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> dg.MarkdownMetadataValue:

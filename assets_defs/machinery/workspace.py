@@ -249,7 +249,7 @@ class Work:
             "fingerprint": record.fingerprint,
             "upstream": dg.MetadataValue.json(record.upstream),
             "configuration": dg.MetadataValue.json(self.profile.model_dump(mode="json")),
-            "folder": dg.MetadataValue.path(str(record.folder(self.home))),
+            "folder": dg.MetadataValue.path(record.path),  # below VISOR_HOME, which may be moved or copied
             "reused": self.complete,
             **({"lost": "\n".join(self.lost[:LISTED])} if self.lost else {}),
         }

@@ -82,6 +82,8 @@ def evaluate(
     folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
+    if not corpus and benchmark == "nano":
+        _require_split(home, split)
     index = open_index(home, name, tag, settled, settings)
     if questions is None and benchmark in READERS:  # so that the lineage names it
         questions = imported_file(home, name, benchmark)
@@ -137,6 +139,21 @@ def evaluate(
     console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _require_split(home: Home, split: str) -> None:
+    """A split of the synthetic world, which is a corpus of its own, is here.
+
+    Raises:
+        ConfigError: naming those that are.
+    """
+    from assets_defs.machinery.stage import CORPUS_SPLITS
+
+    here = [name for name in CORPUS_SPLITS if home.corpus(f"nano-{name}").is_dir()]
+    if split in CORPUS_SPLITS and not here:
+        raise ConfigError(f"--split {split!r}: nothing was built under {home.root} yet, `visor run` does")
+    if split not in here and split != "test":  # of that one the questions' reader says what it is for
+        raise ConfigError(f"--split {split!r} is not here: choose one of {', '.join(here or CORPUS_SPLITS)}")
 
 
 def _parameters(settled: Profile, **asked: str) -> dict[str, Any]:

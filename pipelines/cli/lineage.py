@@ -123,7 +123,7 @@ def reproduce(
     where = f"{planned.lineage.target.made} rebuilt in {planned.new.root}"
     said = {
         "identical": "identical: every data version and all weights",
-        "agrees": f"agrees: what differs{first} scores the same within the 95 % intervals",
+        "agrees": f"agrees: what differs{first and f'{first},'} scores the same within the 95 % intervals",
         "differs": f"differs{first}",
     }
     console.print(f"{where}: {said[outcome.verdict]}", markup=False, soft_wrap=True)

@@ -106,7 +106,7 @@ def _say_what_is_lost(home: Home, *, deep: bool) -> None:
             if record.stage == "page_index" and not faults[str(record.node)]:
                 faults[str(record.node)] = tuple(upkeep.verify(Corpus(record.folder(home)), deep=True))
     found = {node: gone for node, gone in faults.items() if gone}
-    looked = "by content" if deep else "by size"
+    looked = "by content" if deep else "by size, and by content where touched"
     console.print(f"Builds in force: {len(records)}, looked at {looked}: {len(found)} have lost something")
     for node, gone in found.items():
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
@@ -114,7 +114,7 @@ def _say_what_is_lost(home: Home, *, deep: bool) -> None:
         if gone[0].startswith("assets/"):  # another build's output may be this one's too: that of the champion
             stage = gone[0].split("/")[1]
         again = f"visor run --select {stage}" + (f" --corpus {corpus}" if corpus else "") + " --force"
-        # A run looks at sizes: what has the size that was written it takes for whole.
+        # A run hashes what was touched: what has the size and the times that were written it takes for whole.
         remedy = again if deep else "visor run"
         console.print(f"  - {node}: {gone[0]}{more}; `{remedy}` makes it again", markup=False, soft_wrap=True)
     if deep and found:

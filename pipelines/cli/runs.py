@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.choice import Choice
-from pipelines.cli.session import console, errors, home_of, parse_settings, resolve_profile
+from pipelines.cli.session import command_line, console, errors, home_of, parse_settings, resolve_profile
 from visor_core.config import corpus_name
 from visor_core.config.policies import REINFORCED, TRAINED, UNTRAINED
 from visor_core.errors import ConfigError
@@ -22,6 +20,7 @@ from visor_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from assets_defs.machinery.stage import Node
     from pipelines.estimates import StageEstimate
     from pipelines.run import RunSummary
     from visor_core.config import Home, Profile
@@ -53,7 +52,9 @@ def run(
     rebuild_lost: bool = typer.Option(
         False, "--rebuild-lost", help="Also build again what is lost and costs more than rebuild.confirm_gpu_hours."
     ),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Print the resolved profile and an estimate, run nothing."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Print the resolved profile, what is stale and why, and an estimate; run nothing."
+    ),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
     """Materialize the asset graph: whatever is stale, in order, with a summary at the end."""
@@ -64,7 +65,7 @@ def run(
     resolved = resolve_profile(profile, settings)
     _require_corpus(resolved, home, corpus)
     if dry_run:
-        _print_plan(resolved, home)
+        _print_plan(resolved, home, select, corpus, force=force)
         return
     preflight.require(resolved, preflight.inspect_machine(home.root))
     _say_what_corpora_keep(resolved, home, corpus)
@@ -131,33 +132,61 @@ def _say_what_is_lost(profile: Profile, home: Home, select: list[str], corpus: s
 def ui(
     context: typer.Context,
     profile: str = typer.Option("nano", "--profile", help="Profile that materializations from the page run under."),
+    host: str = typer.Option("127.0.0.1", help="Address to listen on: this machine alone, as the pages know no login."),
     dagster_port: int = typer.Option(3000, help="Port of Dagster's page."),
     mlflow_port: int = typer.Option(5000, help="Port of MLflow's page."),
+    new_links_port: int = typer.Option(
+        0, "--links-port", help="Port that links to runs and reports lead to from now on.", show_default="the home's"
+    ),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
     """Open Dagster's and MLflow's web pages; runs until interrupted."""
     from pipelines.ui import serve
 
     resolve_profile(profile, settings)
+    _require_loopback(host, home_of(context), dagster_port, mlflow_port, new_links_port)
     try:
         serve(
             home_of(context),
             Choice(profile, parse_settings(settings)),
             dagster_port=dagster_port,
             mlflow_port=mlflow_port,
+            new_links_port=new_links_port,
         )
     except KeyboardInterrupt:
         console.print("ended")
 
 
-def _print_plan(profile: Profile, home: Home) -> None:
-    """The resolved profile as YAML, then what it would cost and what is missing for it."""
+def _require_loopback(host: str, home: Home, *ports: int) -> None:
+    """Whoever reaches the pages runs code and reads every document, so they are reached from elsewhere by SSH alone.
+
+    Raises:
+        ConfigError: with the command that does that.
+    """
+    from assets_defs.machinery.links import ADDRESS, links_port
+
+    if host in (ADDRESS, "localhost"):
+        return
+    forwarded = " ".join(f"-L {port}:{ADDRESS}:{port}" for port in (*ports[:-1], ports[-1] or links_port(home)))
+    raise ConfigError(
+        f"--host {host!r}: the pages know no login, and whoever reaches them runs code here; leave --host out, and on"
+        f" the other machine `ssh {forwarded} USER@THIS-MACHINE` shows them there at the same addresses"
+    )
+
+
+def _print_plan(profile: Profile, home: Home, select: list[str], corpus: str, *, force: bool) -> None:
+    """The resolved profile as YAML, what is stale and why, then what a run from nothing costs and what is missing."""
     from pipelines import preflight
     from pipelines.estimates import DEFAULT_PAGES, estimate, unit_costs
+    from pipelines.run import foresee
 
+    foreseen = foresee(profile, home, select, corpus=corpus, force=force)
     print(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False), end="")
+    console.print()
+    _print_stale(foreseen)
     machine = preflight.inspect_machine(home.root)
-    stages = estimate(profile)
+    asked = {node.stage for node in foreseen}
+    stages = [stage for stage in estimate(profile) if asked.intersection(stage.stage.split(", "))]
     source = unit_costs()["nano" if profile.nano else "pretrained"]["source"]
     console.print()
     console.print(_estimate_table(stages))
@@ -173,8 +202,16 @@ def _print_plan(profile: Profile, home: Home) -> None:
         console.print(f"missing here: {fault}", markup=False, soft_wrap=True)
 
 
+def _print_stale(foreseen: Mapping[Node, str]) -> None:
+    """What a run would make, each with the reason."""
+    stale = {node: why for node, why in foreseen.items() if why}
+    console.print(f"Stale: {len(stale)} of {len(foreseen)} stages")
+    for node, why in stale.items():
+        console.print(f"  {node}: {why}", markup=False, soft_wrap=True)
+
+
 def _estimate_table(stages: list[StageEstimate]) -> Table:
-    table = Table(title="Estimate", title_justify="left", box=None, show_footer=True)
+    table = Table(title="Estimate of a run from nothing", title_justify="left", box=None, show_footer=True)
     table.add_column("stage", footer="all", overflow="fold")
     table.add_column("work", overflow="fold")
     for field, name in FIELDS.items():
@@ -286,18 +323,15 @@ def _first_question(profile: Profile, home: Home) -> Question | None:
 def _print_next(home: Home, report: Path, question: Question | None, corpus: str) -> None:
     """Commands that look at what this home holds; without `--home` they find the usual one."""
     console.print("\nWhere to look next")
-    program = "visor" if shutil.which("visor") else ".venv/bin/visor"
-    usual = home.root == Path(os.environ.get("VISOR_HOME") or ".visor").resolve()
-    start = [program] if usual else [program, "--home", str(home.root)]
-    visor = shlex.join(start)
     hints = [
         ("the report", shlex.join(["xdg-open", str(report)])),
-        ("Dagster's page, MLflow's page", "make ui" if usual else f"{visor} ui"),
+        ("Dagster's page, MLflow's page", command_line(home, "ui")),
     ]
     if question:
         partition = ["--partition", question.partition] if question.partition else []
-        command = [*start, "ask", question.question, "--corpus", corpus, *partition]
-        hints.append(("an episode", shlex.join(command)))
-    hints.append(("your own documents", f'{visor} ingest PATH, then {visor} search "…"'))
+        hints.append(("an episode", command_line(home, "ask", question.question, "--corpus", corpus, *partition)))
+    hints.append(
+        ("your own documents", f'{command_line(home, "ingest")} PATH, then {command_line(home, "search")} "…"')
+    )
     for what, how in hints:
         console.print(f"  {what:<36}{how}", markup=False, soft_wrap=True)

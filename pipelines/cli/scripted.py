@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipelines.cli.session import choose_checkpoint
+from pipelines.cli.checkpoints import choose_checkpoint
 from visor_core.errors import ConfigError
 
 if TYPE_CHECKING:

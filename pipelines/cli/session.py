@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pipelines.choice import PROFILES, Choice
-from visor_core.errors import ConfigError, DataError, PolicyError, SearchIndexError
+from visor_core.errors import ConfigError, SearchIndexError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,45 +179,11 @@ def progress_bar() -> Progress:
     )
 
 
-def choose_checkpoint(home: Home, given: Path | None) -> Path:
-    """The checkpoint asked for, as a folder or as `visor lineage` takes it, or the newest one the project has made.
-
-    Raises:
-        PolicyError: if there is none.
-    """
-    from visor_core.policies.load import require_checkpoint
-
-    if given is not None:
-        given = given if given.exists() else _checkpoint_of_build(home, str(given))
-        require_checkpoint(given)
-        return given
-    from assets_defs.machinery.builds import find_record
-    from assets_defs.machinery.stage import Node
-    from visor_core.config.policies import CHAMPION, TRAINED
-
-    for stage in (CHAMPION, *(policy.stage for policy in reversed(TRAINED))):
-        record = find_record(home, Node(stage))
-        if record is not None and (record.folder(home) / "config.json").is_file():
-            return record.folder(home)
-    raise PolicyError(
-        f"no checkpoint under {home.root} yet: `visor run` trains one; or give --checkpoint FOLDER, or --endpoint URL"
-    )
-
-
-def _checkpoint_of_build(home: Home, name: str) -> Path:
-    """The checkpoint folder of a build, made here or imported.
-
-    Raises:
-        PolicyError: if there is no such build.
-    """
-    from visor_core.lineage import find_build
-
-    try:
-        build = find_build(home, name)
-    except DataError as error:
-        raise PolicyError(f"no checkpoint at {name}, and no build of that name: {error}") from error
-    folder = build.folder(home)
-    return folder if folder.is_dir() else home.imported / build.fingerprint
+def command_line(home: Home, *arguments: str) -> str:
+    """A command to type that works on this home; without `--home` it finds the usual one."""
+    program = "visor" if shutil.which("visor") else ".venv/bin/visor"
+    usual = home.root == Path(os.environ.get("VISOR_HOME") or ".visor").resolve()
+    return shlex.join([program, *([] if usual else ["--home", str(home.root)]), *arguments])
 
 
 def read_lineage(checkpoint: Path) -> dict[str, Any]:

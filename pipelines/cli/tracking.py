@@ -6,20 +6,19 @@ What was paid for is never lost to a tracker: where the result cannot be logged,
 from __future__ import annotations
 
 import getpass
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets_defs.machinery.links import MLFLOW, links_address
 from pipelines.cli.session import console, errors
 from visor_core.config import Home, Profile
 from visor_core.lineage.provenance import ROOT, commit_of
 from visor_core.tracking import (
     EVALUATION,
     KIND_TAG,
-    PAGE,
     commit_tags,
     configured,
     flat,
@@ -98,7 +97,7 @@ def evaluation_run(
         yield EvaluationRun(
             tracker,
             run_id,
-            run_link(page_of(home, uri, local=os.environ.get("VISOR_MLFLOW_PAGE", PAGE)), run_id) or f"run {run_id}",
+            run_link(page_of(home, uri, local=f"{links_address(home)}/{MLFLOW}"), run_id) or f"run {run_id}",
         )
 
 

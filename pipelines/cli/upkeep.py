@@ -11,7 +11,9 @@ from rich.table import Table
 from pipelines.cli.session import console, corpus_folder, errors, home_of
 from visor_core.errors import SearchIndexError
 
-index_app = typer.Typer(no_args_is_help=True, help="Look after an index: verify, compact, tags, settings, diff.")
+index_app = typer.Typer(
+    no_args_is_help=True, help="Look after an index: verify, compact, tags, settings, diff, remove."
+)
 CORPUS = typer.Option("documents", "--corpus", help="Name of the corpus.")
 
 
@@ -64,6 +66,29 @@ def compact(
         f" {freed.sources_removed} documents removed; tags kept: {', '.join(freed.tags)}",
         soft_wrap=True,
     )
+
+
+@index_app.command()
+def remove(
+    context: typer.Context,
+    corpus: str = typer.Argument(..., help="Name of the corpus."),
+    delete: bool = typer.Option(False, "--delete", help="Do it; without this, only say what would go."),
+) -> None:
+    """Take a corpus away: its documents and index, the builds of it, and its partition on Dagster's page.
+
+    What was put aside for it in the inbox is left, and refuses the removal, as it would bring the corpus back.
+    """
+    from pipelines.removing import remove_corpus, what_goes
+
+    home = home_of(context)
+    found = what_goes(home, corpus)
+    for line in found.text:
+        console.print(line, markup=False, soft_wrap=True)
+    if not delete:
+        console.print("nothing is removed yet; --delete does it")
+        return
+    remove_corpus(home, found)
+    console.print(f"corpus {found.corpus} is removed", markup=False, soft_wrap=True)
 
 
 @index_app.command()

@@ -9,9 +9,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets_defs.machinery.builds import Builds, Record
-from assets_defs.machinery.stage import Node
+from assets_defs import champion_model
+from assets_defs.machinery.builds import INCOMPLETE, Builds, Record
+from assets_defs.machinery.graph import is_built
+from assets_defs.machinery.stage import Figure, Node
 from assets_defs.machinery.tracking import Tracking
+from assets_defs.machinery.workspace import Work
 from pipelines.definitions import definitions
 from pipelines.instance import open_instance
 from pipelines.resources import PROFILES
@@ -225,3 +228,31 @@ def test_a_champion_is_replaced_by_a_better_one_and_by_an_equal_one_once_it_is_o
     succeeded, record = setting.crown(second)
     assert succeeded
     assert record.figures["reason"] == "the files of the reigning champion are gone"
+
+
+@pytest.mark.slow_walk
+def test_what_the_reigning_champion_was_not_asked_yet_is_asked_by_the_next_run(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Episodes of it that failed leave the decision incomplete, and open to the next run."""
+    first = setting.profile()
+    setting.train(first, 1)
+    setting.measure(first, sft=4, grpo=4)
+    setting.crown(first)
+    second = setting.profile(**{"grpo.steps": 3})
+    setting.train(second, 2, ["grpo_checkpoint"])
+    setting.measure(second, sft=0, grpo=4)
+    worker = champion_model.run_worker
+
+    def failing(work: Work, module: str, inputs: dict[str, str | Path]) -> dict[str, dict[str, Figure]]:
+        reported = worker(work, module, inputs)
+        return {name: {**figures, INCOMPLETE: "1 of 8 episodes failed"} for name, figures in reported.items()}
+
+    monkeypatch.setattr(champion_model, "run_worker", failing)
+    succeeded, kept = setting.crown(second)
+    assert succeeded
+    assert (kept.figures["replaced"], kept.incomplete) == (0, "1 of 8 episodes failed")
+    assert not is_built(Node("champion_model"), second, setting.home)
+    monkeypatch.undo()
+    succeeded, kept = setting.crown(second)
+    assert (succeeded, kept.figures["replaced"], kept.incomplete) == (True, 0, "")

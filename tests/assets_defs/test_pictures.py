@@ -8,7 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from assets_defs.machinery.links import links_address
 from assets_defs.machinery.pictures import SAMPLES, curve, episodes, page_with_words, table
+from visor_core.config import Home
 from visor_core.geometry import Box
 
 
@@ -43,11 +45,15 @@ def test_a_curve_is_drawn_from_the_rows_that_have_the_value() -> None:
     assert "no step" in (curve([], ("loss",), "loss").value or "")
 
 
-def test_the_episodes_a_worker_drew_are_shown_as_they_are(tmp_path: Path) -> None:
-    assert episodes(tmp_path) == {}
-    (tmp_path / SAMPLES).mkdir()
+def test_the_episodes_a_worker_drew_are_shown_as_they_are_with_a_link_to_their_pages(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    build = home.asset("sft_checkpoint", "0" * 16)
+    assert episodes(build) == {}
+    (build / SAMPLES).mkdir(parents=True)
     for number in (1, 2):
-        Image.new("RGB", (1500, 400), "white").save(tmp_path / SAMPLES / f"episode-{number}.png")
-    shown = episodes(tmp_path)
+        Image.new("RGB", (1500, 400), "white").save(build / SAMPLES / f"episode-{number}.png")
+    shown = episodes(build)
     assert list(shown) == ["sample_1", "sample_2"]
     assert _image(shown["sample_2"].value or "").size == (1500, 400)
+    page = f"{links_address(home)}/files/assets/sft_checkpoint/{'0' * 16}/samples/episode-2.html"
+    assert str(shown["sample_2"].value).endswith(f"[its page]({page})")

@@ -62,7 +62,7 @@ def nano_obedience(checkpoint: Path, folder: Path) -> Obedience:
 
 def main(home: Path) -> dict[str, object]:
     """Run, print the table, write `bench/obedience.json`."""
-    from pipelines.cli.asking import choose_checkpoint
+    from pipelines.cli.checkpoints import choose_checkpoint
 
     found: dict[str, Obedience] = {}
     with tempfile.TemporaryDirectory() as temporary:

@@ -69,7 +69,7 @@ def served(checkpoint: Path) -> Iterator[str]:
 
 def main(home: Path) -> dict[str, Any]:
     """Evaluate the champion on the first questions, searched as one collection."""
-    from pipelines.cli.session import choose_checkpoint
+    from pipelines.cli.checkpoints import choose_checkpoint
 
     if obstacle := vllm_obstacle():
         raise DataError(obstacle)

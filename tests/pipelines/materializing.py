@@ -15,9 +15,19 @@ from pipelines.definitions import definitions
 from pipelines.gateway import Event
 from pipelines.instance import open_instance
 from pipelines.run import RunSummary, run_graph
-from visor_core.config import Home
+from visor_core.config import Home, Profile
 
 PARTITION = "dagster/partition"
+TINY = {
+    "nano.train_corpora": 1,
+    "nano.development_corpora": 1,
+    "nano.companies": 3,
+    "nano.topics": 4,
+    "nano.train_questions": 6,
+    "nano.development_questions": 4,
+    "index.embedders": ["hash"],
+}
+"""Settings of the smallest world that goes through all of its stages up to the questions."""
 KINDS = {
     dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED: "AssetMaterializationPlannedEvent",
     dg.DagsterEventType.STEP_START: "ExecutionStepStartEvent",
@@ -25,6 +35,16 @@ KINDS = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION: "AssetCheckEvaluationEvent",
     dg.DagsterEventType.STEP_FAILURE: "ExecutionStepFailureEvent",
 }
+
+
+def tiny_choice(**overrides: object) -> Choice:
+    """The tiny world with further settings, their dots written as two underscores."""
+    return Choice("nano", TINY | {key.replace("__", "."): value for key, value in overrides.items()})
+
+
+def tiny_profile(**overrides: object) -> Profile:
+    """Its profile."""
+    return tiny_choice(**overrides).resolve()
 
 
 class InProcess:

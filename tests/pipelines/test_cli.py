@@ -60,7 +60,7 @@ def test_a_corpus_that_is_not_there_is_not_begun(visor: Visor, tmp_path: Path) -
 def test_two_pages_on_one_port_are_refused(visor: Visor) -> None:
     refused = visor("ui", "--dagster-port", "45671", "--mlflow-port", "45671")
     assert refused.code == 2
-    assert "both pages are to be on port 45671" in refused.err
+    assert "--dagster-port and --mlflow-port are not all different" in refused.err
 
 
 def test_doctor_names_every_profile(visor: Visor) -> None:

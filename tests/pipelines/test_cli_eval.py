@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.artifacts import load_dict
 
+from assets_defs.machinery.links import links_address
 from tests.pipelines.conftest import Outcome, Visor
 from tests.pipelines.test_cli_corpus import write_pdf
 from tests.visor_core.evaluation.model_server import ModelServer, model_server
@@ -177,7 +178,7 @@ def test_an_evaluation_is_a_run_with_its_questions_as_a_table(
 ) -> None:
     with model_server(answer="47") as server:
         told = _eval(visor, home, server)
-    assert "its run in MLflow: http://127.0.0.1:5000/#/runs/" in told.out
+    assert f"its run in MLflow: {links_address(Home(home))}/mlflow/#/runs/" in told.out
     tracker = Tracker(Home(home), "visor-default")
     (run,) = tracker.client.search_runs([tracker.experiment_id])
     assert (run.info.status, run.data.metrics["accuracy"]) == ("FINISHED", 0.5)
@@ -201,3 +202,20 @@ def test_an_evaluation_is_a_run_with_its_questions_as_a_table(
         _eval(visor, home, server)
     ends = {found.info.status for found in tracker.client.search_runs([tracker.experiment_id])}
     assert ends == {"FINISHED", "KILLED"}
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("develpment", "--split 'develpment' is not here: choose one of train, development"),
+        ("development", "nothing was built under"),
+    ],
+)
+def test_a_split_that_is_not_here_is_refused_with_those_that_are(
+    visor: Visor, home: Path, split: str, words: str
+) -> None:
+    asked = ("eval", "--split", split, "--endpoint", "http://127.0.0.1:9/v1", "--model", "none")
+    refused = visor(*asked)
+    assert (refused.code, words in refused.err) == (2, True), refused.err
+    Home(home).corpus("nano-train").mkdir(parents=True)
+    assert f"--split '{split}' is not here: choose one of train" in visor(*asked).err

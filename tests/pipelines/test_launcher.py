@@ -12,10 +12,12 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
-from dagster._core.launcher import WorkerStatus
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
 
+from assets_defs.machinery.run_config import GIVEN_TAG
 from pipelines import launcher
-from pipelines.choice import SESSION_TAG
+from pipelines.choice import SESSION_TAG, Choice
+from pipelines.definitions import definitions
 from pipelines.instance import open_instance
 from pipelines.sessions import new_session
 from tests.pipelines.waiting_run import waiting
@@ -93,3 +95,39 @@ def test_what_a_visor_run_that_is_gone_has_queued_does_not_start(tmp_path: Path)
         # A `visor run` that ends takes away its own.
         launcher.stop_runs(instance, session=sessions["lives"])
         assert instance.get_run_by_id(waits["lives"]).status == dg.DagsterRunStatus.CANCELED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"nano": {"companies": -1}}, "launchpad: nano.companies: "),
+        ({"nano": {"companies": 5}, "seed": 3}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_launchpad_value_out_of_range_fails_its_run_with_the_reason(
+    tmp_path: Path, given: dict[str, object], words: str
+) -> None:
+    """Dagster's configuration types let it pass; nothing is started for it."""
+    home = Home(tmp_path / "home")
+    job = definitions(home, Choice().resolve()).resolve_implicit_global_asset_job_def()
+    config = {"ops": {"nano_corpus": {"config": given}}}
+    with open_instance(home) as instance:
+        run = instance.create_run_for_job(
+            job.get_subset(asset_selection={dg.AssetKey("nano_corpus")}),
+            run_config=config,
+            tags={GIVEN_TAG: '{"seed": 1}'} if "seed" in given else {},
+        )
+        if words:
+            instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
+            (entry,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+            assert entry.dagster_event is not None
+            assert str(entry.dagster_event.message).startswith(words)
+            assert "\n" not in str(entry.dagster_event.message)
+            assert not launcher.run_log(home, run.run_id).exists()
+            return
+    choice, tags = launcher.settled(run)
+    assert choice.settings == ({"nano.companies": 5, "seed": 3} if given else {})
+    assert tags == {"visor/profile": "nano"} | ({GIVEN_TAG: '{"nano.companies": 5, "seed": 3}'} if given else {}), (
+        "what is empty has no tag"
+    )

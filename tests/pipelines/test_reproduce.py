@@ -16,8 +16,7 @@ from assets_defs.machinery.builds import read_record
 from assets_defs.machinery.stage import Node
 from pipelines.choice import Choice
 from tests.pipelines.conftest import Visor
-from tests.pipelines.materializing import materialize
-from tests.pipelines.test_run import TINY
+from tests.pipelines.materializing import TINY, materialize
 from visor_core.config import Home
 from visor_core.errors import DataError
 from visor_core.lineage import ancestry, find_build, read_builds
@@ -51,7 +50,7 @@ TRAINED = TINY | {
     "grpo.group_size": 2,
     "grpo.save_steps": 1,
     # So short a training earns no rewards: the bonus moves the weights all the same.
-    "grpo.dynamic_sampling": "off",
+    "grpo.dynamic_sampling": "keep",
     "grpo.entropy_coefficient": 0.05,
 }
 
@@ -68,8 +67,10 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def test_an_index_is_rebuilt_from_its_lineage_alone(indexed: Home, visor: Visor, tmp_path: Path) -> None:
+    """It is named by the run of Dagster's that made it."""
     recorded = find_build(indexed, "page_index[nano-train]")
-    done = visor("reproduce", "page_index", "--home", str(tmp_path / "new"), home=indexed.root)
+    run_id = recorded.stored["dagster"]["run"]
+    done = visor("reproduce", run_id, "--home", str(tmp_path / "new"), home=indexed.root)
     assert "the same kind of machine" in done.out
     assert done.code == 0, done.out + done.err
     assert f"page_index[nano-train]: identical, data {recorded.data_version}" in done.out

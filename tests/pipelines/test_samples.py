@@ -19,6 +19,7 @@ from visor_core.config import Home, load_profile
 from visor_core.policies.base import ImageRef
 from visor_core.tracking import Tracker
 
+BUILD = Path("assets", "sft_checkpoint", "build")
 PROFILE = Path(__file__).parents[2] / "pipelines" / "profiles" / "nano.yaml"
 
 
@@ -28,7 +29,7 @@ def _white(ref: ImageRef) -> Image.Image:
 
 def _order(tmp_path: Path) -> dict[str, object]:
     return {
-        "home": str(tmp_path), "folder": str(tmp_path / "build"), "stage": "sft_checkpoint",
+        "home": str(tmp_path), "folder": str(tmp_path / BUILD), "stage": "sft_checkpoint",
         "tracking": {"experiment": "visor"},
         "profile": load_profile(PROFILE).model_dump(mode="json"), "inputs": {},
     }  # fmt: skip
@@ -36,9 +37,9 @@ def _order(tmp_path: Path) -> dict[str, object]:
 
 def test_three_episodes_are_kept_as_pictures_and_pages(tmp_path: Path) -> None:
     log_episodes(Session(json.loads(json.dumps(_order(tmp_path))), None), played(5), _white)
-    names = sorted(path.name for path in (tmp_path / "build" / SAMPLES).iterdir())
+    names = sorted(path.name for path in (tmp_path / BUILD / SAMPLES).iterdir())
     assert names == [f"episode-{n}.{kind}" for n in (1, 2, 3) for kind in ("html", "png")]
-    assert list(episodes(tmp_path / "build")) == ["sample_1", "sample_2", "sample_3"]
+    assert list(episodes(tmp_path / BUILD)) == ["sample_1", "sample_2", "sample_3"]
 
 
 @pytest.mark.slow
@@ -64,10 +65,10 @@ def test_a_checkpoint_keeps_what_it_is_made_from_and_what_it_played(
     monkeypatch.setitem(os.environ, "MLFLOW_RUN_ID", tracker.open_run("grpo_checkpoint"))
     inputs = {"sft_checkpoint": str(tmp_path / "assets" / "sft_checkpoint" / "abc" / "final"), "index_tag": "index-1"}
     session = Session(_order(tmp_path) | {"stage": "grpo_checkpoint", "inputs": inputs}, _Pipes())  # type: ignore[arg-type]
-    checkpoint = tmp_path / "build" / "checkpoint-9"
+    checkpoint = tmp_path / BUILD / "checkpoint-9"
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(b"weights")
-    files = draw_episodes(tmp_path / "build" / SAMPLES / "step-9", played(3), _white)
+    files = draw_episodes(tmp_path / BUILD / SAMPLES / "step-9", played(3), _white)
     model = tracker.client.get_logged_model(session.on_checkpoint(checkpoint, 9, {"reward": 0.5}, files))
     lineage = {"input.sft_checkpoint": "assets/sft_checkpoint/abc/final", "input.index_tag": "index-1", "seed": "0"}
     assert lineage.items() <= model.tags.items()
@@ -88,13 +89,13 @@ def test_mlflow_keeps_the_weights_of_checkpoints_that_are_kept(tmp_path: Path, m
     models = []
     for step in (1, 2, 3):
         session = Session(_order(tmp_path), _Pipes())  # type: ignore[arg-type]
-        folder = tmp_path / "build" / f"checkpoint-{step}"
+        folder = tmp_path / BUILD / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(f"weights {step}".encode())
         (folder / "config.json").write_text("{}")
         models.append(session.on_checkpoint(folder, step, {"reward": step / 10}))
         if step > 1:
-            shutil.rmtree(tmp_path / "build" / f"checkpoint-{step - 1}")
+            shutil.rmtree(tmp_path / BUILD / f"checkpoint-{step - 1}")
     held = [{file.path for file in tracker.client.list_logged_model_artifacts(model, "model")} for model in models]
     both = {"model/config.json", "model/model.safetensors"}
     assert held == [{"model/config.json"}, both, both]

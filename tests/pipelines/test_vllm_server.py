@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import httpx
 import pytest
 import torch
 
+from pipelines.services import free_port
 from tests.pipelines.conftest import Visor
 from tests.pipelines.test_cli_corpus import write_pdf
 from tests.tiny_model import picture, prompt
@@ -43,9 +43,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if obstacle := vllm_obstacle():
         pytest.skip(obstacle)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     forbidden = TransformersPolicy(checkpoint, picture).forbidden
     # The `vllm` command reads the version of a package named vllm, which the CPU build is not; its server is the same.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]

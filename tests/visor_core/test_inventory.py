@@ -1,10 +1,10 @@
-"""What a folder held is compared by size, and by content on request."""
+"""What a folder held is compared by size, by content where it was touched, and by content on request."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from visor_core.inventory import as_json, from_json, missing, take_inventory
+from visor_core.inventory import Verified, as_json, from_json, missing, take_inventory
 
 
 def test_gone_torn_and_changed_files_are_told_apart(tmp_path: Path) -> None:
@@ -22,3 +22,21 @@ def test_gone_torn_and_changed_files_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "b" / "new").touch()
     assert missing(tmp_path, held) == {"a/one": "is gone", "a/two": "has 2 bytes instead of 5"}
     assert missing(tmp_path, held, deep=True)["a/three"] == "holds other bytes than were written"
+
+
+def test_a_file_that_was_touched_is_hashed_once(tmp_path: Path) -> None:
+    for name in ("same", "other"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    held = take_inventory(tmp_path, [tmp_path / "same", tmp_path / "other"], hashed=True)
+    kept = tmp_path / "cache" / "verified.json"
+    known = Verified(kept, tmp_path)
+    assert missing(tmp_path, held, verified=known) == {}
+    known.keep()
+    (tmp_path / "other").write_text("rehto", encoding="utf-8")
+    known = Verified(kept, tmp_path)
+    assert known.holds("same", held["same"].sha256)
+    assert not known.holds("other", held["other"].sha256)
+    assert missing(tmp_path, held) == {}
+    assert missing(tmp_path, held, verified=known) == {"other": "holds other bytes than were written"}
+    kept.write_text("damaged", encoding="utf-8")
+    assert not Verified(kept, tmp_path).holds("same", held["same"].sha256)

@@ -1,4 +1,4 @@
-"""What of a home nothing needs any more: builds that are out of force and made nothing that is kept, set-aside stores.
+"""What of a home nothing needs any more: builds out of force that made nothing that is kept, set-aside stores, logs.
 
 Kept are the builds in force, the champion, what the registry names by an alias, what an evaluation or a study measured,
 and everything upstream of these. What a running process holds, or reads, is never touched.
@@ -10,6 +10,7 @@ import fcntl
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,13 +25,15 @@ from visor_core.policies.identity import digest_of
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 STUDY = "study_figures"
 """The stage that measures a study's variants, whose builds are in force for nobody else."""
+LOG_SECONDS = 7 * 24 * 3600.0
+"""How long the output of a run is left to be looked at, whatever came of it."""
 SET_ASIDE = "*.until-*"
 """Episode stores that `--fresh` has put aside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clearable:
-    """One folder that nothing needs: where, how large, and why it may go."""
+    """One folder or log that nothing needs: where, how large, and why it may go."""
 
     path: Path
     size: int
@@ -79,6 +82,7 @@ def find_clearable(home: Home, tagged: Iterable[str] = (), *, unfinished: bool =
     clearable += [
         Clearable(path, size_of(path), reason) for path, reason in _stores(home) if path.is_dir() and not is_held(path)
     ]
+    clearable += _logs(home, [known[made] for made in kept if made in known])
     return Clearing(tuple(clearable), stays)
 
 
@@ -152,16 +156,29 @@ def _stores(home: Home) -> Iterator[tuple[Path, str]]:
         yield path, "rebuilt by visor reproduce"
 
 
+def _logs(home: Home, kept: Iterable[Build]) -> Iterator[Clearable]:
+    """The output of runs that have ended and made nothing that is kept, those of the last days left out."""
+    made = {str(build.stored.get("dagster", {}).get("run", "")) for build in kept}
+    for path in sorted((home.root / "logs" / "runs").glob("*.log")):
+        status = path.stat()
+        if path.stem not in made and time.time() - status.st_mtime > LOG_SECONDS and not is_held(path):
+            yield Clearable(path, status.st_size, "log of a run that made nothing that is kept")
+
+
 def is_held(folder: Path) -> bool:
-    """Whether a living process has locked a build, a store, or anything directly in it."""
+    """Whether a living process has locked a build, a store, or anything directly in it; or the file of a log."""
+    if folder.is_file():
+        return is_locked(folder)
     locks = [folder / ".lock", folder / ".running", *folder.glob("segments/*.jsonl")]
     return any(is_locked(path) for path in locks if path.is_file())
 
 
 def clear(item: Clearable) -> bool:
-    """Remove one folder; false if a process has begun to use it meanwhile."""
+    """Remove one folder or log; false if a process has begun to use it meanwhile."""
     with _holding(item.path) as held:
-        if held:
+        if held and item.path.is_file():
+            item.path.unlink()
+        elif held:
             shutil.rmtree(item.path)
         return held
 

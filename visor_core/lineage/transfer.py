@@ -11,10 +11,10 @@ FOLDER/export.json                     the SHA-256 of every file
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from visor_core.config.policies import CHAMPION, POLICIES
 from visor_core.errors import DataError
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.files import write_json
+from visor_core.inventory import Held, Verified, sha256_of
 from visor_core.lineage.comparison import MEASURED, results_of
 from visor_core.lineage.graph import EVALUATION, Build, Lineage, Made, ancestry
 from visor_core.lineage.listing import code_line, machine_line, packages_line
@@ -100,7 +101,7 @@ def export_checkpoint(home: Home, build: Build, known: Mapping[Made, Build], fol
     for name, result in results.items():
         result.save(partial / "evaluation" / f"{name}.json")
     (partial / "README.md").write_text(card(build, lineage, index, results), encoding="utf-8")
-    files = {path.relative_to(partial).as_posix(): _hash(path) for path in _files(partial)}
+    files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in _files(partial)}
     write_json(partial / MANIFEST, {"format": _FORMAT, "made": build.made._asdict(), "files": files})
     if folder.is_dir():
         folder.rmdir()
@@ -121,7 +122,7 @@ def _index_of(build: Build, lineage: Lineage) -> dict[str, Any]:
     """What is recorded of the index that a checkpoint was trained on; empty for one that saw none."""
     tag = build.stored.get("index_tag")
     for above in lineage.builds:
-        if above.stage == "page_index" and above.stored.get("index_tag") == tag:
+        if tag and above.stage == "page_index" and above.stored.get("index_tag") == tag:
             return {"corpus": above.partition, "tag": tag, **above.stored["index"]}
     return {}
 
@@ -207,14 +208,19 @@ def import_checkpoint(home: Home, folder: Path) -> Exported:
     exported = _exported(folder)
     target = home.imported / exported.made.fingerprint
     if target.is_dir():
-        there = _exported(target)
-        if there.made == exported.made:
-            return there
-        raise DataError(f"{target} holds {there.made}: move that folder away first")
+        there = None
+        with suppress(DataError):  # a damaged manifest is replaced as any other file that is
+            there = exported_made(target)
+        if there is not None and there != exported.made:
+            raise DataError(f"{target} holds {there}: move that folder away first")
+        if there is not None and not damaged(target):
+            return _exported(target)
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(folder, partial)
     _verify(partial)
+    if target.is_dir():  # one that has lost files since
+        shutil.rmtree(target)
     partial.rename(target)
     return _exported(target)
 
@@ -248,19 +254,36 @@ def _verify(folder: Path) -> None:
     Raises:
         DataError: naming the first file that is missing or differs; the copy is removed.
     """
-    expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    for name, digest in expected.items():
-        path = folder / name
-        if not path.is_file() or _hash(path) != digest:
-            what = "is damaged" if path.is_file() else "is missing"
-            shutil.rmtree(folder)
-            raise DataError(f"{name} {what} in the exported folder: copy the folder again")
+    if fault := damaged(folder):
+        shutil.rmtree(folder)
+        raise DataError(f"{fault} in the exported folder: copy the folder again")
+
+
+def damaged(folder: Path, verified: Verified | None = None) -> str:
+    """The first file of an exported folder that is not what was written, and how; empty if all are.
+
+    Args:
+        verified: files that it knows are not hashed; it may come to know more.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    try:
+        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name, digest in expected.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if verified is not None and verified.holds(name, digest):
+                continue
+            if sha256_of(path) != digest:
+                return f"{name} is damaged"
+            if verified is not None:
+                verified.note({name: Held(path.stat().st_size, digest)})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{folder / MANIFEST} is damaged: export the checkpoint again, and import that") from error
+    return ""
 
 
 def _files(folder: Path) -> Iterable[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,19 @@ def test_a_build_of_an_earlier_version_stays(home: Home) -> None:
     old = _old(home)
     old.file.write_text(json.dumps({"asset": "sft_checkpoint"}), encoding="utf-8")
     assert _freed(home) == set()
+
+
+def test_the_log_of_a_run_that_made_nothing_goes_after_a_while(home: Home) -> None:
+    write_chain(home)
+    logs = home.root / "logs" / "runs"
+    logs.mkdir(parents=True)
+    for name in ("run-of-the-training", "failed", "running", "recent"):
+        (logs / f"{name}.log").write_text("said", encoding="utf-8")
+        if name != "recent":
+            os.utime(logs / f"{name}.log", (time.time() - 30 * 24 * 3600,) * 2)
+    with (logs / "running.log").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert _freed(home) == {"logs/runs/failed.log"}
+    found = find_clearable(home).clearable
+    assert [clear(item) for item in found] == [True, True]
+    assert sorted(path.stem for path in logs.iterdir()) == ["recent", "run-of-the-training"]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.visor_core.tracking.servers import KEYS, PASSWORD, free_port, mlflow_server, object_store, postgres
+from pipelines.services import free_port
+from tests.visor_core.tracking.servers import KEYS, PASSWORD, mlflow_server, object_store, postgres
 from tests.visor_core.trajectories.episodes import episodes
 from visor_core.config import Home, TrackingConfig
 from visor_core.errors import ConfigError
