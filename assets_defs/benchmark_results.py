@@ -44,6 +44,8 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
     that is right without them counts as a shortcut.
     """
     from visor_core.evaluation.behaviour import beside_the_answers
+    from visor_core.evaluation.comparison import against_the_warm_start
+    from visor_core.evaluation.comparison_text import comparison_markdown
     from visor_core.evaluation.results import read_result
 
     corpus = work.profile.corpora.development
@@ -57,12 +59,12 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
         }
         reported = run_worker(work, "benchmark", inputs)
         finish_training(work, reported, output="results", index_tag=index.index_tag)
+    results = {path.stem: read_result(path) for path in sorted((work.folder / "results").glob("*.json"))}
     rows = []
-    for path in sorted((work.folder / "results").glob("*.json")):
-        result = read_result(path)
+    for name, result in results.items():
         rows.append(
             {
-                "policy": path.stem,
+                "policy": name,
                 "rule": result.rule,
                 "accuracy": result.accuracy.estimate if result.scored else result.rule,
                 "supported": result.supported_success.estimate if result.scored else result.rule,
@@ -75,7 +77,9 @@ def benchmark_results(work: Work) -> dg.MaterializeResult[None]:
                 **beside_the_answers(result.finished),
             }
         )
-    return work.result({"results": table(rows)})
+    compared = against_the_warm_start(results)
+    told = {"comparison": dg.MetadataValue.md(comparison_markdown(compared))} if compared else {}
+    return work.result({"results": table(rows), **told})
 
 
 @check(STAGE, thresholds=("sft_gain",))

@@ -19,7 +19,7 @@ from assets_defs.machinery.partitions import study_seeds
 from assets_defs.machinery.pictures import table
 from assets_defs.machinery.progress import StageProgress
 from assets_defs.machinery.run_config import config_fields
-from assets_defs.machinery.studies import FIGURES, is_measured, profile_of, variant_names, write_table
+from assets_defs.machinery.studies import FIGURES, KINDS, is_measured, profile_of, variant_names, write_table
 from assets_defs.machinery.tracking import Tracking
 from assets_defs.machinery.workspace import Workspace
 from visor_core.config import Home, Profile
@@ -37,7 +37,8 @@ SAYS_WHO = {"study": {"on_page", "final", "variant", "split"}}
 """Settings that say what is asked of a study and change nothing of what comes out."""
 CONFIGURED = (
     "nano", "documents", "index", "model", "agent", "teacher", "sft", "grpo", "threads",
-    "study.rivals", "study.sft_steps", "study.grpo_steps", "study.neutral", "study.long", "study.rich", "study.final",
+    "study.rivals", "study.inference", "study.retrained", "study.sft_steps", "study.grpo_steps", "study.neutral",
+    "study.long", "study.rich", "study.final",
 )  # fmt: skip
 """What of the profile can be set for one run of the study."""
 
@@ -176,7 +177,7 @@ def _table(profile: Profile) -> dg.AssetsDefinition:
         home, settings = workspace.place, workspace.settings
         known = sorted(int(name) for name in context.instance.get_dynamic_partitions(str(study_seeds.name)))
         tables = {}
-        for kind in ("study", "long", "rivals"):
+        for kind in KINDS:
             for split in ("development", "test"):
                 measured = _measured(settings, home, variant_names(settings, kind, split), known)
                 if measured:

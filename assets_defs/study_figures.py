@@ -11,7 +11,8 @@ from assets_defs.machinery.training_process import finish_training, run_worker
 from assets_defs.machinery.workspace import Work
 from visor_core.config import Profile
 from visor_core.config.policies import POLICIES
-from visor_core.nano.study_variants import is_rival
+from visor_core.nano.ablations import played_agent
+from visor_core.nano.study_variants import is_compared
 
 READ = (*(policy.stage for policy in POLICIES), "retriever", "nano_corpus")
 """Stages whose outputs are measured, or measured with."""
@@ -19,7 +20,7 @@ READ = (*(policy.stage for policy in POLICIES), "retriever", "nano_corpus")
 
 def reads_development(profile: Profile, partition: str = "") -> bool:
     """Whether development questions are asked: to report on them, or to choose temperatures on them."""
-    return profile.study.split == "development" or not is_rival(profile.study.variant)
+    return profile.study.split == "development" or not is_compared(profile.study.variant)
 
 
 STAGE = Stage(
@@ -27,10 +28,10 @@ STAGE = Stage(
     begins=("assets_defs.study_figures", "pipelines.workers.study"),
     reads=("threads", "agent", "documents", "index", "model", "nano", "study.variant", "study.split"),
     settings=lambda profile, partition: {
-        "measured": "rival" if is_rival(profile.study.variant) else "policies",
+        "measured": "rival" if is_compared(profile.study.variant) else "policies",
         "split": profile.study.split,
         "world": profile.nano.world() if profile.nano else {},
-        "agent": profile.agent,
+        "agent": played_agent(profile),
         "documents": profile.documents,
         "index": profile.index,
         "model": profile.model,

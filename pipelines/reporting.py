@@ -1,4 +1,4 @@
-"""What `visor report` shows of a VISOR_HOME: the stages in force, evaluations, training curves and sample episodes.
+"""What `visor report` shows of a VISOR_HOME: stages in force, evaluations question by question, curves, episodes.
 
 Reads records, metrics and trajectories that the stages left behind; computes nothing new.
 """
@@ -6,31 +6,44 @@ Reads records, metrics and trajectories that the stages left behind; computes no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from pathlib import Path
 
 from assets_defs.machinery.builds import Record, records_in_force
 from assets_defs.machinery.graph import stages
 from assets_defs.machinery.progress import read_metrics
+from pipelines.indexes import OpenIndexes
 from visor_core.agent.trajectory import Trajectory
 from visor_core.config import DocumentsConfig, Home
 from visor_core.config.policies import REINFORCED
-from visor_core.errors import DataError, SearchIndexError
+from visor_core.errors import DataError
 from visor_core.evaluation.charts import Series
+from visor_core.evaluation.explorer import Cell
+from visor_core.evaluation.question_rows import Places, question_rows
 from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage
-from visor_core.evaluation.results import BenchmarkResult, read_result
+from visor_core.evaluation.results import BenchmarkResult, EpisodeResult, read_result
 from visor_core.scoring.answers import answer_score
 from visor_core.tracking import meaningful
 from visor_core.training.curves import CURVES
+from visor_core.trajectories.viewer_gallery import GALLERY, write_viewer
+from visor_core.trajectories.viewer_page import Link
 
 SAMPLES = 3
 POINTS = 400
+PAGES = "episodes"
+"""The folder beside a report with the pages of episodes."""
 
 
-def gather_report(home: Home, documents: DocumentsConfig | None = None) -> Report:
+def gather_report(
+    home: Home, documents: DocumentsConfig | None = None, *, beside: Path | None = None, pages: int = 0
+) -> Report:
     """The report of everything in force.
 
     Args:
-        documents: limits, and passwords of encrypted documents, for the pictures of the sample episodes.
+        documents: limits, and passwords of encrypted documents, for the pictures of episodes.
+        beside: the file the report is written to, beside which pages of episodes are written.
+        pages: how many episodes get a page of their own, those that went wrong first.
 
     Raises:
         DataError: if nothing was made or evaluated yet.
@@ -40,14 +53,18 @@ def gather_report(home: Home, documents: DocumentsConfig | None = None) -> Repor
     if not records and not results:
         raise DataError(f"nothing to report under {home.root} yet: `visor run` or `visor eval` first")
     episodes, unreadable = kept_episodes(home)
+    indexes, kept = OpenIndexes([home], documents), {episode.trajectory_id: episode for episode in episodes}
+    written = _write_pages(beside, results, kept, indexes, pages) if beside and pages else {}
     newest = max((record.created for record in records), default="")
     return Report(
         title="VISOR",
         subtitle=f"{home.root}{', last stage ' + newest if newest else ''}",
         stages=[Stage(_name(r), r.seconds, _figures(r)) for r in records],
         results=results,
+        questions=_questions(results, kept, indexes, written),
+        gallery=f"{PAGES}/{GALLERY}" if written else "",
         curves=[curve for record in records for curve in curves_of(home, record)],
-        episodes=sample_episodes(home, episodes, documents),
+        episodes=sample_episodes(indexes, episodes),
         notes=[*_notes(records), *unreadable],
     )
 
@@ -104,26 +121,60 @@ def kept_episodes(home: Home) -> tuple[list[Trajectory], list[str]]:
     return kept, unreadable
 
 
-def sample_episodes(
-    home: Home, episodes: Iterable[Trajectory], documents: DocumentsConfig | None = None
-) -> list[SampleEpisode]:
+def _questions(
+    results: Mapping[str, BenchmarkResult],
+    kept: Mapping[str, Trajectory],
+    indexes: OpenIndexes,
+    written: Mapping[str, str],
+) -> list[dict[str, Cell]]:
+    """A row an episode of every result; `written` gives the pages of episodes."""
+    for result in results.values():
+        indexes.of(result.corpus, result.index_tag)
+    places = Places(indexes.name_of, indexes.address_of, lambda trajectory_id: written.get(trajectory_id, ""))
+    return [row for label, result in results.items() for row in question_rows(label, result, kept, places)]
+
+
+def _write_pages(
+    beside: Path,
+    results: Mapping[str, BenchmarkResult],
+    kept: Mapping[str, Trajectory],
+    indexes: OpenIndexes,
+    count: int,
+) -> dict[str, str]:
+    """Write pages and a gallery of the episodes that are most worth one; their addresses by trajectory id."""
+    queues = [sorted(result.episodes, key=_goes_first) for result in results.values()]
+    in_turn = [row for rows in zip_longest(*queues) for row in rows if row is not None]
+    chosen = dict.fromkeys(
+        row.trajectory_id
+        for row in in_turn
+        if (episode := kept.get(row.trajectory_id)) and indexes.of(episode.corpus, episode.index_tag)
+    )
+    episodes = [kept[name] for name in chosen][:count]
+    if episodes:
+        up = [Link("report", f"../{beside.name}", "up")]
+        write_viewer(beside.parent / PAGES, episodes, indexes, address_of=indexes.address_of, up=up)
+    return {episode.trajectory_id: f"{PAGES}/{episode.trajectory_id}.html" for episode in episodes}
+
+
+def _goes_first(row: EpisodeResult) -> tuple[bool, bool, str]:
+    """Sorts wrong and failed episodes first, then right ones without their evidence."""
+    return (row.right and not row.failed, row.supported, row.question_id)
+
+
+def sample_episodes(indexes: OpenIndexes, episodes: Iterable[Trajectory]) -> list[SampleEpisode]:
     """A few evaluated or asked episodes, as far as their index is still there.
 
     A picture that cannot be drawn, of an encrypted document without its password for one, leaves its reason.
     """
-    from visor_core.index import PageIndex
     from visor_core.trajectories.viewer import episode_html
 
-    indexes: dict[tuple[str, str], PageIndex | None] = {}
     samples: list[SampleEpisode] = []
     for episode in sorted(episodes, key=_worth):
-        place = (episode.corpus, episode.index_tag)
-        if place not in indexes:
-            indexes[place] = _find_index(home, *place, documents)
-        index = indexes[place]
+        index = indexes.of(episode.corpus, episode.index_tag)
         shown = {sample.title for sample in samples}
         if index is not None and _title(episode) not in shown:
-            samples.append(SampleEpisode(_title(episode), episode_html(episode, index)))
+            html = episode_html(episode, index, address_of=indexes.address_of)
+            samples.append(SampleEpisode(_title(episode), html))
         if len(samples) == SAMPLES:
             break
     return samples
@@ -138,18 +189,6 @@ def _worth(episode: Trajectory) -> tuple[bool, bool, bool, int, str]:
 
 def _title(episode: Trajectory) -> str:
     return f"{episode.question.question} → {episode.answer or episode.outcome} ({len(episode.turns)} turns)"
-
-
-def _find_index(home: Home, corpus: str, tag: str, documents: DocumentsConfig | None):  # type: ignore[no-untyped-def]
-    """The index an episode was played on, opened; None if its corpus does not hold that tag any more."""
-    from visor_core.index import PageIndex
-
-    if not corpus or not (home.corpus(corpus) / "tags" / f"{tag}.json").is_file():
-        return None
-    try:
-        return PageIndex.open(home.corpus(corpus), tag, documents=documents)
-    except SearchIndexError:
-        return None
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -32,7 +32,10 @@ DECIDES_NOTHING = (
     "visor_core.policies.calls", "visor_core.policies.spending",
     # What only a person looks at.
     "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
-    "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
+    "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_gallery", "visor_core.trajectories.viewer_page",
+    "visor_core.trajectories.viewer_pictures", "visor_core.trajectories.viewer_style",
+    "visor_core.evaluation.comparison", "visor_core.evaluation.comparison_text", "visor_core.evaluation.figures",
+    "visor_core.evaluation.pairing", "visor_core.evaluation.published_figures",
     # The settings themselves, which count by their values.
     "visor_core.config",
 )  # fmt: skip

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from assets_defs.machinery.attempts import attempts_of
 from assets_defs.machinery.builds import Builds, Record
@@ -15,6 +15,7 @@ from assets_defs.machinery.stage import Node
 from visor_core.config import Home, Profile
 from visor_core.config.policies import REINFORCED, UNTRAINED, WARM_STARTED
 from visor_core.files import write_json, write_text
+from visor_core.nano.ablations import ablation_of, inference_of, is_as_trained, retrained_of
 from visor_core.nano.rivals import budgets_of, neutral_profile, rivals_of
 from visor_core.nano.study_variants import (
     FINAL,
@@ -31,7 +32,9 @@ from visor_core.nano.study_variants import (
 if TYPE_CHECKING:
     from visor_core.nano.study_figures import RivalFigures, SeedFigures, VariantFigures
 
-Kind = Literal["study", "long", "rivals"]
+Kind = Literal["study", "long", "rivals", "inference", "retrained"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The tables of a study."""
 FIGURES = Node("study_figures")
 TIMED = {
     UNTRAINED.short: (UNTRAINED.stage,),
@@ -51,10 +54,16 @@ def variant_names(profile: Profile, kind: Kind, split: Split) -> tuple[str, ...]
     """The variants of which a table is made.
 
     Raises:
-        ConfigError: if `study.rivals` is wrong.
+        ConfigError: if `study.rivals`, `study.inference` or `study.retrained` is wrong.
     """
-    variants = {"study": (MAIN,), "long": tuple(tiers_of(profile).values()), "rivals": ()}
-    return tuple(named(variant, split) for variant in variants[kind] or rivals_of(profile))
+    variants: dict[Kind, Callable[[], Iterable[str]]] = {
+        "study": lambda: (MAIN,),
+        "long": lambda: tiers_of(profile).values(),
+        "rivals": lambda: rivals_of(profile),
+        "inference": lambda: inference_of(profile),
+        "retrained": lambda: retrained_of(profile),
+    }
+    return tuple(named(variant, split) for variant in variants[kind]())
 
 
 def profile_of(profile: Profile, home: Home, name: str, seed: int) -> Profile:
@@ -86,10 +95,14 @@ def write_table(profile: Profile, home: Home, kind: Kind, split: Split, seeds: S
     data: object
     if kind == "rivals":
         neutral = neutral_profile(profile)
-        rivals = [_rival_figures(profile, home, split, seed) for seed in seeds]
+        rivals = [
+            _rival_figures(profile, home, split, seed, {name: name for name in rivals_of(profile)}) for seed in seeds
+        ]
         budgets = budgets_of(neutral, study_folder(home))
         table = rivals_markdown(rivals, budgets, profile.study.neutral, split, commit)
         data = [asdict(found) for found in rivals]
+    elif kind in ("inference", "retrained"):
+        table, data = _ablations(profile, home, kind, split, seeds, commit)
     elif kind == "long":
         tiers = {head: named(variant, split) for head, variant in tiers_of(profile).items()}
         results = {head: [_seed_figures(profile, home, name, seed) for seed in seeds] for head, name in tiers.items()}
@@ -124,17 +137,36 @@ def _seed_figures(profile: Profile, home: Home, name: str, seed: int) -> SeedFig
     )
 
 
-def _rival_figures(profile: Profile, home: Home, split: Split, seed: int) -> RivalFigures:
+def _ablations(
+    profile: Profile,
+    home: Home,
+    kind: Literal["inference", "retrained"],
+    split: Split,
+    seeds: Sequence[int],
+    commit: str,
+) -> tuple[str, list[dict[str, object]]]:
+    """The table of ablations and its figures; a page with plots is written beside them."""
+    from visor_core.nano.ablations_table import ablations_html, ablations_markdown
+
+    names = inference_of(profile) if kind == "inference" else retrained_of(profile)
+    variants = {ablation_of(name): name for name in names}
+    found = [_rival_figures(profile, home, split, seed, variants) for seed in seeds]
+    same = {name for name in variants if is_as_trained(profile, name)}
+    write_text(study_folder(home) / f"{kind}-{split}.html", ablations_html(found, kind, split, commit, same))
+    return ablations_markdown(found, kind, split, commit, same), [asdict(figures) for figures in found]
+
+
+def _rival_figures(profile: Profile, home: Home, split: Split, seed: int, named_as: Mapping[str, str]) -> RivalFigures:
+    """The figures of one seed of strategies, or ablations; `named_as` gives the variant that each is."""
     from visor_core.nano.study_figures import RivalFigures
 
-    names = rivals_of(profile)
-    variants = {name: profile_of(profile, home, named(name, split), seed) for name in names}
+    variants = {name: profile_of(profile, home, named(variant, split), seed) for name, variant in named_as.items()}
     found = {name: _figures(variant, home) for name, variant in variants.items()}
     timings = {name: _Timing(variant, home) for name, variant in variants.items()}
     warm, reinforced = TIMED[WARM_STARTED.short], TIMED[REINFORCED.short]
     return RivalFigures(
         seed=seed,
-        strata=found[names[0]].strata,
+        strata=next(iter(found.values())).strata,
         greedy={name: figures.rival["greedy"] for name, figures in found.items()},
         sampled={name: figures.rival["sampled"] for name, figures in found.items()},
         seconds={name: (timing.seconds(*warm), timing.seconds(*reinforced)) for name, timing in timings.items()},

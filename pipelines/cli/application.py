@@ -15,6 +15,7 @@ import typer
 
 from pipelines.cli import (
     asking,
+    comparing,
     corpus,
     debugging,
     evaluating,
@@ -24,6 +25,7 @@ from pipelines.cli import (
     machine,
     nano,
     questions,
+    replaying,
     runs,
     upkeep,
     verifying,
@@ -68,8 +70,8 @@ def _options(
 
 
 GROUPS = (
-    *(corpus, fetching, questions, asking, runs, evaluating, judging, verifying),
-    *(debugging, lineage, upkeep, nano, machine),
+    *(corpus, fetching, questions, asking, replaying, runs, evaluating, judging, verifying, comparing, debugging),
+    *(lineage, upkeep, nano, machine),
 )
 """The modules of commands, in the order of the help."""
 for group in GROUPS:

@@ -1,4 +1,4 @@
-"""Commands around one episode: ask a question of a corpus, rebuild a stored trajectory's contexts.
+"""`visor ask`: a question of a corpus, answered in one episode; and how any command chooses its policy.
 
 `ask` works with any policy: a local checkpoint, or a model behind an OpenAI-compatible server.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,18 +23,15 @@ from pipelines.cli.session import (
     reason_of,
     resolve_profile,
 )
-from visor_core.errors import ConfigError, DataError, PolicyError, SearchIndexError
+from visor_core.errors import ConfigError, DataError, PolicyError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from visor_core.agent.state import EpisodeState
     from visor_core.agent.trajectory import Trajectory
     from visor_core.config import Home, Profile
     from visor_core.index import PageIndex
-    from visor_core.policies.base import ImageRef, Policy
+    from visor_core.policies.base import Policy
     from visor_core.policies.calls import Account
-    from visor_core.trajectories.replay import Encode, ReplayReport
 
 CHECKPOINT = typer.Option(None, "--checkpoint", help="Folder of the policy, or a build.", show_default="the champion")
 ENDPOINT = typer.Option(
@@ -52,7 +48,6 @@ SETTINGS = typer.Option([], "--set", help="Override a setting, as section.key=va
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(ask)
-    app.command()(replay)
 
 
 def ask(
@@ -124,6 +119,7 @@ def _keep_episode(home: Home, episode: Trajectory, index: PageIndex) -> None:
         DataError: naming what could not be kept, and why.
     """
     from visor_core.files import write_text
+    from visor_core.index.page_links import PageLinks
     from visor_core.trajectories.store import TrajectoryWriter
     from visor_core.trajectories.viewer import episode_html
 
@@ -135,125 +131,12 @@ def _keep_episode(home: Home, episode: Trajectory, index: PageIndex) -> None:
         lost.append(f"the episode ({reason_of(error)})")
     path = home.reports / f"ask-{episode.trajectory_id}.html"
     try:
-        write_text(path, episode_html(episode, index))
+        write_text(path, episode_html(episode, index, address_of=PageLinks(index)))
         console.print(f"page with the pictures: {path}", markup=False, soft_wrap=True)
     except OSError as error:
         lost.append(f"its page ({reason_of(error)})")
     if lost:
         raise DataError(f"the answer stands above, but {home.root} could not keep {' and '.join(lost)}")
-
-
-def replay(
-    context: typer.Context,
-    folder: Path | None = typer.Argument(None, help="Trajectory store.", show_default="the episodes of visor ask"),
-    checkpoint: Path | None = typer.Option(None, "--checkpoint", help="Also compare token ids under this processor."),
-    corpus: str = typer.Option("", "--corpus", help="Play them on this corpus.", show_default="each on its own"),
-    profile: str = typer.Option("", "--profile", help="Profile with passwords.", show_default="the checkpoint's own"),
-    settings: list[str] = SETTINGS,
-    html: Path | None = typer.Option(None, "--html", help="Also write a page an episode and a gallery to this folder."),
-    limit: int = typer.Option(0, "--limit", min=0, help="Only the first trajectories; 0 is all."),
-) -> None:
-    """Rebuild every context of stored trajectories and compare it with what the policy was given.
-
-    Each episode is played again on the corpus, the index tag and the settings that it names; token ids are compared
-    under --checkpoint. Where a corpus is gone, the contexts alone are compared.
-    """
-    from visor_core.trajectories.store import read_trajectories
-    from visor_core.trajectories.viewer import write_viewer
-
-    home = home_of(context)
-    episodes = read_trajectories(folder or home.asset("asked"))[: limit or None]
-    indexes = Indexes(home, corpus, agent_profile(profile, settings, "", checkpoint), settings)
-    encode = _encoder(checkpoint, indexes) if checkpoint else None
-    reports = [_replayed(episode, indexes, encode) for episode in episodes]
-    if html:
-        written = write_viewer(html, episodes, indexes, title="Episodes")
-        console.print(f"gallery: {written}", soft_wrap=True)
-    unplayed = [episode for episode in episodes if indexes.of(episode) is None]
-    if unplayed:
-        names = ", ".join(sorted({episode.corpus or "(not named)" for episode in unplayed}))
-        errors.print(
-            f"{len(unplayed)} of {len(episodes)} trajectories not played again, their contexts alone compared: no"
-            f" corpus {names} with their index tag under {home.root}; --corpus NAME plays them on another one",
-            soft_wrap=True,
-        )
-    tokens, turns = sum(found.tokens_compared for found in reports), sum(found.turns for found in reports)
-    by_token = f"{tokens} prompt tokens compared" if tokens else "tokens not compared"
-    if not tokens:
-        by_token += ": none were recorded" if checkpoint else ": give --checkpoint"
-    same = sum(found.identical for found in reports)
-    console.print(
-        f"{same} of {len(episodes)} trajectories identical ({turns} contexts rebuilt, {by_token})", soft_wrap=True
-    )
-    if same < len(episodes):
-        raise DataError(f"{len(episodes) - same} of {len(episodes)} trajectories do not replay: see the lines above")
-
-
-class Indexes:
-    """The indexes that trajectories were played on, each opened once. A `corpus` given stands in for all others.
-
-    Draws the pages of all of them: a page's id holds the hash of its document.
-    """
-
-    def __init__(self, home: Home, corpus: str, profile: Profile, settings: list[str]) -> None:
-        self._home, self._corpus, self._profile, self._settings = home, corpus, profile, settings
-        self._open: dict[tuple[str, str], PageIndex | None] = {}
-
-    def of(self, episode: Trajectory) -> PageIndex | None:
-        """The index of an episode; None if its corpus or tag is not here.
-
-        Raises:
-            SearchIndexError: if the corpus that was given, or its tag, does not exist.
-        """
-        key = (self._corpus or episode.corpus, episode.index_tag)
-        if key not in self._open:
-            there = (self._home.corpus(key[0]) / "tags" / f"{key[1]}.json").is_file()
-            wanted = bool(self._corpus) or (bool(key[0]) and there)
-            self._open[key] = open_index(self._home, *key, self._profile, self._settings) if wanted else None
-        return self._open[key]
-
-    def required(self, episode: Trajectory) -> PageIndex:
-        """The index of an episode.
-
-        Raises:
-            DataError: if it is not here.
-        """
-        index = self.of(episode)
-        if index is None:
-            raise DataError(
-                f"trajectory {episode.trajectory_id} was played on corpus {episode.corpus!r} at tag"
-                f" {episode.index_tag}, which is not here: give --corpus NAME to replay on another one"
-            )
-        return index
-
-    def __call__(self, ref: ImageRef) -> Image.Image:
-        """A page or crop, from whichever of the opened indexes has its document.
-
-        Raises:
-            SearchIndexError: if none has.
-            DocumentError: if it cannot be drawn.
-        """
-        document = ref.page_id.rpartition("/")[0]
-        for index in self._open.values():
-            if index is not None and any(found.document_id == document for found in index.documents()):
-                return index(ref)
-        raise SearchIndexError(f"page {ref.page_id} is in no corpus that these trajectories name")
-
-
-def _replayed(episode: Trajectory, indexes: Indexes, encode: Callable[[Trajectory], Encode] | None) -> ReplayReport:
-    """One episode compared with its record; what differs is printed."""
-    from visor_core.trajectories.replay import environment_of, replay
-
-    index = indexes.of(episode)
-    environment = None if index is None else environment_of(episode, index)
-    found = replay(episode, encode=encode(episode) if encode else None, environment=environment)
-    if not found.identical:
-        errors.print(
-            f"{found.trajectory_id}: contexts differ at turns {list(found.different_contexts)}, tokens at"
-            f" {list(found.different_tokens)}, observations at {list(found.different_observations)}",
-            soft_wrap=True,
-        )
-    return found
 
 
 def agent_profile(
@@ -359,23 +242,6 @@ def warn_about_nano(checkpoint: Path | None, corpus: str) -> None:
             style="yellow",
             soft_wrap=True,
         )
-
-
-def _encoder(checkpoint: Path, indexes: Indexes) -> Callable[[Trajectory], Encode]:
-    """Trajectory → (prompt → token ids) under a checkpoint's processor, with the pictures of the trajectory's index."""
-    from transformers import AutoProcessor
-
-    from visor_core.policies.encoding import Encoder
-
-    processor = AutoProcessor.from_pretrained(checkpoint)
-    encoders: dict[int, Encoder] = {}
-
-    def of(episode: Trajectory) -> Encode:
-        index = indexes.required(episode)
-        encoder = encoders.setdefault(id(index), Encoder(processor, index))
-        return lambda prompt: encoder.encode(prompt).input_ids
-
-    return of
 
 
 def _print_turn(state: EpisodeState) -> None:

@@ -268,16 +268,20 @@ def _print_failures(result: BenchmarkResult) -> None:
 def report(
     context: typer.Context,
     output: Path | None = typer.Option(None, help="HTML file to write.", show_default="VISOR_HOME/reports/report.html"),
+    pages: int = typer.Option(
+        40, "--pages", min=0, help="Episodes that get a page of their own, those that went wrong first."
+    ),
     profile: str = typer.Option("", "--profile", help="Profile with the passwords of encrypted documents."),
     settings: list[str] = asking.SETTINGS,
 ) -> None:
-    """Write one HTML page with every stage, result, curve and some episodes of this VISOR_HOME."""
+    """Write one HTML page with every stage, result, question and curve of this VISOR_HOME, and pages of episodes."""
     from pipelines.reporting import gather_report
     from visor_core.evaluation.report import write_report
 
     home = home_of(context)
     documents = document_settings(profile, settings).documents
-    path = write_report(output or home.reports / "report.html", gather_report(home, documents))
+    path = output or home.reports / "report.html"
+    write_report(path, gather_report(home, documents, beside=path, pages=pages))
     console.print(f"report: {path}", markup=False, soft_wrap=True)
 
 

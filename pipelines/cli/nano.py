@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,7 +14,15 @@ from pipelines.commit import commit
 from visor_core.errors import ConfigError
 from visor_core.nano.study_variants import SEEDS
 
+if TYPE_CHECKING:
+    from assets_defs.machinery.studies import Kind
+
 _DEFAULT = ",".join(map(str, SEEDS))
+_ABLATIONS: dict[str, tuple[Kind, ...]] = {
+    "inference": ("inference",),
+    "retrained": ("retrained",),
+    "all": ("inference", "retrained"),
+}
 nano_app = typer.Typer(help="The embedded default's synthetic documents.", invoke_without_command=True)
 
 
@@ -63,6 +72,11 @@ def study(
     context: typer.Context,
     final: bool = typer.Option(False, "--final", help="Report on the test range; every reading of it is logged."),
     rivals: bool = typer.Option(False, "--rivals", help="Compare the strategies of study.rivals instead."),
+    ablations: str = typer.Option(
+        "",
+        "--ablations",
+        help="Compare settings of the agent instead: inference (one checkpoint played under each), retrained or all.",
+    ),
     longer: bool = typer.Option(False, "--long", help="Larger budgets, then the rich tier: about an hour a seed."),
     calibrate: bool = typer.Option(False, "--calibrate", help="Time the strategies; write their steps of equal time."),
     seeds: str = typer.Option(
@@ -74,9 +88,13 @@ def study(
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
 ) -> None:
     """Train base model, SFT and GRPO for several seeds and print the table; goes on where it was stopped."""
-    if rivals + longer + calibrate > 1:
-        raise ConfigError("choose one of --rivals, --long and --calibrate")
+    if rivals + longer + calibrate + bool(ablations) > 1:
+        raise ConfigError("choose one of --rivals, --ablations, --long and --calibrate")
+    if ablations not in ("", *_ABLATIONS):
+        raise ConfigError(f"--ablations {ablations!r} is not one of {', '.join(_ABLATIONS)}")
     from pipelines.studies import Study
+
+    kinds: tuple[Kind, ...] = _ABLATIONS.get(ablations) or ("rivals" if rivals else "long" if longer else "study",)
 
     home = home_of(context)
     resolve_profile("nano", settings)
@@ -89,7 +107,7 @@ def study(
         console=errors,
     )
     try:
-        print(study.calibrate() if calibrate else study.table("rivals" if rivals else "long" if longer else "study"))
+        print(study.calibrate() if calibrate else "\n".join(study.table(kind) for kind in kinds))
     except KeyboardInterrupt as interruption:
         errors.print(str(interruption) or "interrupted; the next call goes on from there", markup=False)
         raise typer.Exit(130) from None

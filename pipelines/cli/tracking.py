@@ -1,4 +1,5 @@
-"""The MLflow run of a `visor eval`: opened before an episode is paid for, closed as the command ends.
+"""The MLflow runs of `visor eval`, opened before an episode is paid for and closed as the command ends, and of
+`visor compare`.
 
 What was paid for is never lost to a tracker: where the result cannot be logged, it is kept, and a line says so.
 """
@@ -18,6 +19,7 @@ from pipelines.cli.session import console, errors
 from visor_core.config import Home, Profile
 from visor_core.lineage.provenance import ROOT, commit_of
 from visor_core.tracking import (
+    COMPARISON,
     EVALUATION,
     KIND_TAG,
     commit_tags,
@@ -31,6 +33,7 @@ from visor_core.tracking import (
 
 if TYPE_CHECKING:
     from visor_core.agent.trajectory import Trajectory
+    from visor_core.evaluation.comparison import Comparison
     from visor_core.evaluation.results import BenchmarkResult
     from visor_core.index import PageIndex
     from visor_core.tracking import Tracker
@@ -77,13 +80,7 @@ def evaluation_run(
     from visor_core.tracking import Tracker
 
     uri = configured(profile.tracking.uri)
-    tags = {
-        KIND_TAG: EVALUATION,
-        "profile": profile.name,
-        "mlflow.user": getpass.getuser(),
-        "mlflow.source.name": "visor eval",
-        **commit_tags(**commit_of(ROOT)),
-    }
+    tags = _tags(profile, EVALUATION, "visor eval")
     try:
         tracker = Tracker(home, project_name(profile.name), uri, profile.tracking.artifacts)
         tracker.reconcile()
@@ -100,6 +97,43 @@ def evaluation_run(
             run_id,
             run_link(page_of(home, uri, local=f"{links_address(home)}/{MLFLOW}"), run_id) or f"run {run_id}",
         )
+
+
+def track_comparison(home: Home, profile: Profile, comparison: Comparison, files: Sequence[Path]) -> None:
+    """A run with the figures, the tests and the files of a comparison; a store that fails leaves a line.
+
+    Raises:
+        ConfigError: if a server that is configured does not answer.
+    """
+    from visor_core.evaluation.comparison_text import comparison_metrics
+    from visor_core.tracking import Tracker
+
+    uri = configured(profile.tracking.uri)
+    try:
+        tracker = Tracker(home, project_name(profile.name), uri, profile.tracking.artifacts)
+        name = f"compare {' / '.join(comparison.labels)}"[:250]
+        run_id = tracker.open_run(name, tags=_tags(profile, COMPARISON, "visor compare"))
+        with tracker.ending(run_id):
+            told = {"benchmark": comparison.benchmark, "protocol": comparison.protocol}
+            tracker.parameters(run_id, {**told, **{f"result {n}": x for n, x in enumerate(comparison.labels)}})
+            tracker.metrics(run_id, comparison_metrics(comparison))
+            tracker.artifacts(run_id, files, "comparison")
+    except _refusals() as error:
+        _warn("the comparison is not tracked", error)
+        return
+    page = run_link(page_of(home, uri, local=f"{links_address(home)}/{MLFLOW}"), run_id) or f"run {run_id}"
+    console.print(f"its run in MLflow: {page}", markup=False, soft_wrap=True)
+
+
+def _tags(profile: Profile, kind: str, command: str) -> dict[str, str]:
+    """What a run of a command says of itself."""
+    return {
+        KIND_TAG: kind,
+        "profile": profile.name,
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": command,
+        **commit_tags(**commit_of(ROOT)),
+    }
 
 
 def log_protocols(home: Home, result: BenchmarkResult) -> None:

@@ -19,7 +19,7 @@ from assets_defs.machinery.faults import is_transient
 from assets_defs.machinery.progress import StageProgress, read_metrics
 from assets_defs.machinery.stage import Figure
 from pipelines.tied import die_with
-from visor_core.config import Home, Profile
+from visor_core.config import AgentConfig, Home, Profile
 from visor_core.errors import UnreachableError, VisorError
 from visor_core.files import write_json
 from visor_core.lineage.provenance import write_in_effect
@@ -87,8 +87,12 @@ class Session:
             device=self.profile.index.device,
         )
 
-    def open_policy(self, stage: str, index: PageIndex, episodes: int) -> Policy:
-        """The input checkpoint of a stage on the profile's engine, started for so many episodes side by side."""
+    def open_policy(self, stage: str, index: PageIndex, episodes: int, agent: AgentConfig | None = None) -> Policy:
+        """The input checkpoint of a stage on the profile's engine, started for so many episodes side by side.
+
+        Args:
+            agent: whose contexts it is started for; none takes the profile's.
+        """
         from visor_core.agent.bounds import engine_limits
         from visor_core.policies.load import load_policy
 
@@ -100,7 +104,7 @@ class Session:
             dtype=model.dtype,
             name=stage,
             digests=self.home.digests,
-            limits=engine_limits(self.profile.agent, model.vllm, episodes=episodes),
+            limits=engine_limits(agent or self.profile.agent, model.vllm, episodes=episodes),
             caches=model.caches,
         )
 

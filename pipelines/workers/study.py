@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Measure what the profile's variant asks for and report it; goes on with the episodes that were played before."""
     with worker_session() as session:
+        from visor_core.nano.ablations import played_agent
         from visor_core.nano.study import Reading, measure
         from visor_core.nano.study_figures import FIGURES, Chain, Split
         from visor_core.nano.study_variants import nano_of
@@ -29,7 +30,9 @@ def main() -> None:
             kept=session.folder / "figures",
             # Beside the builds: what was played to choose temperatures is not played again to report on test.
             episodes=session.folder.parent / "episodes",
-            open_policy=lambda stage, index: session.open_policy(stage, index, profile.evaluation.concurrency),
+            open_policy=lambda stage, index: session.open_policy(
+                stage, index, profile.evaluation.concurrency, played_agent(profile)
+            ),
         )
         development = None
         if "questions" in session.inputs:

@@ -86,7 +86,9 @@ def test_stages_and_assets_agree() -> None:
         ("training/credit", {"grpo_checkpoint"}),
         ("nano/teacher", {"teacher_trajectories"}),
         ("evaluation/report", set()),
+        ("evaluation/comparison", set()),
         ("trajectories/viewer", set()),
+        ("trajectories/viewer_gallery", set()),
     ],
 )
 def test_a_change_of_code_makes_stale_what_runs_through_it(

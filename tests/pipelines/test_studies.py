@@ -94,6 +94,36 @@ def test_a_study_is_built_once_continues_and_reads_test_only_when_final(tmp_path
     assert _weights(home) == weights
 
 
+@pytest.mark.slow_walk
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("unjudged")
+def test_ablations_share_what_they_do_not_change(tmp_path: Path) -> None:
+    """Inference-only plays one checkpoint and trains nothing; retrained ones share the base model alone."""
+    home = Home(tmp_path / "home")
+    settings = {
+        **SETTINGS,
+        "study.inference": ["trained", "window-2", "window-1", "no-evidence", "unidoc", "vrag", "react", "vanilla"],
+        "study.retrained": ["trained", "window-1", "no-evidence"],
+    }
+    study = replace(_study(home), choice=Choice("nano", settings))
+    table = study.table("inference")
+    rows = {row.split(" | ")[0].strip("| "): row for row in table.splitlines() if row.startswith("| ")}
+    assert set(settings["study.inference"]) < set(rows)
+    assert rows["window-2"].count("the same setting") == 2
+    assert len(_weights(home)) == 3  # base, SFT and GRPO, once
+    # What plays the same episodes is measured once: window-2 is what the profile trains with.
+    assert len(list(home.asset("study_figures").glob("*/lineage.json"))) == len(settings["study.inference"]) - 1
+    assert (home.root / "study" / "inference-development.html").is_file()
+
+    retrained = study.table("retrained")
+    assert len(_weights(home)) == 3 + 2 * 2  # a window or a ledger changes what the teacher shows and what is learnt
+    assert len(list(home.asset("base_model").glob("*/lineage.json"))) == 1
+    runs = len(_runs(home))
+    assert study.table("retrained") == retrained
+    assert study.table("inference") == table
+    assert len(_runs(home)) == runs
+
+
 def test_the_page_has_the_study_where_it_is_asked_for(tmp_path: Path) -> None:
     """Else whoever materializes all assets would train for hours, and read the test split."""
     home, shown = Home(tmp_path), derived(tiny(), {"study.on_page": True}, "test")

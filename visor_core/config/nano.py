@@ -95,6 +95,14 @@ class StudyConfig(Section):
     neutral: dict[str, Any] = Field(default_factory=lambda: {"nano.closing_lessons": 0, "nano.pair_lessons": 0})
     """Settings by dotted key of the base model that all strategies of the comparison start from: by default one that
     has practised no strategy's turns. Reckoning in words alone stays, for all alike."""
+    inference: tuple[str, ...] = (
+        "trained", "window-1", "window-2", "window-3", "window-all", "no-evidence", "no-correction", "no-intent",
+        "no-verification", "unidoc", "vrag", "react", "vanilla",
+    )  # fmt: skip
+    """Settings under which one checkpoint is played by `--ablations inference`, `trained` first; see
+    `visor_core.nano.ablations`."""
+    retrained: tuple[str, ...] = ("trained", "window-1", "no-evidence")
+    """Settings under which a policy each is trained by `--ablations retrained`, `trained` first."""
     long: dict[str, Any] = Field(default_factory=dict)
     """Settings by dotted key that make the longer study of the core tier."""
     rich: dict[str, Any] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from visor_core.evaluation.behaviour import diagnoses_by, table_rows
 from visor_core.evaluation.results import BenchmarkResult, EpisodeResult
 from visor_core.evaluation.statistics import Interval
 from visor_core.scoring.diagnosis import MISSES
+from visor_core.trajectories.viewer_page import scrolled
 
 
 def behaviour_html(results: Mapping[str, BenchmarkResult]) -> str:
@@ -19,10 +20,11 @@ def behaviour_html(results: Mapping[str, BenchmarkResult]) -> str:
         group, words, _ = of_all[0]
         if any(figure is not None for _, _, figure in of_all):
             cells = "".join(f"<td class=n>{_cell(figure)}</td>" for _, _, figure in of_all)
-            rows.append(f"<tr><td>{escape(group)}</td><td>{escape(words)}</td>{cells}</tr>")
-    head = "".join(f"<th class=n>{escape(label)}" for label in columns)
+            rows.append(f"<tr><td>{escape(group)}</td><th scope=row>{escape(words)}</th>{cells}</tr>")
+    head = "".join(f"<th scope=col class=n>{escape(label)}" for label in columns)
     note = "95 % intervals: Wilson's of shares, the bootstrap's of means; over the episodes where the figure is known."
-    return f"<table><tr><th>of<th>measure{head}</tr>{''.join(rows)}</table><p class=note>{note}</p>"
+    table = f"<table class=figures><tr><th scope=col>of<th scope=col>measure{head}</tr>{''.join(rows)}</table>"
+    return f"{scrolled(table, 'Behaviour and grounding')}<p class=note>{note}</p>"
 
 
 def misses_html(results: Mapping[str, BenchmarkResult]) -> str:
@@ -37,13 +39,14 @@ def misses_html(results: Mapping[str, BenchmarkResult]) -> str:
         }.items():
             if misses:
                 cells = "".join(f"<td class=n>{misses[miss]}</td>" for miss in MISSES)
-                rows.append(f"<tr><td>{escape(label)}</td><td>{escape(kind)}</td><td class=n>{scored}</td>{cells}</tr>")
+                name = f"<th scope=row>{escape(label)}</th><td>{escape(kind)}</td>"
+                rows.append(f"<tr>{name}<td class=n>{scored}</td>{cells}</tr>")
     if not rows:
         return ""
-    head = "".join(f"<th class=n>{escape(miss)}" for miss in MISSES)
+    head = "".join(f"<th scope=col class=n>{escape(miss)}" for miss in ("scored", *MISSES))
     note = "Each miss counts once, for the first of these that holds; `visor debug QUESTION` shows one."
-    table = f"<table><tr><th>policy<th>questions<th class=n>scored{head}</tr>{''.join(rows)}</table>"
-    return f"{table}<p class=note>{escape(note)}</p>"
+    table = f"<table class=figures><tr><th scope=col>policy<th scope=col>questions{head}</tr>{''.join(rows)}</table>"
+    return f"{scrolled(table, 'Misses')}<p class=note>{escape(note)}</p>"
 
 
 def pages_of(row: EpisodeResult) -> str:

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: what the report draws its curves with, without a plotting library or a script.
+"""Line and interval charts as inline SVG: what pages draw figures with, without a plotting library or a script.
 
 Colours come from the page's style sheet (`.series-0` …), so that a chart follows a light or dark page.
 """
@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from visor_core.evaluation.statistics import Interval
+
 WIDTH, HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 34
+_ROW, _NAME = 24, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,45 @@ def line_chart(series: Sequence[Series], *, x_label: str = "step", y_label: str 
         f'<span><i class="series-{number % 6}"></i>{escape(line.name)}</span>' for number, line in enumerate(drawn)
     )
     return "".join(parts) + f"<div class=legend>{legend}</div>"
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalRow:
+    """One row of an interval chart: what was estimated, and the estimate."""
+
+    name: str
+    interval: Interval
+
+
+def interval_chart(rows: Sequence[IntervalRow], *, label: str, low: float = 0.0, high: float = 1.0) -> str:
+    """An SVG element with a dot and its interval a row, over the range [low, high]; rows without an estimate say so.
+
+    Args:
+        label: what the chart shows, for who cannot see it; the figures themselves stand in a table beside it.
+    """
+    height = _TOP + _ROW * len(rows) + _BOTTOM
+    left = _LEFT + 90
+
+    def place(x: float) -> float:
+        return left + (min(max(x, low), high) - low) / (high - low) * (WIDTH - left - _RIGHT)
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label, quote=True)}">']
+    for x in ticks(low, high):
+        parts.append(
+            f'<line class="grid" x1="{place(x):.1f}" x2="{place(x):.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
+        )
+        parts.append(f'<text x="{place(x):.1f}" y="{height - _BOTTOM + 16}" text-anchor="middle">{x:g}</text>')
+    for number, row in enumerate(rows):
+        y, shown = _TOP + _ROW * (number + 0.5), row.interval
+        name = row.name if len(row.name) <= _NAME else row.name[: _NAME - 1] + "…"
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>')
+        if math.isnan(shown.estimate):
+            parts.append(f'<text x="{left + 6}" y="{y + 4:.1f}">not known</text>')
+            continue
+        ends = f'x1="{place(shown.low):.1f}" x2="{place(shown.high):.1f}"'
+        parts.append(f'<line class="series-0" {ends} y1="{y:.1f}" y2="{y:.1f}" stroke-width="3"/>')
+        parts.append(f'<circle class="series-0 dot" cx="{place(shown.estimate):.1f}" cy="{y:.1f}" r="4.5"/>')
+    return "".join([*parts, "</svg>"])
 
 
 def _range(low: float, high: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
-"""The HTML report of a run or an evaluation: stages, figures with intervals, curves, sample episodes.
+"""The HTML report of a home: stages, figures with intervals, every question with its answer, curves, sample episodes.
 
-One self-contained file: no script, no network, every text escaped. It shows what it is given; gathering is the
-caller's work.
+One self-contained file: no network, no script but its own for the list of questions, every text escaped. It shows what
+it is given; gathering is the caller's work.
 """
 
 from __future__ import annotations
@@ -14,38 +14,14 @@ from pathlib import Path
 
 from visor_core.evaluation.behaviour_section import behaviour_html, misses_html
 from visor_core.evaluation.charts import Series, line_chart
+from visor_core.evaluation.explorer import Cell, explorer, script
+from visor_core.evaluation.question_rows import COLUMNS
+from visor_core.evaluation.report_style import REPORT_STYLE
 from visor_core.evaluation.results import BenchmarkResult, scoring_version
 from visor_core.evaluation.statistics import TOO_FEW, Interval
 from visor_core.evaluation.verdicts import RULE, ProtocolScores, protocols_in_words
 from visor_core.files import write_text
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9dce1; --paper: #fff; --tint: #f4f5f7;
-  --c0: #2459a9; --c1: #c2571a; --c2: #2b8a57; --c3: #8a3ea8; --c4: #a08400; --c5: #b0304f; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --soft: #a0a6ae; --line: #3a3f46; --paper: #16181b;
-  --tint: #1f2226; --c0: #7fb0f5; --c1: #f0995c; --c2: #6cc795; --c3: #c78be0; --c4: #d6bd4a; --c5: #ee7f98; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1060px;
-  margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-.note, figcaption, .sub { color: var(--soft); } .sub { margin: .2rem 0 0; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--soft); font-weight: 500; } td:first-child { white-space: nowrap; }
-td.n, th.n { text-align: right; white-space: nowrap; }
-.range { color: var(--soft); font-size: .85em; white-space: nowrap; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 1.2rem; }
-figure { margin: 0; } svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--soft); }
-.grid { stroke: var(--line); stroke-width: 1; } polyline { fill: none; stroke-width: 1.8; }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85em; color: var(--soft); }
-.legend i { display: inline-block; width: .9em; height: .25em; margin-right: .4em; vertical-align: middle; }
-details { border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0; background: var(--tint); }
-summary { padding: .5rem .8rem; cursor: pointer; } iframe { width: 100%; height: 900px; border: 0; background: #fff; }
-code { background: var(--tint); padding: .1em .3em; border-radius: 3px; }
-""" + "".join(
-    f".series-{i} {{ stroke: var(--c{i}); }} i.series-{i}, .dot.series-{i} {{ background: var(--c{i}); "
-    f"fill: var(--c{i}); }}"
-    for i in range(6)
-)
+from visor_core.trajectories.viewer_page import anchor, page, scrolled
 
 
 @dataclass(frozen=True)
@@ -82,6 +58,10 @@ class Report:
     subtitle: str = ""
     stages: Sequence[Stage] = ()
     results: Mapping[str, BenchmarkResult] = field(default_factory=dict)
+    questions: Sequence[Mapping[str, Cell]] = ()
+    """A row an episode (`question_rows`)."""
+    gallery: str = ""
+    """The address of the gallery of the episodes that have a page; "" if none have."""
     curves: Sequence[Curve] = ()
     episodes: Sequence[SampleEpisode] = ()
     notes: Sequence[str] = ()
@@ -89,12 +69,7 @@ class Report:
 
 def report_html(report: Report) -> str:
     """The report as one HTML document."""
-    parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        "<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>{escape(report.title)}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(report.title)}</h1><p class=sub>{escape(report.subtitle)}</p>",
-    ]
+    parts = [f"<h1>{escape(report.title)}</h1><p class=sub>{escape(report.subtitle)}</p>"]
     if report.stages:
         parts.append("<h2>Stages</h2>" + _stages(report.stages))
     if report.results:
@@ -105,6 +80,8 @@ def report_html(report: Report) -> str:
             parts.append("<h2>What went wrong</h2>" + misses)
         if left_out := _left_out(report.results):
             parts.append("<h2>Questions left out</h2>" + left_out)
+    if report.questions:
+        parts.append("<h2>Questions</h2>" + _questions(report))
     if report.curves:
         parts.append("<h2>Curves</h2><div class=charts>")
         for curve in report.curves:
@@ -114,11 +91,20 @@ def report_html(report: Report) -> str:
     if report.episodes:
         parts.append("<h2>Sample episodes</h2>")
         for episode in report.episodes:
-            frame = f'<iframe sandbox="" loading="lazy" srcdoc="{escape(episode.html, quote=True)}"></iframe>'
-            parts.append(f"<details><summary>{escape(episode.title)}</summary>{frame}</details>")
+            title = escape(episode.title)
+            frame = (
+                f'<iframe sandbox="" loading="lazy" title="{escape(episode.title, quote=True)}" '
+                f'srcdoc="{escape(episode.html, quote=True)}"></iframe>'
+            )
+            parts.append(f"<details class=part><summary>{title}</summary>{frame}</details>")
     if report.notes:
         parts.append("<h2>Notes</h2>" + "".join(f"<p class=note>{escape(note)}</p>" for note in report.notes))
-    return "".join([*parts, "</body></html>"])
+    return page(report.title, "".join(parts), style=REPORT_STYLE, script=script() if report.questions else "")
+
+
+def _questions(report: Report) -> str:
+    gallery = f"<p>{anchor('Gallery of the episodes that have a page', report.gallery)}</p>" if report.gallery else ""
+    return gallery + explorer("questions", "Questions", COLUMNS, report.questions)
 
 
 def write_report(path: Path, report: Report) -> Path:
@@ -132,10 +118,11 @@ def _stages(stages: Sequence[Stage]) -> str:
     for stage in stages:
         seconds = "" if stage.seconds is None else f"{stage.seconds:,.1f}"
         figures = " · ".join(f"{escape(name)} {escape(value)}" for name, value in stage.figures.items())
-        rows.append(f"<tr><td>{escape(stage.name)}</td><td class=n>{seconds}</td><td>{figures}</td></tr>")
+        rows.append(f"<tr><th scope=row>{escape(stage.name)}</th><td class=n>{seconds}</td><td>{figures}</td></tr>")
     total = sum(stage.seconds or 0.0 for stage in stages)
-    rows.append(f"<tr><th>all</th><th class=n>{total:,.1f}</th><th></th></tr>")
-    return f"<table><tr><th>stage<th class=n>seconds<th>key figures</tr>{''.join(rows)}</table>"
+    rows.append(f"<tr><th scope=row>all</th><td class=n>{total:,.1f}</td><td></td></tr>")
+    head = "<tr><th scope=col>stage<th scope=col class=n>seconds<th scope=col>key figures</tr>"
+    return scrolled(f"<table class=figures>{head}{''.join(rows)}</table>", "Stages")
 
 
 def _results(results: Mapping[str, BenchmarkResult]) -> str:
@@ -152,6 +139,8 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
             else {}
         )
         cells = {
+            "benchmark": escape(f"{result.benchmark} {result.split}".strip()),
+            "questions": f"{len(result.episodes):,}",
             **apart,
             "answers right": _interval(result.answers_right) if result.scored else result.rule,
             "supported": _interval(result.supported_success) if result.scored else result.rule,
@@ -166,9 +155,9 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
         lines.append((label, {"protocol": RULE, **cells}))
         for scores in result.protocols:
             lines.append((label, _protocol_cells(scores, cells)))
-    header = "".join(f"<th class=n>{escape(name)}" for name in lines[0][1])
+    header = "".join(f"<th scope=col class=n>{escape(name)}" for name in lines[0][1])
     body = "".join(
-        f"<tr><td>{escape(label)}</td>{''.join(f'<td class=n>{cell}</td>' for cell in cells.values())}</tr>"
+        f"<tr><th scope=row>{escape(label)}</th>{''.join(f'<td class=n>{cell}</td>' for cell in cells.values())}</tr>"
         for label, cells in lines
     )
     sets = {
@@ -185,12 +174,15 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
     rules = "".join(
         f"<br>{escape(label)}: {escape(line)}." for label, r in results.items() for line in protocols_in_words(r)
     )
-    return f"<table><tr><th>policy{header}</tr>{body}</table><p class=note>{caption}{rules}</p>{remarks}"
+    table = scrolled(f"<table class=figures><tr><th scope=col>policy{header}</tr>{body}</table>", "Results")
+    return f"{table}<p class=note>{caption}{rules}</p>{remarks}"
 
 
 def _protocol_cells(scores: ProtocolScores, cells: Mapping[str, str]) -> dict[str, str]:
     """The row of a protocol other than the rule: what it says of the answers; how they came to be stands above."""
     own = {
+        "benchmark": cells["benchmark"],
+        "questions": cells["questions"],
         "failed": f"{scores.failed} of {len(scores.verdicts)} verdicts",
         "answers right": _interval(scores.right),
         "supported": _interval(scores.supported),
@@ -217,14 +209,16 @@ def _remarks(results: Mapping[str, BenchmarkResult]) -> list[str]:
 def _left_out(results: Mapping[str, BenchmarkResult]) -> str:
     """Items of benchmark files that could not be used: counts by reason, and each with what is the case."""
     parts = []
+    head = "<tr><th scope=col>item<th scope=col>reason<th scope=col>what is the case"
     for label, result in results.items():
         if not result.left_out:
             continue
         counts = ", ".join(f"{escape(reason)} {count}" for reason, count in result.left_out_by_reason.items())
         rows = "".join(f"<tr><td>{escape(i.item)}<td>{escape(i.reason)}<td>{escape(i.detail)}" for i in result.left_out)
         parts.append(
-            f"<details><summary>{escape(label)}: {len(result.left_out)} left out ({counts})</summary>"
-            f"<table><tr><th>item<th>reason<th>what is the case{rows}</table></details>"
+            f"<details class=part><summary>{escape(label)}: {len(result.left_out)} left out ({counts})</summary>"
+            + scrolled(f"<table class=figures>{head}{rows}</table>", f"Left out of {label}")
+            + "</details>"
         )
     return "".join(parts)
 
@@ -234,11 +228,12 @@ def _strata(results: Mapping[str, BenchmarkResult]) -> str:
     for label, result in results.items():
         for hops, stratum in result.by_hops().items():
             right, supported = stratum["right"], stratum["supported"]
-            cells = (str(hops), str(right.count), _interval(right), _interval(supported))
+            cells = (escape(result.benchmark), str(hops), str(right.count), _interval(right), _interval(supported))
             figures = "".join(f"<td class=n>{cell}</td>" for cell in cells)
-            rows.append(f"<tr><td>{escape(label)}</td>{figures}</tr>")
-    head = "<tr><th>policy<th class=n>pages<th class=n>questions<th class=n>answers right<th class=n>supported</tr>"
-    return f"<table>{head}{''.join(rows)}</table>"
+            rows.append(f"<tr><th scope=row>{escape(label)}</th>{figures}</tr>")
+    heads = ("benchmark", "pages", "questions", "answers right", "supported")
+    head = "<tr><th scope=col>policy" + "".join(f"<th scope=col class=n>{name}" for name in heads) + "</tr>"
+    return scrolled(f"<table class=figures>{head}{''.join(rows)}</table>", "By number of pages needed")
 
 
 def _interval(interval: Interval) -> str:

@@ -137,6 +137,23 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     return min(1.0, 2 * tail / 2**discordant)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction for the number of tests (Holm 1979): p-values to hold against the level itself.
+
+    The k-th smallest of m is multiplied by m − k + 1, and none is smaller than one before it. NaN, a test that could
+    not be made, stays NaN and does not count.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    corrected, least = [math.nan] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p_values[i]))
+        corrected[i] = least
+    return corrected
+
+
 def cohens_kappa(pairs: Sequence[tuple[bool, bool]], confidence: float = 0.95) -> Interval:
     """Cohen's kappa of two raters' yes and no, with the interval of its large-sample standard error.
 

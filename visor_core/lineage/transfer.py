@@ -27,9 +27,9 @@ from visor_core.errors import DataError
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.files import write_json
 from visor_core.inventory import Held, Verified, sha256_of
+from visor_core.lineage.card import beside, card
 from visor_core.lineage.comparison import MEASURED, results_of
 from visor_core.lineage.graph import EVALUATION, Build, Lineage, Made, ancestry
-from visor_core.lineage.listing import code_line, machine_line, packages_line
 from visor_core.policies.identity import NOTES, READ
 from visor_core.policies.load import require_checkpoint
 
@@ -100,7 +100,8 @@ def export_checkpoint(home: Home, build: Build, known: Mapping[Made, Build], fol
     results = measured(home, build, known)
     for name, result in results.items():
         result.save(partial / "evaluation" / f"{name}.json")
-    (partial / "README.md").write_text(card(build, lineage, index, results), encoding="utf-8")
+    text = card(build, lineage, index, results, beside(home, build, known))
+    (partial / "README.md").write_text(text, encoding="utf-8")
     files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in _files(partial)}
     write_json(partial / MANIFEST, {"format": _FORMAT, "made": build.made._asdict(), "files": files})
     if folder.is_dir():
@@ -145,58 +146,6 @@ def measured(home: Home, build: Build, known: Mapping[Made, Build]) -> dict[str,
                 elif name in own:
                     found[name] = result
     return found
-
-
-def card(build: Build, lineage: Lineage, index: Mapping[str, Any], results: Mapping[str, BenchmarkResult]) -> str:
-    """The model card."""
-    stored = build.stored
-    base = next((above for above in lineage.builds if above.stage == "base_model"), None)
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: image-text-to-text",
-        "tags: [visor, document-question-answering]",
-        "---",
-        "",
-        f"# {stored['profile']}: {build.node} {build.fingerprint}",
-        "",
-        "A policy that answers questions over visually rich documents by searching, cropping and reading, trained by"
-        " VISOR.",
-        "",
-        f"- base model: `{stored['configuration']['model']['name']}`" + (f", data {base.data_version}" if base else ""),
-        f"- strategy `{stored['configuration']['agent']['strategy']}`, seed {stored['seed']}",
-        f"- weights: SHA-256 {stored.get('weights', '')}",
-        f"- trained on index `{index.get('tag', 'none')}` of corpus `{index.get('corpus', '')}`,"
-        f" {index.get('counts', {}).get('documents', 0)} documents",
-        f"- code: {code_line(build)}",
-        f"- {packages_line(build)}",
-        f"- machine: {machine_line(build)}",
-        "",
-        "## Results",
-        "",
-    ]
-    if results:
-        lines += ["| evaluation | questions | answers right | supported |", "|---|---|---|---|"]
-        lines += [
-            f"| {name} | {len(result.episodes)} | {result.answers_right} | {result.supported_success} |"
-            for name, result in sorted(results.items())
-        ]
-        lines += ["", "In brackets: Wilson's 95 % intervals."]
-    else:
-        lines.append("None are recorded.")
-    lines += [
-        "",
-        "## Use",
-        "",
-        "```",
-        "visor import FOLDER",
-        f'visor ask "…" --checkpoint {build.fingerprint}',
-        "```",
-        "",
-        "`lineage/` holds what it was made from, down to document hashes; `visor reproduce` rebuilds it from that.",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def import_checkpoint(home: Home, folder: Path) -> Exported:

@@ -26,7 +26,7 @@ from visor_core.index.corpus_settings import with_retriever
 from visor_core.nano.held_out import FinalStudy, write_test_world
 from visor_core.nano.questions import ask_world
 from visor_core.nano.study_figures import FIGURES, Chain, PolicyFigures, Split, VariantFigures
-from visor_core.nano.study_variants import is_rival, nano_of
+from visor_core.nano.study_variants import is_compared, nano_of
 from visor_core.nano.world import World
 from visor_core.policies.identity import digest_of
 
@@ -45,13 +45,13 @@ def measure(chain: Chain, development: Split | None, reading: Reading, progress:
     """Measure a variant and keep what was found as `figures.json` beside the figures it was put together from.
 
     Args:
-        development: the development split; needed unless a strategy of the comparison is measured on test.
+        development: the development split; needed unless a strategy or an ablation is measured on test.
         reading: used where the split to report on is test.
     """
     profile = chain.profile
     reported = final_split(chain, reading) if profile.study.split == "test" else development
     assert reported is not None
-    if is_rival(profile.study.variant):
+    if is_compared(profile.study.variant):
         progress(f"{REINFORCED.label} on {reported.world.split}")
         figures = VariantFigures(reported.strata, rival=reported.rival(REINFORCED.stage))
     else:

@@ -24,6 +24,7 @@ from visor_core.evaluation.statistics import pass_at_k
 from visor_core.files import write_json
 from visor_core.index import PageIndex
 from visor_core.index.search import Mode
+from visor_core.nano.ablations import played_agent
 from visor_core.nano.probes import probe_reading
 from visor_core.nano.teacher import ScriptedTeacher
 from visor_core.nano.world import World
@@ -89,8 +90,8 @@ class Strata:
 
 @dataclass(frozen=True, slots=True)
 class VariantFigures:
-    """One variant of a seed on one split; `policies` by the short names of theirs. A strategy of the comparison has its
-    last policy's `greedy` and `sampled` alone."""
+    """One variant of a seed on one split; `policies` by the short names of theirs. A strategy of the comparison and
+    an ablation have their last policy's `greedy` and `sampled` alone, as `rival`."""
 
     strata: Strata
     policies: dict[str, PolicyFigures] = field(default_factory=dict)
@@ -117,9 +118,9 @@ class SeedFigures:
 
 @dataclass(frozen=True, slots=True)
 class RivalFigures:
-    """One seed: each strategy's outcomes, greedy and at T = 1, and the seconds its SFT and GRPO took.
+    """One seed: the outcomes of each strategy, or ablation, greedy and at T = 1, and the seconds its SFT and GRPO took.
 
-    `interrupted` names the strategies in whose training a process was killed; `commits` are those trained at.
+    `interrupted` names those in whose training a process was killed; `commits` are those trained at.
     """
 
     seed: int
@@ -161,7 +162,7 @@ class Split:
     @property
     def environment(self) -> Environment:
         """The episodes of the variant on this split."""
-        return Environment(self.index, self.chain.profile.agent, self.chain.profile.index)
+        return Environment(self.index, played_agent(self.chain.profile), self.chain.profile.index)
 
     def run(self, stage: str, temperature: float) -> tuple[BenchmarkResult, Sequence[Trajectory]]:
         """All questions once by the policy of a stage."""

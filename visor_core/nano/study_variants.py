@@ -12,6 +12,14 @@ from typing import Literal
 
 from visor_core.config import NanoConfig, Profile, derived
 from visor_core.errors import ConfigError
+from visor_core.nano.ablations import (
+    ablated,
+    ablation_of,
+    inference_of,
+    is_inference,
+    is_retrained,
+    retrained_of,
+)
 from visor_core.nano.rivals import RIVALS, Budgets, neutral_profile, rival_profile, rivals_of
 from visor_core.policies.identity import digest_of
 
@@ -28,15 +36,20 @@ def variants_of(profile: Profile) -> tuple[str, ...]:
     """Names of the variants of a profile, each measured on development documents or, by its second name, on test ones.
 
     Raises:
-        ConfigError: if `study.rivals` is wrong.
+        ConfigError: if `study.rivals`, `study.inference` or `study.retrained` is wrong.
     """
-    names = (MAIN, LONGER, RICH, *rivals_of(profile))
+    names = (MAIN, LONGER, RICH, *rivals_of(profile), *inference_of(profile), *retrained_of(profile))
     return (*names, *(f"{name}{FINAL}" for name in names))
 
 
 def is_rival(variant: str) -> bool:
     """Whether a variant is a strategy of the comparison, of which less is measured."""
     return variant in RIVALS
+
+
+def is_compared(variant: str) -> bool:
+    """Whether of a variant only the last policy is measured, greedy and at T = 1: a strategy, or an ablation."""
+    return is_rival(variant) or is_inference(variant) or is_retrained(variant)
 
 
 def named(variant: str, split: Split) -> str:
@@ -58,10 +71,14 @@ def variant_profile(profile: Profile, name: str, seed: int, budgets: Budgets | N
     if name not in variants_of(profile):
         raise ConfigError(f"the study has no variant {name!r}: choose one of {', '.join(variants_of(profile))}")
     variant = name.removesuffix(FINAL)
-    changes = {MAIN: {}, LONGER: profile.study.long, RICH: profile.study.rich}
     if is_rival(variant):
         chosen = rival_profile(neutral_profile(profile), variant, budgets[variant] if budgets else None)
+    elif is_inference(variant):
+        chosen = profile  # trained as it is; `ablations.played_agent` is what it plays under
+    elif is_retrained(variant):
+        chosen = ablated(profile, ablation_of(variant))
     else:
+        changes = {MAIN: {}, LONGER: profile.study.long, RICH: profile.study.rich}
         where = {LONGER: "study.long", RICH: "study.rich"}.get(variant, "study")
         chosen = derived(profile, changes[variant], where)
     split: Split = "test" if name.endswith(FINAL) else "development"

@@ -23,6 +23,7 @@ from visor_core.tracking.checkpoints import MODEL_FILES
 from visor_core.tracking.loading import connect
 from visor_core.tracking.moving import adopt
 from visor_core.tracking.runs import (
+    COMPARISON,
     EVALUATION,
     KIND_TAG,
     RUN_FILE,
@@ -36,6 +37,7 @@ from visor_core.tracking.tracker import LOGGED, MODEL_FILE, Tracker, knows_run, 
 from visor_core.tracking.values import QUIET, flat, meaningful, silence
 
 __all__ = [
+    "COMPARISON",
     "EVALUATION",
     "KIND_TAG",
     "LOGGED",

@@ -31,7 +31,7 @@ PROCESS_TAG = "visor.process"
 PARENT_TAG = "mlflow.parentRunId"
 DAGSTER_TAG = "dagster_run_id"
 KIND_TAG = "visor.kind"
-PARENT, STAGE, EVALUATION = "asset run", "stage", "evaluation"
+PARENT, STAGE, EVALUATION, COMPARISON = "asset run", "stage", "evaluation", "comparison"
 """What a run is of: a Dagster run, one of its stages, a `visor eval`."""
 _BATCH = 100
 """Parameters, and tags, of one request; MLflow takes no more."""

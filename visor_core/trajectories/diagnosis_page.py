@@ -12,7 +12,7 @@ from visor_core.agent.trajectory import Trajectory, Turn
 from visor_core.policies.base import ImageLoader, ImageRef
 from visor_core.scoring.crops import Region
 from visor_core.scoring.diagnosis import Diagnosis
-from visor_core.trajectories.viewer import _page
+from visor_core.trajectories import viewer_page
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
 
 WIDTH = 900
@@ -46,7 +46,7 @@ def diagnosis_html(
         f'<div class="card" style="margin-top:18px"><div class="grid"><div>{turn}</div>'
         f'<div><div class="head"><b>Gold</b></div><div class="pics many">{beside}</div></div></div></div>'
     )
-    return _page(f"Diagnosis: {episode.question.question}", body, pictures.style)
+    return viewer_page.page(f"Diagnosis: {episode.question.question}", body, style=pictures.style)
 
 
 def _verdict(episode: Trajectory, diagnosis: Diagnosis | None) -> str:

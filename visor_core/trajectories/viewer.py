@@ -1,7 +1,8 @@
-"""The episode viewer: one self-contained HTML page an episode, and a gallery of them.
+"""The episode viewer: one self-contained HTML page an episode, or two episodes of one question side by side.
 
-Shows each turn's action, the page with the crop drawn on it, the crop, the Evidence Space as it stood, verdicts, tokens
-and reward. All text is untrusted and escaped; a content security policy forbids scripts and every network address.
+Shows the pages the answer rests on, large, then each turn's action, the page with the crop drawn on it, the crop, the
+Evidence Space as it stood, verdicts, tokens and reward. All text is untrusted and escaped; a content security policy
+forbids scripts and every network address. `viewer_gallery` shows many episodes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 from visor_core.agent.correction import frame_of
 from visor_core.agent.evidence import EvidenceSpace
@@ -20,85 +20,77 @@ from visor_core.policies.base import ImageLoader, ImageRef, Prompt
 from visor_core.policies.replies import describe_empty
 from visor_core.trajectories.filters import is_correct
 from visor_core.trajectories.replay import evidence_compactions
+from visor_core.trajectories.viewer_page import Link, anchor, page
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
-from visor_core.trajectories.viewer_style import STYLE
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+PageAddress = Callable[[str], str]
+"""Page id → where a person opens that page of its document; "" where nowhere."""
 
 
-def episode_html(trajectory: Trajectory, images: ImageLoader) -> str:
+def nowhere(page_id: str) -> str:
+    """The address of every page where documents cannot be linked."""
+    return ""
+
+
+def episode_html(
+    trajectory: Trajectory,
+    images: ImageLoader,
+    *,
+    address_of: PageAddress = nowhere,
+    navigation: Sequence[Link] = (),
+) -> str:
     """One episode as a page.
 
     Args:
         images: renders pages and crops; a page that cannot be rendered any more leaves a remark in its place.
+        address_of: links the pages that the answer rests on, and those beside them, to their documents.
+        navigation: links to the gallery and to the neighbours.
     """
     pictures = Pictures(images)
-    pages = _shown_pages(trajectory)
+    question = trajectory.question.question
+    head = f'<div class="eyebrow">VISOR episode</div><h1><bdi>{escape(question)}</bdi></h1>'
+    body = head + _episode(trajectory, pictures, address_of)
+    return page(question, body, style=pictures.style, navigation=navigation)
+
+
+def side_by_side_html(
+    episodes: Sequence[tuple[str, Trajectory | None]],
+    images: ImageLoader,
+    *,
+    address_of: PageAddress = nowhere,
+    navigation: Sequence[Link] = (),
+) -> str:
+    """Episodes of one question beside each other, each under its name; one that is not kept leaves a remark.
+
+    Raises:
+        ValueError: if none is kept.
+    """
+    question = next((t.question.question for _, t in episodes if t is not None), None)
+    if question is None:
+        raise ValueError("there is no episode to show")
+    pictures = Pictures(images)
+    sides = []
+    for name, trajectory in episodes:
+        told = '<p class="note">This episode is not kept.</p>'
+        shown = _episode(trajectory, pictures, address_of) if trajectory is not None else told
+        label = escape(name, quote=True)
+        sides.append(f'<section aria-label="{label}"><h2>{escape(name)}</h2>{shown}</section>')
+    head = f'<div class="eyebrow">VISOR comparison</div><h1><bdi>{escape(question)}</bdi></h1>'
+    body = f'{head}<div class="sides">{"".join(sides)}</div>'
+    return page(question, body, style=pictures.style, navigation=navigation)
+
+
+def _episode(trajectory: Trajectory, pictures: Pictures, address_of: PageAddress) -> str:
+    """Answer, the pages it rests on, then turn by turn."""
+    pages = shown_pages(trajectory)
     body = [
         _summary(trajectory),
+        _sources(trajectory, pictures, pages, address_of),
         "<h2>The episode</h2>",
         *(_turn(trajectory, turn, pictures, pages) for turn in trajectory.turns),
         _failure(trajectory),
-        _sources(trajectory, pictures, pages),
     ]
-    return _page(trajectory.question.question, "\n".join(body), pictures.style)
-
-
-def gallery_html(
-    trajectories: Sequence[Trajectory],
-    images: ImageLoader,
-    *,
-    title: str = "Episodes",
-    link: Callable[[Trajectory], str] | None = None,
-) -> str:
-    """Many episodes as cards; `link` gives the address of an episode's own page."""
-    pictures = Pictures(images, readable_pixels=360 * 460)
-    answered = sum(t.outcome in ("answered", "forced") for t in trajectories)
-    judged = [t for t in trajectories if t.question.answers]
-    facts = [
-        ("episodes", str(len(trajectories))),
-        ("answered", str(answered)),
-        # Without gold nothing was judged: 0 correct would say that all were wrong.
-        *([("correct", f"{sum(map(is_correct, judged))} of {len(judged)}")] if judged else []),
-        ("mean turns", f"{_mean(len(t.turns) for t in trajectories):.2f}"),
-    ]
-    rewards = [t.reward for t in trajectories if t.reward is not None]
-    if rewards:
-        facts.append(("mean reward", f"{_mean(rewards):.3f}"))
-    cards = "\n".join(_gallery_card(t, pictures, link) for t in trajectories)
-    body = (
-        f'<div class="eyebrow">VISOR gallery</div><h1>{escape(title)}</h1>{_facts(facts)}'
-        f'<div class="gallery">{cards}</div>'
-    )
-    return _page(title, body, pictures.style)
-
-
-def write_viewer(
-    folder: Path, trajectories: Sequence[Trajectory], images: ImageLoader, *, title: str = "Episodes"
-) -> Path:
-    """Write `index.html` (the gallery) and one page an episode; returns the gallery's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for trajectory in trajectories:
-        (folder / f"{trajectory.trajectory_id}.html").write_text(episode_html(trajectory, images), encoding="utf-8")
-    index = folder / "index.html"
-    page = gallery_html(trajectories, images, title=title, link=lambda t: f"{t.trajectory_id}.html")
-    index.write_text(page, encoding="utf-8")
-    return index
-
-
-def _page(title: str, body: str, pictures: str) -> str:
-    short = title if len(title) <= 90 else title[:89] + "…"
-    return (
-        (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-            '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            f"<title>{escape(short)}</title><style>{STYLE}\n{pictures}</style></head>"
-            f"<body><main>{body}</main></body></html>\n"
-        )
-        .encode("utf-8", "replace")
-        .decode("utf-8")
-    )
+    return "\n".join(body)
 
 
 def _summary(t: Trajectory) -> str:
@@ -139,9 +131,9 @@ def _summary(t: Trajectory) -> str:
     )
     answer = f"<bdi>{escape(t.answer)}</bdi>" if t.answer else '<span class="note">no answer</span>'
     return (
-        f'<div class="eyebrow">VISOR episode</div><h1><bdi>{escape(t.question.question)}</bdi></h1>'
-        f'<div class="summary"><div class="card"><div class="head"><b>Answer</b>{_outcome(t)}</div>'
-        f'<div class="answer">{answer}</div>{judged}{_facts(facts)}<p class="meta">{meta}</p></div>{_costs(t)}</div>'
+        f'<div class="summary"><div class="card"><div class="head"><b>Answer</b>{outcome_chips(t)}</div>'
+        f'<div class="answer">{answer}</div>{judged}{facts_list(facts)}<p class="meta">{meta}</p></div>'
+        f"{_costs(t)}</div>"
     )
 
 
@@ -155,16 +147,16 @@ def _costs(t: Trajectory) -> str:
     divided = t.tokens()["image_tokens"] is not None
     what = '<i></i>text<i class="im"></i>images, tokens' if divided else "<i></i>tokens, pictures included"
     key = f'<b>Context by turn</b> <span class="key">{what}</span>'
-    return f'<div class="card">{key if bars else "<b>Rewards</b>"}{bars}{table}</div>'
+    return f'<div class="card costs">{key if bars else "<b>Rewards</b>"}{bars}{table}</div>'
 
 
-def _outcome(t: Trajectory) -> str:
+def outcome_chips(t: Trajectory) -> str:
     style = {"answered": "good", "forced": "warn"}.get(t.outcome, "bad")
     form = "" if t.well_formed else ' <span class="chip warn">not well formed</span>'
     return f'<span class="chip {style}">{escape(t.outcome.replace("_", " "))}</span>{form}'
 
 
-def _facts(facts: Iterable[tuple[str, str]]) -> str:
+def facts_list(facts: Iterable[tuple[str, str]]) -> str:
     items = "".join(f"<li><b>{escape(value)}</b><span>{escape(name)}</span></li>" for name, value in facts)
     return f'<ul class="facts">{items}</ul>'
 
@@ -284,7 +276,7 @@ def _returned(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, Im
     if o.kind == "crop":
         (crop,) = o.images
         page = pages[crop.page_id]
-        marks = [Mark(box, style="past") for n, box in _crops(t, crop.page_id) if n < turn.index]
+        marks = [Mark(box, style="past") for n, box in crops(t, crop.page_id) if n < turn.index]
         marks.append(Mark(crop.box, f"turn {turn.index}"))
         seen = f"the crop, shown to the policy at {crop.width} × {crop.height}"
         drawn = pictures.figure(page, f"{_page_name(t, page)} with the region drawn", marks, max_width=180)
@@ -293,7 +285,7 @@ def _returned(t: Trajectory, turn: Turn, pictures: Pictures, pages: dict[str, Im
     for n, image in enumerate(o.images, start=1):
         marks = [Mark(f.box, "gold", "gold") for f in t.question.gold_facts if f.page_id == image.page_id]
         if o.kind == "page":
-            marks += [Mark(box, f"turn {k}") for k, box in _crops(t, image.page_id) if k > turn.index]
+            marks += [Mark(box, f"turn {k}") for k, box in crops(t, image.page_id) if k > turn.index]
         name = f"candidate {n}: " if o.kind == "candidates" else ""
         gold = " · gold page" if image.page_id in t.question.gold_pages else ""
         caption = f"{name}{_page_name(t, image)}, shown to the policy at {image.width} × {image.height}{gold}"
@@ -332,46 +324,36 @@ def _failure(t: Trajectory) -> str:
     return f'<div class="card"><span class="chip bad">error</span> {escape(t.error)}</div>' if t.error else ""
 
 
-def _sources(t: Trajectory, pictures: Pictures, pages: dict[str, ImageRef]) -> str:
-    """The pages the answer rests on, each with the boxes cited on it."""
-    if not t.citations:
-        return ""
+def _sources(t: Trajectory, pictures: Pictures, pages: dict[str, ImageRef], address_of: PageAddress) -> str:
+    """The pages the answer rests on, large, each with the boxes cited on it and links into its document."""
     by_page: dict[str, list[Citation]] = {}
     for citation in t.citations:
         by_page.setdefault(citation.page_id, []).append(citation)
     figures = []
     for page_id, cited in by_page.items():
         marks = [Mark(c.box, "cited") for c in cited if c.box is not None and c.box.area < 1.0]
+        marks += [Mark(f.box, "gold", "gold") for f in t.question.gold_facts if f.page_id == page_id]
         if page_id in pages:
-            caption = f"{cited[0].document}, page {cited[0].page}"
-            figures.append(pictures.figure(pages[page_id], caption, marks, max_width=340))
-    return f'<h2>What the answer rests on</h2><div class="cites">{"".join(figures)}</div>'
+            gold = " · gold page" if page_id in t.question.gold_pages else ""
+            caption = f"{escape(cited[0].document)}, page {cited[0].page}{gold}{_document_links(page_id, address_of)}"
+            figures.append(pictures.large(pages[page_id], caption, marks))
+    return f'<h2>What the answer rests on</h2><div class="cites">{"".join(figures)}</div>' if figures else ""
 
 
-def _gallery_card(t: Trajectory, pictures: Pictures, link: Callable[[Trajectory], str] | None) -> str:
-    pages = _shown_pages(t)
-    first = next((c.page_id for c in t.citations if c.page_id in pages), next(iter(pages), None))
-    shot = ""
-    if first is not None:
-        marks = [Mark(box, f"turn {n}") for n, box in _crops(t, first)]
-        shot = pictures.picture(pages[first], marks)
-    chips = [_outcome(t), f'<span class="chip">{len(t.turns)} turns</span>']
-    if t.question.answers:
-        right = is_correct(t)
-        chips.append(f'<span class="chip {"good" if right else "bad"}">{"correct" if right else "not correct"}</span>')
-    if t.reward is not None:
-        chips.append(f'<span class="chip">reward {t.reward:.2f}</span>')
-    inside = (
-        f'<div class="shot">{shot}</div><div class="body"><div class="q"><bdi>{escape(t.question.question)}</bdi></div>'
-        f'<div class="a"><bdi>{escape(t.answer) or "no answer"}</bdi></div>'
-        f'<div class="row">{"".join(chips)}</div></div>'
-    )
-    if link is None:
-        return f'<div class="card">{inside}</div>'
-    return f'<a class="card" href="{escape(link(t), quote=True)}">{inside}</a>'
+def _document_links(page_id: str, address_of: PageAddress) -> str:
+    """Links to a page of its document and to the pages before and after it."""
+    document, _, number = page_id.rpartition("/")
+    if not (number.isascii() and number.isdigit()):
+        return ""
+    page_number, links = int(number), []
+    for name, at in (("open the page", 0), ("page before", -1), ("page after", 1)):
+        address = address_of(f"{document}/{page_number + at:05d}") if page_number + at > 0 else ""
+        if address:
+            links.append(anchor(name, address, new=True))
+    return "".join(f" · {link}" for link in links)
 
 
-def _shown_pages(t: Trajectory) -> dict[str, ImageRef]:
+def shown_pages(t: Trajectory) -> dict[str, ImageRef]:
     """Each page shown, in full."""
     pages: dict[str, ImageRef] = {}
     for turn in t.turns:
@@ -380,7 +362,7 @@ def _shown_pages(t: Trajectory) -> dict[str, ImageRef]:
     return pages
 
 
-def _crops(t: Trajectory, page_id: str) -> list[tuple[int, Box]]:
+def crops(t: Trajectory, page_id: str) -> list[tuple[int, Box]]:
     """(turn, region) of each crop of a page."""
     return [
         (turn.index, image.box)
@@ -389,8 +371,3 @@ def _crops(t: Trajectory, page_id: str) -> list[tuple[int, Box]]:
         for image in turn.observation.images
         if image.page_id == page_id
     ]
-
-
-def _mean(values: Iterable[float]) -> float:
-    numbers = list(values)
-    return sum(numbers) / len(numbers) if numbers else 0.0

@@ -19,6 +19,10 @@ from visor_core.policies.base import ImageLoader, ImageRef
 
 READABLE_PIXELS = 640 * 820
 """Pixels at which a picture is embedded at least; what the policy saw may be smaller."""
+LARGE_PIXELS = 1000 * 1290
+"""The same of a page that an answer rests on."""
+LONGEST_SIDE = 4096
+"""Pixels a side to which a picture is enlarged at most: a page may be a hundred times as long as it is wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,22 @@ class Pictures:
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 
-    def picture(self, ref: ImageRef, marks: Iterable[Mark] = ()) -> str:
-        """A picture with rectangles in page coordinates; what lies outside the shown part is not drawn."""
+    def large(self, ref: ImageRef, caption: str, marks: Iterable[Mark] = ()) -> str:
+        """A picture to be read in detail, as wide as its place lets it; `caption` is HTML.
+
+        Where it was shown smaller before, it is that copy.
+        """
+        return f"<figure>{self.picture(ref, marks, LARGE_PIXELS)}<figcaption>{caption}</figcaption></figure>"
+
+    def picture(self, ref: ImageRef, marks: Iterable[Mark] = (), pixels: int = 0) -> str:
+        """A picture with rectangles in page coordinates; what lies outside the shown part is not drawn.
+
+        Args:
+            pixels: at which it is embedded at least; 0 takes the page's own.
+        """
         key = (ref.page_id, ref.box)
         if key not in self._names and key not in self._lost:
-            self._add(key, ref)
+            self._add(key, ref, pixels or self._pixels)
         if key in self._lost:
             return f'<div class="pic lost">picture not available: {escape(self._lost[key])}</div>'
         drawn = "".join(_rectangle(mark, ref.box) for mark in marks)
@@ -67,8 +82,9 @@ class Pictures:
             f'style="aspect-ratio:{self._ratios[key]:.4f}">{drawn}</div>'
         )
 
-    def _add(self, key: tuple[str, Box], ref: ImageRef) -> None:
-        scale = max(1.0, math.sqrt(self._pixels / (ref.width * ref.height)))
+    def _add(self, key: tuple[str, Box], ref: ImageRef, pixels: int) -> None:
+        wanted = math.sqrt(pixels / (ref.width * ref.height))
+        scale = max(1.0, min(wanted, LONGEST_SIDE / max(ref.width, ref.height)))
         large = ImageRef(ref.page_id, round(ref.width * scale), round(ref.height * scale), ref.box)
         try:
             picture = self._images(large)

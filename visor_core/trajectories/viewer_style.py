@@ -1,8 +1,8 @@
-"""The style sheet of the episode viewer: one file, no network, light and dark, prints."""
+"""The style sheet that every page shares: no network, light and dark, prints. Reports add to it (`report_style`)."""
 
 STYLE = """
-:root{--bg:#f6f5f1;--card:#fff;--ink:#1d1f23;--dim:#6b6f78;--line:#e3e1da;--accent:#0b6bcb;--soft:#eaf2fb;
---good:#1a7f4b;--goodbg:#e5f4ec;--bad:#b3261e;--badbg:#fbe9e7;--warn:#8a5a00;--warnbg:#fcf1dc;--gold:#b58900;
+:root{--bg:#f6f5f1;--card:#fff;--ink:#1d1f23;--dim:#5b5f68;--line:#e3e1da;--accent:#0b6bcb;--soft:#eaf2fb;
+--good:#136a3c;--goodbg:#e5f4ec;--bad:#b3261e;--badbg:#fbe9e7;--warn:#8a5a00;--warnbg:#fcf1dc;--gold:#b58900;
 --mono:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 @media (prefers-color-scheme:dark){:root{--bg:#15171a;--card:#1e2125;--ink:#e8e6e1;--dim:#9a9ea7;--line:#32363c;
 --accent:#6cb2ff;--soft:#1f2c3b;--good:#6fd39b;--goodbg:#17301f;--bad:#ff8a80;--badbg:#3a1d1b;--warn:#f0c06a;
@@ -11,6 +11,10 @@ STYLE = """
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "DejaVu Sans",sans-serif;-webkit-print-color-adjust:exact;print-color-adjust:exact}
 main{max-width:1180px;margin:0 auto;padding:28px 20px 80px}
+nav{max-width:1180px;margin:0 auto;padding:16px 20px 0;display:flex;flex-wrap:wrap;gap:8px 20px}
+a{color:var(--accent)}
+a:focus-visible,button:focus-visible,input:focus-visible,select:focus-visible,summary:focus-visible,
+[tabindex]:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 h1{font-size:25px;line-height:1.3;margin:0 0 14px;font-weight:650;letter-spacing:-.01em;overflow-wrap:anywhere}
 h2{font-size:16px;margin:34px 0 12px;font-weight:650}
 bdi,pre,.t{unicode-bidi:isolate;overflow-wrap:anywhere}
@@ -57,8 +61,8 @@ background:rgba(229,0,122,.07)}
 padding:0 5px;border-radius:3px 3px 3px 0;font-style:normal;white-space:nowrap}
 .box.low em{top:auto;bottom:-19px;border-radius:0 3px 3px 3px}
 .box.inside em{top:0;border-radius:0 0 3px 0}
-.box.gold em{background:var(--gold);left:auto;right:-2px}
-.box.past em{background:#8a8f98}
+.box.gold em{background:#7a5c00;left:auto;right:-2px}
+.box.past em{background:#5f646d}
 .ledger{border-top:1px solid var(--line);margin-top:14px;padding-top:10px}
 .ledger h3{font-size:12px;letter-spacing:.06em;text-transform:uppercase;color:var(--dim);margin:0 0 6px;font-weight:650}
 .ledger ol{list-style:none;margin:0;padding:0}
@@ -88,10 +92,25 @@ padding:0 7px;margin:3px 0;overflow-wrap:anywhere}
 .key{font-size:12px;color:var(--dim)}
 .key i{display:inline-block;width:9px;height:9px;border-radius:2px;background:var(--accent);margin:0 4px 0 10px}
 .key i.im{opacity:.45}
-table{border-collapse:collapse;font-size:13px;width:100%;margin-top:8px}
-td{padding:3px 8px 3px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
-td:last-child{text-align:right;font-variant-numeric:tabular-nums}
-.cites{display:grid;grid-template-columns:repeat(auto-fill,minmax(240px,1fr));gap:16px}
+.costs table{border-collapse:collapse;font-size:13px;width:100%;margin-top:8px}
+.costs td{padding:3px 8px 3px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+.costs td:last-child{text-align:right;font-variant-numeric:tabular-nums}
+.cites{display:flex;flex-wrap:wrap;gap:20px}
+.cites figure{flex:1 1 420px;max-width:900px}
+.cites figcaption{font-size:13.5px}
+.sides{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:20px;align-items:start}
+.sides .grid,.sides .turn{grid-template-columns:minmax(0,1fr)}
+.sides .num{display:none}
+.sides .summary{grid-template-columns:minmax(0,1fr)}
+.filters{display:flex;flex-wrap:wrap;gap:10px 14px;align-items:end;margin:14px 0}
+.filters [role=group]{display:flex;flex-wrap:wrap;gap:8px}
+.filters label{display:grid;gap:3px;font-size:12.5px;color:var(--dim)}
+.filters input,.filters select,.filters button,button.more{font:inherit;font-size:14px;color:var(--ink);
+background:var(--card);border:1px solid var(--dim);border-radius:8px;padding:6px 10px;min-height:38px;max-width:100%}
+.filters button,button.more{cursor:pointer}
+.filters button[aria-pressed=true]{background:var(--ink);color:var(--bg);border-color:var(--ink)}
+.count{color:var(--dim);font-size:13px;margin:6px 0}
+[hidden]{display:none!important}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(290px,1fr));gap:16px;margin-top:18px}
 .gallery .card{padding:0;overflow:hidden;display:flex;flex-direction:column;color:inherit;text-decoration:none}
 .gallery a.card:hover{border-color:var(--accent)}
@@ -103,7 +122,8 @@ display:grid;place-items:center}
 overflow:hidden;overflow-wrap:anywhere}
 .gallery .a{color:var(--dim);font-size:13.5px;overflow-wrap:anywhere}
 .gallery .row{display:flex;flex-wrap:wrap;gap:6px;margin-top:auto;padding-top:4px}
-@media (max-width:820px){.grid{grid-template-columns:minmax(0,1fr)}
+@media (max-width:820px){.grid,.sides{grid-template-columns:minmax(0,1fr)}
+.pics{flex-wrap:wrap}
 .turn{grid-template-columns:minmax(0,1fr)}.num{display:none}}
 @media print{.card{break-inside:avoid}body{background:#fff}}
 """

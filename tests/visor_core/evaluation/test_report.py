@@ -1,5 +1,6 @@
 """The report is one safe, self-contained file that says what it was given."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.visor_core.evaluation.episodes import QUESTION, episode
+from tests.visor_core.trajectories.test_viewer import elements
 from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.charts import Series, line_chart, ticks
+from visor_core.evaluation.explorer import SCRIPT
+from visor_core.evaluation.question_rows import Places, question_rows
 from visor_core.evaluation.report import Curve, Report, SampleEpisode, Stage, report_html, write_report
 from visor_core.evaluation.results import BenchmarkResult, score_episode
 
@@ -79,6 +83,24 @@ def test_hostile_text_stays_text() -> None:
     tags.feed(report_html(report))
     assert "script" not in tags.names
     assert tags.names.count("style") == 1
+
+
+def test_questions_are_listed_with_what_is_known_of_each() -> None:
+    """A column that no row fills is left out; what a row holds is data, not markup."""
+    result = replace(_result(), identity={"questions": [["q1", HOSTILE, ""]]})
+    rows = question_rows(HOSTILE, result, {}, Places(episode_page=lambda name: f"{name}.html"))
+    assert [row["outcome"] for row in rows] == ["right", "wrong"]
+    html = report_html(Report("Run", results={"SFT": result}, questions=rows))
+    seen = elements(html)
+    data = json.loads(seen.scripts[0])
+    assert seen.scripts[1:] == [SCRIPT.read_text(encoding="utf-8")]
+    names = [column["name"] for column in data["columns"]]
+    assert {"expected", "kind", "cited pages", "error"}.isdisjoint(names)
+    first, second = (dict(zip(names, row, strict=True)) for row in data["rows"])
+    assert (first["diagnosis"], bool(second["diagnosis"])) == ("", True)
+    assert (first["question"], first["benchmark"], first["questions"]) == (HOSTILE, "nano development", 2)
+    assert first["episode"] == [["look", "t-q1.html"]]
+    assert HOSTILE not in html
 
 
 def test_an_empty_report_is_a_page() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from tests.visor_core.evaluation.results_by_hand import result
 from tests.visor_core.lineage.written import folder_of, write_build, write_chain
 from visor_core.config import Home
 from visor_core.errors import DataError
 from visor_core.lineage import ancestry, find_build, read_builds
-from visor_core.lineage.transfer import export_checkpoint, import_checkpoint
+from visor_core.lineage.card import beside, card
+from visor_core.lineage.transfer import export_checkpoint, import_checkpoint, measured
 
 
 @pytest.fixture
@@ -42,6 +45,23 @@ def test_the_folder_holds_the_checkpoint_and_all_that_is_known_of_it(exported: P
     card = (exported / "README.md").read_text(encoding="utf-8")
     assert "sft_checkpoint f1" in card
     assert "index-index-1" in card
+
+
+def test_the_card_compares_with_the_policies_of_its_benchmark_and_names_the_protocol(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    checkpoint = write_chain(home)["checkpoint"]
+    benchmark = write_build(home, "benchmark_results", "b1", "found", (checkpoint,))
+    for name, answer in (("sft", "47"), ("grpo", "12")):
+        result({"q1": answer, "q2": "47"}, policy=name).save(benchmark.folder(home) / f"{name}.json")
+    known = read_builds(home)
+    found = beside(home, checkpoint, known)
+    assert found is not None
+    assert found.labels == ("sft", "grpo")
+    text = card(checkpoint, ancestry(home, checkpoint, known), {}, measured(home, checkpoint, known), found)
+    assert "| sft | nano development | 2 | rule: MMLongBench-Doc | 1.000" in text
+    assert "Answers right by the protocol rule" in text
+    assert re.search(r"\| grpo \| -0\.500 .* p 1\.000 ", text)
+    assert "Published by others" not in text
 
 
 def test_on_another_machine_its_ancestry_is_known_and_it_is_found_by_its_name(exported: Path, tmp_path: Path) -> None:

@@ -157,7 +157,8 @@ def test_a_variant_is_a_profile_of_its_seed() -> None:
     whole, longer = variant_profile(profile, "study", 3), variant_profile(profile, "longer-final", 3)
     assert (whole.seed, whole.study.variant, whole.study.split) == (3, "study", "development")
     assert (longer.study.variant, longer.study.split, longer.sft.steps) == ("longer", "test", 90)
-    assert len(variants_of(profile)) == 2 * (3 + len(profile.study.rivals))
+    asked = (profile.study.rivals, profile.study.inference, profile.study.retrained)
+    assert len(variants_of(profile)) == 2 * (3 + sum(map(len, asked)))
     with pytest.raises(ConfigError, match="no variant 'magic'"):
         variant_profile(profile, "magic", 0)
 

@@ -1,5 +1,7 @@
 """The viewer: self-contained, escaped, every part of the episode on the page."""
 
+import base64
+import hashlib
 import json
 import random
 import re
@@ -23,9 +25,12 @@ from visor_core.geometry import Box
 from visor_core.policies.base import ImageRef
 from visor_core.policies.scripted import ScriptedPolicy
 from visor_core.questions import Question
-from visor_core.trajectories.viewer import episode_html, gallery_html, write_viewer
+from visor_core.trajectories.viewer import episode_html, side_by_side_html
+from visor_core.trajectories.viewer_gallery import SCRIPT, gallery_html, write_viewer
+from visor_core.trajectories.viewer_page import Link
 from visor_core.trajectories.viewer_pictures import Mark, Pictures, whole_page
 
+UNWANTED = {"img", "iframe", "object", "link", "form"}
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>\"'&"
 
 
@@ -36,11 +41,34 @@ class Elements(HTMLParser):
         super().__init__()
         self.names: set[str] = set()
         self.addresses: list[str] = []
+        self.scripts: list[str] = []
+        self._in_script = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.add(tag)
+        self._in_script = tag == "script"
         self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "action", "data", "srcset")]
         assert not any(k.startswith("on") for k, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script:
+            self.scripts.append(data)
+            self._in_script = False
+
+
+def require_known_script(html: str, path: Path | None = None) -> None:
+    """No script but the one of a file, which the policy names by its hash."""
+    found = elements(html).scripts
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'")
+    if path is None:
+        assert found == []
+        assert "script-src" not in policy[1]
+    else:
+        assert found == [path.read_text(encoding="utf-8")]
+        digest = base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in policy[1]
 
 
 def elements(html: str) -> Elements:
@@ -69,11 +97,13 @@ def hostile() -> Trajectory:
 
 
 def test_hostile_text_stays_text_and_nothing_is_fetched() -> None:
-    for html in (episode_html(hostile(), INDEX), gallery_html([hostile()], INDEX, title=HOSTILE)):
+    gallery = gallery_html([hostile()], INDEX, title=HOSTILE)
+    sides = side_by_side_html([(HOSTILE, hostile()), (HOSTILE, None)], INDEX)
+    for html, script in ((episode_html(hostile(), INDEX), None), (gallery, SCRIPT), (sides, None)):
         found = elements(html)
-        assert not found.names & {"script", "img", "iframe", "object", "link", "form"}
+        assert not found.names & UNWANTED
+        require_known_script(html, script)
         assert found.addresses == []
-        assert "default-src 'none'" in html
         assert re.findall(r"url\((?!data:image/webp;base64,)", html) == []
         assert "&lt;script&gt;alert(1)" in html
 
@@ -175,12 +205,36 @@ def test_pages_go_by_their_documents_name_where_the_episode_knows_it() -> None:
     assert "page 1 of report, shown to the policy" in episode_html(unread, INDEX)
 
 
-def test_the_gallery_links_to_each_episode(tmp_path: Path) -> None:
-    made = episodes(2)
-    index = write_viewer(tmp_path, made, INDEX, title="Two episodes")
-    links = elements(index.read_text(encoding="utf-8")).addresses
-    assert links == [f"{t.trajectory_id}.html" for t in made]
-    assert all((tmp_path / link).is_file() for link in links)
+def test_the_gallery_links_to_each_episode_and_they_to_it_and_their_neighbours(tmp_path: Path) -> None:
+    made = episodes(3)
+    names = [f"{t.trajectory_id}.html" for t in made]
+    up = [Link("report", "../report.html", "up")]
+    index = write_viewer(tmp_path, made, INDEX, title="Three episodes", up=up)
+    assert elements(index.read_text(encoding="utf-8")).addresses == ["../report.html", *names]
+    around = [elements((tmp_path / name).read_text(encoding="utf-8")).addresses for name in names]
+    above = ["../report.html", "index.html"]
+    assert around == [[*above, names[1]], [*above, names[0], names[2]], [*above, names[1]]]
+
+
+def test_a_card_shows_the_expected_answer_and_says_its_outcomes(tmp_path: Path) -> None:
+    right, wrong = episodes(2)
+    wrong = replace(wrong, question=replace(wrong.question, answers=("48",)), outcome="forced")
+    html = gallery_html([right, wrong], INDEX)
+    assert re.findall(r'data-outcome="([^"]*)"', html) == ["correct answered", "not-correct forced"]
+    assert re.findall(r"expected <bdi>(\d+)</bdi>", html) == ["47", "48"]
+    filters = re.findall(r'data-filter="([^"]*)" aria-pressed="(\w+)"', html)
+    assert filters == [("", "true"), *((name, "false") for name in ("answered", "correct", "forced", "not-correct"))]
+
+
+def test_cited_pages_are_large_and_lead_into_their_document() -> None:
+    (t,) = episodes(1)
+    html = episode_html(
+        t, INDEX, address_of=lambda page: f"file:///r.pdf#page={int(page[-5:])}" if "3" not in page else ""
+    )
+    cited = sorted({int(c.page_id[-5:]) for c in t.citations})
+    wanted = sorted({n for page in cited for n in (page - 1, page, page + 1) if 0 < n != 3})
+    assert sorted({int(a.rpartition("=")[2]) for a in elements(html).addresses}) == wanted
+    assert html.index("What the answer rests on") < html.index("The episode</h2>")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -192,7 +246,7 @@ def test_hostile_episodes_of_every_strategy_can_be_drawn(strategy: str) -> None:
     trajectories = run_reference(env, ScriptedPolicy(lambda p: hostile_text(rng)), questions)
     for html in (*(episode_html(t, index) for t in trajectories), gallery_html(trajectories, index)):
         found = elements(html)
-        assert not found.names & {"script", "img", "iframe", "object", "link", "form"}
+        assert not found.names & UNWANTED
         assert found.addresses == []
 
 
