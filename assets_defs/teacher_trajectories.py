@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -113,33 +115,30 @@ def _synthesise(work: Work) -> None:
 
 def _play(work: Work, teacher: "Policy", environment: "Environment", questions: "Sequence[Question]") -> "Played":
     """The teacher's episodes, those of earlier calls among them; what it costs is added up over all calls."""
+    from visor_core.policies.calls import Account, Calls
     from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
-    from visor_core.policies.spending import SPENT, count_in, note_down
     from visor_core.trajectories.playing import folder_of, play
 
     # Beside the builds: another filter or scorer asks the teacher, who may be paid, for nothing again.
     store = work.folder.parent / "episodes"
     seed = work.profile.seed
-    paid = teacher if isinstance(teacher, OpenAICompatiblePolicy) else None
-    spent = folder_of(store, teacher, environment, questions, 0.0, seed) / SPENT
-    if paid and not work.rebuild:
-        count_in(paid, spent)
-
-    def show(done: int, total: int) -> None:
-        work.progress.show(done, total)
-        if paid:
-            note_down(paid, spent)
-
-    return play(
-        teacher,
-        environment,
-        questions,
-        seed=seed,
-        concurrency=work.profile.evaluation.concurrency,
-        store=store,
-        fresh=work.rebuild,
-        progress=show,
-    )
+    with ExitStack() as held:
+        if isinstance(teacher, OpenAICompatiblePolicy):
+            calls = held.enter_context(Calls(work.home.calls))
+            same = folder_of(store, teacher, environment, questions, 0.0, seed).name
+            # Asked anew, it is other work: no reply is reused, and its cost begins at nothing.
+            anew = f" begun {datetime.now(UTC).isoformat()}" if work.rebuild else ""
+            teacher.charge(Account(calls, "teacher", f"{same}{anew}", reuse=not work.rebuild))
+        return play(
+            teacher,
+            environment,
+            questions,
+            seed=seed,
+            concurrency=work.profile.evaluation.concurrency,
+            store=store,
+            fresh=work.rebuild,
+            progress=work.progress.show,
+        )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -23,6 +23,7 @@ LAYERS = (
     ("agent",),
     ("trajectories",),
     ("training", "evaluation"),
+    ("verification",),
     ("lineage", "stress"),
     ("nano",),
 )

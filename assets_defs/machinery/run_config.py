@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 import dagster as dg
+import yaml
 from pydantic.fields import FieldInfo
 
 from assets_defs.machinery.stage import Stage
@@ -105,6 +106,9 @@ def _config_type(annotation: Any, path: tuple[str, ...]) -> Any:
         (inner,) = (argument for argument in arguments if argument is not NoneType)
         return dg.Noneable(_config_type(inner, path))
     if origin is Literal:
+        # The page writes words without quotes: `off` would come back as false.
+        if misread := [word for word in arguments if isinstance(word, str) and yaml.safe_load(word) != word]:
+            raise TypeError(f"{'.'.join(path)}: YAML reads {', '.join(misread)} as something else: take another word")
         return dg.Enum("_".join(path), [dg.EnumValue(str(argument)) for argument in arguments])
     if origin in (tuple, list):
         return dg.Array(_config_type(arguments[0], path))

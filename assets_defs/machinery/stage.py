@@ -28,6 +28,8 @@ DECIDES_NOTHING = (
     "assets_defs.machinery", "pipelines.workers.processes", "pipelines.workers.session", "visor_core.code_version",
     "visor_core.files", "visor_core.inventory", "visor_core.lineage", "visor_core.tracking",
     "visor_core.trajectories.traces",
+    # What was paid, and that it is not paid twice.
+    "visor_core.policies.calls", "visor_core.policies.spending",
     # What only a person looks at.
     "pipelines.workers.samples", "visor_core.training.curves", "visor_core.trajectories.strip",
     "visor_core.trajectories.viewer", "visor_core.trajectories.viewer_gallery", "visor_core.trajectories.viewer_page",

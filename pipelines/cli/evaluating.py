@@ -79,9 +79,11 @@ def evaluate(
 
     Exits with 1 if an episode failed: the result is written, and says how many.
     """
+    from pipelines.cli.questions import imported_file
     from pipelines.cli.tracking import evaluation_run
     from visor_core.agent.environment import Environment
     from visor_core.evaluation import runner
+    from visor_core.evaluation.benchmarks import READERS
     from visor_core.evaluation.verdicts import RULE
     from visor_core.policies.identity import digest_of
     from visor_core.questions import questions_version
@@ -101,6 +103,8 @@ def evaluate(
     if not corpus and benchmark == "nano":
         _require_split(home, split)
     index = open_index(home, name, tag, settled, settings)
+    if questions is None and benchmark in READERS:  # so that the lineage names it
+        questions = imported_file(home, name, benchmark)
     found = read_benchmark(home, benchmark, questions, split, name, index)
     if policy:
         player = scripted.scripted_policy(policy, index, settled, found.questions)
@@ -314,7 +318,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
         for scores in result.protocols:
             table.add_row(
                 label,
-                f"{scores.name} ({scores.model})",
+                escape(f"{scores.name} ({scores.model})"),
                 str(len(scores.given)),
                 *([f"{scores.failed} verdicts", "–"] if some_failed else []),
                 str(scores.right),
@@ -333,7 +337,8 @@ def read_benchmark(
         ConfigError: if the benchmark is unknown.
         DataError: if its file is missing, or nothing was imported.
     """
-    from pipelines.cli.questions import imported_questions
+    from assets_defs.machinery.inbox import questions_file
+    from pipelines.cli.questions import imported_file, imported_questions, is_question_set
     from pipelines.importing import read_record
     from visor_core.evaluation.benchmarks import NAMES, READERS, nano
     from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions, LeftOut, PageResolver
@@ -342,9 +347,11 @@ def read_benchmark(
         return nano.read(path or _nano_questions(home, corpus), split)
     if benchmark not in READERS:
         raise ConfigError(f"--benchmark {benchmark!r} is not one of nano, {NAMES}")
-    if path is None:
-        found = imported_questions(home, corpus, benchmark, split)
-        made = read_record(home, corpus)["imports"].get(benchmark, {})
+    path = path or imported_file(home, corpus, benchmark)
+    if is_question_set(path):
+        found = imported_questions(path, benchmark, split)
+        here = path.resolve() == questions_file(home, corpus).resolve()
+        made = read_record(home, corpus)["imports"].get(benchmark, {}) if here else {}
         return BenchmarkQuestions(tuple(found), tuple(LeftOut(**item) for item in made.get("left_out", ())))
     read = READERS[benchmark](path, PageResolver(d for d in index.documents() if d.status == "ok"))
     chosen = tuple(question for question in read.questions if split in ("", question.split))

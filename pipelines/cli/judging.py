@@ -342,10 +342,13 @@ def find_evaluation(home: Home, named: str) -> Path:
     """The result file of an evaluation by its label, its file's name, or the file itself.
 
     Raises:
-        DataError: if there is none, or several have the label.
+        DataError: if there is none, several have the label, or the file is that of a build.
     """
     if named and Path(named).is_file():
-        return Path(named).resolve()
+        path = Path(named).resolve()
+        if path.is_relative_to(home.asset()):
+            raise DataError(f"{path} belongs to a build, which is not changed: `visor eval` the policy, and judge that")
+        return path
     there = [path for path in sorted(home.evaluations.glob("*.json")) if path.stat().st_size]
     found = [path for path in there if named and named in (path.stem, path.name)]
     if not found and named:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from pipelines.cli.session import console, home_of, open_index, print_left_out
+from pipelines.cli.session import LISTED, console, home_of, open_index, print_left_out
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def print_imported(home: Home, corpus: str, benchmark: str, record: dict[str, An
         markup=False,
         soft_wrap=True,
     )
+    if len(made["left_out"]) > LISTED:
+        all_of_them = f"all that was left out:  visor questions list --left-out --corpus {shlex.quote(corpus)}"
+        console.print(all_of_them, markup=False, soft_wrap=True)
     if not made["with_answers"]:
         console.print("they have no answers: they measure page retrieval only", soft_wrap=True)
     name = shlex.quote(corpus)
@@ -117,24 +120,50 @@ def _told(value: Any) -> str:
     return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else str(value)
 
 
-def imported_questions(home: Home, corpus: str, benchmark: str, split: str) -> list[Question]:
-    """The imported questions of a benchmark, those of one split where it is named.
+def imported_file(home: Home, corpus: str, benchmark: str) -> Path:
+    """The file that holds the imported questions of a corpus.
 
     Raises:
-        DataError: if there are none.
+        DataError: if nothing was imported.
     """
     from assets_defs.machinery.inbox import questions_file
-    from visor_core.questions import read_questions
 
     path = questions_file(home, corpus)
-    of = [q for q in (read_questions(path) if path.is_file() else []) if q.benchmark == benchmark]
-    if not of:
+    if not path.is_file():
         raise DataError(
             f"--benchmark {benchmark} needs --questions FILE, or questions of the corpus: `visor questions import FILE"
             f" --corpus {corpus}`"
         )
+    return path
+
+
+def is_question_set(path: Path) -> bool:
+    """Whether a file is Parquet as an import writes it, gold pages resolved: not a benchmark's own."""
+    import polars as pl
+
+    from visor_core.questions import to_frame
+
+    if path.suffix != ".parquet" or not path.is_file():
+        return False
+    try:
+        return set(to_frame([]).columns) <= set(pl.read_parquet_schema(path))
+    except pl.exceptions.PolarsError:
+        return False  # its reader says what it is
+
+
+def imported_questions(path: Path, benchmark: str, split: str) -> list[Question]:
+    """The questions of a benchmark that an import wrote, those of one split where it is named.
+
+    Raises:
+        DataError: if there are none.
+    """
+    from visor_core.questions import read_questions
+
+    of = [question for question in read_questions(path) if question.benchmark == benchmark]
     chosen = [question for question in of if split in ("", question.split)]
+    if not of:
+        raise DataError(f"{path} holds no questions of {benchmark}: `visor questions import FILE` takes them in")
     if not chosen:
         splits = ", ".join(sorted({question.split for question in of} - {""})) or "none"
-        raise DataError(f"the questions of {benchmark} in corpus {corpus!r} have no split {split!r} (splits: {splits})")
+        raise DataError(f"the questions of {benchmark} in {path} have no split {split!r} (splits: {splits})")
     return chosen

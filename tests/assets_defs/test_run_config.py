@@ -56,6 +56,18 @@ def test_an_unknown_or_mistyped_field_is_refused_before_anything_runs(given: dic
         _checked(config_fields(NANO, ["grpo"]), given)
 
 
+def test_a_word_that_yaml_reads_as_something_else_is_no_choice() -> None:
+    """The page writes a choice without quotes, and reads it again."""
+
+    class Sampling(Section):
+        """Two choices of which one is false for YAML."""
+
+        groups: Literal["off", "skip"] = "skip"
+
+    with pytest.raises(TypeError, match="groups: YAML reads off as something else"):
+        config_fields(Sampling(), ["groups"])  # type: ignore[arg-type]
+
+
 def test_fields_have_the_help_of_the_sections() -> None:
     grpo = config_fields(NANO, ["grpo"])["grpo"].config_type.fields  # type: ignore[attr-defined]
     assert grpo["steps"].description == "Optimizer steps. (at least 1)"

@@ -42,7 +42,7 @@ def shares(setting: NanoSetting, engine: str, **changes: Any) -> dict[str, float
         "questions_per_step": 8,
         "group_size": 8,
         "beta": 0.01,
-        "dynamic_sampling": "off",
+        "dynamic_sampling": "keep",
         "freeze_vision": True,
         "micro_batch_tokens": 4096,
         "save_steps": 1000,

@@ -54,7 +54,7 @@ def _grpo(setting: Any, output: Path) -> float:
         steps=GRPO_STEPS,
         questions_per_step=16,
         group_size=8,
-        dynamic_sampling="off",
+        dynamic_sampling="keep",
         freeze_vision=True,
         micro_batch_tokens=4096,
         save_steps=1000,

@@ -57,6 +57,7 @@ def _asked(server: JudgeServer, option: str = "--") -> list[str]:
     return [f"{option}endpoint", server.url, f"{option}model", "judge"]
 
 
+@pytest.mark.slow
 def test_rule_judge_and_official_in_one_command_and_more_later(visor: Visor, home: Path) -> None:
     with model_server(answer="about 47") as player, judge_server() as server:
         protocols = ["--protocol", "judge", "--protocol", "official", *_asked(server, "--judge-")]
@@ -132,6 +133,15 @@ def test_what_cannot_be_judged_is_one_line(visor: Visor, options: list[str], sai
     assert outcome.code == 2
     assert said in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_result_of_a_build_is_not_changed(visor: Visor, tmp_path: Path) -> None:
+    path = tmp_path / "home" / "assets" / "benchmark_results" / "sft.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}", encoding="utf-8")
+    outcome = visor("judge", str(path), "--endpoint", "http://127.0.0.1:9/v1", "--model", "m")
+    assert outcome.code == 2
+    assert "belongs to a build, which is not changed" in outcome.err
 
 
 def test_nothing_spent_is_said(visor: Visor) -> None:

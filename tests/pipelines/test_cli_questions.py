@@ -109,6 +109,9 @@ def test_an_imported_benchmark_is_measured_without_its_file(visor: Visor, ingest
         ("single-page", "Report", "Int")
     }
     assert result["episodes"][0]["evidence_sources"] == ["Table"]
+    (lineage,) = [json.loads(each.read_text()) for each in (home / "evaluations" / "lineage").glob("*.json")]
+    assert lineage["call"]["questions"] == str(home / "inbox" / "documents.questions.parquet")
+    assert len(lineage["from_outside"]["questions"]) == 64
 
 
 def test_what_cannot_be_imported_is_one_line(visor: Visor, ingested: Path, tmp_path: Path) -> None:
@@ -165,11 +168,10 @@ def test_splits_are_corpora_with_documents_of_their_own(visor: Visor, ingested: 
 
     choice = Choice("nano", {"documents.ocr": "never"})
     place = Home(home)
-    for name in _split_names():
-        summary = run_graph(choice, place, ["questions"], corpus=name, engine=InProcess)
-        (made,) = [result for result in summary.results if result.node.stage == "questions"]
-        assert made.figures["questions"] == 3
-        assert not any(result.warnings for result in summary.results)
+    summary = run_graph(choice, place, ["questions"], corpus="documents-train", engine=InProcess)
+    (made,) = [result for result in summary.results if result.node.stage == "questions"]
+    assert made.figures["questions"] == 3
+    assert not any(result.warnings for result in summary.results)
 
 
 @pytest.mark.parametrize("stopped_at", [1, 3, 7, 8])

@@ -20,6 +20,7 @@ from tests.pipelines.materializing import materialize
 from tests.pipelines.test_cli_corpus import write_pdf
 from visor_core.config import Home, Profile
 from visor_core.errors import PolicyError
+from visor_core.policies.calls import Calls
 from visor_core.questions import Question, write_questions
 
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
@@ -109,6 +110,10 @@ def test_a_teacher_whose_budget_is_spent_goes_on_when_it_is_raised(quays: Quays)
         assert (figures["episodes"], figures["kept"], "incomplete" in figures) == (QUESTIONS, QUESTIONS, False)
         assert raised.results[-1].warnings == ()
         assert quays.asked - spent == 3 * 3
+        with Calls(quays.home.calls) as calls:  # the ledger counts each reply once, over all starts
+            assert [(t.purpose, t.paid, t.cost) for t in calls.totals()] == [
+                ("teacher", 3 * QUESTIONS, 3.0 * QUESTIONS)
+            ]
         record = Builds(quays.home, profile).read(TEACHER)
         assert record == find_record(quays.home, TEACHER)  # neither budget nor pace is part of the fingerprint
         assert is_current(TEACHER, profile, quays.home)

@@ -121,7 +121,7 @@ def test_checkpoints_are_limited_and_as_large_as_estimated(checkpoint: Path, tin
 def test_training_holds_what_is_estimated(checkpoint: Path, tiny: Shape, tmp_path: Path) -> None:
     """Bytes of weights, gradients, AdamW's moments and reference in a real step of GRPO, to the byte but for steps."""
     trainer = build_trainer(
-        checkpoint, tmp_path, bandit_config(beta=0.1, steps=1, dynamic_sampling="off"),
+        checkpoint, tmp_path, bandit_config(beta=0.1, steps=1, dynamic_sampling="keep"),
         judge=lambda question, answer: float(len(answer) % 7),
     )  # fmt: skip
     gradients: list[int] = []

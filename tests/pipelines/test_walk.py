@@ -50,7 +50,7 @@ TINY = {
     "teacher.questions": 48, "teacher.trajectories": 40,
     "sft.steps": 60, "sft.batch_size": 32, "sft.save_steps": 60, "sft.eval_questions": 0,
     # A policy of minutes answers nothing right: what earns a reward here is that it plays by the rules.
-    "grpo.reward": "vrag", "grpo.temperature": 0.7, "grpo.dynamic_sampling": "off", "grpo.steps": 2,
+    "grpo.reward": "vrag", "grpo.temperature": 0.7, "grpo.dynamic_sampling": "keep", "grpo.steps": 2,
     "grpo.questions_per_step": 4, "grpo.group_size": 4, "grpo.save_steps": 2, "grpo.eval_questions": 0,
     "evaluation.questions": 4, "retraining.cron": "* * * * *",
 }  # fmt: skip
@@ -142,7 +142,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield Page(home, f"http://127.0.0.1:{dagster}", f"http://127.0.0.1:{mlflow}", pictures)
     finally:
         running.send_signal(signal.SIGINT)
-        running.wait(timeout=120)
+        running.communicate(timeout=120)
 
 
 def test_materialize_all_on_a_fresh_home_leads_to_the_champion(page: Page) -> None:
@@ -153,11 +153,11 @@ def test_materialize_all_on_a_fresh_home_leads_to_the_champion(page: Page) -> No
     assert {run["status"] for run in page.ask(RUNS)} == {"SUCCESS"}
     for stage, corpus in (("champion_model", ""), ("benchmark_results", ""), ("questions", "nano-development")):
         assert find_record(page.home, Node(stage, corpus)) is not None
-    seen = page.walk("look", "assets/sft_checkpoint", picture="3-sft-checkpoint")["text"]
+    seen = page.walk("look", "assets/sft_checkpoint", "mlflow_run", picture="3-sft-checkpoint")["text"]
     assert "/#/runs/" in seen
     assert "worker.log" in seen
-    assert "Open sft_checkpoint in editor" in seen
-    seen = page.walk("look", "assets/pages", picture="4-pages")["text"]
+    assert "in editor" in seen
+    seen = page.walk("look", "assets/pages", "Row count", picture="4-pages")["text"]
     assert "Row count" in seen
     assert "hash of the document's bytes" in seen
 
@@ -223,7 +223,7 @@ def test_a_run_is_stopped_from_its_own_page(page: Page) -> None:
     page.walk("stop", page.ask(RUNS)[0]["runId"], picture="13-stopped")
     assert page.newest_run()["status"] == "CANCELED"
     assert ended(page.home.root, (build / RUN_FILE).read_text(encoding="utf-8").strip()) == ["KILLED", "KILLED"]
-    assert not {"worker", "run"} & set(processes_of(page.home.root).values())
+    page.await_that(lambda: not {"worker", "run"} & set(processes_of(page.home.root).values()), 60)
 
 
 def test_checks_are_executed_from_the_page(page: Page) -> None:
@@ -234,7 +234,7 @@ def test_checks_are_executed_from_the_page(page: Page) -> None:
     assert [check["name"] for check in run["assetCheckSelection"]] == ["splits_share_no_document"]
     page.walk("check_corpus", "nano-train", picture="15-check-corpus")
     run = page.newest_run()
-    assert (run["status"], run["assetCheckSelection"]) == ("SUCCESS", None)
+    assert (run["status"], run["assetCheckSelection"]) == ("SUCCESS", [])
     assert {"key": "dagster/partition", "value": "nano-train"} in run["tags"]
     seen = page.walk("look", "assets/pages?view=checks", picture="16-checked")["text"]
     assert "nano-train" in seen
@@ -263,7 +263,7 @@ def test_the_schedule_is_off_until_it_is_switched_on_and_says_on_the_champion_wh
     made = len(page.ask(RUNS))
     switched = page.walk("switch_on", "locations/visor/schedules/weekly_retraining", picture="22-switched-on")
     assert (switched["before"], switched["after"]) == (False, True)
-    page.await_that(lambda: "nothing was run" in page.walk("look", CHAMPION, picture="23-why-nothing")["text"], 300)
+    page.walk("look", CHAMPION, "nothing was run", picture="23-why-nothing")
     assert len(page.ask(RUNS)) == made
     verdicts = {a["assetKey"]["path"][0]: a["freshnessStatusInfo"] for a in page.ask(STALE) if a["freshnessStatusInfo"]}
     assert verdicts == {name: {"freshnessStatus": "HEALTHY"} for name in ("benchmark_results", "champion_model")}

@@ -60,7 +60,7 @@ def _profile(folder: Path, teacher: str) -> Path:
             "max_prompt_tokens": 8192,
             "max_completion_tokens": 8,
             # A model of noise earns nothing: it is moved by the entropy of its groups alone.
-            "dynamic_sampling": "off",
+            "dynamic_sampling": "keep",
             "entropy_coefficient": 0.1,
             "beta": 0.0,
         },

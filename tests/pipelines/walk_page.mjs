@@ -3,7 +3,7 @@
 // JSON and leaves a picture.
 import { createRequire } from "node:module";
 
-const [playwright, browser, address, step, picture, place, yaml] = process.argv.slice(2);
+const [playwright, browser, address, step, picture, place, text] = process.argv.slice(2);
 const { chromium } = createRequire(import.meta.url)(playwright);
 const opened = await chromium.launch({ executablePath: browser, args: ["--no-sandbox"] });
 const page = await opened.newPage({ viewport: { width: 1500, height: 950 } });
@@ -12,6 +12,13 @@ page.setDefaultTimeout(120_000);
 const settle = (seconds) => page.waitForTimeout(1000 * seconds);
 // The names of buttons begin with that of their icon; `exactly` is for those without one.
 const button = (name, exactly = false) => page.getByRole("button", { name, exact: exactly }).first();
+
+// The launchpad once it has looked at what stands in it.
+const checked = async () => {
+  await settle(5);
+  await page.getByText("Checking config").waitFor({ state: "detached" });
+  await settle(1);
+};
 
 const steps = {
   async materialize_all() {
@@ -36,17 +43,17 @@ const steps = {
     if (await sure.count()) await sure.click();
     const editor = page.locator(".CodeMirror").first();
     await editor.waitFor();
-    await settle(5);
+    await checked();
     const opens = await editor.evaluate((element) => element.CodeMirror.getValue());
-    if (yaml) {
-      await editor.evaluate((element, text) => element.CodeMirror.setValue(text), yaml);
-      await settle(6);
+    if (text) {
+      await editor.evaluate((element, given) => element.CodeMirror.setValue(given), text);
+      await checked();
     }
     await page.screenshot({ path: picture });
     const dialog = await page.getByRole("dialog").innerText();
     const launch = page.getByRole("dialog").getByRole("button", { name: /Materialize/ });
     const refused = await launch.isDisabled();
-    if (yaml && !refused) {
+    if (text && !refused) {
       await launch.click();
       await page.getByText(/Launched run|runs\/[0-9a-f]{8}/).first().waitFor({ timeout: 20_000 }).catch(() => {});
     }
@@ -114,8 +121,10 @@ const steps = {
     return { text: await page.locator("body").innerText() };
   },
 
+  // A page, once it shows a text if one is given.
   async look() {
     await page.goto(`${address}/${place}`);
+    if (text) await page.getByText(text).first().waitFor();
     await settle(8);
     return { text: await page.locator("body").innerText() };
   },

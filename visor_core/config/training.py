@@ -194,8 +194,8 @@ class GRPOConfig(Section):
     """Reward preset."""
     reward_weights: dict[str, float] = Field(default_factory=dict)
     """Weights of the preset to replace, or `perception` and `citation` to add."""
-    dynamic_sampling: Literal["off", "skip", "refill"] = "skip"
-    """What happens to groups with equal rewards."""
+    dynamic_sampling: Literal["keep", "skip", "refill"] = "skip"
+    """What happens to groups with equal rewards: they are trained on, left out, or replaced by further questions."""
     refill_attempts: int = Field(default=2, ge=1)
     """Further rounds of questions a step may draw when refilling."""
     imitation: float = Field(default=0.0, ge=0)

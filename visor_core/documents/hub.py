@@ -79,6 +79,8 @@ def list_files(repository: str, revision: str) -> list[HubFile]:
     from huggingface_hub import constants, errors
 
     endpoint = constants.ENDPOINT
+    # Its own errors, and those of the client that this version of the hub's tools uses.
+    unanswered: tuple[type[BaseException], ...] = (errors.HfHubHTTPError, *errors.HfHubHTTPError.__bases__)
     page = f"{endpoint}/datasets/{repository}"
     try:
         info = huggingface_hub.HfApi(endpoint=endpoint).dataset_info(
@@ -88,7 +90,7 @@ def list_files(repository: str, revision: str) -> list[HubFile]:
         raise HubError(f"{repository} asks for consent: agree to its terms at {page}, then set HF_TOKEN") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise HubError(f"the hub has no {repository} at {revision}, or HF_TOKEN may not read it: see {page}") from error
-    except errors.HfHubHTTPError.__bases__ as error:  # those of the client that this version of the hub's tools uses
+    except unanswered as error:
         reason = " ".join(str(error).split())[:200]
         raise HubError(
             f"the hub does not answer for {repository} ({reason}): run again, or give --from FOLDER with its files"

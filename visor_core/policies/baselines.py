@@ -2,7 +2,7 @@
 
 - `retrieval-only`, the floor: one search with the question and one look at what it finds. It answers the value that
   stands nearest to the question's words on the best page shown, zooms nowhere and looks no second time.
-- `oracle-pages`: every search finds the gold pages, in their order, and it looks at all of them before it answers; it
+- `oracle-pages`: every search finds the gold pages, in their order, and it looks at as many as its turns allow; it
   reads them as the scripted reader does, but holds the best value for the answer however little it matches: the page is
   known to hold it. What is lost to it is lost in reading. Of a question without an answer there is no gold page, and it
   refuses.

@@ -112,6 +112,15 @@ class OpenAICompatiblePolicy(Closing):
         # The delays need no reproducibility; a private generator leaves the global one alone.
         self._jitter = random.Random()
 
+    def charge(self, account: Account) -> None:
+        """Enter all further calls in an account; what its work has cost before counts against `server.max_cost`."""
+        self._account = account
+        for spent in account.spent():
+            self.usage.requests += spent.paid
+            self.usage.prompt_tokens += round(spent.prompt_tokens)
+            self.usage.completion_tokens += round(spent.completion_tokens)
+            self.usage.cost += spent.cost
+
     def identity(self) -> Identity:
         """Address and model, every setting that reaches the request, and what the server says of the model's weights.
 

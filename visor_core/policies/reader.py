@@ -20,7 +20,7 @@ from visor_core.errors import ConfigError
 from visor_core.geometry import FULL_PAGE, Box, Frame
 from visor_core.policies.base import Closing, Completion, ImageRef, Prompt, Sampling
 from visor_core.policies.identity import policy_code
-from visor_core.policies.reading import Asked, Reading, Word, coverage, read, understand, wanting
+from visor_core.policies.reading import Asked, Reading, Word, coverage, read, stems, understand, wanting
 from visor_core.policies.replies import with_prefix
 
 WordsOf = Callable[[str], Sequence[Word]]
@@ -147,8 +147,8 @@ class ReaderPolicy(Closing):
         """Judge the crop by whether a value stands in it, and point at a value that matches well."""
         crop = context.shown[-1]
         if _POINTING in context.reply and (said := _NOTE.search(context.reply)):
-            there = set(re.findall(r"\w+", " ".join(word[0] for word in self._seen(crop))))
-            if set(re.findall(r"\w+", said[1])) <= there:
+            there = stems(" ".join(word[0] for word in self._seen(crop)))
+            if stems(said[1]) <= there:
                 return self._onward(context, asked, f"{said[0]}.", "keep")
             return self._onward(context, asked, "The value is cut off here.", "reject")
         reading = self._read(asked, crop)

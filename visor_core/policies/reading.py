@@ -46,7 +46,7 @@ _STOP = frozenset(
     _WORD.findall(
         "a about after all also among an and any are as at be been before between both but by can could did do does "
         "each for from had has have how if in into is it its many more most much no not of on one only or other our "
-        "out over per shown so such than that the their them then there these they this those to total under up us "
+        "out over per shown so such than that the their them then there these they this those to up us "
         "was we were what when where which while who whom whose why will with within would you your"
     )
 )
@@ -161,9 +161,14 @@ def stem(word: str) -> str:
     return lower
 
 
+def stems(text: str) -> set[str]:
+    """The stems of a text's words and numbers."""
+    return {stem(part) for part in _WORD.findall(text)}
+
+
 def coverage(asked: Asked, words: Sequence[Word]) -> float:
     """Share of the question's words, by weight, that stand among the words at all."""
-    there = {stem(part) for word in words for part in _WORD.findall(word[0])}
+    there = {part for word in words for part in stems(word[0])}
     total = sum(asked.terms.values())
     return sum(weight for term, weight in asked.terms.items() if term in there) / total if total else 0.0
 
@@ -204,9 +209,8 @@ def _places(asked: Asked, words: Sequence[Word]) -> dict[str, list[int]]:
     """Where each of the question's words stands."""
     places: dict[str, list[int]] = {}
     for i, word in enumerate(words):
-        for part in _WORD.findall(word[0]):
-            if stem(part) in asked.terms:
-                places.setdefault(stem(part), []).append(i)
+        for term in sorted(stems(word[0]) & asked.terms.keys()):
+            places.setdefault(term, []).append(i)
     return places
 
 
@@ -219,7 +223,11 @@ def _apart(values: np.ndarray, words: np.ndarray) -> np.ndarray:
     right, left = np.maximum(0.0, v[..., 0] - w[..., 2]), np.maximum(0.0, w[..., 0] - v[..., 2])
     below, above = np.maximum(0.0, v[..., 1] - w[..., 3]), np.maximum(0.0, w[..., 1] - v[..., 3])
     dx, dy = right + 1.5 * left, below + 1.5 * above
-    return np.where(dy <= 0.002, ROW * dx, np.where(dx <= 0.002, COLUMN * dy, np.hypot(dx, 1.5 * dy) + 0.03))
+    # On one line: the middles are nearer than half a line. Lines of a table may touch, so a gap of 0 is no sign of it.
+    height = np.minimum(v[..., 3] - v[..., 1], w[..., 3] - w[..., 1])
+    same_line = np.abs((v[..., 1] + v[..., 3]) - (w[..., 1] + w[..., 3])) <= height
+    across = np.hypot(dx, 1.5 * dy) + 0.03
+    return np.where(same_line, ROW * dx, np.where(dx <= 0.002, np.minimum(COLUMN * dy + 0.005, across), across))
 
 
 def _candidates(asked: Asked, words: Sequence[Word]) -> list[_Candidate]:
@@ -243,7 +251,7 @@ def _candidates(asked: Asked, words: Sequence[Word]) -> list[_Candidate]:
 
 
 def _numbers(asked: Asked, words: Sequence[Word]) -> list[_Candidate]:
-    """Numbers as they are printed, without currency; page numbers and numbers of the question are none of them."""
+    """Numbers in digits, without currency and thousands commas; page numbers and numbers of the question are none."""
     found = []
     for i, (text, _, y0, _, y1) in enumerate(words):
         bare = text.strip("()[]{}$€£¥.,;:*†‡“”\"'")
@@ -261,6 +269,7 @@ def _numbers(asked: Asked, words: Sequence[Word]) -> list[_Candidate]:
         year = bool(_YEAR.fullmatch(number))
         if (asked.kind == "year") != year or (asked.kind == "percentage") != in_percent:
             continue
+        number = number.replace(",", "")
         found.append(_Candidate(f"{number}%" if asked.kind == "percentage" else number, (i,)))
     return found
 
@@ -313,7 +322,7 @@ def _same_line(before: Word, after: Word) -> bool:
 
 
 def _is_term(asked: Asked, text: str) -> bool:
-    return any(stem(part) in asked.terms for part in _WORD.findall(text))
+    return not asked.terms.keys().isdisjoint(stems(text))
 
 
 def _listed(candidates: Sequence[_Candidate], cost: np.ndarray, order: Sequence[int]) -> list[int]:

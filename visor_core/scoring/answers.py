@@ -3,8 +3,8 @@
 Rules: MMLongBench-Doc's by answer format (`scoring.mmlongbench`; the nano world's questions have these formats too),
 SlideVQA's exact match (`scoring.slidevqa`), normalised exact match for the format `Exact`. ViDoSeek, VRAG and DocScope
 publish no rule but a language model's judgement; LongDocURL and MADQA have rules of their own that are not built in.
-Without a judge their answers have no score, never that of another benchmark's rule. A question without an accepted
-answer measures page retrieval only.
+Without a judge their answers have no score, never that of another benchmark's rule. A question that can be
+answered and names no accepted answer measures page retrieval only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NO_RULE = "no published rule"
 RULE_NOT_BUILT_IN = "its own rule, not built in"
 """The same where it has one that this project does not compute."""
 PAGES_ONLY = "page retrieval only"
-"""The same where a question has no accepted answer."""
+"""The same where no accepted answer is known to a question that has one."""
 UNSCORED = (NO_RULE, RULE_NOT_BUILT_IN, PAGES_ONLY)
 _NO_RULE_HERE = dict.fromkeys(("vidoseek", "vrag", "docscope", "vidore"), NO_RULE) | dict.fromkeys(
     ("longdocurl", "madqa"), RULE_NOT_BUILT_IN
@@ -32,7 +32,7 @@ REFUSALS = ("not answerable", "unanswerable", "missing")
 def rule_of(question: Question) -> str:
     """The name of the rule by which answers to a question are scored, as tables print it; one of `UNSCORED` where
     there is none."""
-    if not question.answers:
+    if not question.answers and question.answerable:
         return PAGES_ONLY
     if question.benchmark in _NO_RULE_HERE:
         return _NO_RULE_HERE[question.benchmark]

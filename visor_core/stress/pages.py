@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from visor_core.evaluation.statistics import Interval
 from visor_core.files import write_text
 from visor_core.stress.counterfactuals import OUTCOMES, Faithfulness, Row
 from visor_core.stress.curves import Curve, Point, told
-from visor_core.trajectories.viewer_page import page
+from visor_core.trajectories.viewer_page import page, scrolled
 
 _LISTED = 200
 """Questions left out that are listed; the JSON names all."""
@@ -66,7 +66,9 @@ def write_faithfulness(path: Path, found: Faithfulness) -> Path:
         for row in found.rows
     )
     names = ("question", "gold", "new gold", "answer", "answer on the changed documents", "outcome")
-    parts.append("<h2>Questions</h2>" + _table("<tr>" + "".join(f"<th scope=col>{name}" for name in names), rows))
+    parts.append(
+        "<h2>Questions</h2>" + _table("<tr>" + "".join(f"<th scope=col>{name}" for name in names), rows, "Questions")
+    )
     parts.append(_left_out(found.left_out))
     write_text(path, page(title, "".join(parts), style=REPORT_STYLE))
     return path
@@ -106,7 +108,9 @@ def _unedited(points: Sequence[Point]) -> str:
     if not rows:
         return ""
     return "<h2>Documents that could not be changed</h2>" + _table(
-        "<tr><th scope=col>condition<th scope=col>document<th scope=col>reason", rows
+        "<tr><th scope=col>condition<th scope=col>document<th scope=col>reason",
+        rows,
+        "Documents that could not be changed",
     )
 
 
@@ -117,7 +121,9 @@ def _left_out(left_out: Sequence[LeftOut]) -> str:
     rows = "".join(
         f"<tr><td>{escape(item.item)}<td>{escape(item.reason)}<td>{escape(item.detail)}" for item in left_out[:_LISTED]
     )
-    table = _table("<tr><th scope=col>question<th scope=col>reason<th scope=col>what is the case", rows)
+    table = _table(
+        "<tr><th scope=col>question<th scope=col>reason<th scope=col>what is the case", rows, "Questions left out"
+    )
     return (
         f"<h2>Questions left out</h2><details class=part><summary>{len(left_out)} left out ({escape(counts)})</summary>"
         f"{table}</details>"
@@ -128,5 +134,5 @@ def _cell(text: str) -> str:
     return f"<td class=n>{escape(text)}"
 
 
-def _table(head: str, body: str | Iterable[str]) -> str:
-    return f"<div class=scroll tabindex=0><table class=figures><thead>{head}<tbody>{''.join(body)}</table></div>"
+def _table(head: str, body: str, name: str = "Figures") -> str:
+    return scrolled(f"<table class=figures><thead>{head}<tbody>{body}</table>", name)

@@ -115,7 +115,7 @@ class Collector:
             prepared = [self._prepare(t, i) for i, t in enumerate(played) if t.outcome != "error"]
             oversized += sum(cut for _, cut in prepared)
             rollouts = [rollout for rollout, _ in prepared]
-            if self.config.dynamic_sampling == "off":
+            if self.config.dynamic_sampling == "keep":
                 kept += rollouts
                 continue
             credits = [r.credit for r in rollouts]

@@ -8,7 +8,7 @@ from html import escape
 
 from visor_core.evaluation.charts import Series, line_chart
 from visor_core.evaluation.report_style import REPORT_STYLE
-from visor_core.trajectories.viewer_page import page
+from visor_core.trajectories.viewer_page import page, scrolled
 from visor_core.verification.curve import Point
 
 
@@ -35,18 +35,20 @@ def curve_html(title: str, questions: int, points: Sequence[Point], doubt_auroc:
     told = f"; doubt tells wrong answers from right ones with AUROC {doubt_auroc:.3f}"
     doubt = "" if math.isnan(doubt_auroc) else told
     rows = "".join(
-        f"<tr><td>{escape(point.method)}<td class=n>{point.episodes:g}"
+        f"<tr><th scope=row>{escape(point.method)}<td class=n>{point.episodes:g}"
         f"<td class=n>{'–' if point.tokens is None else format(point.tokens, ',.0f')}"
         f"<td class=n>{point.right}<td class=n>{point.supported}"
         f"<td class=n>{point.gain.difference:+.3f} [{point.gain.low:+.3f}, {point.gain.high:+.3f}]"
         for point in points
     )
+    heads = "".join(
+        f"<th scope=col class=n>{name}" for name in ("episodes", "tokens", "answers right", "supported", "gain")
+    )
+    table = scrolled(f"<table class=figures><tr><th scope=col>method{heads}{rows}</table>", "Figures")
     body = (
         f"<h1>{escape(title)}</h1><p class=sub>{questions} questions; all episodes drawn are paid for{doubt}</p>"
         f"<h2>Right answers</h2><figure>{line_chart(lines, x_label=unit, y_label='right answers')}</figure>"
-        "<h2>Figures</h2><div class=scroll tabindex=0><table class=figures><tr><th>method<th class=n>episodes"
-        "<th class=n>tokens<th class=n>answers right<th class=n>supported<th class=n>gain"
-        f"{rows}</table></div>"
+        f"<h2>Figures</h2>{table}"
     )
     return page(title, body, style=REPORT_STYLE)
 

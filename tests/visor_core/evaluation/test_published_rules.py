@@ -32,7 +32,11 @@ class Document:
 def _item(benchmark: str, question: str, answer: object, pages: object, document: str, form: str) -> dict[str, Any]:
     if benchmark == "slidevqa":
         return {"deck_name": document, "qa_id": 1, "question": question, "answer": answer, "evidence_pages": pages}
-    if benchmark == "vidoseek":
+    if benchmark == "longdocurl":
+        return {"question_id": "u", "doc_no": document, "question": question, "answer": answer, "evidence_pages": pages}
+    if benchmark == "own":
+        return {"question": question, "answer": answer, "document": document, "pages": pages}
+    if benchmark in ("vidoseek", "vrag"):
         meta = {"file_name": document, "reference_page": pages}
         return {"uid": "u", "query": question, "reference_answer": answer, "meta_info": meta}
     return {
@@ -104,7 +108,8 @@ def test_a_bad_item_does_not_refuse_the_set(
     assert [question.gold_pages for question in found] == [("aa/00002",)]
 
 
-@pytest.mark.parametrize("benchmark", ["mmlongbench", "slidevqa", "vidoseek"])
+# The other forms name one page at a time.
+@pytest.mark.parametrize("benchmark", sorted(READERS.keys() - {"docscope", "madqa", "vidore"}))
 @pytest.mark.parametrize("pages", [["2", "3"], [2.0, 3.0]])
 def test_pages_as_text_or_floats_are_pages(tmp_path: Path, benchmark: str, pages: list[object]) -> None:
     found = _read(tmp_path, benchmark, _item(benchmark, "q", "x", pages, "report.pdf", "Str"))

@@ -36,7 +36,7 @@ def plugin_of(launching: Path) -> FullyShardedDataParallelPlugin:
 def sharded_trainer(checkpoint: Path, output: Path, plugin: FullyShardedDataParallelPlugin) -> TurnGRPOTrainer:
     """A trainer as FSDP makes it on accelerators, with a frozen vision tower and a sharded reference."""
     config = bandit_config(
-        steps=2, save_steps=1, beta=0.1, micro_batch_tokens=64, freeze_vision=True, dynamic_sampling="off"
+        steps=2, save_steps=1, beta=0.1, micro_batch_tokens=64, freeze_vision=True, dynamic_sampling="keep"
     )
     trainer = build_trainer(checkpoint, output, config, callbacks=[RunCallback(None, None)], cache=VisionCache())
     tell_sharded(plugin)

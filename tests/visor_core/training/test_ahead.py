@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 
 def trainer_ahead(checkpoint: Path, output: Path, steps: list[dict[str, float]], **changes: Any) -> Any:
-    values = {"steps": 4, "steps_ahead": 1, "save_steps": 1000, "dynamic_sampling": "off", **changes}
+    values = {"steps": 4, "steps_ahead": 1, "save_steps": 1000, "dynamic_sampling": "keep", **changes}
     config = bandit_config(**values)
     return build_trainer(checkpoint, output, config, callbacks=[RunCallback(steps.append, None)], tokens=3)
 

@@ -61,7 +61,7 @@ def seek(trainer: TurnGRPOTrainer) -> None:
 
 def test_credit_modes_teach_the_same_rollouts_differently(checkpoint: Path, tmp_path: Path) -> None:
     """What a search is taught follows the answer (trajectory), both (turn), or what it found (section)."""
-    trainer = build_trainer(checkpoint, tmp_path, bandit_config(dynamic_sampling="off", group_size=32))
+    trainer = build_trainer(checkpoint, tmp_path, bandit_config(dynamic_sampling="keep", group_size=32))
     seek(trainer)
     collector = trainer.collector
     assert collector is not None
@@ -93,7 +93,7 @@ def test_credit_modes_teach_the_same_rollouts_differently(checkpoint: Path, tmp_
 
 def moved(checkpoint: Path, output: Path, **changes: Any) -> tuple[set[str], set[str]]:
     """Names of parameters that moved and that stayed within a few steps (no group is skipped)."""
-    config = bandit_config(steps=3, beta=0.05, dynamic_sampling="off", **changes)
+    config = bandit_config(steps=3, beta=0.05, dynamic_sampling="keep", **changes)
     trainer = build_trainer(checkpoint, output, config, tokens=4, judge=lambda q, a: float(len(a) % 7))
     before = weights(trainer.model)
     trainer.train()
@@ -123,7 +123,7 @@ def test_lora_moves_adapters_only(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_lora_is_merged_into_the_final_folder(checkpoint: Path, tmp_path: Path) -> None:
-    config = bandit_config(steps=2, lora_rank=2, dynamic_sampling="off")
+    config = bandit_config(steps=2, lora_rank=2, dynamic_sampling="keep")
     trainer = build_trainer(checkpoint, tmp_path, config, judge=lambda q, a: float(len(a) % 7))
     trainer.train()
     result = end_training(trainer, tmp_path, 2, {})
@@ -237,10 +237,10 @@ def bandit(checkpoint: Path, tmp_path: Path) -> Bandit:
 
 def test_equal_rewards_are_skipped_refilled_or_kept(bandit: Bandit) -> None:
     skip = collector(Fixed(bandit, {"q1"}), questions_per_step=2, dynamic_sampling="skip").collect(0)
-    off = collector(Fixed(bandit, {"q1"}), questions_per_step=2, dynamic_sampling="off").collect(0)
+    keep = collector(Fixed(bandit, {"q1"}), questions_per_step=2, dynamic_sampling="keep").collect(0)
     source = Fixed(bandit, {"q1"})
     refill = collector(source, questions_per_step=2, dynamic_sampling="refill").collect(0)
-    assert len(off.rollouts) == 2 * 8
+    assert len(keep.rollouts) == 2 * 8
     assert len(skip.rollouts) == 8 * (2 - skip.skipped_groups)
     assert {r.credit.group for r in refill.rollouts} == {"0-q1"}
     flat = [q for asked in source.asked for q in asked]
@@ -249,7 +249,7 @@ def test_equal_rewards_are_skipped_refilled_or_kept(bandit: Bandit) -> None:
 
 
 def test_rows_beyond_the_limits_are_left_out_whole(bandit: Bandit) -> None:
-    found = collector(bandit, max_prompt_tokens=16, dynamic_sampling="off").collect(0)
+    found = collector(bandit, max_prompt_tokens=16, dynamic_sampling="keep").collect(0)
     assert found.oversized_rows == 32
     assert all(not r.rows for r in found.rollouts)
 

@@ -50,7 +50,7 @@ PROFILE = {
     "grpo.rollout_batch": 2,
     "grpo.save_steps": 2,
     # An untrained policy is never rewarded: the entropy bonus makes every rollout move the weights all the same.
-    "grpo.dynamic_sampling": "off",
+    "grpo.dynamic_sampling": "keep",
     "grpo.entropy_coefficient": 0.1,
     "grpo.optimizer.schedule": "constant",
 }

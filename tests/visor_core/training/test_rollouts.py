@@ -177,7 +177,7 @@ def test_a_malformed_rollout_earns_nothing_in_any_turn_or_section(credit: Credit
         broken = replace(whole.turns[1], action=replace(whole.turns[1].action, well_formed=False))
         return whole if number else replace(whole, turns=(whole.turns[0], broken))
 
-    found = collector(Scripted(make), credit=credit, dynamic_sampling="off").collect(0).rollouts
+    found = collector(Scripted(make), credit=credit, dynamic_sampling="keep").collect(0).rollouts
     malformed, good = found[0].credit, found[1].credit
     assert (good.turns[0].reward, good.rewards["pages_found"]) == (float(credit == "turn"), 1.0)
     assert not any(malformed.rewards.values())
@@ -200,7 +200,7 @@ def test_a_forced_search_has_no_row_and_a_forced_answer_only_its_sampled_tokens(
     assert pieces(rows[1].prompt_ids)[-1] == "<answer>"
     assert pieces(rows[1].completion_ids) == ["4", "7", "</answer>", "<end_of_utterance>"]
 
-    made = collector(Scripted(lambda asked, number: played), credit="section", dynamic_sampling="off")
+    made = collector(Scripted(lambda asked, number: played), credit="section", dynamic_sampling="keep")
     made.pieces = pieces
     turns = made.collect(0).rollouts[0].credit.turns
     assert [t.action for t in turns] == ["search", "answer"]

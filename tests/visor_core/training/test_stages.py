@@ -213,7 +213,7 @@ def rollout_config(**changes: object) -> GRPOConfig:
         "beta": 0.02,
         "save_steps": 2,
         "micro_batch_tokens": 512,
-        "dynamic_sampling": "off",
+        "dynamic_sampling": "keep",
     }
     return GRPOConfig(**{**values, **changes})  # type: ignore[arg-type]
 
