@@ -7,6 +7,7 @@ that what a module's tests share is made once. A plain `pytest` runs everything 
 from __future__ import annotations
 
 import os
+import signal
 
 import psutil
 import pytest
@@ -19,6 +20,11 @@ MOST_PROCESSES = 6
 # For torch, here and in what tests start: tiny models gain nothing from a second thread, and threads of several
 # processes on one core wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What tests start is asked to end by these two; a shell that runs the suite in the background, and nohup, have them
+# ignored, which every child process would inherit.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 # A console keeps the width it finds here when it is made. readline, which pytest imports, leaves its guess to child
 # processes; tests set their own.
 for _size in ("COLUMNS", "LINES"):
