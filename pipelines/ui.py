@@ -47,7 +47,7 @@ def _open_doorway(home: Home, pages: Mapping[str, str]) -> Doorway | None:
         return Doorway(home, port, {name: page for name, page in pages.items() if page})
     except OSError as error:
         reason = error.strerror or str(error)
-        _say(
+        say(
             f"note: the links of {home.root} to runs and reports lead to port {port}, which cannot be had ({reason}):"
             " close what listens there, or --links-port PORT gives what is built from now on another"
         )
@@ -93,7 +93,7 @@ def serve(
     place_instance(home)
     with open_instance(home) as instance:
         for run_id in reconcile(instance):
-            _say(f"run {run_id[:8]} had ended without a word: it is marked so now")
+            say(f"run {run_id[:8]} had ended without a word: it is marked so now")
         place_partitions(instance, home, profile)
     # Made here, so that the page does not show a migration error; a server that does not answer is told of here.
     Tracker(home, project_name(profile.name), elsewhere, profile.tracking.artifacts).reconcile()
@@ -108,11 +108,11 @@ def serve(
         services.start()
         if mlflow:
             _await(mlflow, mlflow_port, services)
-        _say(f"{'mlflow':<8} {mlflow_page or 'a database without a page'}")
+        say(f"{'mlflow':<8} {mlflow_page or 'a database without a page'}")
         _await(services.web, dagster_port, services)
         write_page(home, Page(services.address, new_session(), choice))
-        _say(f"{'dagster':<8} {services.address}")
-        _say("Ctrl-C ends both, and the runs they have started.")
+        say(f"{'dagster':<8} {services.address}")
+        say("Ctrl-C ends both, and the runs they have started.")
         while True:
             services.keep_up()
             if mlflow:
@@ -123,7 +123,7 @@ def serve(
             doorway.close()
         page_file(home).unlink(missing_ok=True)
         with open_instance(home) as instance:
-            stop_runs(instance, say=_say)
+            stop_runs(instance, say=say)
         services.stop()
         if mlflow:
             mlflow.stop()
@@ -138,7 +138,7 @@ def _end_as_by_hand() -> None:
         signal.signal(signal.SIGHUP, _interrupt)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """Tell whoever started this, for as long as anybody listens: runs are ended whether or not it can be said."""
     try:
         print(line, flush=True)
