@@ -16,7 +16,7 @@ const button = (name, exactly = false) => page.getByRole("button", { name, exact
 // The launchpad once it has looked at what stands in it.
 const checked = async () => {
   await settle(5);
-  await page.getByText("Checking config").waitFor({ state: "detached" });
+  await page.getByText("Checking config").waitFor({ state: "hidden" });
   await settle(1);
 };
 
