@@ -21,7 +21,7 @@ from visor_core.errors import PolicyError
 
 FILES = ("config.json", "tokenizer_config.json", "model.safetensors")
 TRAINED = ("sft_checkpoint", "grpo_checkpoint")
-SETTINGS = {"seed": 3, "sft.steps": 7, "grpo.dynamic_sampling": "off"}
+SETTINGS = {"seed": 3, "sft.steps": 7, "grpo.dynamic_sampling": "keep"}
 
 
 def _checkpoint(home: Home, profile: Profile, stage: str) -> Path:

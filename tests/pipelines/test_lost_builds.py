@@ -155,7 +155,7 @@ def test_what_costs_many_gpu_hours_is_built_again_only_on_request(home: Home, vi
     asked.close()
     assert gpu_hours(Choice("qwen2.5-vl-7b").resolve())["sft_checkpoint"] > 1
     outcome = visor("run", "--profile", "qwen2.5-vl-7b", "--rebuild-lost", "--dry-run")
-    assert yaml.safe_load(outcome.out.partition("\nEstimate")[0])["rebuild"] == {"confirm_gpu_hours": None}
+    assert yaml.safe_load(outcome.out.partition("\nStale:")[0])["rebuild"] == {"confirm_gpu_hours": None}
 
 
 def test_a_moved_home_has_lost_nothing(made: Path, tmp_path: Path, visor: Visor) -> None:
