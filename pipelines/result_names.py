@@ -50,12 +50,21 @@ class ResultNames:
             found = self.result(given)
             return found.label, [found]
         except DataError:
-            name, marked, rest = given.partition("=")
-            parts = [part.strip() for part in (rest if marked else given).split(",") if part.strip()]
+            name, marked, rest = self._naming(given)
+            parts = [part.strip() for part in rest.split(",") if part.strip()]
             if len(parts) < 2 and not marked:
                 raise
         results = [self.result(part) for part in parts]
         return (name if marked else ", ".join(found.label for found in results)), results
+
+    def _naming(self, given: str) -> tuple[str, str, str]:
+        """`NAME`, `=` and the results named after it; no name where the first of them has `=` in its own, as `T=0`."""
+        try:
+            self.result(given.split(",")[0].strip())
+        except DataError:
+            name, marked, rest = given.partition("=")
+            return (name, marked, rest) if marked else ("", "", given)
+        return "", "", given
 
     def result(self, given: str) -> NamedResult:
         """The result that a name means.
@@ -70,6 +79,9 @@ class ResultNames:
         labelled = self._labelled(given)
         if labelled:
             return self._only(given, labelled)
+        kept = self._home.evaluations / f"{given}.json"
+        if "/" not in given and kept.is_file() and kept.stat().st_size:  # its lineage is that of a later label
+            return NamedResult(given, read_result(kept), self._home)
         return self._of_build(given, home)
 
     def _labelled(self, given: str) -> list[NamedResult]:

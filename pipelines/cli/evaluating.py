@@ -96,6 +96,10 @@ def evaluate(
     )  # fmt: skip
     if by.protocols:
         by.check()
+    elif judge_endpoint or judge_model or judge_key or judge_settings or budget or prompts:
+        raise ConfigError(
+            "options of a judge, and no protocol that asks it: add --protocol judge, judge-1-5 or official"
+        )
     split = split or ("development" if benchmark == "nano" else "")
     folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
@@ -146,9 +150,7 @@ def evaluate(
             unkept.append(f"the result ({reason_of(error)})")
         stopped: VisorError | None = None
         try:
-            result = judging.apply(home, result, played.episodes, by)
-            if by.protocols:
-                result.save(path)
+            result = judging.apply(home, result, played.episodes, by, path)
         except VisorError as error:  # what was played stands: it is told first
             stopped = error
         tracked.log(result, played.episodes, index, folder)

@@ -58,6 +58,18 @@ def fetch(
     home.corpus(name)
     if folder is not None:
         root, files, failed = folder, *_found_in(folder, published, split)
+        if not files[0]:
+            raise DataError(
+                f"{folder} holds no questions of {published.repository} as they lie on the hub:"
+                f" {', '.join(published.patterns(published.questions, split))}; a question file of another form:"
+                " `visor ingest` the documents, then `visor questions import FILE`"
+            )
+        console.print(
+            f"{folder}: {len(files[0])} files of questions, {len(files[1])} documents; {len(failed)} that the questions"
+            " name are not there",
+            markup=False,
+            soft_wrap=True,
+        )
     else:
         root, files, failed = _from_hub(home.fetched, benchmark, published, split, revision, dry_run=dry_run)
     if dry_run:

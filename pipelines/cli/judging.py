@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 PROTOCOL = typer.Option([], "--protocol", help="judge, judge-1-5 or official; may be repeated.")
 BUDGET = typer.Option(
-    [], "--budget", help="What the judge may cost over all starts: money, as 2.50, or 200000tokens; may be given twice."
+    [],
+    "--budget",
+    help="What the judge may cost over all starts: money, as 2.50, or 200000tokens; may be given"
+    " twice. Calls in flight as it is reached still add to it.",
 )
 TRIES = typer.Option(3, "--tries", min=1, help="Times a verdict is asked for where none can be read.")
 PROMPTS = typer.Option(None, "--prompts", help="YAML file of the judge's wording.", show_default="the shipped one")
@@ -177,15 +180,16 @@ def judge(
             _calibrate(home, call, name)
         return
     path = find_evaluation(home, result)
-    judged = apply(home, read_result(path), _episodes(home, read_result(path)), call)
-    judged.save(path)
+    judged = apply(home, read_result(path), _episodes(home, read_result(path)), call, path)
     log_protocols(home, judged)
     console.print(result_table({path.stem: judged}))
     console.print(f"kept in {path}", markup=False, soft_wrap=True)
 
 
-def apply(home: Home, result: BenchmarkResult, episodes: Sequence[Trajectory], call: JudgeCall) -> BenchmarkResult:
-    """The result with the verdicts of every protocol that is asked for.
+def apply(
+    home: Home, result: BenchmarkResult, episodes: Sequence[Trajectory], call: JudgeCall, path: Path
+) -> BenchmarkResult:
+    """The result with the verdicts of every protocol that is asked for, written to `path` as each is through.
 
     Raises:
         BudgetError: if the budget stopped it; what came back is kept.
@@ -204,6 +208,7 @@ def apply(home: Home, result: BenchmarkResult, episodes: Sequence[Trajectory], c
                 call.protocol(name),
                 lambda done, _, task=task, bar=bar: bar.update(task, completed=done),  # type: ignore[misc]
             )
+        result.save(path)
         _print_failed(result)
     return result
 
@@ -282,7 +287,22 @@ def spending(context: typer.Context) -> None:
         tokens = (f"{spent.prompt_tokens:,.0f}", f"{spent.completion_tokens:,.0f}")
         names = (escape(spent.endpoint), escape(spent.model), escape(spent.purpose))
         table.add_row(*names, *map(str, counts), *tokens, f"{spent.cost:.4g}", f"{spent.most_cost:.4g}")
-    console.print(table)
+    if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
+        console.print(table)
+        return
+    for spent in totals:  # a table would cut the figures off
+        console.print(_in_a_line(spent), markup=False, soft_wrap=True)
+
+
+def _in_a_line(spent: Spent) -> str:
+    """What was spent at an endpoint on a purpose, for a narrow terminal or a pipe."""
+    apart = {"failed": spent.failed, "in doubt": spent.in_doubt, "in flight": spent.in_flight}
+    others = "".join(f", {count} {name}" for name, count in apart.items() if count)
+    most = f" (at most {spent.most_cost:.4g})" if spent.most_cost != spent.cost else ""
+    return (
+        f"{spent.endpoint} {spent.model}, {spent.purpose}: {spent.paid} paid calls{others};"
+        f" {spent.prompt_tokens:,.0f} tokens in, {spent.completion_tokens:,.0f} out; cost {spent.cost:.4g}{most}"
+    )
 
 
 @contextmanager

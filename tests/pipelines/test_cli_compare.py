@@ -85,6 +85,18 @@ def test_seeds_of_one_thing_are_one_arm(visor: Visor, home: Home) -> None:
     assert told["questions"] == 6
 
 
+def test_a_label_may_hold_what_marks_a_name(visor: Visor, home: Home) -> None:
+    """As those that `visor eval` makes up, which end in `T=0`; and a file is known by its name without a lineage."""
+    first = read_result(home.evaluations / "one.json")
+    first.save(home.evaluations / "one-T=0.json")
+    result(dict.fromkeys(ANSWERS["one"], "47"), seed=1).save(home.evaluations / "one-T=1.json")
+    seeds = ("one-T=0,one-T=1", "mine=one-T=0,one-T=1")
+    done = visor("compare", *seeds, "--no-mlflow", "--output", str(home.root / "out"))
+    assert done.code == 0, done.err
+    told = json.loads((home.root / "out" / "comparison.json").read_text(encoding="utf-8"))
+    assert [(arm["label"], arm["seeds"]) for arm in told["arms"]] == [("one-T=0, one-T=1", [0, 1]), ("mine", [0, 1])]
+
+
 def test_the_report_lists_every_question_and_links_pages_of_episodes(visor: Visor, home: Home) -> None:
     assert visor("report", "--pages", "3").code == 0
     page = elements((home.reports / "report.html").read_text(encoding="utf-8"))

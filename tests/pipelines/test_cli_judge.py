@@ -107,6 +107,35 @@ def test_a_budget_stops_judging_and_the_next_call_goes_on(visor: Visor, home: Pa
     assert [verdict.score for verdict in _result(home).protocols[0].verdicts] == [1.0, 0.0, 1.0]
 
 
+def test_verdicts_of_one_protocol_stand_where_the_next_one_fails(
+    visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = JudgeServer.verdict
+    monkeypatch.setattr(
+        JudgeServer, "verdict", lambda self, system, *of: "?" if "1 to 5" in system else verdict(system, *of)
+    )
+    with model_server(answer="47") as player, judge_server() as server:
+        both = ["--protocol", "judge", "--protocol", "judge-1-5"]
+        assert "all 3 verdicts failed" in _eval(visor, home, player, *both, *_asked(server, "--judge-")).err
+        assert [scores.name for scores in _result(home).protocols] == ["judge"]
+        assert visor("judge", "mine", *both, *_asked(server)).code == 2
+    assert [scores.name for scores in _result(home).protocols] == ["judge"]
+
+
+def test_spending_is_whole_in_a_narrow_terminal(visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with model_server(answer="47") as player:
+        assert _eval(visor, home, player).code == 0
+        monkeypatch.setenv("COLUMNS", "80")
+        told = visor("spending").out
+    assert f"{player.url} toy, eval: 6 paid calls; " in told
+
+
+def test_options_of_a_judge_without_a_protocol_are_refused(visor: Visor) -> None:
+    for options in (("--budget", "abc"), ("--judge-endpoint", "http://127.0.0.1:9/v1"), ("--judge-model", "m")):
+        outcome = visor("eval", *options)
+        assert (outcome.code, "add --protocol judge, judge-1-5 or official" in outcome.err) == (2, True)
+
+
 def test_a_judge_is_tried_on_answers_of_known_worth(visor: Visor) -> None:
     with judge_server() as server:
         told = visor("judge", "--calibrate", *_asked(server))

@@ -308,6 +308,7 @@ def test_what_cannot_be_fetched_is_one_line(visor: Visor) -> None:
         ("mmlongbench", "--revision", "main"): "is no commit of 40 digits: a branch moves",
         ("slidevqa", "--split", "dev"): "slidevqa has no split 'dev' (it has: test, val, train)",
         ("vidore-hr", "--from", "/nowhere"): "/nowhere is no folder",
+        ("mmlongbench", "--from", "/sys/kernel", "--dry-run"): "/sys/kernel holds no questions of yubo2333",
     }
     for arguments, message in refusals.items():
         outcome = visor("fetch", *arguments)

@@ -15,7 +15,7 @@ table.figures th[scope=row]{color:var(--ink);font-weight:600;overflow-wrap:anywh
 .scroll{overflow-x:auto;max-width:100%}
 .range{color:var(--dim);font-size:.85em;white-space:nowrap}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:20px}
-svg{width:100%;height:auto}
+svg{width:100%;max-width:720px;height:auto}
 svg text{font-size:11px;fill:var(--dim)}
 svg .grid{display:inline;stroke:var(--line);stroke-width:1}
 polyline{fill:none;stroke-width:1.8}

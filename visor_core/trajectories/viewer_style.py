@@ -104,7 +104,8 @@ padding:0 7px;margin:3px 0;overflow-wrap:anywhere}
 .sides .summary{grid-template-columns:minmax(0,1fr)}
 .filters{display:flex;flex-wrap:wrap;gap:10px 14px;align-items:end;margin:14px 0}
 .filters [role=group]{display:flex;flex-wrap:wrap;gap:8px}
-.filters label{display:grid;gap:3px;font-size:12.5px;color:var(--dim)}
+.filters label{display:grid;grid-template-columns:minmax(0,1fr);max-width:100%;
+gap:3px;font-size:12.5px;color:var(--dim)}
 .filters input,.filters select,.filters button,button.more{font:inherit;font-size:14px;color:var(--ink);
 background:var(--card);border:1px solid var(--dim);border-radius:8px;padding:6px 10px;min-height:38px;max-width:100%}
 .filters button,button.more{cursor:pointer}

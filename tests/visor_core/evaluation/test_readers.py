@@ -161,7 +161,8 @@ def test_a_users_own_questions(tmp_path: Path) -> None:
     assert (two.gold_boxes, rule_of(two)) == ((Box(0, 0.5, 1, 1),), PAGES_ONLY)
     assert (three.answerable, three.kind, three.answer_format) == (False, "refusal", "None")
     assert [(item.item, item.reason) for item in found.left_out[:4]] == [
-        ("own-d", INCOMPLETE), ("own-e", NOT_KNOWN), ("own-f", NOT_IN_CORPUS), ("own-g", INCOMPLETE),
+        ("line 4 (own-d)", INCOMPLETE), ("line 5 (own-e)", NOT_KNOWN), ("line 6 (own-f)", NOT_IN_CORPUS),
+        ("line 7 (own-g)", INCOMPLETE),
     ]  # fmt: skip
     assert [item.item for item in found.left_out[4:]] == ["line 8"]
     again = path.with_name("turned.jsonl")

@@ -77,7 +77,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
             ),
         )
 
-    return collect(path, read_items(path), _name, build)
+    return collect(path, read_items(path), _name, build, placed=True)
 
 
 def _name(position: int, item: dict[str, Any]) -> str:

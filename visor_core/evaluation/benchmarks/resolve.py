@@ -85,12 +85,15 @@ def collect(
     items: Sequence[Item],
     name_of: Callable[[int, dict[str, Any]], str],
     build: Callable[[str, dict[str, Any]], Question],
+    *,
+    placed: bool = False,
 ) -> BenchmarkQuestions:
     """The questions of a file's items, and the items that cannot be used.
 
     Args:
         name_of: an item's question id from its position (from 0) and its content.
         build: an item's question from its id and content; raises `UnusableError`.
+        placed: whether an item that is left out is named with its place in the file, as its id may be none of the file.
 
     Raises:
         DataError: if none of the items can be used.
@@ -107,7 +110,8 @@ def collect(
                 raise UnusableError(TWICE, f"{item.where} has the id {name} of an item before it")
             questions[name] = question
         except UnusableError as reason:
-            left_out.append(LeftOut(name, reason.reason, reason.detail))
+            shown = f"{item.where} ({name})" if placed and name != item.where else name
+            left_out.append(LeftOut(shown, reason.reason, reason.detail))
     if not questions:
         counted = ", ".join(f"{reason} {count}" for reason, count in count_reasons(left_out).items())
         first = f" ({counted}). The first: {left_out[0].item}: {left_out[0].detail}" if left_out else ""
