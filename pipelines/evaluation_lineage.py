@@ -1,6 +1,7 @@
 """The lineage of a `visor eval`: from which checkpoint, index and questions, how it was called, what came out.
 
-It lies in `VISOR_HOME/evaluations/lineage/`, named by the digest that its episodes are kept under.
+It lies in `VISOR_HOME/evaluations/lineage/`, named by a digest of what its episodes are kept under and of its label:
+the same episodes under two labels are two results.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def keep_lineage(
 
     known = read_builds(home)
     made, given = _made_from(home, call, result, checkpoint, known)
-    fingerprint = digest_of(result.identity)
+    fingerprint = digest_of({"episodes": result.identity, "label": call.label})
     stored: dict[str, Any] = {
         "asset": EVALUATION,
         "partition": "",

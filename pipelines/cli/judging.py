@@ -35,8 +35,8 @@ PROTOCOL = typer.Option([], "--protocol", help="judge, judge-1-5 or official; ma
 BUDGET = typer.Option(
     [],
     "--budget",
-    help="What the judge may cost over all starts: money, as 2.50, or 200000tokens; may be given"
-    " twice. Calls in flight as it is reached still add to it.",
+    help="What the judge may cost over all starts, whatever model it was: money, as 2.50, or 200000tokens; may be given"
+    " twice. One call at most goes over it.",
 )
 TRIES = typer.Option(3, "--tries", min=1, help="Times a verdict is asked for where none can be read.")
 PROMPTS = typer.Option(None, "--prompts", help="YAML file of the judge's wording.", show_default="the shipped one")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
 
-from pipelines.cli import asking, evaluating, scripted
+from pipelines.cli import asking, evaluating
 from pipelines.cli.session import console, home_of, open_index, print_left_out, progress_bar
 from visor_core.errors import ConfigError
 from visor_core.files import file_name, write_json, write_text
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from visor_core.evaluation.statistics import Interval
     from visor_core.verification.curve import Point
 
@@ -37,7 +40,6 @@ def best_of(
         "", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark"
     ),
     tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
-    policy: str = scripted.POLICY,
     checkpoint: Path | None = asking.CHECKPOINT,
     endpoint: str = asking.ENDPOINT,
     model: str = asking.MODEL,
@@ -69,18 +71,15 @@ def best_of(
         raise ConfigError("--temperature 0 plays the same episode every time: give --temperature 1, or another above 0")
     home = home_of(context)
     split = split or ("development" if benchmark == "nano" else "")
-    folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
+    folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
     index = open_index(home, name, tag, settled, settings)
     found = evaluating.read_benchmark(home, benchmark, questions, split, name, index)
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     chosen = runner.chosen_questions(found.questions, config)
-    if policy:
-        player = scripted.scripted_policy(policy, index, settled, found.questions)
-    else:
-        player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
-    environment = Environment(scripted.index_for(policy, index, found.questions), settled.agent, settled.index)
+    player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+    environment = Environment(index, settled.agent, settled.index)
     label = label or f"{player.name} {settled.agent.strategy} {benchmark} best of {samples} T={temperature:g}"
     identity = {**identity_of(player, environment, chosen, temperature, seed), "samples": samples}
     path = home.evaluations / "best-of" / file_name(label, digest_of(identity), ".json")
@@ -88,18 +87,17 @@ def best_of(
     with player, progress_bar() as bar:
         task = bar.add_task("episodes", total=len(chosen) * samples)
         for sample in range(samples):
-            played.append(
-                play(
-                    player,
-                    environment,
-                    chosen,
-                    seed=seed + sample,
-                    temperature=temperature,
-                    concurrency=config.concurrency,
-                    store=home.evaluations / "trajectories",
-                    progress=lambda done, _, before=sample * len(chosen): bar.update(task, completed=before + done),
-                )
+            of_sample = play(
+                player,
+                environment,
+                chosen,
+                seed=seed + sample,
+                temperature=temperature,
+                concurrency=config.concurrency,
+                store=home.evaluations / "trajectories",
+                progress=partial(_count, bar, task, sample * len(chosen)),
             )
+            played.append(of_sample)
     ended = [of for of in zip(*(p.episodes for p in played), strict=True) if all(e.outcome != "error" for e in of)]
     if not ended:
         raise ConfigError(f"no question came to an end in all {samples} episodes: `visor eval` says why they fail")
@@ -109,6 +107,7 @@ def best_of(
     record = {
         "label": label,
         "identity": identity,
+        "stores": [digest_of(of.identity) for of in played],
         "questions": len(ended),
         "left_out_failed": len(chosen) - len(ended),
         "doubt_auroc": None if math.isnan(auroc) else auroc,
@@ -127,6 +126,11 @@ def best_of(
         fit([(of, right) for _, of, right in examples_of(table)], len(ended)).save(learn)
         console.print(f"learnt scorer written to {learn}", markup=False, soft_wrap=True)
     console.print(f"kept as {path}, the curve as {path.with_suffix('.html')}", markup=False, soft_wrap=True)
+
+
+def _count(bar: Progress, task: TaskID, before: int, done: int, _: int) -> None:
+    """Show the episodes of all samples so far."""
+    bar.update(task, completed=before + done)
 
 
 def points_table(points: list[Point]) -> Table:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from mlflow.artifacts import load_dict
 
+from pipelines.evaluation_lineage import EvaluationCall, keep_lineage
 from tests.pipelines.compared_home import compared_home
 from tests.pipelines.conftest import Visor
 from tests.visor_core.evaluation.results_by_hand import result
 from tests.visor_core.trajectories.test_viewer import elements
-from visor_core.config import Home
+from visor_core.config import Home, Profile
 from visor_core.evaluation.results import read_result
 from visor_core.tracking import Tracker, project_name
 
@@ -95,6 +96,15 @@ def test_a_label_may_hold_what_marks_a_name(visor: Visor, home: Home) -> None:
     assert done.code == 0, done.err
     told = json.loads((home.root / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert [(arm["label"], arm["seeds"]) for arm in told["arms"]] == [("one-T=0, one-T=1", [0, 1]), ("mine", [0, 1])]
+
+
+def test_the_same_episodes_under_two_labels_are_two_results(home: Home) -> None:
+    lineages = home.evaluations / "lineage"
+    before = len(list(lineages.glob("*.json")))
+    found = read_result(home.evaluations / "one.json")
+    call = EvaluationCall("nano", "development", "documents", "", "", "transformers", 0.0, None, "another")
+    keep_lineage(home, home.evaluations / "one.json", found, Profile.model_validate({"name": "documents"}), None, call)
+    assert len(list(lineages.glob("*.json"))) == before + 1
 
 
 def test_the_report_lists_every_question_and_links_pages_of_episodes(visor: Visor, home: Home) -> None:

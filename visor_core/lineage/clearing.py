@@ -143,6 +143,8 @@ def _stores(home: Home) -> Iterator[tuple[Path, str]]:
             named.add(digest_of(json.loads(path.read_text(encoding="utf-8"))["identity"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path} is not an evaluation of this version: delete it, or evaluate again") from error
+    for path in home.evaluations.glob("best-of/*.json"):
+        named |= set(json.loads(path.read_text(encoding="utf-8"))["stores"])
     played = home.evaluations / "trajectories"
     for path in sorted(played.glob("*")) if played.is_dir() else []:
         if ".until-" in path.name:

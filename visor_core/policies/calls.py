@@ -54,15 +54,22 @@ FROM sent WHERE (?1 = '' OR work = ?1) AND (?2 = '' OR purpose = ?2) GROUP BY en
 ORDER BY endpoint, model, purpose
 """
 """A call in doubt may have cost what the completed one of the same content did."""
+_IN_FLIGHT = "SELECT DISTINCT owner FROM sent WHERE outcome = 'in flight' AND (?1 = '' OR work = ?1) AND purpose = ?2"
+_RESERVED = """
+SELECT SUM(outcome = 'in flight'), SUM(outcome = 'paid'),
+  MAX(CASE WHEN outcome = 'paid' THEN prompt_tokens + completion_tokens END),
+  MAX(CASE WHEN outcome = 'paid' THEN cost END)
+FROM sent WHERE (?1 = '' OR work = ?1) AND purpose = ?2
+"""
 _WAIT = 0.05
-"""Seconds between looks at a call that another has in flight."""
+"""Seconds between looks at a call that another has in flight, or that the budget has room for only later."""
 Outcome = Literal["failed", "in doubt"]
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What a piece of work may cost over all its starts, in tokens (prompt and completion) and in money; None is no
-    limit. Calls in flight as it is reached still add to it."""
+    limit. A call in flight is reckoned at what the dearest one so far has cost, so that one call at most goes over."""
 
     tokens: int | None = None
     money: float | None = None
@@ -169,7 +176,8 @@ class Calls:
         """Enter a call as in flight.
 
         Returns:
-            The reply if one is kept, the number of the entry if it is to be sent, None while another sends it.
+            The reply if one is kept, the number of the entry if it is to be sent, None while another sends it or what
+            is in flight may use the budget up.
 
         Raises:
             BudgetError: if the work has cost what it may.
@@ -184,8 +192,8 @@ class Calls:
                     if owner == self._owner or self._lives(owner):
                         return None
                     self._doubt(connection, owner, "its process was killed")
-            if budget:
-                self._hold_to(budget, self._totals(connection, work, purpose))
+            if budget and not self._has_room(connection, work, purpose, budget):
+                return None
             entered = connection.execute(
                 "INSERT INTO sent (key, endpoint, model, revision, purpose, work, owner, began, outcome)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'in flight')",
@@ -224,20 +232,32 @@ class Calls:
     def _totals(connection: sqlite3.Connection, work: str, purpose: str) -> list[Spent]:
         return [Spent(*row) for row in connection.execute(_TOTALS, (work, purpose)).fetchall()]
 
-    @staticmethod
-    def _hold_to(budget: Budget, spent: list[Spent]) -> None:
-        """Refuse a further call where the budget is used up, calls in doubt included.
+    def _has_room(self, connection: sqlite3.Connection, work: str, purpose: str, budget: Budget) -> bool:
+        """Whether a further call may be sent now; not while what is in flight may use the budget up.
 
         Raises:
-            BudgetError: with what was spent.
+            BudgetError: with what was spent, if the budget is used up, calls in doubt included.
         """
+        for (owner,) in connection.execute(_IN_FLIGHT, (work, purpose)).fetchall():
+            if owner != self._owner and not self._lives(owner):
+                self._doubt(connection, owner, "its process was killed")
+        spent = self._totals(connection, work, purpose)
         if unknown := sum(total.unknown for total in spent):
             raise BudgetError(f"the server did not say what {unknown} calls cost, so no budget can be held to")
         tokens, money = sum(t.most_tokens for t in spent), sum(t.most_cost for t in spent)
+        by = f" (by {', '.join(sorted({total.model for total in spent}))})"
         if budget.tokens is not None and tokens >= budget.tokens:
-            raise BudgetError(f"{tokens:,.0f} tokens are spent of the {budget.tokens:,} allowed")
+            raise BudgetError(f"{tokens:,.0f} tokens are spent of the {budget.tokens:,} allowed{by}")
         if budget.money is not None and money >= budget.money:
-            raise BudgetError(f"{money:.4g} is spent of the {budget.money:g} allowed")
+            raise BudgetError(f"{money:.4g} is spent of the {budget.money:g} allowed{by}")
+        flying, paid, dearest_tokens, dearest = connection.execute(_RESERVED, (work, purpose)).fetchone()
+        if not flying:
+            return True
+        # Nothing is known yet of what a call costs: the first one goes alone.
+        if not paid:
+            return False
+        room_in_tokens = budget.tokens is None or tokens + flying * dearest_tokens < budget.tokens
+        return room_in_tokens and (budget.money is None or money + flying * dearest < budget.money)
 
     def _doubt_the_dead(self) -> None:
         """Enter as in doubt what killed processes had in flight."""

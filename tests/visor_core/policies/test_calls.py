@@ -132,6 +132,23 @@ def test_a_call_in_doubt_counts_against_the_budget(tmp_path: Path) -> None:
             calls.begin(call(2), "judge", "w", Budget(money=0.9))
 
 
+@pytest.mark.parametrize("budget", [Budget(tokens=25), Budget(money=1.25)])
+def test_calls_at_once_go_over_a_budget_by_one_at_most(tmp_path: Path, budget: Budget) -> None:
+    with Calls(tmp_path / "l") as calls:
+        first = sent(calls, call(1), work="a", budget=budget)
+        assert calls.begin(call(2), "judge", "a", budget) is None, "the first goes alone: nothing is known of its cost"
+        assert isinstance(calls.begin(call(2), "judge", "b", budget), int), "other work has its own budget"
+        calls.complete(call(1), first, "r", (8, 2), 0.5, keep=True)
+        second = sent(calls, call(2), work="a", budget=budget)
+        third = sent(calls, call(3), work="a", budget=budget)
+        assert calls.begin(call(4), "judge", "a", budget) is None, "10 are spent, and 20 may be on their way"
+        calls.complete(call(2), second, "r", (8, 2), 0.5, keep=True)
+        assert calls.begin(call(4), "judge", "a", budget) is None
+        calls.complete(call(3), third, "r", (8, 2), 0.5, keep=True)
+        with pytest.raises(BudgetError, match=r"allowed \(by "):
+            calls.begin(call(4), "judge", "a", budget)
+
+
 def test_a_budget_is_money_or_tokens() -> None:
     assert Budget.parse(["2.50", "200000tokens"]) == Budget(200_000, 2.5)
     assert Budget.parse(["1000 tokens"]) == replace(NONE, tokens=1000)
