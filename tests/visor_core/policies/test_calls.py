@@ -137,7 +137,7 @@ def test_calls_at_once_go_over_a_budget_by_one_at_most(tmp_path: Path, budget: B
     with Calls(tmp_path / "l") as calls:
         first = sent(calls, call(1), work="a", budget=budget)
         assert calls.begin(call(2), "judge", "a", budget) is None, "the first goes alone: nothing is known of its cost"
-        assert isinstance(calls.begin(call(2), "judge", "b", budget), int), "other work has its own budget"
+        assert isinstance(calls.begin(call(9), "judge", "b", budget), int), "other work has its own budget"
         calls.complete(call(1), first, "r", (8, 2), 0.5, keep=True)
         second = sent(calls, call(2), work="a", budget=budget)
         third = sent(calls, call(3), work="a", budget=budget)
