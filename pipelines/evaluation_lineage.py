@@ -6,6 +6,7 @@ the same episodes under two labels are two results.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,6 +96,17 @@ def keep_lineage(
     if not any(build.stage == "page_index" for build in made):
         stored |= _corpus_as_it_is(home, call.corpus)
     write_json(home.evaluations / "lineage" / f"{fingerprint}.json", stored)
+
+
+def kept_lineages(home: Home) -> dict[Path, dict[str, Any]]:
+    """What `keep_lineage` has written, by the result's resolved file; of one file the newest."""
+    found: dict[Path, dict[str, Any]] = {}
+    for path in (home.evaluations / "lineage").glob("*.json"):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        place = (home.root / told["path"]).resolve()
+        if place not in found or told["created"] > found[place]["created"]:
+            found[place] = told
+    return found
 
 
 def _made_from(

@@ -6,7 +6,6 @@ visor judge --calibrate --endpoint http://host:port/v1 --model NAME
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from pipelines.cli import asking
 from pipelines.cli.session import console, errors, home_of, note, parse_settings, progress_bar
+from pipelines.evaluation_lineage import kept_lineages
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def judge(
         return
     path = find_evaluation(home, result)
     judged = apply(home, read_result(path), _episodes(home, read_result(path)), call, path)
-    log_protocols(home, judged)
+    log_protocols(home, path, judged)
     console.print(result_table({path.stem: judged}))
     console.print(f"kept in {path}", markup=False, soft_wrap=True)
 
@@ -372,9 +372,8 @@ def find_evaluation(home: Home, named: str) -> Path:
     there = [path for path in sorted(home.evaluations.glob("*.json")) if path.stat().st_size]
     found = [path for path in there if named and named in (path.stem, path.name)]
     if not found and named:
-        lineages = [json.loads(p.read_text(encoding="utf-8")) for p in (home.evaluations / "lineage").glob("*.json")]
-        labelled = {home.root / told["path"] for told in lineages if told.get("call", {}).get("label") == named}
-        found = [path for path in there if path in labelled]
+        labelled = {path for path, told in kept_lineages(home).items() if told["call"]["label"] == named}
+        found = [path for path in there if path.resolve() in labelled]
     if len(found) == 1:
         return found[0]
     names = ", ".join(path.stem for path in (found or there)) or "none yet: `visor eval` first"

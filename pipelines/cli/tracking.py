@@ -7,7 +7,6 @@ What was paid for is never lost to a tracker: where the result cannot be logged,
 from __future__ import annotations
 
 import getpass
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,18 +135,20 @@ def _tags(profile: Profile, kind: str, command: str) -> dict[str, str]:
     }
 
 
-def log_protocols(home: Home, result: BenchmarkResult) -> None:
+def log_protocols(home: Home, path: Path, result: BenchmarkResult) -> None:
     """Add the figures of protocols that were asked later to the run of an evaluation, where it has one.
+
+    Args:
+        path: the result's file.
 
     Raises:
         ConfigError: if a server that is configured does not answer.
     """
+    from pipelines.evaluation_lineage import kept_lineages
     from visor_core.evaluation.verdicts import protocol_metrics
-    from visor_core.policies.identity import digest_of
     from visor_core.tracking import Tracker
 
-    path = home.evaluations / "lineage" / f"{digest_of(result.identity)}.json"
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    told = kept_lineages(home).get(path.resolve(), {})
     run_id = told.get("mlflow", {}).get("run", "")
     if not run_id:
         return
