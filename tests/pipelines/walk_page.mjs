@@ -46,8 +46,13 @@ const steps = {
     await checked();
     const opens = await editor.evaluate((element) => element.CodeMirror.getValue());
     if (text) {
-      await editor.evaluate((element, given) => element.CodeMirror.setValue(given), text);
-      await checked();
+      // The page may still put the defaults of a selection in, over what was given.
+      const stands = () => editor.evaluate((element) => element.CodeMirror.getValue());
+      for (let tries = 0; tries < 10 && (tries === 0 || (await stands()) !== text); tries++) {
+        await editor.evaluate((element, given) => element.CodeMirror.setValue(given), text);
+        await checked();
+      }
+      if ((await stands()) !== text) throw new Error("the launchpad does not keep what is given");
     }
     await page.screenshot({ path: picture });
     const dialog = await page.getByRole("dialog").innerText();
