@@ -13,13 +13,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli import asking, judging, scripted
+from pipelines.cli.question_sets import (
+    BENCHMARK,
+    CORPUS,
+    FRESH,
+    LIMIT,
+    QUESTIONS,
+    SPLIT,
+    TAG,
+    TEMPERATURE,
+    open_benchmark,
+    settled_split,
+)
 from pipelines.cli.session import (
     console,
     document_settings,
     errors,
     home_of,
     note,
-    open_index,
     print_left_out,
     progress_bar,
     reason_of,
@@ -29,10 +40,8 @@ from visor_core.errors import ConfigError, DataError, VisorError
 from visor_core.files import claimed, file_name
 
 if TYPE_CHECKING:
-    from visor_core.config import Home, Profile
-    from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions
+    from visor_core.config import Profile
     from visor_core.evaluation.results import BenchmarkResult
-    from visor_core.index import PageIndex
 
 
 def register(app: typer.Typer) -> None:
@@ -43,13 +52,11 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     context: typer.Context,
-    questions: Path | None = typer.Option(None, help="Question file.", show_default="those of the corpus"),
-    benchmark: str = typer.Option("nano", help="Its form: nano, or a benchmark as `visor questions import` knows it."),
-    split: str = typer.Option("", help="Split of the questions.", show_default="development of nano's, all of others'"),
-    corpus: str = typer.Option(
-        "", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark"
-    ),
-    tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
+    questions: Path | None = QUESTIONS,
+    benchmark: str = BENCHMARK,
+    split: str = SPLIT,
+    corpus: str = CORPUS,
+    tag: str = TAG,
     policy: str = scripted.POLICY,
     checkpoint: Path | None = asking.CHECKPOINT,
     endpoint: str = asking.ENDPOINT,
@@ -59,11 +66,11 @@ def evaluate(
     profile: str = asking.AGENT_PROFILE,
     strategy: str = asking.STRATEGY,
     settings: list[str] = asking.SETTINGS,
-    temperature: float = typer.Option(0.0, min=0.0, help="Sampling temperature; 0 is greedy."),
-    limit: int | None = typer.Option(None, min=1, help="Only the first questions."),
+    temperature: float = TEMPERATURE,
+    limit: int | None = LIMIT,
     seed: int = typer.Option(0, help="Seed of the sampling noise."),
     label: str = typer.Option("", help="Name of the result.", show_default="the policy and the benchmark"),
-    fresh: bool = typer.Option(False, "--fresh", help="Play every episode anew, whatever earlier calls have kept."),
+    fresh: bool = FRESH,
     protocol: list[str] = typer.Option(
         [], "--protocol", help="Also judge the answers: judge, judge-1-5 or official; may be repeated."
     ),
@@ -79,11 +86,9 @@ def evaluate(
 
     Exits with 1 if an episode failed: the result is written, and says how many.
     """
-    from pipelines.cli.questions import imported_file
     from pipelines.cli.tracking import evaluation_run
     from visor_core.agent.environment import Environment
     from visor_core.evaluation import runner
-    from visor_core.evaluation.benchmarks import READERS
     from visor_core.evaluation.verdicts import RULE
     from visor_core.policies.identity import digest_of
     from visor_core.questions import questions_version
@@ -100,16 +105,11 @@ def evaluate(
         raise ConfigError(
             "options of a judge, and no protocol that asks it: add --protocol judge, judge-1-5 or official"
         )
-    split = split or ("development" if benchmark == "nano" else "")
+    split = settled_split(benchmark, split)
     folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
-    name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
-    if not corpus and benchmark == "nano":
-        _require_split(home, split)
-    index = open_index(home, name, tag, settled, settings)
-    if questions is None and benchmark in READERS:  # so that the lineage names it
-        questions = imported_file(home, name, benchmark)
-    found = read_benchmark(home, benchmark, questions, split, name, index)
+    opened = open_benchmark(home, benchmark, questions, split, corpus, tag, settled, settings)
+    name, index, questions, found = opened.corpus, opened.index, opened.questions, opened.found
     if policy:
         player = scripted.scripted_policy(policy, index, settled, found.questions)
     else:
@@ -183,21 +183,6 @@ def _with_kept_verdicts(path: Path, result: BenchmarkResult) -> BenchmarkResult:
     except DataError as error:
         note([f"the verdicts of the result in its place are not carried over: {error}"])
         return result
-
-
-def _require_split(home: Home, split: str) -> None:
-    """A split of the synthetic world, which is a corpus of its own, is here.
-
-    Raises:
-        ConfigError: naming those that are.
-    """
-    from assets_defs.machinery.stage import CORPUS_SPLITS
-
-    here = [name for name in CORPUS_SPLITS if home.corpus(f"nano-{name}").is_dir()]
-    if split in CORPUS_SPLITS and not here:
-        raise ConfigError(f"--split {split!r}: nothing was built under {home.root} yet, `visor run` does")
-    if split not in here and split != "test":  # of that one the questions' reader says what it is for
-        raise ConfigError(f"--split {split!r} is not here: choose one of {', '.join(here or CORPUS_SPLITS)}")
 
 
 def _parameters(settled: Profile, **asked: str) -> dict[str, Any]:
@@ -328,43 +313,3 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
                 f"{scores.right.estimate - scores.supported.estimate:.3f}",
             )
     return table
-
-
-def read_benchmark(
-    home: Home, benchmark: str, path: Path | None, split: str, corpus: str, index: PageIndex
-) -> BenchmarkQuestions:
-    """The questions of a benchmark: of a file, resolved against the corpus, or those that were imported into it.
-
-    Raises:
-        ConfigError: if the benchmark is unknown.
-        DataError: if its file is missing, or nothing was imported.
-    """
-    from assets_defs.machinery.inbox import questions_file
-    from pipelines.cli.questions import imported_file, imported_questions, is_question_set
-    from pipelines.importing import read_record
-    from visor_core.evaluation.benchmarks import NAMES, READERS, nano
-    from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions, LeftOut, PageResolver
-
-    if benchmark == "nano":
-        return nano.read(path or _nano_questions(home, corpus), split)
-    if benchmark not in READERS:
-        raise ConfigError(f"--benchmark {benchmark!r} is not one of nano, {NAMES}")
-    path = path or imported_file(home, corpus, benchmark)
-    if is_question_set(path):
-        found = imported_questions(path, benchmark, split)
-        here = path.resolve() == questions_file(home, corpus).resolve()
-        made = read_record(home, corpus)["imports"].get(benchmark, {}) if here else {}
-        return BenchmarkQuestions(tuple(found), tuple(LeftOut(**item) for item in made.get("left_out", ())))
-    read = READERS[benchmark](path, PageResolver(d for d in index.documents() if d.status == "ok"))
-    chosen = tuple(question for question in read.questions if split in ("", question.split))
-    if not chosen:
-        raise DataError(f"{path.name} has no questions of split {split!r}: leave out --split")
-    return BenchmarkQuestions(chosen, read.left_out)
-
-
-def _nano_questions(home: Home, corpus: str) -> Path:
-    """The file of the asset `questions` for a corpus."""
-    from assets_defs.machinery.builds import read_record
-    from assets_defs.machinery.stage import Node
-
-    return read_record(home, Node("questions", corpus)).folder(home) / "questions.parquet"

@@ -18,8 +18,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli import asking, judging, scripted
-from pipelines.cli.evaluating import read_benchmark
-from pipelines.cli.session import console, errors, home_of, open_index, print_left_out, progress_bar
+from pipelines.cli.question_sets import (
+    BENCHMARK,
+    CORPUS,
+    FRESH,
+    LIMIT,
+    QUESTIONS,
+    SPLIT,
+    TAG,
+    TEMPERATURE,
+    open_benchmark,
+    settled_split,
+)
+from pipelines.cli.session import console, errors, home_of, print_left_out, progress_bar
 from visor_core.errors import ConfigError
 from visor_core.files import file_name, write_json
 
@@ -35,15 +46,7 @@ if TYPE_CHECKING:
     from visor_core.stress.counterfactuals import Faithfulness, Plan
     from visor_core.stress.curves import Curve
 
-QUESTIONS = typer.Option(None, help="Question file.", show_default="those of the corpus")
-BENCHMARK = typer.Option("nano", help="Its form, as `visor eval` takes it.")
-SPLIT = typer.Option("", help="Split of the questions.", show_default="development of nano's, all of others'")
-CORPUS = typer.Option("", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark")
-TAG = typer.Option("latest", "--tag", help="Index tag to read.")
-TEMPERATURE = typer.Option(0.0, min=0.0, help="Sampling temperature; 0 is greedy.")
-LIMIT = typer.Option(None, min=1, help="Only the first questions.")
 SEED = typer.Option(0, help="Seed of new values, choices of documents and the sampling noise.")
-FRESH = typer.Option(False, "--fresh", help="Play every episode anew, whatever earlier calls have kept.")
 INJECTION = "injection"
 
 
@@ -81,7 +84,7 @@ def counterfactual(
     from visor_core.stress.counterfactuals import measure_faithfulness, plan
     from visor_core.stress.pages import write_faithfulness
 
-    split = split or ("development" if benchmark == "nano" else "")
+    split = settled_split(benchmark, split)
     asked = _Asked(benchmark, split, corpus, tag, questions, limit)
     played_by = _PlayedBy(policy, checkpoint, endpoint, model, api_key, engine, profile, strategy, settings)
     with _subject(home_of(context), asked, played_by, temperature, seed, fresh) as (home, subject, found):
@@ -133,7 +136,7 @@ def stress(
     from visor_core.stress.pages import write_curve
 
     degrees = _degrees(kind, at)
-    split = split or ("development" if benchmark == "nano" else "")
+    split = settled_split(benchmark, split)
     asked = _Asked(benchmark, split, corpus, tag, questions, limit)
     played_by = _PlayedBy(policy, checkpoint, endpoint, model, api_key, engine, profile, strategy, settings)
     with _subject(home_of(context), asked, played_by, temperature, seed, fresh) as (home, subject, found):
@@ -199,9 +202,10 @@ def _subject(
 
     folder = scripted.weights_of(home, by.policy, by.checkpoint, by.endpoint, by.model)
     settled = asking.agent_profile(by.profile, by.settings, by.strategy, folder, by.model if by.endpoint else "")
-    name = asked.corpus or (f"nano-{asked.split}" if asked.benchmark == "nano" else asked.benchmark)
-    index = open_index(home, name, asked.tag, settled, by.settings)
-    found = read_benchmark(home, asked.benchmark, asked.questions, asked.split, name, index)
+    opened = open_benchmark(
+        home, asked.benchmark, asked.questions, asked.split, asked.corpus, asked.tag, settled, by.settings
+    )
+    index, found = opened.index, opened.found
     print_left_out(found.left_out)
     with ExitStack() as held:
         held.callback(index.close)

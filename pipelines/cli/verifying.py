@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
-from pipelines.cli import asking, evaluating
-from pipelines.cli.session import console, home_of, open_index, print_left_out, progress_bar
+from pipelines.cli import asking
+from pipelines.cli.question_sets import BENCHMARK, CORPUS, LIMIT, QUESTIONS, SPLIT, TAG, open_benchmark, settled_split
+from pipelines.cli.session import console, home_of, print_left_out, progress_bar
 from visor_core.errors import ConfigError
 from visor_core.files import file_name, write_json, write_text
 
@@ -33,13 +34,11 @@ def register(app: typer.Typer) -> None:
 def best_of(
     context: typer.Context,
     samples: int = typer.Option(4, min=2, max=64, help="Episodes a question."),
-    questions: Path | None = typer.Option(None, help="Question file.", show_default="those of the corpus"),
-    benchmark: str = typer.Option("nano", help="Its form, as for `visor eval`."),
-    split: str = typer.Option("", help="Split of the questions.", show_default="development of nano's, all of others'"),
-    corpus: str = typer.Option(
-        "", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark"
-    ),
-    tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
+    questions: Path | None = QUESTIONS,
+    benchmark: str = BENCHMARK,
+    split: str = SPLIT,
+    corpus: str = CORPUS,
+    tag: str = TAG,
     checkpoint: Path | None = asking.CHECKPOINT,
     endpoint: str = asking.ENDPOINT,
     model: str = asking.MODEL,
@@ -49,7 +48,7 @@ def best_of(
     strategy: str = asking.STRATEGY,
     settings: list[str] = asking.SETTINGS,
     temperature: float = typer.Option(1.0, min=0.0, help="Sampling temperature; it must leave something to chance."),
-    limit: int | None = typer.Option(None, min=1, help="Only the first questions."),
+    limit: int | None = LIMIT,
     seed: int = typer.Option(0, help="Seed of the first episodes; the second ones have the next, and so on."),
     label: str = typer.Option("", help="Name of the result.", show_default="the policy and the benchmark"),
     learn: Path | None = typer.Option(None, "--learn", help="Write the learnt scorer, fitted on all episodes, here."),
@@ -70,12 +69,11 @@ def best_of(
     if temperature == 0:
         raise ConfigError("--temperature 0 plays the same episode every time: give --temperature 1, or another above 0")
     home = home_of(context)
-    split = split or ("development" if benchmark == "nano" else "")
+    split = settled_split(benchmark, split)
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
-    name = corpus or (f"nano-{split}" if benchmark == "nano" else benchmark)
-    index = open_index(home, name, tag, settled, settings)
-    found = evaluating.read_benchmark(home, benchmark, questions, split, name, index)
+    opened = open_benchmark(home, benchmark, questions, split, corpus, tag, settled, settings)
+    index, found = opened.index, opened.found
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     chosen = runner.chosen_questions(found.questions, config)
     player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)

@@ -96,10 +96,7 @@ def main(home: Path) -> dict[str, Any]:
     return {
         "results": [
             *(row(f"answers right, {name}", result.answers_right.estimate, 0.1) for name, result in found.items()),
-            *(
-                row(f"all gold pages shown, {n}", r.behaviour()["gold_complete"].estimate, 0.25)
-                for n, r in found.items()
-            ),
+            *(row(f"all gold pages shown, {n}", r.behaviour["gold_complete"].estimate, 0.25) for n, r in found.items()),
         ],
         "raw": {name: {**result.metrics(), "diagnoses": result.diagnoses()} for name, result in found.items()},
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.serving import served
 
 Reply = Callable[[list[dict[str, Any]]], str | dict[str, Any]]
 """What a server says to the messages it is given: the text of its reply, or a whole choice."""
@@ -41,16 +42,8 @@ def serving(reply: Reply, seen: list[dict[str, Any]] | None = None) -> Iterator[
         def log_message(self, format: str, *args: Any) -> None:
             """Keep the test's output clean."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(Handler) as url:
+        yield url
 
 
 def scripted_reader(messages: list[dict[str, Any]]) -> str:

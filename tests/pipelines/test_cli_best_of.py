@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 from tests.pipelines.conftest import Visor
-from tests.pipelines.test_cli_eval import home, pytestmark
+from tests.pipelines.measured_home import TRACKED
+from tests.pipelines.test_cli_eval import home
 from tests.visor_core.evaluation.model_server import ModelServer, model_server
 
-__all__ = ["home", "pytestmark"]
+__all__ = ["home"]
+pytestmark = TRACKED
 
 
 def _options(home: Path, server: ModelServer, samples: int) -> list[str]:

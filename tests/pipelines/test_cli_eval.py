@@ -11,36 +11,21 @@ from mlflow.artifacts import load_dict
 
 from assets_defs.machinery.links import links_address
 from tests.pipelines.conftest import Outcome, Visor
-from tests.pipelines.test_cli_corpus import write_pdf
+from tests.pipelines.measured_home import TRACKED, measured_home
 from tests.visor_core.evaluation.model_server import ModelServer, model_server
 from visor_core.config import Home
 from visor_core.tracking import Tracker
 
-# All from inside MLflow 3.17 (https://github.com/mlflow/mlflow) and alembic 1.20: what they deprecate, connections left
-# to the collector, a loader strategy of SQLAlchemy's, a type hint of a model flavour.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-]
+pytestmark = TRACKED
 
 
 @pytest.fixture
 def home(visor: Visor, tmp_path: Path) -> Path:
     """An ingested corpus of two documents, and questions on both."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    write_pdf(folder / "acme.pdf", ("acme staff 47",))
-    write_pdf(folder / "borel.pdf", ("borel staff 31",))
-    assert visor("ingest", str(folder), "--set", "documents.ocr=never").code == 0
-    items = [
-        {"doc_id": f"{name}.pdf", "question": f"{name} staff?", "answer": answer, "evidence_pages": "[1]",
-         "evidence_sources": "[]", "answer_format": "Str"}
-        for name, answer in (("acme", "47"), ("borel", "31"))
-    ]  # fmt: skip
-    (tmp_path / "questions.json").write_text(json.dumps(items), encoding="utf-8")
-    return tmp_path / "home"
+    answers = {"acme": "47", "borel": "31"}
+    pages = {name: f"{name} staff {answer}" for name, answer in answers.items()}
+    asked = [(name, f"{name} staff?", answer) for name, answer in answers.items()]
+    return measured_home(visor, tmp_path, pages, asked, "Str")
 
 
 def _eval(visor: Visor, home: Path, server: ModelServer, *options: str) -> Outcome:

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.pipelines.conftest import Outcome, Visor
-from tests.pipelines.test_cli_corpus import write_pdf
+from tests.pipelines.measured_home import TRACKED, measured_home
 from tests.visor_core.evaluation.judge_server import JudgeServer, judge_server
 from tests.visor_core.evaluation.model_server import ModelServer, model_server
 from visor_core.config import Home
 from visor_core.evaluation.results import BenchmarkResult, read_result
 from visor_core.tracking import Tracker
 
-# All from inside MLflow 3.17 (https://github.com/mlflow/mlflow) and alembic 1.20, as in test_cli_eval.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-]
+pytestmark = TRACKED
 NAMES = {"acme": "47", "borel": "31", "cirrus": "47"}
 
 
 @pytest.fixture
 def home(visor: Visor, tmp_path: Path) -> Path:
     """An ingested corpus of three documents, and a question on each."""
-    (tmp_path / "in").mkdir()
-    for name, value in NAMES.items():
-        write_pdf(tmp_path / "in" / f"{name}.pdf", (f"{name} staff {value}",))
-    assert visor("ingest", str(tmp_path / "in"), "--set", "documents.ocr=never").code == 0
-    items = [
-        {"doc_id": f"{name}.pdf", "question": f"{name} staff?", "answer": value, "evidence_pages": "[1]",
-         "evidence_sources": "[]", "answer_format": "Int"}
-        for name, value in NAMES.items()
-    ]  # fmt: skip
-    (tmp_path / "questions.json").write_text(json.dumps(items), encoding="utf-8")
-    return tmp_path / "home"
+    pages = {name: f"{name} staff {value}" for name, value in NAMES.items()}
+    asked = [(name, f"{name} staff?", value) for name, value in NAMES.items()]
+    return measured_home(visor, tmp_path, pages, asked, "Int")
 
 
 def _eval(visor: Visor, home: Path, server: ModelServer, *options: str) -> Outcome:

@@ -8,33 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.conftest import Visor
-from tests.pipelines.test_cli_corpus import write_pdf
+from tests.pipelines.measured_home import TRACKED, measured_home
 
-# From inside MLflow 3.17 (https://github.com/mlflow/mlflow) and alembic 1.20, as in test_cli_eval.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-]
+pytestmark = TRACKED
 
 
 @pytest.fixture
 def home(visor: Visor, tmp_path: Path) -> Path:
     """An ingested corpus of two documents, and two questions on one of them, the second beyond the reader."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    write_pdf(folder / "acme.pdf", ("The acme staff is 47 people.",))
-    write_pdf(folder / "borel.pdf", ("The borel staff is 31 people.",))
-    assert visor("ingest", str(folder), "--set", "documents.ocr=never").code == 0
-    items = [
-        {"doc_id": "borel.pdf", "question": question, "answer": answer, "evidence_pages": "[1]",
-         "evidence_sources": "[]", "answer_format": "Int"}
-        for question, answer in (("How many people is the borel staff?", "31"),
-                                 ("How many more people would make the <b>borel staff</b> forty?", "9"))
-    ]  # fmt: skip
-    (tmp_path / "questions.json").write_text(json.dumps(items), encoding="utf-8")
-    return tmp_path / "home"
+    pages = {"acme": "The acme staff is 47 people.", "borel": "The borel staff is 31 people."}
+    asked = [
+        ("borel", "How many people is the borel staff?", "31"),
+        ("borel", "How many more people would make the <b>borel staff</b> forty?", "9"),
+    ]
+    return measured_home(visor, tmp_path, pages, asked, "Int")
 
 
 def test_the_reader_is_asked_and_measured(visor: Visor, home: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from pipelines.cli.evaluating import read_benchmark
+from pipelines.cli.question_sets import read_benchmark
 from tests.pipelines.conftest import Visor
 from tests.pipelines.materializing import InProcess
 from tests.pipelines.test_cli_corpus import write_pdf

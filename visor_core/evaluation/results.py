@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -330,9 +330,10 @@ class BenchmarkResult:
             }
         return strata
 
+    @cached_property
     def behaviour(self) -> dict[str, Interval]:
         """Behaviour and grounding by the names of `behaviour.MEASURES`, with intervals; what is not known is absent."""
-        return measured(self.finished, seed=self.seed)
+        return measured(self.finished, seed=self.seed)  # a bootstrap a measure, and every report asks for it
 
     def diagnoses(self) -> dict[str, int]:
         """Misses by what went wrong, in the order of an episode; empty where nothing was judged."""
@@ -381,7 +382,7 @@ class BenchmarkResult:
             counts = [getattr(row, kind) for row in self.finished]
             if None not in counts:
                 figures[f"{kind}_per_turn"] = sum(counts) / turns
-        figures |= {name: interval.estimate for name, interval in self.behaviour().items()}
+        figures |= {name: interval.estimate for name, interval in self.behaviour.items()}
         figures |= {f"missed_{miss.replace(' ', '_')}": float(count) for miss, count in self.diagnoses().items()}
         if any(not row.answerable for row in self.finished):
             figures["refusals"] = self.refusals.estimate
@@ -399,7 +400,7 @@ class BenchmarkResult:
     def save(self, path: Path) -> None:
         """Write everything as JSON, by an atomic rename; the figures stand beside the rows for other readers."""
         known = {name: value for name, value in self.metrics().items() if not math.isnan(value)}
-        limits = {name: [value.low, value.high, value.count] for name, value in self.behaviour().items()}
+        limits = {name: [value.low, value.high, value.count] for name, value in self.behaviour.items()}
         derived = {"rule": self.rule, "left_out_by_reason": self.left_out_by_reason, "metrics": known}
         derived |= {"intervals": limits, "diagnoses": self.diagnoses()}
         write_json(path, {**asdict(self), **derived})

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.serving import served
+
 FENCED = re.compile(r"<(\w+) ([0-9a-f]{12})>\n(.*?)\n?</\1 \2>", re.DOTALL)
 USAGE = {"prompt_tokens": 100, "completion_tokens": 5}
 FAULTS = ("html", "cut", "empty", "refused", "slow", "down", "busy", "filtered", "rambling", "first unclear")
@@ -122,14 +124,5 @@ def judge_server(**settings: Any) -> Iterator[JudgeServer]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A killed client resets its connections, which is what the tests are about."""
 
-    server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
+    with served(Handler, Server) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -97,7 +97,7 @@ def test_a_result_from_before_they_were_measured_has_none(tmp_path: Path) -> Non
     old = read_result(path)
     assert old.diagnoses() == {}
     assert {row.behaviour for row in old.episodes} == {None}
-    assert "gold_complete" not in old.behaviour()
+    assert "gold_complete" not in old.behaviour
 
 
 def test_the_report_shows_them_in_all_and_by_kind() -> None:
