@@ -89,7 +89,7 @@ def test_a_benchmark_becomes_the_questions_of_a_corpus_once(visor: Visor, ingest
     assert "left out: document not in the corpus 1, evidence page outside the document 1" in listed.out
     assert "single-page 5" in listed.out
     made = json.loads(record.read_text(encoding="utf-8"))["imports"]["mmlongbench"]
-    assert (made["questions"], len(made["left_out"]), len(made["sha256"])) == (5, 3, 64)
+    assert (made["questions"], len(made["left_out"]), len(made["sha256"][0])) == (5, 3, 64)
     left_out = read_benchmark(Home(home), "mmlongbench", None, "", "documents", None).left_out  # type: ignore[arg-type]
     assert len(left_out) == 3
 
@@ -191,7 +191,7 @@ def test_an_import_that_is_stopped_ends_as_an_undisturbed_one(
     for name in ("whole", "stopped"):
         home = _corpus(ingested, tmp_path / name)
         index = PageIndex.open(home / "corpora" / "documents", "latest")
-        call = (Home(home), "documents", index, tmp_path / name / "samples.json", "", importing.Split("document"))
+        call = (Home(home), "documents", index, [tmp_path / name / "samples.json"], "", importing.Split("document"))
         if name == "stopped":
             writes = 0
 

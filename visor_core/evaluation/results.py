@@ -25,6 +25,7 @@ from visor_core.code_version import code_behind, code_version
 from visor_core.errors import DataError
 from visor_core.evaluation.behaviour import diagnoses, measured, with_behaviour
 from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
+from visor_core.evaluation.editions import EditionGold, gold_of, read_gold
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
 from visor_core.evaluation.verdicts import ProtocolScores, protocol_metrics, read_protocols
 from visor_core.files import write_json
@@ -82,6 +83,8 @@ class EpisodeResult:
     diagnosis: str = ""
     """Why the answer is wrong (`scoring.diagnosis`), and the turn it went wrong in; empty where it was not judged."""
     diagnosed_turn: int = 0
+    editions: tuple[EditionGold, ...] = ()
+    """What each of several editions of the benchmark says of the answer; empty where one file was read."""
 
     @property
     def failed(self) -> bool:
@@ -151,6 +154,7 @@ def score_episode(trajectory: Trajectory, words: WordsOf | None = None) -> Episo
         behaviour=behaviour(trajectory, words),
         diagnosis=diagnosis.miss if diagnosis else "",
         diagnosed_turn=diagnosis.turn if diagnosis else 0,
+        editions=gold_of(question),
     )
 
 
@@ -407,9 +411,10 @@ class BenchmarkResult:
 
 
 def _row(stored: dict[str, Any]) -> EpisodeResult:
-    """One row as it was stored; its sources are a list in JSON."""
+    """One row as it was stored; its sources and editions are lists in JSON."""
     row = with_behaviour(stored)
-    return EpisodeResult(**{**row, "evidence_sources": tuple(row.get("evidence_sources", ()))})
+    lists = {"evidence_sources": tuple(row.get("evidence_sources", ())), "editions": read_gold(row.get("editions", ()))}
+    return EpisodeResult(**{**row, **lists})
 
 
 def read_result(path: Path) -> BenchmarkResult:
