@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from visor_core.code_version import code_behind, code_version
 from visor_core.config import DocumentsConfig
+from visor_core.config.derived_corpora import derived_name
 from visor_core.documents.sources import document_id_of, local_path, stored_path
 from visor_core.errors import ConfigError, DataError, DocumentError, SearchIndexError
 from visor_core.files import write_json
@@ -31,7 +32,6 @@ from visor_core.index.register import password_for
 from visor_core.index.settings import read_settings, reading_settings
 from visor_core.stress.editor import Editor, Job
 from visor_core.stress.edits import Blur, Edit, Print, Turn, as_json
-from visor_core.stress.names import derived_name
 
 RECORD = "derived.json"
 _WRITTEN_ONCE = ("sources", "data", "_indices", "statistics")

@@ -18,7 +18,7 @@ from typing import Any
 from visor_core.errors import DataError
 from visor_core.evaluation.benchmarks.files import Item, read_items, read_rows
 from visor_core.evaluation.benchmarks.resolve import (
-    INCOMPLETE,
+    NO_SUCH_PAGE,
     BenchmarkQuestions,
     PageResolver,
     UnusableError,
@@ -54,7 +54,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
 
     def page_of(name: str) -> str:
         if name not in places:
-            raise UnusableError(INCOMPLETE, f"its page {name} is not in the table corpus")
+            raise UnusableError(NO_SUCH_PAGE, f"its page {name} is not in the table corpus")
         document = text(places[name], "doc_id")
         (number,) = page_numbers([places[name]["page_number_in_doc"]], "page_number_in_doc")
         return pages.page(files.get(document, document), number + 1)
