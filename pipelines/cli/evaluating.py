@@ -142,7 +142,8 @@ def evaluate(
                 fresh=fresh,
                 on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
             )
-        result = _with_kept_verdicts(path, runner.score(played, found.left_out, runner.words_in(index)))
+        words = runner.words_in(index, played.episodes)
+        result = _with_kept_verdicts(path, runner.score(played, found.left_out, words))
         try:
             result.save(path)
             keep_lineage(home, path, result, settled, folder, call, tracked.run_id)
