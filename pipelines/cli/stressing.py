@@ -111,7 +111,7 @@ def counterfactual(
 def stress(
     context: typer.Context,
     kind: str = typer.Argument(
-        ..., help="distractors, noise, hops, turns, resolution, blur, rotation or injection.", show_default=False
+        ..., help="distractors, noise, hops, turns, resolution, scan, blur, rotation or injection.", show_default=False
     ),
     at: str = typer.Option("", "--at", help="Degrees, as 0,1,2,4.", show_default="those of the kind"),
     questions: Path | None = QUESTIONS,

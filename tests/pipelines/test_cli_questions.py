@@ -21,7 +21,10 @@ from tests.pipelines.materializing import InProcess
 from tests.pipelines.test_cli_corpus import write_pdf
 from tests.visor_core.documents.hub_server import HubServer, hub_server
 from tests.visor_core.evaluation.model_server import model_server
+from tests.visor_core.evaluation.test_benchmarks import Document
 from visor_core.config import Home
+from visor_core.evaluation.benchmarks import READERS
+from visor_core.evaluation.benchmarks.resolve import NOT_IN_CORPUS, PageResolver
 from visor_core.evaluation.published import PUBLISHED, prepare
 from visor_core.files import whole_file
 from visor_core.questions import read_questions
@@ -298,6 +301,34 @@ def test_decks_of_pictures_become_documents(tmp_path: Path) -> None:
     bytes_before = deck.read_bytes()
     deck.unlink()
     assert prepare(PUBLISHED["slidevqa"], tmp_path / "made", [table], []).documents[0].read_bytes() == bytes_before
+
+
+def test_pages_in_a_table_become_picture_files_that_judgements_name(tmp_path: Path) -> None:
+    """ViDoRe V1 and V2: hyphens in the names of columns, pages without a document or a number."""
+    data = io.BytesIO()
+    Image.new("RGB", (96, 72), (9, 99, 9)).save(data, "PNG")
+    tables: dict[str, list[dict[str, object]]] = {
+        "corpus": [
+            {"corpus-id": 0, "image": {"bytes": data.getvalue(), "path": "x"}, "doc-id": "d"},
+            {"corpus-id": 7, "image": {"bytes": b"GIF89a", "path": "y"}, "doc-id": "d"},
+        ],
+        "queries": [{"query-id": 3, "query": "Who?", "language": "english"}, {"query-id": 4, "query": "Where?"}],
+        "qrels": [
+            {"query-id": 3, "corpus-id": 0, "score": 1},
+            {"query-id": 4, "corpus-id": 7, "score": 1},
+            {"query-id": 4, "corpus-id": 0, "score": 0},
+        ],
+    }
+    for name, rows in tables.items():
+        (tmp_path / name).mkdir()
+        pl.DataFrame(rows).write_parquet(tmp_path / name / "test-00000-of-00001.parquet")
+    made = prepare(PUBLISHED["vidore-v2-esg"], tmp_path, sorted(tmp_path.glob("*/*.parquet")), [])
+    (page,) = made.documents
+    assert (page.name, page.read_bytes()) == ("0.png", data.getvalue())
+    assert made.left_out == (("7", "its page is no PNG or JPEG picture"),)
+    found = READERS["vidore"](made.questions, PageResolver([Document("aa", page.name, num_pages=1)]))
+    assert [(q.question_id, q.gold_pages) for q in found.questions] == [("vidore-3", ("aa/00001",))]
+    assert [(item.item, item.reason) for item in found.left_out] == [("vidore-4", NOT_IN_CORPUS)]
 
 
 def test_what_cannot_be_fetched_is_one_line(visor: Visor) -> None:
