@@ -75,7 +75,7 @@ def print_table(table: Table) -> None:
     heads = [str(column.header) for column in table.columns]
     for cells in zip(*(column.cells for column in table.columns), strict=True):
         first, *others = map(str, cells)
-        told = (f"{head} {cell}" for head, cell in zip(heads[1:], others, strict=True) if cell.strip())
+        told = (f"{head} {cell}".strip() for head, cell in zip(heads[1:], others, strict=True) if cell.strip())
         console.print(f"{first}: {'; '.join(told)}" if others else first, soft_wrap=True)
     if table.caption:
         console.print(table.caption, soft_wrap=True)

@@ -130,17 +130,21 @@ def test_verdicts_of_one_protocol_stand_where_the_next_one_fails(
     )
     with model_server(answer="47") as player, judge_server() as server:
         both = ["--protocol", "judge", "--protocol", "judge-1-5"]
-        assert "all 3 verdicts failed" in _eval(visor, home, player, *both, *_asked(server, "--judge-")).err
+        told = _eval(visor, home, player, *both, *_asked(server, "--judge-"))
+        assert "all 3 verdicts failed" in told.err
+        assert "kept as " in told.out
         assert [scores.name for scores in _result(home).protocols] == ["judge"]
         assert visor("judge", "mine", *both, *_asked(server)).code == 2
     assert [scores.name for scores in _result(home).protocols] == ["judge"]
 
 
-def test_spending_is_whole_in_a_narrow_terminal(visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_are_whole_in_a_narrow_terminal(visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with model_server(answer="47") as player:
-        assert _eval(visor, home, player).code == 0
-        monkeypatch.setenv("COLUMNS", "80")
+        figures = _eval(visor, home, player)
+        assert figures.code == 0
         told = visor("spending").out
+    assert "\nmine: protocol rule; questions 3; answers right 0.667 [" in figures.out
     assert f"{player.url} toy, eval: 6 paid calls; " in told
 
 

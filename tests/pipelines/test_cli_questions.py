@@ -105,7 +105,9 @@ def test_an_imported_benchmark_is_measured_without_its_file(visor: Visor, ingest
         asked = visor(
             "eval", "--benchmark", "mmlongbench", "--corpus", "documents", "--endpoint", server.url, "--model", "toy"
         )
-    assert "3 questions left out" in asked.out
+    assert "3 questions left out: document not in the corpus 1, " in asked.out
+    assert "(`visor questions list --left-out --corpus documents` names them)" in asked.out
+    assert "gone.pdf" not in asked.out
     (result,) = [json.loads(each.read_text()) for each in (home / "evaluations").glob("*.json")]
     assert len(result["left_out"]) == 3
     assert {(row["kind"], row["document_type"], row["answer_format"]) for row in result["episodes"]} == {
