@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from visor_core.documents.reader import Word
@@ -29,6 +29,7 @@ PAGE_COLUMNS = (
     "problem",
 )
 _REMEMBERED_PAGES = 4_096
+_PAGES_A_QUERY = 500
 
 
 class StoredPages:
@@ -69,7 +70,20 @@ class StoredPages:
                 self._pages.popitem(last=False)
         return found
 
+    def words(self, page_ids: Iterable[str]) -> dict[str, tuple[Word, ...]]:
+        """The words of pages by their ids, many a query; a page that the index does not hold is absent."""
+        wanted = sorted(set(page_ids))
+        found: dict[str, tuple[Word, ...]] = {}
+        for start in range(0, len(wanted), _PAGES_A_QUERY):
+            part = wanted[start : start + _PAGES_A_QUERY]
+            for row in rows(self._table, ["page_id", "words"], f"page_id IN ({quoted(part)})"):
+                found[row["page_id"]] = _words_of(row)
+        return found
+
     def _page_of(self, row: dict[str, Any]) -> Page:
-        words = tuple(Word(w["text"], w["x0"], w["y0"], w["x1"], w["y1"]) for w in row["words"] or ())
         document = self._documents[row["document_id"]]
-        return Page(**{**row, "words": words, "filename": document.name})
+        return Page(**{**row, "words": _words_of(row), "filename": document.name})
+
+
+def _words_of(row: Mapping[str, Any]) -> tuple[Word, ...]:
+    return tuple(Word(w["text"], w["x0"], w["y0"], w["x1"], w["y1"]) for w in row["words"] or ())
