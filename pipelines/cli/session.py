@@ -56,6 +56,14 @@ def print_left_out(left_out: Sequence[LeftOut]) -> None:
         console.print(f"  and {len(left_out) - LISTED} more")
 
 
+def too_long(filename: str, page: int, left_out: int) -> str:
+    """A page whose end is not searched, in a line."""
+    return (
+        f"page searched in part: {filename} page {page}: its last {left_out:,} characters are not found"
+        " (--set index.page_characters=… takes more)"
+    )
+
+
 def profile_names() -> list[str]:
     """Names of the profiles that come with the project."""
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
