@@ -71,6 +71,11 @@ def mentioned_pages(query: str) -> set[int]:
     return {int(n) for n in re.findall(r"\b(?:page|slide|p\.)\s*([0-9]{1,5})\b", query.lower())}
 
 
-def passage_key(content_hash: str, context: str, size: int, overlap: int) -> str:
+def passage_key(content: str, size: int, overlap: int) -> str:
     """What decides a page's passages; a page whose passages carry another key gets new ones."""
-    return hashlib.sha256(f"2 {content_hash} {context} {size} {overlap}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"3 {content} {size} {overlap}".encode()).hexdigest()[:16]
+
+
+def text_key(content: str, context: str) -> str:
+    """What decides a page's text as it is searched as a whole."""
+    return hashlib.sha256(f"3 {content} {context}".encode()).hexdigest()[:16]
