@@ -58,8 +58,10 @@ def test_every_setting_is_the_corpus_s_or_the_call_s() -> None:
         "embedders",
         "passage_words",
         "passage_overlap",
+        "page_characters",
         "overfetch",
         "ann_rows",
+        "keep_tags",
         "embed_pixels",
     )
 
