@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,17 @@ from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.names import shown_names
 from visor_core.files import whole_file
 from visor_core.index.columns import embed_drawable, key_column, stale_columns, vector_array, vector_type
-from visor_core.index.corpus import KEYS, SCHEMAS, Corpus, delete_by, quoted, rows, upsert
+from visor_core.index.corpus import KEYS, Corpus, delete_by, rows
+from visor_core.index.cutting import by_commit, context_of, languages_of, update_passages
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
 from visor_core.index.page_pictures import PagePictures
 from visor_core.index.pages import pages_version
-from visor_core.index.passages import normalised, passage_key, windows
 from visor_core.index.records import split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
 from visor_core.index.settings import hold_settings, reading_settings
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
 NGRAM = 5
 _EMBED_BATCH = 64
 """Pages given to an embedder at once."""
@@ -97,7 +96,7 @@ def build_index(
         registered = rows(corpus.table("documents"), DOCUMENT_COLUMNS)
         readable = {r["document_id"]: r for r in registered if r["status"] == "ok"}
         _drop_unreadable(corpus, readable)
-        _update_passages(corpus, readable, config)
+        update_passages(corpus, readable, config, reading.language, _PAGES_A_COMMIT)
         with closing(PagePictures(corpus, readable, config, reading)) as source:
             filled = [_fill_column(corpus, e, readable, source, config, progress) for e in embedders]
         if stale:
@@ -142,46 +141,12 @@ def _undrawn(
     return tuple(sorted(found))
 
 
-def context_of(document: dict[str, Any]) -> str:
-    """Words that say which document a page belongs to: its title and its file name."""
-    stem = Path(document["filename"]).stem.replace("_", " ").replace("-", " ")
-    title = str(document["title"] or "")
-    return " ".join(f"{title} {stem}".split())
-
-
 def _drop_unreadable(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> None:
     """Pages and passages of documents that are gone (a build may follow a registration without rendering)."""
     for name in ("pages", "images", "passages"):
         table = corpus.table(name)
         present = set(table.search().select(["document_id"]).limit(None).to_arrow()["document_id"].to_pylist())
         delete_by(table, "document_id", present - set(readable))
-
-
-def _update_passages(corpus: Corpus, readable: dict[str, dict[str, Any]], config: IndexConfig) -> None:
-    """Cut passages anew for pages whose text or settings changed."""
-    table = corpus.table("passages")
-    held: dict[str, str] = {r["page_id"]: r["passage_key"] for r in rows(table, ["page_id", "passage_key"])}
-    wanted: dict[str, str] = {}
-    for row in rows(corpus.table("pages"), ["page_id", "document_id", "content_hash"]):
-        context = context_of(readable[row["document_id"]])
-        wanted[row["page_id"]] = passage_key(row["content_hash"], context, config.passage_words, config.passage_overlap)
-    stale = {page_id for page_id, key in held.items() if wanted.get(page_id) != key}
-    delete_by(table, "page_id", stale)
-    missing = sorted(set(wanted) - (set(held) - stale))
-    for pages in _by_commit(corpus.table("pages"), ["page_id", "document_id", "partition", "page", "text"], missing):
-        records = []
-        for page in pages:
-            context = context_of(readable[page["document_id"]])
-            cut = windows(page["text"].split(), config.passage_words, config.passage_overlap)
-            whole = normalised(f"{context} {page['text']}" if page["text"].strip() else "")
-            common = {name: page[name] for name in ("page_id", "document_id", "partition", "page")}
-            common["passage_key"] = wanted[page["page_id"]]
-            texts: list[tuple[str | None, str | None]] = [(None, whole), *((text, None) for text in cut)]
-            records += [
-                {"passage_id": f"{page['page_id']}#{number:04d}", "text": text, "page_text": page_text, **common}
-                for number, (text, page_text) in enumerate(texts)
-            ]
-        upsert(table, pa.Table.from_pylist(records, schema=SCHEMAS["passages"]))
 
 
 def _fill_column(
@@ -252,16 +217,9 @@ def _fill_column(
 def _batches(table: Any, page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """Rows of the table pages in batches for an embedder, in the order of `page_ids`, which are sorted."""
     columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text", "problem"]
-    for found in _by_commit(table, columns, page_ids):
+    for found in by_commit(table, columns, page_ids, _PAGES_A_COMMIT):
         for first in range(0, len(found), _EMBED_BATCH):
             yield found[first : first + _EMBED_BATCH]
-
-
-def _by_commit(table: Any, columns: Sequence[str], page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-    """Rows of the table pages, as many at once as a commit takes, in the order of `page_ids`, which are sorted."""
-    for start in range(0, len(page_ids), _PAGES_A_COMMIT):
-        chosen = page_ids[start : start + _PAGES_A_COMMIT]
-        yield sorted(rows(table, columns, f"page_id IN ({quoted(chosen)})"), key=lambda row: row["page_id"])
 
 
 def _vector_key(embedder: Embedder, content_hash: str, context: str, config: IndexConfig) -> str:
@@ -271,14 +229,17 @@ def _vector_key(embedder: Embedder, content_hash: str, context: str, config: Ind
 
 
 def _index_text(corpus: Corpus) -> None:
-    """(Re)build the full text indexes if rows changed since: stemmed words of windows, 5-grams of whole pages."""
+    """(Re)build the full text indexes if rows changed since: the terms of windows, 5-grams of whole pages.
+
+    The terms are stemmed and without function words already; ICU cuts what has no spaces into words.
+    """
     from lancedb.index import FTS
 
     table = corpus.table("passages")
     if table.count_rows() == 0:
         return
     configurations = {
-        "text": FTS(stem=True, remove_stop_words=True, with_position=False),
+        "text": FTS(base_tokenizer="icu", stem=False, remove_stop_words=False, with_position=False),
         "page_text": FTS(
             base_tokenizer="ngram",
             ngram_min_length=NGRAM,
@@ -370,6 +331,7 @@ def _manifest(
         "ann_rows": config.ann_rows,
         "embed_pixels": config.embed_pixels,
         "renderer": renderer,
+        "languages": languages_of(corpus),
     }
     content = [INDEX_FORMAT, *versions, settings, [(v.column, v.fingerprint) for v in vectors]]
     data_version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -16,8 +16,9 @@ from visor_core.errors import SearchIndexError
 from visor_core.index.embedders import Embedder, load_embedder
 from visor_core.index.embedders.base import column_of
 from visor_core.index.nearest import nearest
-from visor_core.index.passages import content_words, normalised
+from visor_core.index.passages import normalised
 from visor_core.index.tags import Manifest, VectorColumn
+from visor_core.index.terms import content_words, query_terms
 
 Mode = Literal["text", "vector", "hybrid"]
 Scored = list[tuple[str, float]]
@@ -48,10 +49,12 @@ class CandidateSearch:
             SearchIndexError: if an embedder cannot be loaded, or the tables cannot be searched.
         """
         found: dict[str, Scored] = {}
-        words = content_words(query)
+        languages = self._manifest.settings["languages"]
+        words = content_words(query, languages)
         if mode != "vector" and words:
+            terms = " ".join(query_terms(query, languages))
             found["text"] = self._text("page_text", normalised(" ".join(words)), depth, condition)
-            found["passages"] = self._text("text", " ".join(words), 2 * depth, condition)[:depth]
+            found["passages"] = self._text("text", terms, 2 * depth, condition)[:depth]
         if mode != "text":
             for vector in self._manifest.vectors:
                 found[vector.column] = self._vector(vector, query, depth, condition)

@@ -91,6 +91,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("text", pa.string()),
             pa.field("page_text", pa.string()),
             pa.field("passage_key", pa.string()),
+            pa.field("language", pa.string()),
         ]
     ),
 }
