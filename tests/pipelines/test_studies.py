@@ -124,6 +124,31 @@ def test_ablations_share_what_they_do_not_change(tmp_path: Path) -> None:
     assert len(_runs(home)) == runs
 
 
+@pytest.mark.slow_walk
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("unjudged")
+def test_strategies_are_timed_and_compared_and_a_longer_study_is_made(tmp_path: Path) -> None:
+    """What a calibration leaves is what the comparison trains with; the longer study has a table of its own."""
+    home = Home(tmp_path / "home")
+    settings = {**SETTINGS, "study.rivals": ["visor", "vrag"], "study.long": {"sft.steps": 2}, "study.rich": {}}
+    study = replace(_study(home), choice=Choice("nano", settings))
+    with pytest.raises(ConfigError, match="no training steps are recorded for visor, vrag: run `visor nano study"):
+        study.table("rivals")
+    assert [line.split(":")[0].strip() for line in study.calibrate().splitlines()][-2:] == ["visor", "vrag"]
+
+    table = study.table("rivals")
+    rows = [row.split(" | ")[0].strip("| ") for row in table.splitlines() if row.startswith("| ")]
+    assert {"visor", "vrag"} < set(rows)
+    assert len(list(home.asset("base_model").glob("*/lineage.json"))) == 1  # one that has practised no strategy's turns
+    runs = len(_runs(home))
+    assert study.table("rivals") == table
+    assert len(_runs(home)) == runs
+
+    longer = study.table("long")
+    assert "2 SFT and 1 GRPO steps" in longer
+    assert (home.root / "study" / "long-development.md").read_text(encoding="utf-8") == longer
+
+
 def test_the_page_has_the_study_where_it_is_asked_for(tmp_path: Path) -> None:
     """Else whoever materializes all assets would train for hours, and read the test split."""
     home, shown = Home(tmp_path), derived(tiny(), {"study.on_page": True}, "test")

@@ -258,7 +258,7 @@ def _quarantine(
 
 def _move_partitions(corpus: Corpus, documents: dict[str, dict[str, Any]]) -> None:
     """Pages follow their document into another partition."""
-    for name in ("pages", "passages"):
+    for name in ("pages", "page_texts", "passages"):
         table = corpus.table(name)
         held = table.search().select(["document_id", "partition"]).limit(None).to_arrow()
         stale = {

@@ -104,10 +104,18 @@ _PAGES = re.compile(
 """A word for a page, before or after its number, in a folded query."""
 
 
-def passage_key(content_hash: str, context: str, size: int, overlap: int, language: str) -> str:
-    """What decides a page's passages; a page whose passages carry another key gets new ones.
+def passage_key(content: str, size: int, overlap: int, language: str) -> str:
+    """What decides a page's passages, but for the language that its document is found to be in.
 
     Args:
-        language: as it is set, which may be to detect it.
+        content: of the page, and how much of it is searched.
+        size: words of a window.
+        overlap: words that two share.
+        language: as it is set, which may be to find it.
     """
-    return hashlib.sha256(f"3 {content_hash} {context} {size} {overlap} {language}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"4 {content} {size} {overlap} {language}".encode()).hexdigest()[:16]
+
+
+def text_key(content: str, context: str) -> str:
+    """What decides a page's text as it is searched as a whole."""
+    return hashlib.sha256(f"4 {content} {context}".encode()).hexdigest()[:16]
