@@ -81,6 +81,14 @@ def print_table(table: Table) -> None:
         console.print(table.caption, soft_wrap=True)
 
 
+def too_long(filename: str, page: int, left_out: int) -> str:
+    """A page whose end is not searched, in a line."""
+    return (
+        f"page searched in part: {filename} page {page}: its last {left_out:,} characters are not found"
+        " (--set index.page_characters=… takes more)"
+    )
+
+
 def profile_names() -> list[str]:
     """Names of the profiles that come with the project."""
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))

@@ -110,13 +110,13 @@ def test_ablations_share_what_they_do_not_change(tmp_path: Path) -> None:
     rows = {row.split(" | ")[0].strip("| "): row for row in table.splitlines() if row.startswith("| ")}
     assert set(settings["study.inference"]) < set(rows)
     assert rows["window-2"].count("the same setting") == 2
-    assert len(_weights(home)) == 3  # base, SFT and GRPO, once
+    assert len(_weights(home)) == 4  # base, retriever, SFT and GRPO, once
     # What plays the same episodes is measured once: window-2 is what the profile trains with.
     assert len(list(home.asset("study_figures").glob("*/lineage.json"))) == len(settings["study.inference"]) - 1
     assert (home.root / "study" / "inference-development.html").is_file()
 
     retrained = study.table("retrained")
-    assert len(_weights(home)) == 3 + 2 * 2  # a window or a ledger changes what the teacher shows and what is learnt
+    assert len(_weights(home)) == 4 + 2 * 2  # a window or a ledger changes what the teacher shows and what is learnt
     assert len(list(home.asset("base_model").glob("*/lineage.json"))) == 1
     runs = len(_runs(home))
     assert study.table("retrained") == retrained

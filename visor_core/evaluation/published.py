@@ -284,8 +284,8 @@ def _page_pictures(
             table = pq.ParquetFile(path)
             for batch in table.iter_batches(batch_size=16, columns=["corpus-id", "image"]):
                 for name, picture in zip(batch["corpus-id"].to_pylist(), batch["image"].to_pylist(), strict=True):
-                    data = picture["bytes"] if isinstance(picture, dict) else None
-                    suffix = next((end for mark, end in _PICTURES.items() if data and data.startswith(mark)), "")
+                    data = (picture["bytes"] if isinstance(picture, dict) else None) or b""
+                    suffix = next((end for mark, end in _PICTURES.items() if data.startswith(mark)), "")
                     if not suffix or PurePosixPath(str(name)).name != str(name):
                         left_out.append((str(name), "its page is no PNG or JPEG picture"))
                         continue

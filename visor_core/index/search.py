@@ -8,7 +8,9 @@ and the hits that are shown (`hits`).
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,15 +26,15 @@ from visor_core.documents.reader import Word
 from visor_core.documents.sources import stored_path
 from visor_core.errors import ConfigError, DocumentError, SearchIndexError
 from visor_core.geometry import shown_size
-from visor_core.index.candidates import CandidateSearch, Mode
-from visor_core.index.corpus import Corpus, rows
+from visor_core.index.candidates import CandidateSearch, Mode, Scored
+from visor_core.index.corpus import KEYS, Corpus, rows
 from visor_core.index.embedders import Embedder
 from visor_core.index.filters import Filters
 from visor_core.index.hits import hits_of
 from visor_core.index.nearest import nearest
 from visor_core.index.page_pictures import stored_picture
 from visor_core.index.ranking.order import fused, rankings_of
-from visor_core.index.records import Document, Hit, Page, page_id_of, split_page_id
+from visor_core.index.records import Document, Hit, Page, PageText, page_id_of, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, password_for
 from visor_core.index.settings import reading_settings
 from visor_core.index.stored_pages import StoredPages
@@ -55,6 +57,12 @@ class PageIndex:
         named: Collection[str] = (),
     ) -> None:
         self.corpus, self.manifest, self.tag = corpus, manifest, manifest.tag
+        if manifest.tables.keys() != KEYS.keys():
+            raise SearchIndexError(
+                f"index {self.tag!r} of corpus {self.corpus_name!r} was built by another version of visor: ingest its "
+                "documents again, which builds it anew"
+            )
+        self._let_go = weakref.finalize(self, _close, corpus.reading())
         self._tables = {name: corpus.table_at(name, version) for name, version in manifest.tables.items()}
         self._documents = _documents(self._tables["documents"])
         self._candidates = CandidateSearch(corpus.root, manifest, self._tables, embedders or (), device)
@@ -113,8 +121,11 @@ class PageIndex:
 
     def pages(self) -> Iterator[Page]:
         """All pages, by page id."""
-        for page_id in self.page_ids():
-            yield self.page(page_id)
+        return self._pages.each()
+
+    def texts(self) -> Iterator[PageText]:
+        """The text of all pages, by page id."""
+        return self._pages.each_text()
 
     def page_ids(self) -> list[str]:
         """The ids of all pages, in order."""
@@ -203,7 +214,7 @@ class PageIndex:
                 return list(self._searches[key])
         rankings = self.rankings(query, max(50, 5 * k), mode, partition, document, pages)
         ordered = fused(rankings)[:k]
-        hits = hits_of(query, ordered, self._pages.pages([page_id for page_id, _ in ordered]), rankings)
+        hits = hits_of(query, ordered, self._pages.texts([page_id for page_id, _ in ordered]), rankings)
         with self._lock:
             self._searches[key] = hits
             while len(self._searches) > _REMEMBERED_SEARCHES:
@@ -226,8 +237,9 @@ class PageIndex:
         )
 
     def close(self) -> None:
-        """Release open documents."""
+        """Release open documents, and the versions that the tag names."""
         self._crops.close()
+        self._let_go()
 
     def rankings(
         self,
@@ -239,12 +251,19 @@ class PageIndex:
         pages: str | tuple[int, int] | None = None,
     ) -> dict[str, list[str]]:
         """The rankings that a search fuses, each of at most `depth` page ids; arguments as for `search`."""
+        filters = Filters(partition, document, pages)
+        found = self._found(query, depth, mode, filters)
+        named = filters.documents(self._documents) if document and not partition and pages is None else ()
+        return rankings_of(query, found, named) if found else {}
+
+    def candidates(self, query: str, depth: int, mode: Mode = "hybrid") -> dict[str, Scored]:
+        """The candidates of a query by ranking, each of at most `depth` pages with their scores."""
+        return self._found(query, depth, mode, Filters())
+
+    def _found(self, query: str, depth: int, mode: Mode, filters: Filters) -> dict[str, Scored]:
         if not query.strip() or not self.manifest.counts.get("pages"):
             return {}
-        filters = Filters(partition, document, pages)
-        found = self._candidates.find(query, depth, mode, filters.condition(self._documents, self.tag))
-        named = filters.documents(self._documents) if document and not partition and pages is None else ()
-        return rankings_of(query, found, named)
+        return self._candidates.find(query, depth, mode, filters.condition(self._documents, self.tag))
 
     def nearest(
         self, vector: VectorColumn, query: np.ndarray, depth: int, *, exhaustive: bool = False
@@ -269,6 +288,12 @@ class PageIndex:
             for page_id, value in zip(found["page_id"].to_pylist(), found[vector.column].to_pylist(), strict=True)
             if value is not None
         }
+
+
+def _close(handle: int) -> None:
+    """Close a descriptor of `Corpus.reading`."""
+    if handle >= 0:
+        os.close(handle)
 
 
 def _documents(table: Any) -> dict[str, Document]:
