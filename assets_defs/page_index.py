@@ -25,8 +25,12 @@ def embedder_specs(profile: Profile, corpus: str) -> tuple[str, ...]:
 STAGE = Stage(
     name="page_index",
     begins=("assets_defs.page_index",),
-    reads=("index",),
-    settings=lambda profile, corpus: {"index": profile.index, "embedders": list(embedder_specs(profile, corpus))},
+    reads=("index", "documents.language"),
+    settings=lambda profile, corpus: {
+        "index": profile.index,
+        "embedders": list(embedder_specs(profile, corpus)),
+        "language": profile.documents.language,
+    },
     needs=(
         Need("pages", "same"),
         Need("retriever", when=lambda profile, corpus: NANO_RETRIEVER in embedder_specs(profile, corpus)),

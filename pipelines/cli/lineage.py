@@ -185,9 +185,9 @@ def gc(
 ) -> None:
     """Say what nothing needs any more, and free it with --delete.
 
-    Kept are the builds in force, the champion, what MLflow's registry names by an alias, what an evaluation measured,
-    and everything these were made from; of each corpus the newest `index.keep_tags` index tags, and those that
-    something kept names. What a running process holds is never touched.
+    Kept are the builds in force, the champion, what MLflow's registry names by an alias, what an evaluation, a stress
+    or a counterfactual measured, and everything these were made from; of each corpus the newest `index.keep_tags` index
+    tags, and those that something kept names. What a running process holds is never touched.
     """
     from pipelines.compacting import compacted, leaving_tags
     from visor_core.lineage.clearing import clear, find_clearable

@@ -20,6 +20,14 @@ def embedder_parts(spec: str) -> tuple[str, str, str]:
     return kind, source, revision
 
 
+# fmt: off
+Language = Literal[
+    "auto", "none", "ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "it",
+    "ja", "ko", "nb", "nl", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "zh",
+]
+# fmt: on
+"""Languages that full text knows, by ISO 639-1, and the two ways to name none."""
+
 PER_CALL: dict[str, frozenset[str]] = {
     "documents": frozenset({"workers", "picture_seconds", "allow_private_addresses", "download_timeout_seconds"}),
     "index": frozenset({"device", "mode", "top_k"}),
@@ -41,6 +49,9 @@ class DocumentsConfig(Section):
     """JPEG quality of the stored raster."""
     ocr: Literal["never", "auto", "always"] = "auto"
     """OCR pages without usable text: `auto` when the extra `ocr` is installed."""
+    language: Language = "auto"
+    """Language of the documents (ISO 639-1), by which words are stemmed and function words left out: `auto` tells it
+    for each document by its text, `none` takes words as they stand."""
     workers: int = Field(default=2, ge=1)
     """Worker processes."""
     max_bytes: int = Field(default=512 * 2**20, ge=1)

@@ -22,7 +22,7 @@ from visor_core.documents.names import shown_names
 from visor_core.files import whole_file
 from visor_core.index.columns import embed_drawable, key_column, stale_columns, vector_array, vector_type
 from visor_core.index.corpus import KEYS, Corpus, delete_by, rows
-from visor_core.index.cutting import by_commit, context_of, cut_pages, update_texts
+from visor_core.index.cutting import by_commit, context_of, cut_pages, languages_of, update_texts
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
 from visor_core.index.indexes import NGRAM, index_on, unindexed, update_indexes
 from visor_core.index.page_pictures import PagePictures
@@ -34,7 +34,7 @@ from visor_core.index.settings import hold_settings, reading_settings
 from visor_core.index.storage import add_part
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
-INDEX_FORMAT = 3
+INDEX_FORMAT = 4
 _EMBED_BATCH = 64
 """Pages given to an embedder at once."""
 _PAGES_A_COMMIT = 4096
@@ -102,7 +102,7 @@ def build_index(
         registered = rows(corpus.table("documents"), DOCUMENT_COLUMNS)
         readable = {r["document_id"]: r for r in registered if r["status"] == "ok"}
         _drop_unreadable(corpus, readable)
-        update_texts(corpus, readable, config)
+        update_texts(corpus, readable, config, reading.language)
         with closing(PagePictures(corpus, readable, config, reading)) as source:
             filled = [_fill_column(corpus, e, readable, source, config, progress) for e in embedders]
         if stale:
@@ -306,6 +306,7 @@ def _manifest(
         "embed_pixels": config.embed_pixels,
         "page_characters": config.page_characters,
         "renderer": renderer,
+        "languages": languages_of(corpus),
     }
     content = [INDEX_FORMAT, *versions, settings, [(v.column, v.fingerprint) for v in vectors]]
     data_version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -19,9 +19,10 @@ from visor_core.index.embedders import Embedder, load_embedder
 from visor_core.index.embedders.base import column_of
 from visor_core.index.indexes import NGRAM
 from visor_core.index.nearest import nearest
-from visor_core.index.passages import content_words, normalised
+from visor_core.index.passages import normalised
 from visor_core.index.rarity import Rarity, grams, read_rarity
 from visor_core.index.tags import Manifest, VectorColumn
+from visor_core.index.terms import content_words, query_terms
 
 Mode = Literal["text", "vector", "hybrid"]
 Scored = list[tuple[str, float]]
@@ -60,10 +61,11 @@ class CandidateSearch:
             SearchIndexError: if an embedder cannot be loaded, or the tables cannot be searched.
         """
         searches: dict[str, Callable[[], Scored]] = {}
-        words = content_words(query)
+        languages = self._manifest.settings["languages"]
+        words = content_words(query, languages)
         if mode != "vector" and words:
             whole = self._affordable("page_texts", grams(normalised(" ".join(words)), NGRAM))
-            cut = self._affordable("passages", words)
+            cut = self._affordable("passages", query_terms(query, languages))
             searches["text"] = lambda: self._text("page_texts", _APART.join(whole), depth, condition)
             searches["passages"] = lambda: self._text("passages", " ".join(cut), 2 * depth, condition)[:depth]
         if mode != "text":

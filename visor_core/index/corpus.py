@@ -103,6 +103,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("page", pa.int32()),
             pa.field("text", pa.string()),
             pa.field("passage_key", pa.string()),
+            pa.field("language", pa.string()),
         ]
     ),
 }

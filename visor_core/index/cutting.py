@@ -1,5 +1,7 @@
 """The rows of the tables page_texts and passages: a page's text as a whole, and cut into windows.
 
+Windows are stored as search terms in the language of their document, which is looked for in the text of all its pages
+when one of them is cut, and is what its rows say until then; of two languages the one that stands more often counts.
 A page longer than `index.page_characters` is searched by its beginning alone, and says so in its row: what one page
 holds decides neither the size of the index nor whether it can be built.
 """
@@ -15,10 +17,17 @@ import pyarrow as pa
 from visor_core.config import IndexConfig
 from visor_core.documents.names import shown_names
 from visor_core.index.corpus import SCHEMAS, Corpus, append, delete_by, quoted, rows
+from visor_core.index.languages import language_of
 from visor_core.index.passages import normalised, passage_key, text_key, windows
+from visor_core.index.terms import terms_of
 
 PAGES_AT_ONCE = 4096
 """Pages whose rows are read, and written, at once."""
+DETECTED, UNKNOWN = "auto", "none"
+"""Settings of `documents.language` that name no language."""
+_SAMPLED_PAGES = 40
+_SAMPLED_CHARACTERS = 2_000
+"""Pages of a document, evenly spread, and characters of each, that tell its language."""
 _COLUMNS = ("page_id", "document_id", "partition", "page", "text")
 
 
@@ -29,20 +38,27 @@ def context_of(document: dict[str, Any]) -> str:
     return " ".join(f"{title} {stem}".split())
 
 
-def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: IndexConfig) -> None:
+def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: IndexConfig, language: str) -> None:
     """Write the text of pages anew whose content, document or settings changed; only while holding the corpus.
 
     Args:
         corpus: where.
         readable: rows of the table documents by id.
         config: sizes of the windows, and the longest text.
+        language: `documents.language`: a code, `none` or `auto`.
     """
+    document_of: dict[str, str] = {}
     wanted: dict[str, dict[str, str]] = {"page_texts": {}, "passages": {}}
     for row in rows(corpus.table("pages"), ["page_id", "document_id", "content_hash"]):
         page_id, content = row["page_id"], f"{row['content_hash']} {config.page_characters}"
+        document_of[page_id] = row["document_id"]
         context = context_of(readable[row["document_id"]])
         wanted["page_texts"][page_id] = text_key(content, context)
-        wanted["passages"][page_id] = passage_key(content, config.passage_words, config.passage_overlap)
+        wanted["passages"][page_id] = passage_key(content, config.passage_words, config.passage_overlap, language)
+    spoken = _languages(corpus, wanted["passages"], document_of, language)
+    wanted["passages"] = {
+        page_id: f"{key}-{spoken[document_of[page_id]]}" for page_id, key in wanted["passages"].items()
+    }
     missing = {name: _without_stale(corpus, name, keys) for name, keys in wanted.items()}
     for pages in by_commit(corpus.table("pages"), _COLUMNS, sorted(missing["page_texts"] | missing["passages"])):
         texts, cuts = [], []
@@ -55,13 +71,55 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
                 whole = f"{context_of(readable[page['document_id']])} {searched}" if searched.strip() else ""
                 texts.append({"text": normalised(whole), "left_out": left_out, "text_key": key, **common})
             if page_id in missing["passages"]:
-                common["passage_key"] = wanted["passages"][page_id]
-                cut = windows(searched.split(), config.passage_words, config.passage_overlap)
+                found = spoken[page["document_id"]]
+                common |= {"passage_key": wanted["passages"][page_id], "language": found}
+                cut = windows(searched, config.passage_words, config.passage_overlap)
                 # A page without words has a row as well, by which its key is known.
                 for number, text in enumerate(cut or [""]):
-                    cuts.append({"passage_id": f"{page_id}#{number:04d}", "text": text, **common})
+                    terms = " ".join(terms_of(text, found))
+                    cuts.append({"passage_id": f"{page_id}#{number:04d}", "text": terms, **common})
         append(corpus.table("page_texts"), pa.Table.from_pylist(texts, schema=SCHEMAS["page_texts"]))
         append(corpus.table("passages"), pa.Table.from_pylist(cuts, schema=SCHEMAS["passages"]))
+
+
+def _languages(corpus: Corpus, wanted: dict[str, str], document_of: dict[str, str], language: str) -> dict[str, str]:
+    """The language of each document: that of its rows, and of one with pages to cut the one that its text is in.
+
+    Args:
+        corpus: where.
+        wanted: the key of each page's passages, without a language.
+        document_of: the document of each page.
+        language: the setting.
+    """
+    held: dict[str, tuple[str, str]] = {}
+    for row in rows(corpus.table("passages"), ["page_id", "passage_key", "language"]):
+        held[row["page_id"]] = row["passage_key"], row["language"]
+    spoken: dict[str, str] = {}
+    changed: set[str] = set()
+    for page_id, key in wanted.items():
+        stored, found = held.get(page_id, ("", ""))
+        if stored == f"{key}-{found}":
+            spoken[document_of[page_id]] = found
+        else:
+            changed.add(document_of[page_id])
+    if language != DETECTED:
+        return spoken | dict.fromkeys(changed, "" if language == UNKNOWN else language)
+    return spoken | {document_id: _language_in(corpus, document_id) for document_id in sorted(changed)}
+
+
+def _language_in(corpus: Corpus, document_id: str) -> str:
+    """The language of a document by the beginnings of some of its pages."""
+    pages = rows(corpus.table("pages"), ["page", "text"], f"document_id = {quoted([document_id])}")
+    texts = [row["text"] for row in sorted(pages, key=lambda row: row["page"]) if row["text"].strip()]
+    step = max(1, len(texts) // _SAMPLED_PAGES)
+    return language_of("\n".join(text[:_SAMPLED_CHARACTERS] for text in texts[::step]))
+
+
+def languages_of(corpus: Corpus) -> list[str]:
+    """The languages that passages are indexed in, the one of most rows first; "" where it is not known."""
+    found = corpus.table("passages").search().select(["language"]).limit(None).to_arrow()["language"]
+    counts = {pair["values"]: pair["counts"] for pair in found.value_counts().to_pylist()}
+    return sorted(counts, key=lambda language: (-counts[language], language))
 
 
 def cut_pages(page_texts: Any, documents: Sequence[dict[str, Any]]) -> tuple[tuple[str, int, int], ...]:

@@ -44,7 +44,10 @@ def update_indexes(corpus: Corpus) -> None:
 
 
 def _full_text() -> dict[str, Any]:
-    """The full text index of the column `text` by table: 5-grams of whole pages, stemmed words of passages."""
+    """The full text index of the column `text` by table: 5-grams of whole pages, terms of passages.
+
+    The terms are stemmed and without function words already; ICU cuts what has no spaces into words.
+    """
     from lancedb.index import FTS
 
     return {
@@ -56,7 +59,7 @@ def _full_text() -> dict[str, Any]:
             remove_stop_words=False,
             with_position=False,
         ),
-        "passages": FTS(stem=True, remove_stop_words=True, with_position=False),
+        "passages": FTS(base_tokenizer="icu", stem=False, remove_stop_words=False, with_position=False),
     }
 
 

@@ -228,7 +228,7 @@ def _write(
             "image_height": p.image_height,
             "dpi": p.dpi,
             "problem": p.problem,
-            "render_key": render_key(base, ocr_mode, p.text, p.text_source),
+            "render_key": render_key(base, ocr_mode, p.text_source, legible=p.legible),
             "content_hash": p.content_hash,
         }
         for page_id, p in zip(page_ids, batch, strict=True)

@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from PIL import Image
 from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.names import shown_names
+from visor_core.documents.reader import Word
 from visor_core.documents.sources import stored_path
 from visor_core.errors import ConfigError, DocumentError, SearchIndexError
 from visor_core.geometry import shown_size
@@ -138,6 +139,10 @@ class PageIndex:
         """
         split_page_id(page_id)
         return self._pages.pages([page_id])[page_id]
+
+    def words(self, page_ids: Iterable[str]) -> dict[str, tuple[Word, ...]]:
+        """The words of many pages by their ids; a page that is not in the index is absent."""
+        return self._pages.words(page_ids)
 
     def raster(self, page_id: str) -> Image.Image:
         """The stored picture of a page."""

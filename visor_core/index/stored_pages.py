@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from visor_core.documents.reader import Word
@@ -105,13 +105,26 @@ class StoredPages:
                 memory.popitem(last=False)
         return found
 
+    def words(self, page_ids: Iterable[str]) -> dict[str, tuple[Word, ...]]:
+        """The words of pages by their ids, many a query; a page that the index does not hold is absent."""
+        wanted = sorted(set(page_ids))
+        found: dict[str, tuple[Word, ...]] = {}
+        for start in range(0, len(wanted), _READ_AT_ONCE):
+            part = wanted[start : start + _READ_AT_ONCE]
+            for row in self._rows(["page_id", "words"], part):
+                found[row["page_id"]] = _words_of(row)
+        return found
+
     def _rows(self, columns: Sequence[str], page_ids: Sequence[str]) -> list[dict[str, Any]]:
         return rows(self._table, columns, f"page_id IN ({quoted(page_ids)})")
 
     def _page_of(self, row: dict[str, Any]) -> Page:
-        words = tuple(Word(w["text"], w["x0"], w["y0"], w["x1"], w["y1"]) for w in row["words"] or ())
         document = self._documents[row["document_id"]]
-        return Page(**{**row, "words": words, "filename": document.name})
+        return Page(**{**row, "words": _words_of(row), "filename": document.name})
 
     def _text_of(self, row: dict[str, Any]) -> PageText:
         return PageText(**row, filename=self._documents[row["document_id"]].name)
+
+
+def _words_of(row: Mapping[str, Any]) -> tuple[Word, ...]:
+    return tuple(Word(w["text"], w["x0"], w["y0"], w["x1"], w["y1"]) for w in row["words"] or ())
