@@ -28,6 +28,7 @@ from visor_core.index.records import page_id_of, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for, rendering_key
 from visor_core.index.render_keys import fitting_keys, render_base, render_key
 from visor_core.index.settings import hold_settings
+from visor_core.index.unread import unread_pages
 from visor_core.installation import install_command
 
 _TASK_PAGES = 8
@@ -37,13 +38,15 @@ _COMMIT_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class PagesReport:
-    """What a rendering run did. `text_sources` counts all pages by where their text comes from."""
+    """What a rendering run did. `text_sources` counts all pages by where their text comes from, `unread` those without
+    legible text that OCR was not tried on."""
 
     documents: int
     pages: int
     rendered: int
     removed: int
     text_sources: dict[str, int]
+    unread: int
     problems: tuple[tuple[str, int, str], ...]
     quarantined: tuple[Refused, ...]
     data_version: str
@@ -301,6 +304,7 @@ def _report(
         rendered=rendered,
         removed=removed,
         text_sources=dict(sorted(sources.items())),
+        unread=unread_pages(corpus.table("pages")),
         problems=tuple(problems),
         quarantined=tuple(Refused(r["source_uri"], r["filename"], r["reason"]) for r in lost),
         data_version=pages_version(held),
