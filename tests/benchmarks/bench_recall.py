@@ -20,7 +20,7 @@ from visor_core.evaluation.benchmarks.resolve import PageResolver
 from visor_core.evaluation.page_recall import PageRecall, measure_page_recall
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
 from visor_core.index.fusion import reciprocal_rank_fusion
-from visor_core.index.search import WEIGHTS
+from visor_core.index.ranking.order import WEIGHTS
 from visor_core.questions import Question
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "mmlongbench-doc"

@@ -1,8 +1,8 @@
 """The read side of a corpus, pinned to a tag: search, pages, documents, and pictures of pages and crops.
 
 A `PageIndex` is an `ImageLoader`: it draws any part of a page at exactly the requested size. Searches over a pinned tag
-are pure, so their results are remembered. Ranking: full text over pages and passages and every vector column, fused
-by reciprocal rank. Leaves out: learned rerankers.
+are pure, so their results are remembered. A search is three steps: candidates (`candidates`), their order (`ranking`),
+and the hits that are shown (`hits`).
 """
 
 from __future__ import annotations
@@ -10,56 +10,35 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
-from visor_core.documents.names import composed, goes_by, shown_names
-from visor_core.documents.reader import Word
+from visor_core.documents.names import shown_names
 from visor_core.documents.sources import stored_path
 from visor_core.errors import ConfigError, DocumentError, SearchIndexError
 from visor_core.geometry import shown_size
-from visor_core.index.corpus import Corpus, quoted, rows
-from visor_core.index.embedders import Embedder, load_embedder
-from visor_core.index.embedders.base import column_of
-from visor_core.index.fusion import reciprocal_rank_fusion
+from visor_core.index.candidates import CandidateSearch, Mode
+from visor_core.index.corpus import Corpus, rows
+from visor_core.index.embedders import Embedder
+from visor_core.index.filters import Filters
+from visor_core.index.hits import hits_of
 from visor_core.index.nearest import nearest
 from visor_core.index.page_pictures import stored_picture
-from visor_core.index.passages import content_words, mentioned_pages, normalised
-from visor_core.index.records import Document, Hit, Page, page_id_of, parse_pages, split_page_id
+from visor_core.index.ranking.order import fused, rankings_of
+from visor_core.index.records import Document, Hit, Page, page_id_of, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, password_for
 from visor_core.index.settings import reading_settings
-from visor_core.index.snippets import snippet
+from visor_core.index.stored_pages import StoredPages
 from visor_core.index.tags import Manifest, VectorColumn, read_manifest
 from visor_core.policies.base import ImageRef
 
-Mode = Literal["text", "vector", "hybrid"]
-
-PAGE_COLUMNS = (
-    "page_id",
-    "document_id",
-    "partition",
-    "page",
-    "width_pt",
-    "height_pt",
-    "rotation",
-    "text",
-    "text_source",
-    "words",
-    "image_width",
-    "image_height",
-    "dpi",
-    "problem",
-)
-WEIGHTS = {"text": 2.0}
-"""Weights of the rankings in the fusion, 1 where none is given; chosen on half of the documents of bench_recall."""
 _REMEMBERED_SEARCHES = 20_000
-_REMEMBERED_PAGES = 4_096
 
 
 class PageIndex:
@@ -77,12 +56,11 @@ class PageIndex:
         self.corpus, self.manifest, self.tag = corpus, manifest, manifest.tag
         self._tables = {name: corpus.table_at(name, version) for name, version in manifest.tables.items()}
         self._documents = _documents(self._tables["documents"])
-        self._embedders = {column_of(e): e for e in embedders or ()}
-        self._statistics: dict[str, np.ndarray | None] = {}
-        self._lock = threading.RLock()
-        self._pages: OrderedDict[str, Page] = OrderedDict()
+        self._candidates = CandidateSearch(corpus.root, manifest, self._tables, embedders or (), device)
+        self._pages = StoredPages(self._tables["pages"], self._documents, manifest.tag)
+        self._lock = threading.Lock()
         self._searches: OrderedDict[tuple[object, ...], list[Hit]] = OrderedDict()
-        self._reading, self._device = reading_settings(corpus, documents, named), device
+        self._reading = reading_settings(corpus, documents, named)
         self._crops = CropRenderer(
             {i: stored_path(corpus.sources, i) for i in self._documents},
             corpus.crops,
@@ -139,7 +117,7 @@ class PageIndex:
 
     def page_ids(self) -> list[str]:
         """The ids of all pages, in order."""
-        return sorted(r["page_id"] for r in rows(self._tables["pages"], ["page_id"]))
+        return self._pages.ids()
 
     def page(self, page_id: str) -> Page:
         """One page.
@@ -148,7 +126,7 @@ class PageIndex:
             SearchIndexError: if it is not in the index.
         """
         split_page_id(page_id)
-        return self._pages_by_id([page_id])[page_id]
+        return self._pages.pages([page_id])[page_id]
 
     def raster(self, page_id: str) -> Image.Image:
         """The stored picture of a page."""
@@ -218,7 +196,9 @@ class PageIndex:
             if key in self._searches:
                 self._searches.move_to_end(key)
                 return list(self._searches[key])
-        hits = self._hits(query, k, self.rankings(query, max(50, 5 * k), mode, partition, document, pages))
+        rankings = self.rankings(query, max(50, 5 * k), mode, partition, document, pages)
+        ordered = fused(rankings)[:k]
+        hits = hits_of(query, ordered, self._pages.pages([page_id for page_id, _ in ordered]), rankings)
         with self._lock:
             self._searches[key] = hits
             while len(self._searches) > _REMEMBERED_SEARCHES:
@@ -244,16 +224,6 @@ class PageIndex:
         """Release open documents."""
         self._crops.close()
 
-    def _named_pages(self, query: str, document: str) -> list[str]:
-        """Pages of one document whose numbers the query names."""
-        documents = [d for d in self._documents.values() if _is_meant(d, document) and d.status == "ok"]
-        return [
-            page_id_of(d.document_id, n)
-            for d in documents
-            for n in sorted(mentioned_pages(query))
-            if 0 < n <= d.num_pages
-        ]
-
     def rankings(
         self,
         query: str,
@@ -266,58 +236,10 @@ class PageIndex:
         """The rankings that a search fuses, each of at most `depth` page ids; arguments as for `search`."""
         if not query.strip() or not self.manifest.counts.get("pages"):
             return {}
-        condition = self._condition(partition, document, pages)
-        rankings: dict[str, list[str]] = {}
-        words = content_words(query)
-        if mode != "vector" and words:
-            rankings["text"] = self._text("page_text", normalised(" ".join(words)), depth, condition)
-            rankings["passages"] = self._text("text", " ".join(words), 2 * depth, condition)[:depth]
-        if mode != "text":
-            for vector in self.manifest.vectors:
-                ranked = self._vector(vector, query, depth, condition)
-                rankings[vector.column] = [page_id for page_id, _ in ranked]
-        if numbers := mentioned_pages(query):
-            fused = reciprocal_rank_fusion(rankings, WEIGHTS)
-            found = [page_id for page_id, _ in fused if split_page_id(page_id)[1] in numbers]
-            named = self._named_pages(query, document) if document and not partition and pages is None else []
-            rankings["number"] = list(dict.fromkeys([*found, *named]))
-        return rankings
-
-    def _hits(self, query: str, k: int, rankings: Mapping[str, Sequence[str]]) -> list[Hit]:
-        """The first `k` of the fused rankings, with snippets."""
-        fused = reciprocal_rank_fusion(rankings, WEIGHTS)[:k]
-        found = self._pages_by_id([page_id for page_id, _ in fused])
-        hits = []
-        for page_id, score in fused:
-            page = found[page_id]
-            ranks = {name: r.index(page_id) + 1 for name, r in rankings.items() if page_id in r}
-            hits.append(
-                Hit(page_id, page.document_id, page.filename, page.page, score, snippet(page.text, query), ranks)
-            )
-        return hits
-
-    def _text(self, column: str, query: str, depth: int, condition: str) -> list[str]:
-        """Page ids by BM25 over a column of passages, best first, each once."""
-        request = self._tables["passages"].search(query, query_type="fts", fts_columns=column)
-        request = request.select(["page_id", "_score"]).limit(depth)
-        if condition:
-            request = request.where(condition, prefilter=True)
-        try:
-            found = request.to_arrow()
-        except (ValueError, RuntimeError) as error:
-            raise SearchIndexError(f"the query {query[:80]!r} cannot be searched: {str(error)[:200]}") from error
-        best: dict[str, float] = {}
-        for page_id, score in zip(found["page_id"].to_pylist(), found["_score"].to_pylist(), strict=True):
-            best[page_id] = max(best.get(page_id, 0.0), score)
-        return [page_id for page_id, _ in sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))]
-
-    def _vector(self, vector: VectorColumn, query: str, depth: int, condition: str) -> list[tuple[str, float]]:
-        """Pages by cosine or exact MaxSim, best first."""
-        embedder = self.embedder(vector)
-        embedded = embedder.embed_query(query, self._statistics_of(vector))
-        if not np.any(embedded):
-            return []
-        return nearest(self._tables["pages"], self.manifest, vector, np.asarray(embedded), depth, condition)
+        filters = Filters(partition, document, pages)
+        found = self._candidates.find(query, depth, mode, filters.condition(self._documents, self.tag))
+        named = filters.documents(self._documents) if document and not partition and pages is None else ()
+        return rankings_of(query, found, named)
 
     def nearest(
         self, vector: VectorColumn, query: np.ndarray, depth: int, *, exhaustive: bool = False
@@ -331,15 +253,7 @@ class PageIndex:
         Raises:
             SearchIndexError: if it is not the one the index was built with.
         """
-        with self._lock:
-            embedder = self._embedders.get(vector.column)
-            if embedder is None:
-                embedder = self._embedders[vector.column] = load_embedder(vector.spec, device=self._device)
-        if embedder.fingerprint != vector.fingerprint:
-            raise SearchIndexError(
-                f"index {self.tag!r} was built with another version of the embedder {vector.spec}: build it again"
-            )
-        return embedder
+        return self._candidates.embedder(vector)
 
     def vectors(self, vector: VectorColumn, where: str) -> dict[str, np.ndarray]:
         """Stored vectors of a column by page id, float32: (D,), or (T, D) of a multi-vector column."""
@@ -351,60 +265,6 @@ class PageIndex:
             if value is not None
         }
 
-    def _statistics_of(self, vector: VectorColumn) -> np.ndarray | None:
-        if vector.column not in self._statistics:
-            weights = None
-            if vector.statistics:
-                path = self.corpus.root / "statistics" / vector.statistics
-                if not path.is_file():
-                    raise SearchIndexError(f"index {self.tag!r} lacks {path.name} of {vector.name}: build it again")
-                weights = np.frombuffer(path.read_bytes(), dtype=np.float32)
-            self._statistics[vector.column] = weights
-        return self._statistics[vector.column]
-
-    def _condition(self, partition: str, document: str | None, pages: str | tuple[int, int] | None) -> str:
-        """The filters as an SQL condition over the tables pages and passages."""
-        parts = []
-        if partition:
-            parts.append(f"partition = {quoted([partition])}")
-        if document is not None:
-            ids = [i for i, d in self._documents.items() if _is_meant(d, document)]
-            if not ids:
-                raise SearchIndexError(f"no document {document[:100]!r} in index {self.tag!r}")
-            parts.append(f"document_id IN ({quoted(sorted(ids))})")
-        if pages is not None:
-            ranges = parse_pages(pages) if isinstance(pages, str) else [(int(pages[0]), int(pages[1]))]
-            clauses = [f"page >= {a}" if b is None else f"(page >= {a} AND page <= {b})" for a, b in ranges]
-            parts.append(f"({' OR '.join(clauses)})")
-        return " AND ".join(parts)
-
-    def _pages_by_id(self, page_ids: Sequence[str]) -> dict[str, Page]:
-        """Pages by id, from memory or the table."""
-        found: dict[str, Page] = {}
-        with self._lock:
-            for page_id in page_ids:
-                if page_id in self._pages:
-                    self._pages.move_to_end(page_id)
-                    found[page_id] = self._pages[page_id]
-        missing = [page_id for page_id in page_ids if page_id not in found]
-        if missing:
-            for row in rows(self._tables["pages"], PAGE_COLUMNS, f"page_id IN ({quoted(missing)})"):
-                found[row["page_id"]] = self._page_of(row)
-        for page_id in page_ids:
-            if page_id not in found:
-                raise SearchIndexError(f"page {page_id} is not in index {self.tag!r}")
-        with self._lock:
-            for page_id in missing:
-                self._pages[page_id] = found[page_id]
-            while len(self._pages) > _REMEMBERED_PAGES:
-                self._pages.popitem(last=False)
-        return found
-
-    def _page_of(self, row: dict[str, Any]) -> Page:
-        words = tuple(Word(w["text"], w["x0"], w["y0"], w["x1"], w["y1"]) for w in row["words"] or ())
-        document = self._documents[row["document_id"]]
-        return Page(**{**row, "words": words, "filename": document.name})
-
 
 def _documents(table: Any) -> dict[str, Document]:
     """The rows of the table documents by id, each with the name it is shown by."""
@@ -414,15 +274,6 @@ def _documents(table: Any) -> dict[str, Document]:
     return {
         r["document_id"]: Document(**{name: r[name] for name in columns}, name=names[r["document_id"]]) for r in found
     }
-
-
-def _is_meant(document: Document, name: str) -> bool:
-    """Whether a filter names a document."""
-    return (
-        name == document.document_id
-        or composed(name) == document.name
-        or goes_by(name, document.filename, document.source_uri)
-    )
 
 
 __all__ = ["Hit", "Mode", "Page", "PageIndex", "page_id_of"]

@@ -1,0 +1,111 @@
+"""Candidates of a query: every ranking that the tables can give, each a few dozen pages with their scores.
+
+Full text over whole pages and over their passages, and every vector column. What becomes of them is `ranking`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from visor_core.errors import SearchIndexError
+from visor_core.index.embedders import Embedder, load_embedder
+from visor_core.index.embedders.base import column_of
+from visor_core.index.nearest import nearest
+from visor_core.index.passages import content_words, normalised
+from visor_core.index.tags import Manifest, VectorColumn
+
+Mode = Literal["text", "vector", "hybrid"]
+Scored = list[tuple[str, float]]
+"""Page ids with their scores, best first, each once."""
+
+
+class CandidateSearch:
+    """Finds the candidates in one tagged state of a corpus. Safe for threads."""
+
+    def __init__(
+        self, root: Path, manifest: Manifest, tables: Mapping[str, Any], embedders: Sequence[Embedder], device: str
+    ) -> None:
+        self._root, self._manifest, self._tables, self._device = root, manifest, tables, device
+        self._embedders = {column_of(e): e for e in embedders}
+        self._statistics: dict[str, np.ndarray | None] = {}
+        self._lock = threading.RLock()
+
+    def find(self, query: str, depth: int, mode: Mode, condition: str = "") -> dict[str, Scored]:
+        """The rankings of a mode by name, each of at most `depth` pages.
+
+        Args:
+            query: words, at least one character.
+            depth: most pages of a ranking.
+            mode: `text`, `vector` or `hybrid`.
+            condition: an SQL filter over the tables pages and passages.
+
+        Raises:
+            SearchIndexError: if an embedder cannot be loaded, or the tables cannot be searched.
+        """
+        found: dict[str, Scored] = {}
+        words = content_words(query)
+        if mode != "vector" and words:
+            found["text"] = self._text("page_text", normalised(" ".join(words)), depth, condition)
+            found["passages"] = self._text("text", " ".join(words), 2 * depth, condition)[:depth]
+        if mode != "text":
+            for vector in self._manifest.vectors:
+                found[vector.column] = self._vector(vector, query, depth, condition)
+        return found
+
+    def _text(self, column: str, query: str, depth: int, condition: str) -> Scored:
+        """Pages by BM25 over a column of passages; a page scores as its best row."""
+        request = self._tables["passages"].search(query, query_type="fts", fts_columns=column)
+        request = request.select(["page_id", "_score"]).limit(depth)
+        if condition:
+            request = request.where(condition, prefilter=True)
+        try:
+            found = request.to_arrow()
+        except (ValueError, RuntimeError) as error:
+            raise SearchIndexError(f"the query {query[:80]!r} cannot be searched: {str(error)[:200]}") from error
+        best: dict[str, float] = {}
+        for page_id, score in zip(found["page_id"].to_pylist(), found["_score"].to_pylist(), strict=True):
+            best[page_id] = max(best.get(page_id, 0.0), score)
+        return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
+
+    def _vector(self, vector: VectorColumn, query: str, depth: int, condition: str) -> Scored:
+        """Pages by cosine or exact MaxSim."""
+        embedder = self.embedder(vector)
+        embedded = embedder.embed_query(query, self._statistics_of(vector))
+        if not np.any(embedded):
+            return []
+        return nearest(self._tables["pages"], self._manifest, vector, np.asarray(embedded), depth, condition)
+
+    def embedder(self, vector: VectorColumn) -> Embedder:
+        """The embedder of a vector column, for queries; loaded when first needed.
+
+        Raises:
+            SearchIndexError: if it is not the one the index was built with.
+        """
+        with self._lock:
+            embedder = self._embedders.get(vector.column)
+            if embedder is None:
+                embedder = self._embedders[vector.column] = load_embedder(vector.spec, device=self._device)
+        if embedder.fingerprint != vector.fingerprint:
+            raise SearchIndexError(
+                f"index {self._manifest.tag!r} was built with another version of the embedder {vector.spec}: build it "
+                "again"
+            )
+        return embedder
+
+    def _statistics_of(self, vector: VectorColumn) -> np.ndarray | None:
+        if vector.column not in self._statistics:
+            weights = None
+            if vector.statistics:
+                path = self._root / "statistics" / vector.statistics
+                if not path.is_file():
+                    raise SearchIndexError(
+                        f"index {self._manifest.tag!r} lacks {path.name} of {vector.name}: build it again"
+                    )
+                weights = np.frombuffer(path.read_bytes(), dtype=np.float32)
+            self._statistics[vector.column] = weights
+        return self._statistics[vector.column]
