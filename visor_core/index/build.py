@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +26,15 @@ from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_
 from visor_core.index.page_pictures import PagePictures
 from visor_core.index.pages import pages_version
 from visor_core.index.passages import normalised, passage_key, windows
+from visor_core.index.ranking.context import paths, update_contexts
+from visor_core.index.ranking.naming import file_words
+from visor_core.index.ranking.numbers import with_plain_numbers
 from visor_core.index.records import split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
 from visor_core.index.settings import hold_settings, reading_settings
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
 NGRAM = 5
 _EMBED_BATCH = 64
 """Pages given to an embedder at once."""
@@ -144,9 +146,7 @@ def _undrawn(
 
 def context_of(document: dict[str, Any]) -> str:
     """Words that say which document a page belongs to: its title and its file name."""
-    stem = Path(document["filename"]).stem.replace("_", " ").replace("-", " ")
-    title = str(document["title"] or "")
-    return " ".join(f"{title} {stem}".split())
+    return " ".join(f"{document['title'] or ''} {file_words(document['filename'])}".split())
 
 
 def _drop_unreadable(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> None:
@@ -158,28 +158,38 @@ def _drop_unreadable(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> Non
 
 
 def _update_passages(corpus: Corpus, readable: dict[str, dict[str, Any]], config: IndexConfig) -> None:
-    """Cut passages anew for pages whose text or settings changed."""
+    """Cut passages anew for pages whose text, context or settings changed, and read anew what names their documents."""
     table = corpus.table("passages")
     held: dict[str, str] = {r["page_id"]: r["passage_key"] for r in rows(table, ["page_id", "passage_key"])}
+    of_document: dict[str, list[dict[str, Any]]] = {}
+    columns = ["page_id", "document_id", "page", "content_hash", "section", "headings"]
+    for row in sorted(rows(corpus.table("pages"), columns), key=lambda row: row["page_id"]):
+        of_document.setdefault(row["document_id"], []).append(row)
+    update_contexts(corpus, readable, {i: [r["content_hash"] for r in found] for i, found in of_document.items()})
     wanted: dict[str, str] = {}
-    for row in rows(corpus.table("pages"), ["page_id", "document_id", "content_hash"]):
-        context = context_of(readable[row["document_id"]])
-        wanted[row["page_id"]] = passage_key(row["content_hash"], context, config.passage_words, config.passage_overlap)
+    where: dict[str, str] = {}
+    for document_id, found in of_document.items():
+        context = context_of(readable[document_id])
+        where |= paths([(r["page_id"], r["section"] or "", r["headings"] or ()) for r in found])
+        for row in found:
+            told = f"{context} {where[row['page_id']]}"
+            wanted[row["page_id"]] = passage_key(
+                row["content_hash"], told, config.passage_words, config.passage_overlap
+            )
     stale = {page_id for page_id, key in held.items() if wanted.get(page_id) != key}
     delete_by(table, "page_id", stale)
     missing = sorted(set(wanted) - (set(held) - stale))
     for pages in _by_commit(corpus.table("pages"), ["page_id", "document_id", "partition", "page", "text"], missing):
         records = []
         for page in pages:
-            context = context_of(readable[page["document_id"]])
-            cut = windows(page["text"].split(), config.passage_words, config.passage_overlap)
-            whole = normalised(f"{context} {page['text']}" if page["text"].strip() else "")
+            context, section = context_of(readable[page["document_id"]]), where[page["page_id"]]
+            cut = windows(with_plain_numbers(page["text"]).split(), config.passage_words, config.passage_overlap)
+            whole = normalised(f"{context} {section} {page['text']}" if page["text"].strip() else "")
             common = {name: page[name] for name in ("page_id", "document_id", "partition", "page")}
             common["passage_key"] = wanted[page["page_id"]]
-            texts: list[tuple[str | None, str | None]] = [(None, whole), *((text, None) for text in cut)]
+            texts: list[dict[str, str]] = [{"page_text": whole, "section": section}, *({"text": text} for text in cut)]
             records += [
-                {"passage_id": f"{page['page_id']}#{number:04d}", "text": text, "page_text": page_text, **common}
-                for number, (text, page_text) in enumerate(texts)
+                {"passage_id": f"{page['page_id']}#{number:04d}", **text, **common} for number, text in enumerate(texts)
             ]
         upsert(table, pa.Table.from_pylist(records, schema=SCHEMAS["passages"]))
 

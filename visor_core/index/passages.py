@@ -12,6 +12,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from visor_core.index.ranking.numbers import with_plain_numbers
+
 _WORD = re.compile(r"[^\W_]+")
 _STOP = frozenset(
     _WORD.findall(
@@ -59,7 +61,7 @@ def content_words(query: str) -> list[str]:
 
 def _words(text: str) -> list[str]:
     """Lower-case words; a decomposed letter (NFD) would be cut at its accent."""
-    return _WORD.findall(unicodedata.normalize("NFC", text).lower())
+    return _WORD.findall(unicodedata.normalize("NFC", with_plain_numbers(text)).lower())
 
 
 def mentioned_pages(query: str) -> set[int]:
@@ -73,4 +75,4 @@ def mentioned_pages(query: str) -> set[int]:
 
 def passage_key(content_hash: str, context: str, size: int, overlap: int) -> str:
     """What decides a page's passages; a page whose passages carry another key gets new ones."""
-    return hashlib.sha256(f"2 {content_hash} {context} {size} {overlap}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"3 {content_hash} {context} {size} {overlap}".encode()).hexdigest()[:16]

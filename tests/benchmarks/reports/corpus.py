@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,18 @@ from tests.benchmarks.reports.words import BALANCE, CASH, INCOME, PROSE, RATIOS,
 
 YEARS = [2017, 2018, 2019]
 _LEFT, _TOP, _LINE = 60.0, 90.0, 12.0
+_QUARTERS = ("First quarter", "Second quarter", "Third quarter", "Fourth quarter")
+_NOTES = (
+    "Accounting Policies",
+    "Leases",
+    "Goodwill",
+    "Pension Plans",
+    "Derivatives",
+    "Income Taxes",
+    "Share-Based Awards",
+    "Debt",
+    "Contingencies",
+)
 _COLUMNS = (400.0, 470.0, 540.0)
 """Right edges of the columns of numbers, points."""
 
@@ -66,7 +78,9 @@ class Report:
         """That the page drawn last answers what is asked under `key`."""
         self.where.setdefault(key, []).append(self.pdf.page_count)
 
-    def table(self, page: pymupdf.Page, y: float, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> float:
+    def table(
+        self, page: pymupdf.Page, y: float, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
+    ) -> float:
         """A table with its labels to the left and its numbers aligned to the right; the y below it."""
         page.insert_text((_LEFT, y), title, fontsize=10)
         y += 1.5 * _LINE
@@ -86,10 +100,9 @@ class Report:
 
     def lines(self, page: pymupdf.Page, y: float, text: str) -> float:
         """One paragraph."""
-        for line in textwrap.wrap(text, 104):
-            page.insert_text((_LEFT, y), line, fontsize=9.5)
-            y += _LINE
-        return y + 0.6 * _LINE
+        lines = textwrap.wrap(text, 104)
+        page.insert_text((_LEFT, y), lines, fontsize=9.5, lineheight=_LINE / 9.5)
+        return y + (len(lines) + 0.6) * _LINE
 
     def sentence(self, kind: str) -> str:
         """One sentence of a section's stock."""
@@ -122,27 +135,31 @@ def _money(value: float) -> str:
 
 
 def write_report(company: Company, year: int, path: Path) -> Report:
-    """A report of about 40 pages."""
+    """A report of about 48 pages."""
     report = Report(company, year)
     _front(report)
-    for section, pages in (("Business", 4), ("Risk Factors", 7)):
-        for number in range(pages):
-            report.prose(report.page(f"Item {1 if section == 'Business' else '1A'}. {section}" if not number else ""), _TOP, section, 20)
+    _chapter(report, "Item 1. Business", "Business", 4)
+    _chapter(report, "Item 1A. Risk Factors", "Risk Factors", 7)
     _facts(report)
-    for number in range(5):
-        page = report.page("Item 7. Management's Discussion and Analysis" if not number else "")
-        report.prose(page, _TOP, "Management's Discussion", 18)
+    _chapter(report, "Item 7. Management's Discussion and Analysis", "Management's Discussion", 5)
     _segments(report)
-    report.statement("Consolidated Statements of Earnings", f"Fiscal years ended {company.year_end}", INCOME, 3)
+    ended = f"Fiscal years ended {company.year_end}"
+    report.statement("Consolidated Statements of Earnings", ended, INCOME, 3)
     report.statement("Consolidated Balance Sheets", f"As of {company.year_end}", BALANCE, 2)
-    report.statement("Consolidated Statements of Cash Flows", f"Fiscal years ended {company.year_end}", CASH, 3)
+    report.statement("Consolidated Statements of Cash Flows", ended, CASH, 3)
     _notes(report)
-    report.pdf.set_toc([list(entry) for entry in report.outline] if report.company.style != "scan" else [])
+    report.pdf.set_toc([list(entry) for entry in report.outline] if company.style != "scan" else [])
     report.pdf.set_metadata({"title": company.title(year)})
     path.parent.mkdir(parents=True, exist_ok=True)
     report.pdf.save(path, deflate=True, garbage=3, no_new_id=True)
     report.pdf.close()
     return report
+
+
+def _chapter(report: Report, title: str, kind: str, pages: int) -> None:
+    """Pages of prose under one title."""
+    for number in range(pages):
+        report.prose(report.page("" if number else title), _TOP, kind, 19)
 
 
 def _front(report: Report) -> None:
@@ -178,7 +195,7 @@ def _facts(report: Report) -> None:
     report.table(page, _TOP, f"Number of employees by region at {c.fiscal(report.year)}", ("Employees",), rows)
     report.note("employees")
     page = report.page("Item 5. Market for Common Equity")
-    rows = [(f"{q} quarter", f"${rng.uniform(20, 70):.2f}", f"${rng.uniform(0.1, 0.9):.2f}") for q in ("First", "Second", "Third", "Fourth")]
+    rows = [(quarter, f"${rng.uniform(20, 70):.2f}", f"${rng.uniform(0.1, 0.9):.2f}") for quarter in _QUARTERS]
     report.table(page, _TOP, f"Fiscal {report.year} share prices and dividends", ("High", "Dividend"), rows)
     report.note("share dividend")
 
@@ -190,26 +207,31 @@ def _segments(report: Report) -> None:
     report.table(page, _TOP, f"Segments, fiscal {report.year} (in millions)", ("Sales", "Profit"), rows)
     report.note("segments")
     page = report.page("Quarterly Financial Data (unaudited)")
-    rows = [(f"{q} quarter", _money(rng.uniform(90, 7000)), _money(rng.uniform(10, 500))) for q in ("First", "Second", "Third", "Fourth")]
+    rows = [(quarter, _money(rng.uniform(90, 7000)), _money(rng.uniform(10, 500))) for quarter in _QUARTERS]
     report.table(page, _TOP, f"Fiscal {report.year} (in millions)", ("Net sales", "Net earnings"), rows)
     report.note("quarters")
 
 
 def _notes(report: Report) -> None:
-    """Notes, each a page, and the auditor's report."""
-    c, rng = report.company, report.figures
-    tables: dict[str, tuple[str, Callable[[], list[tuple[str, ...]]]]] = {
-        "Leases": ("leases", lambda: [(f"{report.year + i}", _money(rng.uniform(9, 300))) for i in range(1, 6)]),
-        "Pension Plans": ("pension", lambda: [("Discount rate", f"{rng.uniform(2, 5):.2f}%"), ("Return on assets", f"{rng.uniform(4, 7):.2f}%")]),
-        "Income Taxes": ("tax rate", lambda: [("Statutory rate", "21.0%"), ("Effective tax rate", f"{rng.uniform(12, 30):.1f}%")]),
-        "Debt": ("maturities", lambda: [(f"{rng.uniform(2, 6):.2f}% notes due {report.year + i}", _money(rng.uniform(90, 900))) for i in range(2, 9, 2)]),
-    }  # fmt: skip
-    for number, name in enumerate(("Accounting Policies", "Leases", "Goodwill", "Pension Plans", "Derivatives", "Income Taxes", "Share-Based Awards", "Debt", "Contingencies")):
-        page = report.page(f"Note {number + 1}. {name}")
+    """Notes of two pages each, some with a table, and the auditor's report."""
+    c, rng, year = report.company, report.figures, report.year
+    rates = ("Discount rate", "Return on assets")
+    taxes = ("Federal", "Foreign", "Effective")
+    tables = {
+        "Leases": ("leases", [(f"{year + i}", _money(rng.uniform(9, 300))) for i in range(1, 6)]),
+        "Pension Plans": ("pension", [(row, f"{rng.uniform(2, 7):.2f}%") for row in rates]),
+        "Income Taxes": ("tax rate", [(f"{kind} tax rate", f"{rng.uniform(12, 30):.1f}%") for kind in taxes]),
+        "Debt": (
+            "maturities",
+            [(f"{rng.uniform(2, 6):.2f}% notes due {year + i}", _money(rng.uniform(90, 900))) for i in (2, 4, 6, 8)],
+        ),
+    }
+    for number, name in enumerate(_NOTES, start=1):
+        page = report.page(f"Note {number}. {name}")
         y = report.prose(page, _TOP, "Notes", 10)
         if name in tables:
             key, rows = tables[name]
-            report.table(page, y, "(in millions, except rates)", (str(report.year),), rows())
+            report.table(page, y, "(in millions, except rates)", (str(year),), rows)
             report.note(key)
         report.prose(report.page(), _TOP, "Notes", 16)
     page = report.page("Report of Independent Auditors")
@@ -222,9 +244,15 @@ WORDED = {
     "sites": ("Which of {who}'s sites was the biggest by floor space in {when}?",),
     "court": ("Where was {who} sued over {product} in {when}?",),
     "employees": ("How many people did {who} employ in Latin America at the end of {when}?",),
-    "share dividend": ("What dividend per share did {who} declare in the third quarter of {when}?", "{who} Q2 {when} dividend per share?"),
+    "share dividend": (
+        "What dividend per share did {who} declare in the third quarter of {when}?",
+        "{who} Q2 {when} dividend per share?",
+    ),
     "segments": ("Which business segment of {who} was most profitable in {when}?",),
-    "quarters": ("What were {who}'s sales in Q3 {when}?", "In which quarter of {when} did {who} earn the most?"),
+    "quarters": (
+        "What were {who}'s sales in Q3 {when}?",
+        "In which quarter of {when} did {who} earn the most?",
+    ),
     "leases": ("How much rent must {who} pay in the year after {when}?",),
     "pension": ("What discount rate did {who} use for its pensions in {when}?",),
     "tax rate": ("What effective tax rate did {who} report for {when}?",),
@@ -244,12 +272,17 @@ def questions_of(report: Report, count: int, seed: int) -> list[Asked]:
     """`count` questions that name the company and the year as people do."""
     c, year = report.company, report.year
     rng = random.Random(f"{seed} {c.name} {year}")
-    metrics = [m for m in (*INCOME, *BALANCE, *CASH)]
+    metrics = (*INCOME, *BALANCE, *CASH)
     asked = []
     for _ in range(count):
         names = [c.name, c.name, c.legal.rstrip("."), c.name.replace("&", "and")]
         whens = [f"FY{year}", f"fiscal {year}", str(year), f"the year ended {c.fiscal(year)}", f"FY{year % 100:02d}"]
-        slots = {"who": rng.choice(names), "when": rng.choice(whens), "before": f"FY{year - 1}", "product": c.product[0]}
+        slots = {
+            "who": rng.choice(names),
+            "when": rng.choice(whens),
+            "before": f"FY{year - 1}",
+            "product": c.product[0],
+        }
         kind = rng.choice(("figure", "figure", "ratio", "fact"))
         if kind == "figure":
             metric = rng.choice(metrics)

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FIRST = (
-    "Northfield Halvorsen Meridian Castellan Brightwater Ostrava Kestrel Lindqvist Arden Pelham Tamarack Vantor "
-    "Quillon Marlowe Sable Juniper Corvane Thornbury Belmora Aldine Ravensworth Ilvane Granholm Sorrento Wexley Dunmore"
-).split()
-SECOND = "Pike Ridge & Sons|Hale|Point|Bros.|Vale|Cross|Grove|Stone|Harbor|Field".split("|")
+FIRST = [
+    "Northfield",
+    "Halvorsen",
+    "Meridian",
+    "Castellan",
+    "Brightwater",
+    "Ostrava",
+    "Kestrel",
+    "Lindqvist",
+    "Arden",
+    "Pelham",
+    "Tamarack",
+    "Vantor",
+    "Quillon",
+    "Marlowe",
+    "Sable",
+    "Juniper",
+    "Corvane",
+    "Thornbury",
+    "Belmora",
+    "Aldine",
+    "Ravensworth",
+    "Ilvane",
+    "Granholm",
+    "Sorrento",
+    "Wexley",
+    "Dunmore",
+]
+SECOND = ["Pike Ridge & Sons", "Hale", "Point", "Bros.", "Vale", "Cross", "Grove", "Stone", "Harbor", "Field"]
 
 
 class Trade(NamedTuple):
@@ -101,7 +125,7 @@ BALANCE = (
     _metric("Property, plant and equipment, net", "net PP&E|fixed assets|property and equipment", 0.3, 0.6),
     _metric("Goodwill", "goodwill|acquisition goodwill", 0.1, 0.3),
     _metric("Total assets", "total assets|size of the balance sheet", 1.1, 1.6),
-    _metric("Accounts payable", "trade payables|DPO inputs such as accounts payable|payables to suppliers", 0.06, 0.14),
+    _metric("Accounts payable", "trade payables|accounts payable|payables to suppliers", 0.06, 0.14),
     _metric("Total current liabilities", "current liabilities|short-term obligations", 0.2, 0.35),
     _metric("Long-term debt", "long-term borrowings|long term debt", 0.2, 0.5),
     _metric("Total shareholders' equity", "book equity|stockholders' equity", 0.3, 0.6),
@@ -121,7 +145,11 @@ RATIOS = (
     ("return on assets", "Net earnings", "Total assets"),
     ("interest coverage", "Operating income", "Interest expense"),
     ("capex as a percentage of sales", "Purchases of property, plant and equipment", "Net sales"),
-    ("cash conversion from net income to operating cash flow", "Net earnings", "Net cash provided by operating activities"),
+    (
+        "cash conversion from net income to operating cash flow",
+        "Net earnings",
+        "Net cash provided by operating activities",
+    ),
     ("days payable outstanding", "Accounts payable", "Cost of goods sold"),
     ("debt to equity ratio", "Long-term debt", "Total shareholders' equity"),
     ("working capital", "Total current assets", "Total current liabilities"),
@@ -131,7 +159,7 @@ PROSE = {
     "Business": (
         "{short} makes and sells {product} and {product2} to customers in {region} and {region2}.",
         "Our largest segment, {segment}, serves {n} customers and competes on price, quality and service.",
-        "We buy {input} and {input2} from about {n} suppliers, none of which accounts for more than a tenth of purchases.",
+        "We buy {input} and {input2} from about {n} suppliers, none of which sells us more than a tenth.",
         "Demand for {product} is seasonal and peaks in the {season} months.",
         "We hold {n} patents and trademarks that protect {product}.",
         "Our people work at {n} sites, the largest of which is in {city}.",
@@ -159,7 +187,7 @@ PROSE = {
         "Cost of goods sold reflected the price of {input} and a better mix in {segment}.",
         "Selling, general and administrative expenses included {money} million for a restructuring in {city}.",
         "Operating income of {segment} moved by {pct} percent because of {worry}.",
-        "Net cash provided by operating activities was affected by working capital, mostly inventories and receivables.",
+        "Net cash provided by operating activities was affected by working capital, mostly receivables.",
         "Capital expenditures went into capacity for {product2} and into information systems.",
         "We returned cash to shareholders by dividends and share repurchases.",
         "The effective tax rate differed from the statutory one owing to earnings in {region2}.",
@@ -179,8 +207,38 @@ PROSE = {
         "The company is party to proceedings about {product2} and has recorded what is probable.",
     ),
 }
-REGIONS = "North America|Latin America|Northern Europe|Southern Africa|Southeast Asia|the Gulf states|Oceania".split("|")
-CITIES = "Dayton|Rotterdam|Monterrey|Gdansk|Busan|Leeds|Adelaide|Winnipeg|Valparaiso|Tampere|Nagoya|Durban".split("|")
-AUDITORS = "Harlow Whitcombe LLP|Pruett & Dane LLP|Osgood Tilney LLP|Bramwell Keats LLP".split("|")
-PEOPLE = "Ingrid Vasquez|Tomas Okafor|Miriam Feld|Deepak Rao|Helen Castellano|Jun Takeda|Petra Novak|Omar Haddad".split("|")
-COURTS = "the District Court of Delaware|the Commercial Court in London|the Superior Court of Ontario".split("|")
+REGIONS = [
+    "North America",
+    "Latin America",
+    "Northern Europe",
+    "Southern Africa",
+    "Southeast Asia",
+    "the Gulf states",
+    "Oceania",
+]
+CITIES = [
+    "Dayton",
+    "Rotterdam",
+    "Monterrey",
+    "Gdansk",
+    "Busan",
+    "Leeds",
+    "Adelaide",
+    "Winnipeg",
+    "Valparaiso",
+    "Tampere",
+    "Nagoya",
+    "Durban",
+]
+AUDITORS = ["Harlow Whitcombe LLP", "Pruett & Dane LLP", "Osgood Tilney LLP", "Bramwell Keats LLP"]
+PEOPLE = [
+    "Ingrid Vasquez",
+    "Tomas Okafor",
+    "Miriam Feld",
+    "Deepak Rao",
+    "Helen Castellano",
+    "Jun Takeda",
+    "Petra Novak",
+    "Omar Haddad",
+]
+COURTS = ["the District Court of Delaware", "the Commercial Court in London", "the Superior Court of Ontario"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from visor_core.index.corpus import Corpus, quoted, rows, upsert
+from visor_core.index.corpus import SCHEMAS, Corpus, quoted, rows, upsert
 
 _VERSION = 1
 _FRONT_WORDS = 150
@@ -93,7 +93,8 @@ def update_contexts(corpus: Corpus, readable: Collection[str], hashes: Mapping[s
     held = {r["document_id"]: r["context_key"] for r in rows(table, ["document_id", "context_key"])}
     wanted = {i: _key(hashes.get(i, ())) for i in readable}
     stale = sorted(i for i, key in wanted.items() if held.get(i) != key)
-    schema = pa.schema([pa.field(n, pa.string()) for n in ("document_id", "cover", "header", "front", "context_key")])
+    columns = ("document_id", "cover", "header", "front", "context_key")
+    schema = pa.schema([SCHEMAS["documents"].field(name) for name in columns])
     records = []
     for document_id, pages in _pages(corpus, stale):
         context = context_of_pages(pages)

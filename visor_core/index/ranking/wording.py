@@ -7,6 +7,7 @@ Q3, 3Q18 and third quarter are `q3`.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ _DENSE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400
 """Scripts that put no spaces between words."""
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "1st": 1, "2nd": 2, "3rd": 3, "4th": 4}
 _QUARTER = re.compile(
-    r"\bq([1-4])(?=\b|[^a-z0-9])|\b([1-4])q(?=\d{2}|\b)|\b(first|second|third|fourth|1st|2nd|3rd|4th)[\s-]+quarter", re.I
+    r"\bq([1-4])(?=\b|[^a-z0-9])|\b([1-4])q(?=\d{2}|\b)|\b(first|second|third|fourth|1st|2nd|3rd|4th)[\s-]+quarter",
+    re.I,
 )
 _FISCAL = re.compile(r"\b(?:fy|ar|fiscal|cy)[\s_'’-]*((?:19|20)?\d{2})(?:\s?[/–-]\s?(\d{2}))?(?!\d)", re.I)
 _QUARTER_YEAR = re.compile(r"\b(?:[1-4]q|q[1-4])[\s_'’-]*((?:19|20)?\d{2})(?!\d)", re.I)
@@ -54,11 +56,13 @@ _DATE = re.compile(
     r"|(?P<y3>(?:19|20)\d{2})[-/年](?P<m3>\d{1,2})[-/月](?P<d3>\d{1,2}))"
 )
 _PLACE = re.compile(
-    r"\b(figure|fig|table|section|appendix|chapter|exhibit|note|item|step|annex|box)\.?\s*(\d+(?:\.\d+)*[a-z]?|[a-h])\b", re.I
+    r"\b(figure|fig|table|section|appendix|chapter|exhibit|note|item|step|annex|box)\.?\s*(\d+(?:\.\d+)*[a-z]?|[a-h])\b",
+    re.I,
 )
 _AMOUNT = re.compile(
     r"\b(how (much|many)|percent\w*|ratio|rate|total|average|amount|number of|margin|change|growth|share of|increase|"
-    r"decrease|difference|highest|lowest|usd|eur|dollars?|million|billion|fy\d\d|wie ?viel\w*|combien|cuánt\w+)\b|[%$€£¥]|多少|いくら",
+    r"decrease|difference|highest|lowest|usd|eur|dollars?|million|billion|fy\d\d|"
+    r"wie ?viel\w*|combien|cuánt\w+)\b|[%$€£¥]|多少|いくら",
     re.I,
 )
 
@@ -157,7 +161,7 @@ def read(question: str) -> Wording:
     known = tuple(dict.fromkeys(term for word in words for term in terms(word)))
     said = terms(question)
     kept = set(known)
-    pairs = tuple(dict.fromkeys((a, b) for a, b in zip(said, said[1:]) if a != b and (a in kept or b in kept)))
+    pairs = tuple(dict.fromkeys((a, b) for a, b in itertools.pairwise(said) if a != b and (a in kept or b in kept)))
     return Wording(
         question,
         words,
