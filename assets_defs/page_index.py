@@ -25,8 +25,12 @@ def embedder_specs(profile: Profile, corpus: str) -> tuple[str, ...]:
 STAGE = Stage(
     name="page_index",
     begins=("assets_defs.page_index",),
-    reads=("index",),
-    settings=lambda profile, corpus: {"index": profile.index, "embedders": list(embedder_specs(profile, corpus))},
+    reads=("index", "documents.language"),
+    settings=lambda profile, corpus: {
+        "index": profile.index,
+        "embedders": list(embedder_specs(profile, corpus)),
+        "language": profile.documents.language,
+    },
     needs=(
         Need("pages", "same"),
         Need("retriever", when=lambda profile, corpus: NANO_RETRIEVER in embedder_specs(profile, corpus)),
@@ -71,16 +75,19 @@ def page_index(work: Work) -> dg.MaterializeResult[None]:
         "embedded": report.embedded,
         "vector_columns": len(report.vectors),
         "vectors_missing": len(report.undrawn),
+        "pages_cut": len(report.cut),
     }
     manifest = recorded_manifest(corpus, read_manifest(corpus, report.index_tag))
     told = {"index": manifest, "documents": recorded_documents(corpus)}
     work.finish(report.data_version, figures, path=corpus.root, index_tag=report.index_tag, told=told)
     undrawn = [{"file": f, "page": p, "embedder": e, "reason": r} for f, p, e, r in report.undrawn[:50]]
+    cut = [{"file": f, "page": p, "characters_left_out": n} for f, p, n in report.cut[:50]]
     return work.result(
         {
             **lance_facts(corpus.table("passages")),
             "vectors": dg.MetadataValue.json(report.vectors),
             "pages_without_vector": table(undrawn),
+            "pages_searched_in_part": table(cut),
             "corpus_settings": dg.MetadataValue.json(config.model_dump(mode="json")),
         }
     )
@@ -91,7 +98,7 @@ def every_readable_page_is_found(build: Finished) -> dg.AssetCheckResult:
     """A page searched by the words of it that the fewest pages share is among the first ten, for at least
     `checks.own_words_found` of a sample of 40."""
     index = PageIndex.open(build.folder, build.record.index_tag)
-    pages = [(page.page_id, page.text) for page in index.pages()]
+    pages = ((page.page_id, page.text) for page in index.texts())
     share, tried = share_found(
         pages, lambda words: [hit.page_id for hit in index.search(words, k=10, mode="text")], tried=40
     )

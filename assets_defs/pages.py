@@ -11,7 +11,7 @@ from assets_defs.machinery.workspace import Work
 from visor_core.documents.names import shown_names
 from visor_core.geometry import Box
 from visor_core.index import Corpus, render_pages
-from visor_core.index.corpus import PAGES, rows
+from visor_core.index.corpus import PAGES, quoted, rows
 from visor_core.index.corpus_settings import kept, settings_of
 from visor_core.index.page_pictures import stored_picture
 from visor_core.index.pages import held_version
@@ -58,10 +58,16 @@ def pages(work: Work) -> dg.MaterializeResult[None]:
 
 def _sample(corpus: Corpus) -> dg.MarkdownMetadataValue:
     """The page with the most words among the first two hundred, drawn with its words."""
-    found = rows(corpus.table("pages"), ["page_id", "document_id", "page", "text_source", "words"])
-    fullest = max(sorted(found, key=lambda r: r["page_id"])[:200], key=lambda r: len(r["words"] or ()), default=None)
-    if fullest is None:
+    table = corpus.table("pages")
+    first = sorted(row["page_id"] for row in rows(table, ["page_id"]))[:200]
+    if not first:
         return dg.MetadataValue.md("there are no pages")
+    counts = {
+        row["page_id"]: len(row["text"].split())
+        for row in rows(table, ["page_id", "text"], f"page_id IN ({quoted(first)})")
+    }
+    columns = ["page_id", "document_id", "page", "text_source", "words"]
+    (fullest,) = rows(table, columns, f"page_id = {quoted([max(first, key=counts.__getitem__)])}")
     documents = rows(corpus.table("documents"), ["document_id", "filename", "source_uri"])
     names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in documents})
     return page_with_words(

@@ -90,7 +90,7 @@ def gold_pages_are_indexed(build: Finished) -> dg.AssetCheckResult:
     """Every gold page of every question is a page of the index that the questions are asked of."""
     record = build.other("page_index", build.node.partition).record
     index = PageIndex.open(record.folder(build.home), record.index_tag)
-    known = {page.page_id for page in index.pages()}
+    known = set(index.page_ids())
     index.close()
     asked = read_questions(build.folder / "questions.parquet")
     missing = sorted({page for question in asked for page in question.gold_pages} - known)

@@ -38,34 +38,49 @@ def find_question(home: Home, question: str, result: str = "") -> Found:
     """The newest kept episode of a question.
 
     Args:
-        question: its id, or words that stand in one question only.
+        question: its id, or words that stand in one question only, of all results that are meant.
         result: a result's file, or the name of one; none looks through all, the newest first.
 
     Raises:
         DataError: if there is no such result or question, or the words stand in several.
     """
-    files = _named(home, result)
-    several: list[str] = []
     unread: list[str] = []
-    for path in files:
+    fitting: dict[str, tuple[str, list[tuple[Path, BenchmarkResult]]]] = {}
+    for path in _named(home, result):
         try:
             read = read_result(path)
-            kept = _episodes(home, path, read)
+            asked = {str(name): str(text) for name, text, *_ in read.identity.get("questions", ())}
+            if question in asked and (found := _found(home, path, read, question)):
+                return found
         except DataError as error:
             if result:
                 raise
             unread.append(f"{path.name} ({error})")
             continue
-        exact = [episode for episode in kept if episode.question.question_id == question]
-        fitting = exact or [e for e in kept if question.casefold() in e.question.question.casefold()]
-        if len(fitting) == 1:
-            return Found(path, read, fitting[0])
-        several = several or [f"{e.question.question_id} ({e.question.question[:60]})" for e in fitting[:LISTED]]
-    if several:
-        raise DataError(f"{question!r} stands in several questions, give an id: {'; '.join(several)}")
+        for name, text in asked.items():
+            if question.casefold() in text.casefold():
+                fitting.setdefault(name, (text, []))[1].append((path, read))
+    if len(fitting) > 1:
+        named = [f"{name} ({text[:60]})" for name, (text, _) in list(fitting.items())[:LISTED]]
+        more = f" and {len(fitting) - LISTED} more" if len(fitting) > LISTED else ""
+        raise DataError(
+            f"{question!r} stands in {len(fitting)} questions, give an id or more words: {'; '.join(named)}{more}"
+        )
+    for name, (_, places) in fitting.items():
+        for path, read in places:
+            if found := _found(home, path, read, name):
+                return found
     where = f"the result {result}" if result else f"any result under {home.root}"
     lost = f"; not read: {'; '.join(unread)}" if unread else ""
     raise DataError(f"no kept episode of a question {question!r} in {where}: `visor eval` plays and keeps them{lost}")
+
+
+def _found(home: Home, path: Path, result: BenchmarkResult, question_id: str) -> Found | None:
+    """The episode of a question of a result; None where it is not kept."""
+    for episode in _episodes(home, path, result):
+        if episode.question.question_id == question_id:
+            return Found(path, result, episode)
+    return None
 
 
 def _named(home: Home, result: str) -> list[Path]:

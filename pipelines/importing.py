@@ -1,4 +1,4 @@
-"""Puts the questions of a file where the asset `questions` of a corpus reads them, and writes down what was decided.
+"""Puts the questions of files where the asset `questions` of a corpus reads them, and writes down what was decided.
 
 Order of writing: how the documents are dealt, the documents of the splits, their questions, the questions of the
 corpus, the record as a whole. Each file is whole or as it was; a kill in between is mended by the same call. What is as
@@ -53,34 +53,35 @@ def read_record(home: Home, corpus: str) -> Record:
         return {"imports": {}, "splits": {}}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        if old := [name for name, made in record["imports"].items() if "sources" not in made]:
+            raise ValueError(f"of an earlier version: {', '.join(old)}")
         return {"imports": dict(record["imports"]), "splits": dict(record["splits"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}): remove it, then import the files again") from error
+        raise DataError(f"{path} cannot be read ({error}): remove it, then import the files again") from error
 
 
 def import_questions(
-    home: Home, corpus: str, index: PageIndex, file: Path, form: str = "", split: Split = Split()
+    home: Home, corpus: str, index: PageIndex, files: Sequence[Path], form: str = "", split: Split = Split()
 ) -> tuple[BenchmarkQuestions, Record]:
-    """Read a file against the documents of a corpus, and keep its questions as those of the corpus.
+    """Read files against the documents of a corpus, and keep their questions as those of the corpus.
+
+    Args:
+        files: one, or several editions of MMLongBench-Doc, whose questions are asked once (`evaluation.editions`).
 
     Returns:
-        what the file holds and what of it was left out, the splits included; the record of all imports.
+        what the files hold and what of them was left out, the splits included; the record of all imports.
 
     Raises:
         ConfigError: if the form, the shares or the names of split corpora cannot be.
         DataError: if no item can be used.
     """
-    from visor_core.evaluation.benchmarks import NAMES, READERS, format_of
-    from visor_core.evaluation.benchmarks.resolve import PageResolver, count_reasons
+    from visor_core.evaluation.benchmarks.resolve import count_reasons
+    from visor_core.evaluation.editions import count_by_edition
     from visor_core.evaluation.importing import digest_of_source, merged, summary
     from visor_core.questions import EDITION, read_questions
 
-    if form and form not in READERS:
-        raise ConfigError(f"--format {form!r} is not one of {NAMES}")
-    sha256 = digest_of_source(file)
-    form = form or format_of(file)
-    documents = [document for document in index.documents() if document.status == "ok"]
-    found = READERS[form](file, PageResolver(documents))
+    sha256 = [digest_of_source(file) for file in files]
+    found, form = _read(index, files, form)
     record = read_record(home, corpus)
     path = questions_file(home, corpus)
     benchmark = found.questions[0].benchmark
@@ -92,13 +93,14 @@ def import_questions(
         kept = tuple(question for question in together if question.question_id in mine)
         found = replace(found, questions=kept, left_out=(*found.left_out, *dealt.left_out))
         if not kept:
-            raise DataError(f"{file.name}: none of its questions is about a known document: leave out --split-by")
+            raise DataError(f"{files[0].name}: none of its questions is about a known document: leave out --split-by")
     _keep_questions(path, together)
     told = {
-        "source": str(file.resolve()),
+        "sources": [str(file.resolve()) for file in files],
         "sha256": sha256,
         "format": form,
         "edition": found.questions[0].metadata.get(EDITION, ""),
+        "editions": count_by_edition(found.questions),
         "index_tag": index.tag,
         **summary(found.questions),
         "left_out_by_reason": count_reasons(found.left_out),
@@ -111,6 +113,30 @@ def import_questions(
     if record != read_record(home, corpus):
         write_json(import_record(home, corpus), record)
     return found, record
+
+
+def _read(index: PageIndex, files: Sequence[Path], form: str) -> tuple[BenchmarkQuestions, str]:
+    """The questions of files, and their form.
+
+    Raises:
+        ConfigError: if the form is unknown, or has no editions and several files are given.
+        DataError: if no item can be used.
+    """
+    from visor_core.evaluation.benchmarks import NAMES, READERS, format_of
+    from visor_core.evaluation.benchmarks.resolve import PageResolver
+    from visor_core.evaluation.editions import together
+
+    if form and form not in READERS:
+        raise ConfigError(f"--format {form!r} is not one of {NAMES}")
+    pages = PageResolver(document for document in index.documents() if document.status == "ok")
+    forms = [form or format_of(file) for file in files]
+    read = [(file.name, READERS[each](file, pages)) for file, each in zip(files, forms, strict=True)]
+    if len(files) == 1:
+        return read[0][1], forms[0]
+    if set(forms) != {"mmlongbench"}:
+        told = ", ".join(f"{file.name} ({each})" for file, each in zip(files, forms, strict=True))
+        raise ConfigError(f"several files are editions of MMLongBench-Doc, not {told}: import each by itself")
+    return together(read), forms[0]
 
 
 def _decided(split: Split, before: Mapping[str, Any]) -> Split | None:

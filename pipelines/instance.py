@@ -109,8 +109,8 @@ def place_partitions(instance: dg.DagsterInstance, home: Home, profile: Profile)
     Corpora of a study's variants, and those made of others, are none that a person builds one by one.
     """
     from assets_defs.machinery.partitions import corpora, study_seeds
+    from visor_core.config.derived_corpora import is_derived
     from visor_core.nano.study_variants import SEEDS, is_study_corpus
-    from visor_core.stress.names import is_derived
 
     lying = [name for name in home.corpora() if not (is_study_corpus(name) or is_derived(name))]
     wanted = {str(corpora.name): (*profile.corpora.names, *lying)}

@@ -51,7 +51,7 @@ def test_a_corpus_lives_inside_its_home(home: Home) -> None:
     pinned = list(home.root.rglob("_refs/tags/*.json"))
     assert {p.parents[2].name for p in pinned} >= {"documents.lance", "pages.lance", "images.lance", "passages.lance"}
     assert {p.parents[3] for p in pinned} == {corpus.root / "lancedb"}
-    upkeep.compact(corpus)
+    upkeep.compact(corpus, keep=10)
     index = open_index(home, "documents", "latest")
     for mode in ("text", "vector", "hybrid"):
         assert index.search("people at the quay", k=1, mode=mode)[0].page == 1

@@ -111,6 +111,19 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def in_use(path: Path) -> Iterator[None]:
+    """Holds a file's lock together with others that do, so that `is_locked` says somebody does.
+
+    Raises:
+        OSError: if it cannot be made, or its file system has no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
 def is_locked(path: Path) -> bool:
     """Whether a living process holds the lock of a file."""
     with path.open("rb") as file:

@@ -69,6 +69,7 @@ def ask(
     settings: list[str] = SETTINGS,
 ) -> None:
     """Answer a question: prints each turn, the answer and its evidence, and writes an HTML page with the pictures."""
+    from pipelines.cli.judging import counted
     from visor_core.agent.environment import Environment
     from visor_core.agent.episode import rollouts_of, run_episode
     from visor_core.config import derived
@@ -90,7 +91,8 @@ def ask(
     if policy:
         player = scripted_policy(policy, index, settled, [asked])
     else:
-        player = choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+        account = context.with_resource(counted(home, "ask")) if endpoint else None
+        player = choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests, account)
     environment = Environment(index_for(policy, index, [asked]), settled.agent, settled.index)
     (rollout,) = rollouts_of([asked], seed=seed, temperature=temperature)
     console.print(f"[dim]{escape(player.name)} on corpus {escape(corpus)}, index {index.tag}[/dim]", soft_wrap=True)

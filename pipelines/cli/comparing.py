@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from pipelines.cli.asking import SETTINGS
-from pipelines.cli.session import console, document_settings, errors, home_of, note
+from pipelines.cli.session import console, document_settings, errors, home_of, note, print_table
 from visor_core.errors import DataError
 from visor_core.files import file_name
 
@@ -57,7 +57,7 @@ def compare(
         documents=settled.documents,
         pages=pages,
     )
-    console.print(_table(compared))
+    print_table(_table(compared))
     for line in written.unreadable:
         errors.print(line, markup=False, soft_wrap=True)
     if written.pages < written.disagreements:

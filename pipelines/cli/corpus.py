@@ -22,6 +22,7 @@ from pipelines.cli.session import (
     open_index,
     print_left_out,
     progress_bar,
+    too_long,
 )
 from visor_core.documents.names import names_of_sources
 from visor_core.errors import ConfigError, DocumentError
@@ -187,6 +188,8 @@ def _print_ingested(corpus: str, documents: DocumentsReport, pages: PagesReport,
             f"page without vector: {escape(filename)} page {number}: {escape(embedder)}: {escape(reason)}",
             soft_wrap=True,
         )
+    for filename, number, left_out in built.cut:
+        errors.print(too_long(filename, number, left_out), markup=False, soft_wrap=True)
     if pages.problems or built.undrawn:
         console.print(
             f"the index is not complete: {len(pages.problems)} pages without content, {len(built.undrawn)} vectors"

@@ -44,7 +44,7 @@ def debug(
     found = find_question(home, question, result)
     episode = found.episode
     index = open_index(home, episode.corpus, episode.index_tag, document_settings(profile, settings), settings)
-    words = words_in(index)
+    words = words_in(index, [episode])
     diagnosis, boxes = diagnose(episode, words), gold_boxes(episode.question, words) or ()
     names, sizes = _pages(index, [*episode.question.gold_pages, *(box.page_id for box in boxes if box.page_id)])
     console.print(f"[dim]{escape(found.result.policy)}, {escape(found.path.name)}[/dim]", soft_wrap=True)

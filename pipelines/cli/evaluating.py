@@ -31,7 +31,7 @@ from pipelines.cli.session import (
     errors,
     home_of,
     note,
-    print_left_out,
+    print_table,
     progress_bar,
     reason_of,
 )
@@ -142,7 +142,8 @@ def evaluate(
                 fresh=fresh,
                 on_unkept=lambda count, error: unkept.append(f"{count} episodes ({reason_of(error)})"),
             )
-        result = _with_kept_verdicts(path, runner.score(played, found.left_out, runner.words_in(index)))
+        words = runner.words_in(index, played.episodes)
+        result = _with_kept_verdicts(path, runner.score(played, found.left_out, words))
         try:
             result.save(path)
             keep_lineage(home, path, result, settled, folder, call, tracked.run_id)
@@ -154,9 +155,9 @@ def evaluate(
         except VisorError as error:  # what was played stands: it is told first
             stopped = error
         tracked.log(result, played.episodes, index, folder)
-    print_left_out(found.left_out)
+    opened.print_left_out()
     _print_kept(result, endpoint=bool(endpoint))
-    console.print(result_table({label: result}))
+    print_table(result_table({label: result}))
     _print_behaviour(result)
     if cost := result.metrics()["cost"]:
         console.print(f"cost {cost:.4g}, that of episodes kept from an earlier call included")
@@ -164,9 +165,9 @@ def evaluate(
         _print_failures(result)
     if unkept:
         raise DataError(f"the figures stand above, but {home.root} could not keep {' and '.join(unkept)}")
+    console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if stopped:
         raise stopped
-    console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if result.failed:
         raise typer.Exit(1)
 
@@ -236,10 +237,9 @@ def _print_behaviour(result: BenchmarkResult) -> None:
     table = Table(title="behaviour and grounding", title_justify="left", box=None, show_header=False)
     for group, words, figure in table_rows(result.finished, seed=result.seed):
         if figure is not None:
-            table.add_row(
-                group, words, f"{figure.estimate:.3f}", f"[{figure.low:.3f}, {figure.high:.3f}]", f"of {figure.count}"
-            )
-    console.print(table, markup=False)
+            limits = escape(f"[{figure.low:.3f}, {figure.high:.3f}]")
+            table.add_row(group, words, f"{figure.estimate:.3f}", limits, f"of {figure.count}")
+    print_table(table)
     if said := diagnoses_in_words(result.finished):
         console.print(f"misses: {said}; `visor debug QUESTION` shows one", soft_wrap=True, markup=False)
 
@@ -292,7 +292,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
     for label, result in results.items():
         figures = result.metrics()
         table.add_row(
-            label,
+            escape(label),
             RULE,
             str(len(result.episodes)),
             *([result.failures, str(result.right_of_all) if result.scored else result.rule] if some_failed else []),
@@ -304,7 +304,7 @@ def result_table(results: dict[str, BenchmarkResult]) -> Table:
         )
         for scores in result.protocols:
             table.add_row(
-                label,
+                escape(label),
                 escape(f"{scores.name} ({scores.model})"),
                 str(len(scores.given)),
                 *([f"{scores.failed} verdicts", "–"] if some_failed else []),

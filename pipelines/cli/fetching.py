@@ -90,7 +90,7 @@ def fetch(
     ingest_into(home, name, made.documents, profile, settings)
     index = open_index(home, name, "latest")
     try:
-        found, record = import_questions(home, name, index, made.questions, published.form, Split(split_by, shares))
+        found, record = import_questions(home, name, index, [made.questions], published.form, Split(split_by, shares))
     finally:
         index.close()
     print_left_out(found.left_out)

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli import asking
-from pipelines.cli.session import console, errors, home_of, note, parse_settings, progress_bar
+from pipelines.cli.session import console, errors, home_of, note, parse_settings, print_table, progress_bar
 from pipelines.evaluation_lineage import kept_lineages
 from visor_core.errors import ConfigError, DataError
 
@@ -182,7 +182,7 @@ def judge(
     path = find_evaluation(home, result)
     judged = apply(home, read_result(path), _episodes(home, read_result(path)), call, path)
     log_protocols(home, path, judged)
-    console.print(result_table({path.stem: judged}))
+    print_table(result_table({path.stem: judged}))
     console.print(f"kept in {path}", markup=False, soft_wrap=True)
 
 

@@ -185,14 +185,21 @@ def gc(
 ) -> None:
     """Say what nothing needs any more, and free it with --delete.
 
-    Kept are the builds in force, the champion, what MLflow's registry names by an alias, what an evaluation measured,
-    and everything these were made from. What a running process holds is never touched.
+    Kept are the builds in force, the champion, what MLflow's registry names by an alias, what an evaluation, a stress
+    or a counterfactual measured, and everything these were made from; of each corpus the newest `index.keep_tags` index
+    tags, and those that something kept names. What a running process holds is never touched.
     """
+    from pipelines.compacting import compacted, leaving_tags
     from visor_core.lineage.clearing import clear, find_clearable
 
     home = home_of(context)
     found = find_clearable(home, _aliased(home), unfinished=unfinished)
     _print_clearing(home, found, verbose=verbose)
+    leaving = leaving_tags(home)
+    for corpus, tags in leaving.items():
+        console.print(
+            f"index tags of corpus {corpus} that nothing names: {', '.join(tags)}", markup=False, soft_wrap=True
+        )
     if not delete:
         console.print(f"would free {found.size / MIB:.1f} MiB; --delete does it")
         return
@@ -201,6 +208,8 @@ def gc(
         if item not in freed:
             errors.print(f"kept {item.path}: a process has begun to use it", markup=False, soft_wrap=True)
     console.print(f"freed {sum(item.size for item in freed) / MIB:.1f} MiB")
+    for corpus in leaving:
+        console.print("\n".join(compacted(home, corpus)), markup=False, soft_wrap=True)
 
 
 def _aliased(home: Home) -> set[str]:

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from pipelines.cli.session import open_index
+from pipelines.cli.session import open_index, print_left_out
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,12 +32,21 @@ FRESH = typer.Option(False, "--fresh", help="Play every episode anew, whatever e
 
 @dataclass(frozen=True)
 class Opened:
-    """A corpus and the questions on it; `questions` is their file where one was given or imported."""
+    """A corpus and the questions on it; `questions` is their file where one was given or imported.
+
+    `imported` is whether an import took them, which named what it left out.
+    """
 
     corpus: str
     index: PageIndex
     questions: Path | None
     found: BenchmarkQuestions
+    imported: bool = False
+
+    def print_left_out(self) -> None:
+        """Say what of the questions could not be used, by name where no import has done so."""
+        listing = f"visor questions list --left-out --corpus {shlex.quote(self.corpus)}" if self.imported else ""
+        print_left_out(self.found.left_out, listing)
 
 
 def settled_split(benchmark: str, split: str) -> str:
@@ -72,9 +82,11 @@ def open_benchmark(
     if not corpus and benchmark == "nano":
         _require_split(home, split)
     index = open_index(home, name, tag, settled, settings)
-    if questions is None and benchmark in READERS:  # so that a lineage names it
+    imported = questions is None and benchmark in READERS
+    if imported:  # so that a lineage names it
         questions = imported_file(home, name, benchmark)
-    return Opened(name, index, questions, read_benchmark(home, benchmark, questions, split, name, index))
+    found = read_benchmark(home, benchmark, questions, split, name, index)
+    return Opened(name, index, questions, found, imported)
 
 
 def _require_split(home: Home, split: str) -> None:

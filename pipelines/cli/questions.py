@@ -37,7 +37,13 @@ def register(app: typer.Typer) -> None:
 @questions_app.command("import")
 def import_(
     context: typer.Context,
-    file: Path = typer.Argument(..., help="Questions file, or the folder of a ViDoRe set.", show_default=False),
+    files: list[Path] = typer.Argument(
+        ...,
+        metavar="FILE...",
+        help="Questions file, or the folder of a ViDoRe set. Several are editions of MMLongBench-Doc: what they share"
+        " is asked once, and scored by each.",
+        show_default=False,
+    ),
     corpus: str = typer.Option("documents", "--corpus", help="Name of the corpus."),
     form: str = typer.Option(
         "", "--format", help="Form of the file: a benchmark's name, or own.", show_default="known by its fields"
@@ -56,7 +62,7 @@ def import_(
         raise ConfigError(f"--split-by {split_by!r} is neither document nor none")
     home = home_of(context)
     index = open_index(home, corpus, tag)
-    found, record = import_questions(home, corpus, index, file, form, Split(split_by, shares, seed))
+    found, record = import_questions(home, corpus, index, files, form, Split(split_by, shares, seed))
     index.close()
     print_left_out(found.left_out)
     print_imported(home, corpus, found.questions[0].benchmark, record)
@@ -72,6 +78,9 @@ def print_imported(home: Home, corpus: str, benchmark: str, record: dict[str, An
         markup=False,
         soft_wrap=True,
     )
+    for name, of in made["editions"].items():
+        line = f"  edition {name}: {of['questions']} of the questions, {of['answerable']} answerable"
+        console.print(line, markup=False, soft_wrap=True)
     if len(made["left_out"]) > LISTED:
         all_of_them = f"all that was left out:  visor questions list --left-out --corpus {shlex.quote(corpus)}"
         console.print(all_of_them, markup=False, soft_wrap=True)
@@ -104,8 +113,9 @@ def list_(
     if not record["imports"]:
         raise DataError(f"nothing was imported into corpus {corpus!r}: `visor questions import FILE --corpus {corpus}`")
     for benchmark, made in record["imports"].items():
-        console.print(f"[bold]{escape(benchmark)}[/bold] {escape(made['source'])}", soft_wrap=True)
-        console.print(f"  read {made['imported']} as {made['format']}, SHA-256 {made['sha256'][:16]}…", soft_wrap=True)
+        console.print(f"[bold]{escape(benchmark)}[/bold] read {made['imported']} as {made['format']}", soft_wrap=True)
+        for source, sha256 in zip(made["sources"], made["sha256"], strict=True):
+            console.print(f"  {source}, SHA-256 {sha256[:16]}…", markup=False, soft_wrap=True)
         for what in ("questions", "answerable", "with_evidence_pages", "splits", "kinds", "answer_formats"):
             if made[what]:
                 console.print(f"  {what.replace('_', ' ')}: {_told(made[what])}", markup=False, soft_wrap=True)

@@ -25,6 +25,8 @@ from visor_core.errors import ConfigError, SearchIndexError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.table import Table
+
     from visor_core.config import Home, Profile
     from visor_core.evaluation.benchmarks.resolve import LeftOut
     from visor_core.index import PageIndex
@@ -42,18 +44,49 @@ def home_of(context: typer.Context) -> Home:
     return Home(context.find_root().params["home"])
 
 
-def print_left_out(left_out: Sequence[LeftOut]) -> None:
-    """What of a benchmark file could not be used: how many by reason, then the first ones."""
+def print_left_out(left_out: Sequence[LeftOut], named_by: str = "") -> None:
+    """What of a benchmark file could not be used: how many by reason, then the first ones.
+
+    Args:
+        named_by: the command that names all of them, where they were named before: they are only counted then.
+    """
     from visor_core.evaluation.benchmarks.resolve import count_reasons
 
     if not left_out:
         return
     reasons = ", ".join(f"{reason} {count}" for reason, count in count_reasons(left_out).items())
-    console.print(f"{len(left_out)} questions left out: {reasons}", markup=False, soft_wrap=True)
+    where = f" (`{named_by}` names them)" if named_by else ""
+    console.print(f"{len(left_out)} questions left out: {reasons}{where}", markup=False, soft_wrap=True)
+    if named_by:
+        return
     for item in left_out[:LISTED]:
         console.print(f"  {item.item}: {item.detail}", markup=False, soft_wrap=True)
     if len(left_out) > LISTED:
         console.print(f"  and {len(left_out) - LISTED} more")
+
+
+def print_table(table: Table) -> None:
+    """Print a table; a line a row where the terminal, or a pipe, is too narrow for whole cells."""
+    if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
+        console.print(table)
+        return
+    if table.title:
+        console.print(table.title, soft_wrap=True)
+    heads = [str(column.header) for column in table.columns]
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        first, *others = map(str, cells)
+        told = (f"{head} {cell}".strip() for head, cell in zip(heads[1:], others, strict=True) if cell.strip())
+        console.print(f"{first}: {'; '.join(told)}" if others else first, soft_wrap=True)
+    if table.caption:
+        console.print(table.caption, soft_wrap=True)
+
+
+def too_long(filename: str, page: int, left_out: int) -> str:
+    """A page whose end is not searched, in a line."""
+    return (
+        f"page searched in part: {filename} page {page}: its last {left_out:,} characters are not found"
+        " (--set index.page_characters=… takes more)"
+    )
 
 
 def profile_names() -> list[str]:

@@ -30,9 +30,10 @@ from pipelines.cli.question_sets import (
     open_benchmark,
     settled_split,
 )
-from pipelines.cli.session import console, errors, home_of, print_left_out, progress_bar
+from pipelines.cli.session import console, errors, home_of, print_left_out, print_table, progress_bar
+from visor_core.config.derived_corpora import RUNNING
 from visor_core.errors import ConfigError
-from visor_core.files import file_name, write_json
+from visor_core.files import file_name, in_use, write_json
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -94,7 +95,7 @@ def counterfactual(
             result = measure_faithfulness(
                 subject, planned, lambda done, total: bar.update(task, completed=done, total=total)
             )
-    console.print(_faithfulness_table(result))
+    print_table(_faithfulness_table(result))
     console.print(
         f"{result.considered} questions, {result.answerable} answerable, answers located {result.located}, changed and"
         f" verified {len(result.rows)}, right on the original {len(result.right)}",
@@ -110,7 +111,7 @@ def counterfactual(
 def stress(
     context: typer.Context,
     kind: str = typer.Argument(
-        ..., help="distractors, noise, hops, turns, resolution, blur, rotation or injection.", show_default=False
+        ..., help="distractors, noise, hops, turns, resolution, scan, blur, rotation or injection.", show_default=False
     ),
     at: str = typer.Option("", "--at", help="Degrees, as 0,1,2,4.", show_default="those of the kind"),
     questions: Path | None = QUESTIONS,
@@ -143,8 +144,8 @@ def stress(
         if kind == INJECTION:
             curve = _injected(subject, found, nano=benchmark == "nano")
         else:
-            curve = _stressed(subject, found, kind, degrees, home.root / "stress" / "noise" / subject.index.corpus_name)
-    console.print(_curve_table(curve))
+            curve = _stressed(subject, found, kind, degrees, home.stress / "noise" / subject.index.corpus_name)
+    print_table(_curve_table(curve))
     for point in curve.points:
         for name, reason in point.unedited.items():
             errors.print(f"{escape(point.name)}: {escape(name)} not changed: {escape(reason)}", soft_wrap=True)
@@ -206,8 +207,9 @@ def _subject(
         home, asked.benchmark, asked.questions, asked.split, asked.corpus, asked.tag, settled, by.settings
     )
     index, found = opened.index, opened.found
-    print_left_out(found.left_out)
+    opened.print_left_out()
     with ExitStack() as held:
+        held.enter_context(in_use(home.stress / RUNNING))
         held.callback(index.close)
         pictures = _Pictures(index)
         loaded: list[Policy] = []

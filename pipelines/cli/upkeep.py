@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.session import console, corpus_folder, errors, home_of
+from pipelines.cli.session import console, corpus_folder, errors, home_of, too_long
 from visor_core.errors import SearchIndexError
 
 index_app = typer.Typer(
@@ -42,8 +42,16 @@ def verify(
         errors.print(escape(fault), soft_wrap=True)
     if faults:
         raise SearchIndexError(f"corpus {corpus!r}, tag {tag!r}: {len(faults)} faults, see above; ingest it again")
-    blank, refused = upkeep.lacking(Corpus(folder), tag)
-    missing = f"; {blank} pages without content, {refused} documents quarantined" if blank or refused else ""
+    found = upkeep.lacking(Corpus(folder), tag)
+    for filename, number, left_out in found.cut:
+        errors.print(too_long(filename, number, left_out), markup=False, soft_wrap=True)
+    counts = {
+        "pages without content": found.blank,
+        "documents quarantined": found.refused,
+        "pages searched in part": len(found.cut),
+    }
+    lacking = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    missing = f"; {lacking}" if lacking else ""
     console.print(f"corpus {corpus}, tag {tag}: no fault{missing}", soft_wrap=True)
 
 
@@ -53,19 +61,19 @@ def compact(
     corpus: str = CORPUS,
     drop: list[str] = typer.Option([], "--drop", help="Forget this tag first; may be repeated."),
 ) -> None:
-    """Free what no tag needs; every tag that stays keeps its versions readable."""
+    """Free what no tag needs; every tag that stays keeps its versions readable.
+
+    The newest `index.keep_tags` tags stay, those that were given a name, and those that a stored trajectory,
+    checkpoint, evaluation or champion names.
+    """
     folder = _folder(context, corpus)
+    from pipelines.compacting import compacted
     from visor_core.index import Corpus, upkeep
 
     store = Corpus(folder)
     for tag in drop:
         upkeep.delete_tag(store, tag)
-    freed = upkeep.compact(store)
-    console.print(
-        f"{freed.bytes_before / 2**20:.1f} MiB before, {freed.bytes_after / 2**20:.1f} MiB after,"
-        f" {freed.sources_removed} documents removed; tags kept: {', '.join(freed.tags)}",
-        soft_wrap=True,
-    )
+    console.print("\n".join(compacted(home_of(context), corpus)), markup=False, soft_wrap=True)
 
 
 @index_app.command()

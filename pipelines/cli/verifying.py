@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
-from pipelines.cli import asking
+from pipelines.cli import asking, judging
 from pipelines.cli.question_sets import BENCHMARK, CORPUS, LIMIT, QUESTIONS, SPLIT, TAG, open_benchmark, settled_split
-from pipelines.cli.session import console, home_of, print_left_out, progress_bar
+from pipelines.cli.session import console, home_of, print_table, progress_bar
 from visor_core.errors import ConfigError
 from visor_core.files import file_name, write_json, write_text
 
@@ -76,7 +76,8 @@ def best_of(
     index, found = opened.index, opened.found
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     chosen = runner.chosen_questions(found.questions, config)
-    player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests)
+    account = context.with_resource(judging.counted(home, "best-of")) if endpoint else None
+    player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests, account)
     environment = Environment(index, settled.agent, settled.index)
     label = label or f"{player.name} {settled.agent.strategy} {benchmark} best of {samples} T={temperature:g}"
     identity = {**identity_of(player, environment, chosen, temperature, seed), "samples": samples}
@@ -113,10 +114,10 @@ def best_of(
     }
     write_json(path, record)
     write_text(path.with_suffix(".html"), curve_html(label, len(ended), points, auroc))
-    print_left_out(found.left_out)
+    opened.print_left_out()
     if len(ended) < len(chosen):
         console.print(f"{len(chosen) - len(ended)} of {len(chosen)} questions failed in an episode and are left out")
-    console.print(points_table(points))
+    print_table(points_table(points))
     console.print(
         f"doubt tells wrong answers from right ones with AUROC {auroc:.3f}" if not math.isnan(auroc) else NO_AUROC
     )

@@ -74,7 +74,7 @@ def evaluate_checkpoint(
             store=kept,
             progress=lambda done, total: session.progress.show(done, total, name),
         )
-    result = score(played, words=words_in(index))
+    result = score(played, words=words_in(index, played.episodes))
     session.evaluated(name, result, played.episodes, index, logged_model(checkpoint.parent))
     index.close()
     result.save(session.folder / "results" / f"{name}.json")

@@ -67,7 +67,7 @@ def measure(home: Path, mode: str, *, within: bool) -> BenchmarkResult:
         store=home / "bench" / "reader-episodes",
         progress=_say,
     )
-    result = score(played, read.left_out, words_in(index))
+    result = score(played, read.left_out, words_in(index, played.episodes))
     index.close()
     return result
 

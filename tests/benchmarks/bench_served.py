@@ -28,8 +28,8 @@ from visor_core.config import Home
 from visor_core.errors import DataError
 from visor_core.policies.base import ImageRef
 
-QUESTIONS = 100
-"""The first of the 371."""
+QUESTIONS = 30
+"""The first of the 371: a processor serves a handful of turns a second."""
 SETTINGS = ("server.prefill=continue", "server.token_ids=true", "index.mode=hybrid", "agent.first_search=question")
 """A server continues a forced answer and gives its tokens; the corpus has no retriever of the nano world's; the first
 search is the environment's own, since the model has no words for these questions."""

@@ -25,7 +25,7 @@ from visor_core.index.ranking.features import NAMES
 from visor_core.questions import Question
 
 SEED, COMPANIES, QUESTIONS = 2, 16, 5
-HELD = 0.02
+HELD = 0.3
 """Strength of the penalty that holds the weights near the prior."""
 STEPS, RATE = 600, 0.05
 

@@ -63,6 +63,7 @@ def test_ask_an_endpoint_and_replay(visor: Visor, corpus: Path, monkeypatch: pyt
     assert "2 crop [20.0, 40.0, 300.0, 300.0] → region shown" in outcome.out
     assert "Kent, Normandy" in outcome.out
     assert "coast.pdf, page 1, box " in outcome.out
+    assert "spent on ask: 3 calls, " in outcome.out
     (page,) = (corpus / "reports").glob("ask-*.html")
     assert "data:image/" in page.read_text(encoding="utf-8")
     assert str(page) in outcome.out

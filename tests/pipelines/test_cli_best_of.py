@@ -31,6 +31,8 @@ def test_more_samples_go_on_where_fewer_ended(visor: Visor, home: Path) -> None:
         greedy = visor(*_options(home, server, 2), "--temperature", "0")
     assert (first.code, again.code) == (0, 0), first.err + again.err
     assert (two, three) == (8, 12)
+    assert "spent on best-of: 8 calls, 880 tokens, cost 0 now; 8 calls" in first.out
+    assert "spent on best-of: 4 calls, 440 tokens, cost 0 now; 12 calls" in again.out
     assert greedy.code == 2
     assert "--temperature 0 plays the same episode every time" in greedy.err
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (home / "evaluations/best-of").glob("*.json")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.pipelines.conftest import Outcome, Visor
@@ -93,6 +95,32 @@ def test_a_budget_stops_judging_and_the_next_call_goes_on(visor: Visor, home: Pa
     assert [verdict.score for verdict in _result(home).protocols[0].verdicts] == [1.0, 0.0, 1.0]
 
 
+def test_official_figures_over_both_editions_of_one_evaluation(visor: Visor, home: Path) -> None:
+    """One answer a question, one extraction, and the figures by the gold of each file."""
+    items = json.loads((home.parent / "questions.json").read_text(encoding="utf-8"))
+    corrected = [{**items[0], "answer": "31"}, {**items[1], "answer": "Not answerable", "answer_format": "None"}]
+    pl.DataFrame(corrected).write_parquet(home.parent / "train.parquet")
+    files = [str(home.parent / name) for name in ("questions.json", "train.parquet")]
+    taken = visor("questions", "import", *files)
+    assert "edition questions.json: 3 of the questions, 3 answerable" in taken.out
+    assert "edition train.parquet: 2 of the questions, 1 answerable" in taken.out
+    with model_server(answer="about 47") as player, judge_server() as server:
+        options = ["--protocol", "official", *_asked(server, "--judge-")]
+        told = visor(
+            "eval", "--benchmark", "mmlongbench", "--corpus", "documents", "--endpoint", player.url, "--model", "toy",
+            *options,
+        )  # fmt: skip
+        assert (told.code, server.calls) == (0, 3), told.err
+    figures = _result(home).metrics()
+    assert figures["official_accuracy_questions_json"] == pytest.approx(2 / 3)
+    assert figures["official_f1_questions_json"] == pytest.approx(2 / 3)
+    assert figures["official_accuracy_train_parquet"] == 0.0
+    shown = " ".join(told.out.split())
+    assert "edition questions.json, 3 of its questions, protocol official (judge," in shown
+    assert "over the 1 answerable questions 0.000" in shown
+    assert visor("questions", "import", *files, str(home.parent / "questions.json")).code == 2
+
+
 def test_verdicts_of_one_protocol_stand_where_the_next_one_fails(
     visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,17 +130,21 @@ def test_verdicts_of_one_protocol_stand_where_the_next_one_fails(
     )
     with model_server(answer="47") as player, judge_server() as server:
         both = ["--protocol", "judge", "--protocol", "judge-1-5"]
-        assert "all 3 verdicts failed" in _eval(visor, home, player, *both, *_asked(server, "--judge-")).err
+        told = _eval(visor, home, player, *both, *_asked(server, "--judge-"))
+        assert "all 3 verdicts failed" in told.err
+        assert "kept as " in told.out
         assert [scores.name for scores in _result(home).protocols] == ["judge"]
         assert visor("judge", "mine", *both, *_asked(server)).code == 2
     assert [scores.name for scores in _result(home).protocols] == ["judge"]
 
 
-def test_spending_is_whole_in_a_narrow_terminal(visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_are_whole_in_a_narrow_terminal(visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with model_server(answer="47") as player:
-        assert _eval(visor, home, player).code == 0
-        monkeypatch.setenv("COLUMNS", "80")
+        figures = _eval(visor, home, player)
+        assert figures.code == 0
         told = visor("spending").out
+    assert "\nmine: protocol rule; questions 3; answers right 0.667 [" in figures.out
     assert f"{player.url} toy, eval: 6 paid calls; " in told
 
 

@@ -21,7 +21,10 @@ from tests.pipelines.materializing import InProcess
 from tests.pipelines.test_cli_corpus import write_pdf
 from tests.visor_core.documents.hub_server import HubServer, hub_server
 from tests.visor_core.evaluation.model_server import model_server
+from tests.visor_core.evaluation.test_benchmarks import Document
 from visor_core.config import Home
+from visor_core.evaluation.benchmarks import READERS
+from visor_core.evaluation.benchmarks.resolve import NOT_IN_CORPUS, PageResolver
 from visor_core.evaluation.published import PUBLISHED, prepare
 from visor_core.files import whole_file
 from visor_core.questions import read_questions
@@ -89,7 +92,7 @@ def test_a_benchmark_becomes_the_questions_of_a_corpus_once(visor: Visor, ingest
     assert "left out: document not in the corpus 1, evidence page outside the document 1" in listed.out
     assert "single-page 5" in listed.out
     made = json.loads(record.read_text(encoding="utf-8"))["imports"]["mmlongbench"]
-    assert (made["questions"], len(made["left_out"]), len(made["sha256"])) == (5, 3, 64)
+    assert (made["questions"], len(made["left_out"]), len(made["sha256"][0])) == (5, 3, 64)
     left_out = read_benchmark(Home(home), "mmlongbench", None, "", "documents", None).left_out  # type: ignore[arg-type]
     assert len(left_out) == 3
 
@@ -102,7 +105,9 @@ def test_an_imported_benchmark_is_measured_without_its_file(visor: Visor, ingest
         asked = visor(
             "eval", "--benchmark", "mmlongbench", "--corpus", "documents", "--endpoint", server.url, "--model", "toy"
         )
-    assert "3 questions left out" in asked.out
+    assert "3 questions left out: document not in the corpus 1, " in asked.out
+    assert "(`visor questions list --left-out --corpus documents` names them)" in asked.out
+    assert "gone.pdf" not in asked.out
     (result,) = [json.loads(each.read_text()) for each in (home / "evaluations").glob("*.json")]
     assert len(result["left_out"]) == 3
     assert {(row["kind"], row["document_type"], row["answer_format"]) for row in result["episodes"]} == {
@@ -191,7 +196,7 @@ def test_an_import_that_is_stopped_ends_as_an_undisturbed_one(
     for name in ("whole", "stopped"):
         home = _corpus(ingested, tmp_path / name)
         index = PageIndex.open(home / "corpora" / "documents", "latest")
-        call = (Home(home), "documents", index, tmp_path / name / "samples.json", "", importing.Split("document"))
+        call = (Home(home), "documents", index, [tmp_path / name / "samples.json"], "", importing.Split("document"))
         if name == "stopped":
             writes = 0
 
@@ -298,6 +303,34 @@ def test_decks_of_pictures_become_documents(tmp_path: Path) -> None:
     bytes_before = deck.read_bytes()
     deck.unlink()
     assert prepare(PUBLISHED["slidevqa"], tmp_path / "made", [table], []).documents[0].read_bytes() == bytes_before
+
+
+def test_pages_in_a_table_become_picture_files_that_judgements_name(tmp_path: Path) -> None:
+    """ViDoRe V1 and V2: hyphens in the names of columns, pages without a document or a number."""
+    data = io.BytesIO()
+    Image.new("RGB", (96, 72), (9, 99, 9)).save(data, "PNG")
+    tables: dict[str, list[dict[str, object]]] = {
+        "corpus": [
+            {"corpus-id": 0, "image": {"bytes": data.getvalue(), "path": "x"}, "doc-id": "d"},
+            {"corpus-id": 7, "image": {"bytes": b"GIF89a", "path": "y"}, "doc-id": "d"},
+        ],
+        "queries": [{"query-id": 3, "query": "Who?", "language": "english"}, {"query-id": 4, "query": "Where?"}],
+        "qrels": [
+            {"query-id": 3, "corpus-id": 0, "score": 1},
+            {"query-id": 4, "corpus-id": 7, "score": 1},
+            {"query-id": 4, "corpus-id": 0, "score": 0},
+        ],
+    }
+    for name, rows in tables.items():
+        (tmp_path / name).mkdir()
+        pl.DataFrame(rows).write_parquet(tmp_path / name / "test-00000-of-00001.parquet")
+    made = prepare(PUBLISHED["vidore-v2-esg"], tmp_path, sorted(tmp_path.glob("*/*.parquet")), [])
+    (page,) = made.documents
+    assert (page.name, page.read_bytes()) == ("0.png", data.getvalue())
+    assert made.left_out == (("7", "its page is no PNG or JPEG picture"),)
+    found = READERS["vidore"](made.questions, PageResolver([Document("aa", page.name, num_pages=1)]))
+    assert [(q.question_id, q.gold_pages) for q in found.questions] == [("vidore-3", ("aa/00001",))]
+    assert [(item.item, item.reason) for item in found.left_out] == [("vidore-4", NOT_IN_CORPUS)]
 
 
 def test_what_cannot_be_fetched_is_one_line(visor: Visor) -> None:

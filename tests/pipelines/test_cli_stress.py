@@ -10,7 +10,7 @@ import pytest
 from tests.pipelines.conftest import Visor
 from tests.visor_core.stress.documents import STAFF, write_report
 from visor_core.config import Home
-from visor_core.stress.names import is_derived
+from visor_core.config.derived_corpora import is_derived
 
 ASKED = ("--benchmark", "mmlongbench", "--corpus", "documents", "--policy", "reader")
 
@@ -48,6 +48,13 @@ def test_values_are_changed_curves_are_drawn_and_mistakes_are_named(visor: Visor
     points = json.loads(path.read_text(encoding="utf-8"))["points"]
     assert [point["right"]["estimate"] for point in points] == [0.0, 1.0]
     assert path.with_suffix(".html").is_file()
+    freed = visor("gc").out
+    assert "without a re" not in freed  # neither corpora nor episodes
+    for report in (home / "reports").glob("*.json"):
+        report.unlink()
+    freed = visor("gc").out
+    assert f"corpora/{made}" in freed
+    assert "made for a stress or counterfactual without a report" in freed
     for wrong, told in (
         (("wind",), "choose one of distractors"),
         (("turns", "--at", "0"), "whole numbers from 1"),

@@ -110,18 +110,43 @@ def test_ablations_share_what_they_do_not_change(tmp_path: Path) -> None:
     rows = {row.split(" | ")[0].strip("| "): row for row in table.splitlines() if row.startswith("| ")}
     assert set(settings["study.inference"]) < set(rows)
     assert rows["window-2"].count("the same setting") == 2
-    assert len(_weights(home)) == 3  # base, SFT and GRPO, once
+    assert len(_weights(home)) == 4  # base, retriever, SFT and GRPO, once
     # What plays the same episodes is measured once: window-2 is what the profile trains with.
     assert len(list(home.asset("study_figures").glob("*/lineage.json"))) == len(settings["study.inference"]) - 1
     assert (home.root / "study" / "inference-development.html").is_file()
 
     retrained = study.table("retrained")
-    assert len(_weights(home)) == 3 + 2 * 2  # a window or a ledger changes what the teacher shows and what is learnt
+    assert len(_weights(home)) == 4 + 2 * 2  # a window or a ledger changes what the teacher shows and what is learnt
     assert len(list(home.asset("base_model").glob("*/lineage.json"))) == 1
     runs = len(_runs(home))
     assert study.table("retrained") == retrained
     assert study.table("inference") == table
     assert len(_runs(home)) == runs
+
+
+@pytest.mark.slow_walk
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("unjudged")
+def test_strategies_are_timed_and_compared_and_a_longer_study_is_made(tmp_path: Path) -> None:
+    """What a calibration leaves is what the comparison trains with; the longer study has a table of its own."""
+    home = Home(tmp_path / "home")
+    settings = {**SETTINGS, "study.rivals": ["visor", "vrag"], "study.long": {"sft.steps": 2}, "study.rich": {}}
+    study = replace(_study(home), choice=Choice("nano", settings))
+    with pytest.raises(ConfigError, match="no training steps are recorded for visor, vrag: run `visor nano study"):
+        study.table("rivals")
+    assert [line.split(":")[0].strip() for line in study.calibrate().splitlines()][-2:] == ["visor", "vrag"]
+
+    table = study.table("rivals")
+    rows = [row.split(" | ")[0].strip("| ") for row in table.splitlines() if row.startswith("| ")]
+    assert {"visor", "vrag"} < set(rows)
+    assert len(list(home.asset("base_model").glob("*/lineage.json"))) == 1  # one that has practised no strategy's turns
+    runs = len(_runs(home))
+    assert study.table("rivals") == table
+    assert len(_runs(home)) == runs
+
+    longer = study.table("long")
+    assert "2 SFT and 1 GRPO steps" in longer
+    assert (home.root / "study" / "long-development.md").read_text(encoding="utf-8") == longer
 
 
 def test_the_page_has_the_study_where_it_is_asked_for(tmp_path: Path) -> None:

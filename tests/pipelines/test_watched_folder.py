@@ -7,7 +7,7 @@ then on nothing is done but to put files into folders.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ pytestmark = [
 WAIT_SECONDS = 900.0
 
 
-def _profile(folder: Path, teacher: str) -> Path:
+def tiny_profile(folder: Path, teacher: str, corpora: Mapping[str, str]) -> Path:
     """A user's profile: a model of some ten thousand weights, two corpora, a few steps."""
     model = folder / "model"
     build_model(0).save_pretrained(model)
@@ -45,7 +45,7 @@ def _profile(folder: Path, teacher: str) -> Path:
         "name": "mine",
         "threads": 1,
         "accelerate": "cpu.yaml",
-        "corpora": {"train": "mine", "development": "others"},
+        "corpora": dict(corpora),
         "documents": {"ocr": "never", "workers": 1, "dpi": 72},
         "index": {"embedders": ["hash"], "mode": "text"},
         "model": {"name": str(model), "dtype": "float32", "engine": "transformers"},
@@ -100,7 +100,7 @@ def _ask_about(home: Home, corpus: str, record: Record) -> None:
 def test_a_dropped_pdf_becomes_an_index_and_with_questions_a_champion(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     with serving(thousandths) as teacher:
-        path = _profile(tmp_path, teacher)
+        path = tiny_profile(tmp_path, teacher, {"train": "mine", "development": "others"})
         profile = load_profile(path)
         with opened(home, "--profile", str(path)) as page:
             for sensor in ("inbox", "retrain_when_changed"):

@@ -20,6 +20,14 @@ def embedder_parts(spec: str) -> tuple[str, str, str]:
     return kind, source, revision
 
 
+# fmt: off
+Language = Literal[
+    "auto", "none", "ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "it",
+    "ja", "ko", "nb", "nl", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "zh",
+]
+# fmt: on
+"""Languages that full text knows, by ISO 639-1, and the two ways to name none."""
+
 PER_CALL: dict[str, frozenset[str]] = {
     "documents": frozenset({"workers", "picture_seconds", "allow_private_addresses", "download_timeout_seconds"}),
     "index": frozenset({"device", "mode", "top_k"}),
@@ -41,6 +49,9 @@ class DocumentsConfig(Section):
     """JPEG quality of the stored raster."""
     ocr: Literal["never", "auto", "always"] = "auto"
     """OCR pages without usable text: `auto` when the extra `ocr` is installed."""
+    language: Language = "auto"
+    """Language of the documents (ISO 639-1), by which words are stemmed and function words left out: `auto` tells it
+    for each document by its text, `none` takes words as they stand."""
     workers: int = Field(default=2, ge=1)
     """Worker processes."""
     max_bytes: int = Field(default=512 * 2**20, ge=1)
@@ -86,6 +97,9 @@ class IndexConfig(Section):
     """Words in a passage window."""
     passage_overlap: int = Field(default=40, ge=0)
     """Words two neighbouring windows share."""
+    page_characters: int = Field(default=200_000, ge=1_000)
+    """Characters of a page that are searched: some 30,000 words. The end of a longer page is stored and not found, and
+    the build names the page."""
     top_k: int = Field(default=10, ge=1)
     """Pages a search ranks; the agent is shown the best not seen yet."""
     overfetch: int = Field(default=0, ge=0)
@@ -94,5 +108,8 @@ class IndexConfig(Section):
     ann_rows: int = Field(default=20_000, ge=1)
     """Pages above which an approximate vector index (IVF with one bit a dimension) is built, 25 times as many token
     vectors for a multi-vector column; below it search is exhaustive."""
+    keep_tags: int = Field(default=10, ge=1)
+    """How many of the newest index tags `visor index compact` and `visor gc` keep, beside those that a stored
+    trajectory, checkpoint, evaluation or champion names and those that were given a name."""
     embed_pixels: int = Field(default=0, ge=0)
     """Pixels at which an image embedder sees a page, drawn anew from the source; 0 gives it the stored raster."""

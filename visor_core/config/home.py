@@ -128,6 +128,11 @@ class Home:
         return self.root / "fetched"
 
     @property
+    def stress(self) -> Path:
+        """Documents of noise that a stress generated, by corpus; and the lock of those that run."""
+        return self.root / "stress"
+
+    @property
     def digests(self) -> Path:
         """Hashes of checkpoint files, by path, size and time; may be deleted at any time."""
         return self.root / "cache" / "digests.json"

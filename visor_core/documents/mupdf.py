@@ -8,6 +8,7 @@ import numpy as np
 import pymupdf
 from PIL import Image
 
+from visor_core.documents.bidi import has_right_to_left, lines_of, words_in_line
 from visor_core.documents.reader import (
     MOST_OUTLINE_ENTRIES,
     EncryptedDocumentError,
@@ -28,6 +29,8 @@ _TEXT_FLAGS = (pymupdf.TEXTFLAGS_WORDS | pymupdf.TEXT_MEDIABOX_CLIP) & ~(
     # letters would be one that no query has.
     pymupdf.TEXT_CID_FOR_UNKNOWN_UNICODE | pymupdf.TEXT_PRESERVE_LIGATURES
 )
+_LEVEL = 0.1
+"""Most rise of a line's direction that is written level."""
 _STORE_PAGES = 32
 """Pages between which MuPDF may keep fonts and decoded pictures; its own bound, 256 MiB a process, is too much here."""
 _FAULTS = (pymupdf.FileDataError, pymupdf.mupdf.FzErrorBase, RuntimeError, ValueError, IndexError, TypeError)
@@ -88,8 +91,9 @@ class MuPDFDocument:
         loaded, display = self._page(page)
         try:
             # The display list has the page as displayed, rotation and crop box applied, and is drawn from as well.
-            rows = pymupdf.TextPage(display.get_textpage(flags=_TEXT_FLAGS)).extractWORDS()
-            rect = loaded.rect
+            text = pymupdf.TextPage(display.get_textpage(flags=_TEXT_FLAGS))
+            rows, rect = text.extractWORDS(), loaded.rect
+            turned = _right_to_left(text, rect) if any(has_right_to_left(row[4]) for row in rows) else {}
         except _FAULTS as error:
             raise DocumentError(f"page {page}: the text cannot be read: {one_line(error)}") from error
         if not rows:
@@ -101,7 +105,7 @@ class MuPDFDocument:
         for row, box, visible in zip(rows, boxes.tolist(), shown.tolist(), strict=True):
             if visible:
                 blocks.setdefault(row[5], []).append(Word(row[4], *box))
-        return list(blocks.values())
+        return list((blocks | {number: words for number, words in turned.items() if number in blocks}).values())
 
     def outline(self) -> list[OutlineEntry]:
         """The outline; one that MuPDF cannot follow is none."""
@@ -139,3 +143,27 @@ class MuPDFDocument:
         """Release the file."""
         self._loaded = self._sized = None
         self._pdf.close()
+
+
+def _right_to_left(text: pymupdf.TextPage, rect: pymupdf.Rect) -> dict[int, list[Word]]:
+    """Words of the level blocks with right-to-left letters, by the block's number: MuPDF takes such a line for one in
+    the order of writing, whichever it is in, and turns the digits of Arabic."""
+    found: dict[int, list[Word]] = {}
+    for block in text.extractRAWDICT()["blocks"]:
+        lines = block.get("lines", ())
+        characters = [c for line in lines for span in line["spans"] for c in span["chars"]]
+        level = all(abs(line["dir"][1]) < _LEVEL for line in lines)
+        if level and has_right_to_left("".join(c["c"] for c in characters)):
+            placed = [Word(c["c"], *_normalised(c["bbox"], rect)) for c in characters]
+            aspect = rect.width / rect.height
+            words = [word for line in lines_of(placed) for word in words_in_line(line, aspect)]
+            found[block["number"]] = [word for word in words if word.x1 > word.x0 and word.y1 > word.y0]
+    return found
+
+
+def _normalised(box: tuple[float, float, float, float], rect: pymupdf.Rect) -> tuple[float, float, float, float]:
+    """A box in points as shares of the page, cut at its edges."""
+    xs = (min(1.0, max(0.0, x / rect.width)) for x in (box[0], box[2]))
+    ys = (min(1.0, max(0.0, y / rect.height)) for y in (box[1], box[3]))
+    (x0, x1), (y0, y1) = xs, ys
+    return x0, y0, x1, y1

@@ -2,7 +2,8 @@
 
 A recursive XY cut (Nagy and Seth 1984): a set of blocks is cut at a column gutter if it has one; otherwise it is cut
 into horizontal strips, and neighbouring strips that share a gutter are joined again, so that columns whose paragraphs
-happen to align are not read across. Leaves out: right-to-left columns, text that flows around a figure.
+happen to align are not read across. The columns of a page in a right-to-left script begin at the right. Leaves out:
+text that flows around a figure.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from visor_core.documents.bidi import has_right_to_left
 from visor_core.documents.reader import Word
 
 _GUTTER = 0.012
@@ -29,20 +31,25 @@ class _Block:
 
 def reading_order(blocks: Sequence[Sequence[Word]]) -> list[list[Word]]:
     """Blocks in reading order; the words inside a block keep their order."""
-    boxed = [
-        _Block(
-            tuple(words),
-            min(w.x0 for w in words),
-            min(w.y0 for w in words),
-            max(w.x1 for w in words),
-            max(w.y1 for w in words),
-        )
-        for words in blocks
-        if words
-    ]
+    mirrored = _right_to_left(blocks)
+    boxed = [_boxed(words, mirrored=mirrored) for words in blocks if words]
     if len(boxed) > _MAX_BLOCKS:
         return [list(b.words) for b in _rows(boxed)]
     return [list(b.words) for b in _cut(boxed, 0)]
+
+
+def _right_to_left(blocks: Sequence[Sequence[Word]]) -> bool:
+    """Whether most words with letters are of a right-to-left script."""
+    words = [word.text for block in blocks for word in block if any(map(str.isalpha, word.text))]
+    return 2 * sum(map(has_right_to_left, words)) > len(words)
+
+
+def _boxed(words: Sequence[Word], *, mirrored: bool) -> _Block:
+    """A block with its box, in a mirror if so: what is read from the right is cut as what is read from the left."""
+    x0, x1 = min(w.x0 for w in words), max(w.x1 for w in words)
+    if mirrored:
+        x0, x1 = 1.0 - x1, 1.0 - x0
+    return _Block(tuple(words), x0, min(w.y0 for w in words), x1, max(w.y1 for w in words))
 
 
 def _cut(blocks: list[_Block], depth: int) -> list[_Block]:

@@ -16,6 +16,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 from PIL import Image
 
+from visor_core.documents.bidi import has_right_to_left, words_in_line
 from visor_core.documents.ocr import split_line
 from visor_core.documents.reader import (
     MOST_OUTLINE_ENTRIES,
@@ -83,23 +84,14 @@ class PdfiumDocument:
             boxes = _device_boxes(loaded, text)
         finally:
             text.close()
-        lines: list[list[Word]] = [[]]
-        start = 0
-        for index in range(len(characters) + 1):
-            character = characters[index] if index < len(characters) else "\n"
-            broken = character == _LINE_END_HYPHEN
-            if not character.isspace() and not broken:
-                continue
-            end = index + 1 if broken else index
-            group = [b for b in boxes[start:end] if b[2] > b[0] and b[3] > b[1]]
-            word = "".join(characters[start:end]).strip().replace(_LINE_END_HYPHEN, "-")
-            if group and word:
-                x0, y0 = min(b[0] for b in group), min(b[1] for b in group)
-                x1, y1 = max(b[2] for b in group), max(b[3] for b in group)
-                lines[-1].append(Word(word, x0, y0, x1, y1))
-            start = index + 1
-            if (character == "\n" or broken) and lines[-1]:
-                lines.append([])
+        aspect = loaded.get_width() / loaded.get_height()
+        lines: list[list[Word]] = []
+        first = 0
+        for index, character in enumerate((*characters, "\n")):
+            if character in ("\n", _LINE_END_HYPHEN):
+                end = index + (character == _LINE_END_HYPHEN)
+                lines.append(_words_of_line(characters[first:end], boxes[first:end], aspect))
+                first = index + 1
         return [line for line in (*lines, *self._annotated(loaded)) if line]
 
     def _annotated(self, page: pdfium.PdfPage) -> list[list[Word]]:
@@ -178,6 +170,30 @@ class PdfiumDocument:
 
 _LINE_END_HYPHEN = "\x02"
 """What pdfium gives for a hyphen at the end of a line, which it takes for no part of the word."""
+
+
+def _words_of_line(characters: list[str], boxes: list[tuple[float, float, float, float]], aspect: float) -> list[Word]:
+    """The words of a line by its characters; one with right-to-left letters, which pdfium turns by guess, by their
+    places."""
+    if has_right_to_left("".join(characters)):
+        placed = [Word(c, *box) for c, box in zip(characters, boxes, strict=True) if c and c != _LINE_END_HYPHEN]
+        seen = [w for w in placed if not w.text.isspace() and w.x1 > w.x0]
+        wide = max((w.x1 for w in seen), default=0.0) - min((w.x0 for w in seen), default=0.0)
+        high = max((w.y1 for w in seen), default=0.0) - min((w.y0 for w in seen), default=0.0)
+        if len(seen) == 1 or wide * aspect > high:
+            return [w for w in words_in_line(placed, aspect) if w.x1 > w.x0 and w.y1 > w.y0]
+    words, start = [], 0
+    for index, character in enumerate((*characters, " ")):
+        if not character.isspace():
+            continue
+        group = [b for b in boxes[start:index] if b[2] > b[0] and b[3] > b[1]]
+        word = "".join(characters[start:index]).strip().replace(_LINE_END_HYPHEN, "-")
+        if group and word:
+            x0, y0 = min(b[0] for b in group), min(b[1] for b in group)
+            x1, y1 = max(b[2] for b in group), max(b[3] for b in group)
+            words.append(Word(word, x0, y0, x1, y1))
+        start = index + 1
+    return words
 
 
 def _characters(text: pdfium.PdfTextPage) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from visor_core.documents.reader import OutlineEntry, POINTS_PER_INCH, PageSize, Word, one_line
+from visor_core.documents.reader import POINTS_PER_INCH, OutlineEntry, PageSize, Word, one_line
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 

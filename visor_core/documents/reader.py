@@ -40,7 +40,7 @@ class Word(NamedTuple):
 
 
 class OutlineEntry(NamedTuple):
-    """A part of a document by its outline (bookmarks): how deep, from 1, what it is called, and the page it begins on."""
+    """A part of a document by its outline (bookmarks): how deep, from 1, its title, and the page it begins on."""
 
     level: int
     title: str

@@ -13,11 +13,11 @@ import re
 import resource
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from PIL import Image
 
 from visor_core.documents.drawings import Drawing, Drawings, drawn
 from visor_core.documents.headings import headings_of, outline_path
+from visor_core.documents.legibility import legible, named, plausible
 from visor_core.documents.order import reading_order, text_of
 from visor_core.documents.reader import (
     EncryptedDocumentError,
@@ -41,10 +42,11 @@ from visor_core.documents.reader import (
 )
 from visor_core.errors import DocumentError
 
+if TYPE_CHECKING:
+    from visor_core.documents.ocr import Recognised
+
 KEPT_BYTES = 16 * 2**20
 """Memory for pictures on their way that is kept between tasks."""
-USABLE_CHARACTERS = 32
-"""A text layer with fewer visible characters than this may be a scan's page number: such pages are worth OCR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class RenderedPage:
     """A page as it is stored. `problem` is empty, or why the page could not be read (the picture is then blank).
     `section` is its path in the document's outline, empty where it has none.
 
+    `legible` says whether the text layer says what the page shows: else it is one for OCR.
     Words travel as their texts and a (N, 4) float32 array of page-normalised boxes: cheap to send and to store.
     """
 
@@ -99,6 +102,7 @@ class RenderedPage:
     image_height: int
     dpi: float
     problem: str
+    legible: bool
     content_hash: str
 
 
@@ -230,17 +234,17 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
         size, image = _LETTER, Image.new("RGB", (width, height), "white")
     if not problem:
         try:
-            blocks = _named(reading_order(document.words(page)))
+            blocks = reading_order(document.words(page))
         except DocumentError as error:
             problem = str(error)
-    text, source = text_of(blocks), "layer"
-    if task.ocr != "never" and (task.ocr == "always" or not usable(text)):
+    clear = legible(blocks, image)
+    blocks = _named(blocks)
+    source = "layer"
+    if task.ocr != "never" and (task.ocr == "always" or not clear):
         from visor_core.documents.ocr import recognise
 
-        recognised = reading_order(recognise(image))
-        if recognised or task.ocr == "always":
-            blocks, source = recognised, "ocr"
-            text = text_of(blocks)
+        blocks, source = _completed(blocks, recognise(image), replace=task.ocr == "always")
+    text = text_of(blocks)
     if not text.strip():
         source = "none"
     words = [word for block in blocks for word in block]
@@ -270,17 +274,34 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
         image_height=height,
         dpi=dpi,
         problem=problem,
+        legible=clear,
         content_hash=digest.hexdigest()[:32],
     )
 
 
-def usable(text: str) -> bool:
-    """Whether a text layer says something: enough visible characters, most of them letters, digits or marks."""
-    visible = [c for c in text if not c.isspace()]
-    if len(visible) < USABLE_CHARACTERS:
-        return False
-    unknown = sum(c == "\ufffd" or not c.isprintable() or "\ue000" <= c <= "\uf8ff" for c in visible)
-    return unknown <= 0.3 * len(visible)
+def _completed(layer: list[list[Word]], recognised: Recognised, *, replace: bool) -> tuple[list[list[Word]], str]:
+    """Blocks of a page of which the layer does not say all, and where they come from.
+
+    What OCR reads stands in for a layer of no language, and beside what a layer says of a page that it does not cover.
+    """
+    if replace:
+        return recognised.lines, "ocr"
+    words = [word for block in layer for word in block]
+    if not plausible(" ".join(word.text for word in words)):
+        read = [word.text for line in recognised.lines for word in line]
+        return (recognised.lines, "ocr") if read and plausible(" ".join(read)) else (layer, "layer")
+    added = [[word for word in line if not _covered(word, words)] for line in recognised.lines]
+    added = [line for line in added if line]
+    if not added:
+        return layer, "layer"
+    # The order of a page on its side is not that of what stands upright on it.
+    return [*added, *layer] if recognised.turned else reading_order([*layer, *added]), "ocr"
+
+
+def _covered(word: Word, words: Sequence[Word]) -> bool:
+    """Whether the middle of a word lies in one of some others."""
+    x, y = (word.x0 + word.x1) / 2, (word.y0 + word.y1) / 2
+    return any(other.x0 <= x <= other.x1 and other.y0 <= y <= other.y1 for other in words)
 
 
 def encode(image: Image.Image, image_format: str, quality: int) -> bytes:
@@ -296,15 +317,29 @@ def encode(image: Image.Image, image_format: str, quality: int) -> bytes:
 _UNSTORABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
 
 
+_FORMS = re.compile(
+    "[\u2e80-\u2fdf\ufb00-\ufbff\ufc00-\ufdff\ufe70-\ufefc\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff66-\uffdc"
+    "\U0001d400-\U0001d7ff\U0001ee00-\U0001eeff]"
+)
+"""Ligatures, contextual forms, radicals, wide and half-wide letters, letters of formulas: shapes of a letter."""
+
+
 def _clean(text: str) -> str:
-    """Text with composed letters (NFC), without control characters (line ends stay) and lone surrogates: neither Arrow
-    nor a terminal takes them."""
-    return unicodedata.normalize("NFC", _UNSTORABLE.sub("", text))
+    """Text with composed letters (NFC), shapes of letters as the letters (NFKC), without control characters (line ends
+    stay) and lone surrogates: neither Arrow nor a terminal takes them. Superscripts and fractions stay as they are."""
+    stored = _UNSTORABLE.sub("", text)
+    return stored if stored.isascii() else unicodedata.normalize("NFC", _FORMS.sub(_letter, stored))
+
+
+def _letter(form: re.Match[str]) -> str:
+    """The letters that a shape stands for; one that stands for several words stays, for it is one."""
+    letters = unicodedata.normalize("NFKC", form[0])
+    return form[0] if " " in letters else letters
 
 
 def _named(blocks: list[list[Word]]) -> list[list[Word]]:
-    """Blocks without the words of which a font names no character: they are ink, and no text."""
-    kept = [[word for word in block if word.text.strip("\ufffd")] for block in blocks]
+    """Blocks without the words of which a font names hardly a character: they are ink, and no text."""
+    kept = [[word for word in block if named(word)] for block in blocks]
     return [block for block in kept if block]
 
 

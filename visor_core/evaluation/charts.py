@@ -42,8 +42,22 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def line_chart(series: Sequence[Series], *, x_label: str = "step", y_label: str = "") -> str:
-    """An SVG element with axes, ticks, one line a series and a legend; a note where nothing can be drawn."""
+SHARES = (0.0, 1.0)
+"""The axis of shares: whole, so that curves compare, and none shows a share that cannot be."""
+
+
+def line_chart(
+    series: Sequence[Series],
+    *,
+    x_label: str = "step",
+    y_label: str = "",
+    y_limits: tuple[float, float] | None = None,
+) -> str:
+    """An SVG element with axes, ticks, one line a series and a legend; a note where nothing can be drawn.
+
+    Args:
+        y_limits: ends of the y axis (`SHARES`), instead of those that the values have.
+    """
     drawn = [
         replace(s, points=tuple(p for p in s.points if math.isfinite(p[0]) and math.isfinite(p[1]))) for s in series
     ]
@@ -53,7 +67,7 @@ def line_chart(series: Sequence[Series], *, x_label: str = "step", y_label: str 
     xs = [x for s in drawn for x, _ in s.points]
     ys = [y for s in drawn for _, y in s.points] + [y for s in drawn for _, *ends in s.limits for y in ends]
     x0, x1 = _range(min(xs), max(xs))
-    y0, y1 = _range(min(ys), max(ys))
+    y0, y1 = y_limits or _range(min(ys), max(ys))
 
     def place(x: float, y: float) -> tuple[float, float]:
         return (
@@ -62,11 +76,11 @@ def line_chart(series: Sequence[Series], *, x_label: str = "step", y_label: str 
         )
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_label or x_label, quote=True)}">']
-    for y in ticks(y0, y1):
+    for y in ticks(y0, y1) if y_limits else _ticks(ys):
         _, py = place(x0, y)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py:.1f}" y2="{py:.1f}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{py + 4:.1f}" text-anchor="end">{y:g}</text>')
-    for x in ticks(x0, x1):
+    for x in _ticks(xs):
         px, _ = place(x, y0)
         parts.append(f'<text x="{px:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{x:g}</text>')
     middle = (_LEFT + WIDTH - _RIGHT) / 2
@@ -128,6 +142,11 @@ def interval_chart(rows: Sequence[IntervalRow], *, label: str, low: float = 0.0,
         parts.append(f'<line class="series-0" {ends} y1="{y:.1f}" y2="{y:.1f}" stroke-width="3"/>')
         parts.append(f'<circle class="series-0 dot" cx="{place(shown.estimate):.1f}" cy="{y:.1f}" r="4.5"/>')
     return "".join([*parts, "</svg>"])
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Round numbers that span values; the value itself where there is one only, whose surroundings say nothing."""
+    return ticks(min(values), max(values))
 
 
 def _range(low: float, high: float) -> tuple[float, float]:

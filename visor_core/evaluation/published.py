@@ -2,8 +2,9 @@
 
 Sources of the commits, of the paths and of the sizes: repositories that pin the same files, found by search in November
 2026; a benchmark whose commit was not found there needs `--revision`. What is made here: a zip of PDFs is unpacked, the
-decks of SlideVQA, which the hub holds as pictures in Parquet, become a PDF each. The PDFs of LongDocURL and MADQA are
-not fetched (`NOT_FETCHED`): their question files are imported (`visor questions import`).
+decks of SlideVQA, which the hub holds as pictures in Parquet, become a PDF each, the pages of ViDoRe V1 and V2 a
+picture file each. The PDFs of LongDocURL and MADQA are not fetched (`NOT_FETCHED`): their question files are imported
+(`visor questions import`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from visor_core.files import whole_file, write_text
 SLIDES = 20
 """Slides of every SlideVQA deck."""
 _SLIDE_DPI = 96
+_PICTURES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,51 +60,81 @@ _VIDORE = {
     "pharmaceuticals": "3abd4aa8a9445fb5538a78a19ba50bd57bd22b5c",
     "physics": "a0de276f515acc044b72cae8de53a44bb5a8f1f5",
 }
-PUBLISHED: dict[str, Published] = {
-    "mmlongbench": Published(
-        repository="yubo2333/MMLongBench-Doc",
-        revision="2ff6aa9237fc777b6627dc57a486e9225ac5fb86",
-        form="mmlongbench",
-        questions=("data/train-*.parquet",),
-        documents=("documents/*.pdf",),
-        named_in="doc_id",
-        terms="data CC BY-NC 4.0; the documents keep their publishers' copyright",
-    ),
-    "slidevqa": Published(
-        repository="NTT-hil-insight/SlideVQA",
-        revision="e780ea258d734958befbfaed19fa059584642ca8",
-        form="slidevqa",
-        questions=("*{split}-*.parquet",),
-        splits=("test", "val", "train"),
-        terms="NTT's agreement, to be accepted on the hub",
-    ),
-    "vidoseek": Published(
-        repository="Qiuchen-Wang/ViDoSeek",
-        revision="e91a92ba5f38690696c7e66be5c5474b54c6e791",
-        form="vidoseek",
-        questions=("vidoseek.json",),
-        documents=("vidoseek_pdf_document.zip",),
-        terms="Apache-2.0",
-    ),
-    "docscope": Published(
-        repository="MiliLab/DocScope",
-        revision="",
-        form="docscope",
-        questions=("benchmark.json",),
-        documents=("pdfs/*.pdf",),
-        terms="annotations CC BY-NC-SA 4.0; the documents keep their copyright",
-    ),
-} | {
-    f"vidore-{name.replace('_', '-')}": Published(
-        repository=f"vidore/vidore_v3_{name}",
-        revision=revision,
-        form="vidore",
-        questions=("queries/*.parquet", "qrels/*.parquet", "corpus/*.parquet", "documents_metadata/*.parquet"),
-        documents=("pdfs/*.pdf",),
-        terms="CC BY 4.0",
-    )
-    for name, revision in _VIDORE.items()
+_VIDORE_PICTURES = {
+    "v2-esg": ("esg_reports_v2", "87538b12b20b67a2b4326638921301f87f0cbaf0"),
+    "v2-esg-human": ("esg_reports_human_labeled_v2", "5a338c329bf1608ac46ac2808060d44bcd92d521"),
+    "v2-economics": ("economics_reports_v2", "76fe40166ba07b1bf50457f5c6057cacdd045f10"),
+    "v2-biomedical": ("biomedical_lectures_v2", "c4754665734e38742b191f0c28d504e8558d0462"),
+    "v1-arxivqa": ("arxivqa_test_subsampled_beir", "7d94d570960eac2408d3baa7a33f9de4822ae3e4"),
+    "v1-docvqa": ("docvqa_test_subsampled_beir", "162ba2fc1a8437eda8b6c37b240bc1c0f0deb092"),
+    "v1-infovqa": ("infovqa_test_subsampled_beir", "b802cc5fd6c605df2d673a963667d74881d2c9a4"),
+    "v1-tabfquad": ("tabfquad_test_subsampled_beir", "61a2224bcd29b7b261a4892ff4c8bea353527a31"),
+    "v1-tatdqa": ("tatdqa_test_beir", "5feb5630fdff4d8d189ffedb2dba56862fdd45c0"),
+    "v1-shift": ("shiftproject_test_beir", "84a382e05c4473fed9cff2bbae95fe2379416117"),
+    "v1-ai": ("syntheticDocQA_artificial_intelligence_test_beir", "2d9ebea5a1c6e9ef4a3b902a612f605dca11261c"),
+    "v1-energy": ("syntheticDocQA_energy_test_beir", "9935aadbad5c8deec30910489db1b2c7133ae7a7"),
+    "v1-government": ("syntheticDocQA_government_reports_test_beir", "b4909afa930f81282fd20601e860668073ad02aa"),
+    "v1-healthcare": ("syntheticDocQA_healthcare_industry_test_beir", "f9e25d5b6e13e1ad9f5c3cce202565031b3ab164"),
 }
+"""Repository and commit of ViDoRe's sets whose pages are pictures in a table, as the benchmark MTEB pins them."""
+PUBLISHED: dict[str, Published] = (
+    {
+        "mmlongbench": Published(
+            repository="yubo2333/MMLongBench-Doc",
+            revision="2ff6aa9237fc777b6627dc57a486e9225ac5fb86",
+            form="mmlongbench",
+            questions=("data/train-*.parquet",),
+            documents=("documents/*.pdf",),
+            named_in="doc_id",
+            terms="data CC BY-NC 4.0; the documents keep their publishers' copyright",
+        ),
+        "slidevqa": Published(
+            repository="NTT-hil-insight/SlideVQA",
+            revision="e780ea258d734958befbfaed19fa059584642ca8",
+            form="slidevqa",
+            questions=("*{split}-*.parquet",),
+            splits=("test", "val", "train"),
+            terms="NTT's agreement, to be accepted on the hub",
+        ),
+        "vidoseek": Published(
+            repository="Qiuchen-Wang/ViDoSeek",
+            revision="e91a92ba5f38690696c7e66be5c5474b54c6e791",
+            form="vidoseek",
+            questions=("vidoseek.json",),
+            documents=("vidoseek_pdf_document.zip",),
+            terms="Apache-2.0",
+        ),
+        "docscope": Published(
+            repository="MiliLab/DocScope",
+            revision="",
+            form="docscope",
+            questions=("benchmark.json",),
+            documents=("pdfs/*.pdf",),
+            terms="annotations CC BY-NC-SA 4.0; the documents keep their copyright",
+        ),
+    }
+    | {
+        f"vidore-{name.replace('_', '-')}": Published(
+            repository=f"vidore/vidore_v3_{name}",
+            revision=revision,
+            form="vidore",
+            questions=("queries/*.parquet", "qrels/*.parquet", "corpus/*.parquet", "documents_metadata/*.parquet"),
+            documents=("pdfs/*.pdf",),
+            terms="CC BY 4.0",
+        )
+        for name, revision in _VIDORE.items()
+    }
+    | {
+        f"vidore-{name}": Published(
+            repository=f"vidore/{repository}",
+            revision=revision,
+            form="vidore",
+            questions=("queries/*.parquet", "qrels/*.parquet", "corpus/*.parquet"),
+            terms="the documents keep their copyright",
+        )
+        for name, (repository, revision) in _VIDORE_PICTURES.items()
+    }
+)
 
 
 NOT_FETCHED = {
@@ -158,6 +190,8 @@ def prepare(
         else:
             found.append(path)
     if published.form == "vidore":
+        if not published.documents:
+            found, left_out = _page_pictures(questions, folder / "pages", progress)
         return Prepared(_common(questions), tuple(found), tuple(left_out))
     return Prepared(questions[0], tuple(found), tuple(left_out))
 
@@ -230,6 +264,41 @@ def _decks(files: Sequence[Path], folder: Path, progress: Callable[[int, int], N
                 partial.write_bytes(data)
         found.append(target)
     return Prepared(questions, tuple(found), tuple(left_out))
+
+
+def _page_pictures(
+    files: Sequence[Path], folder: Path, progress: Callable[[int, int], None] | None
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The pictures of a table `corpus` as files called by their `corpus-id`, as they are encoded; what has none.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: list[Path] = []
+    left_out: list[tuple[str, str]] = []
+    for path in (file for file in files if file.parent.name == "corpus"):
+        try:
+            table = pq.ParquetFile(path)
+            for batch in table.iter_batches(batch_size=16, columns=["corpus-id", "image"]):
+                for name, picture in zip(batch["corpus-id"].to_pylist(), batch["image"].to_pylist(), strict=True):
+                    data = (picture["bytes"] if isinstance(picture, dict) else None) or b""
+                    suffix = next((end for mark, end in _PICTURES.items() if data.startswith(mark)), "")
+                    if not suffix or PurePosixPath(str(name)).name != str(name):
+                        left_out.append((str(name), "its page is no PNG or JPEG picture"))
+                        continue
+                    target = folder / f"{name}{suffix}"
+                    if not (target.is_file() and target.stat().st_size == len(data)):
+                        with whole_file(target) as partial:
+                            partial.write_bytes(data)
+                    found.append(target)
+                    if progress:
+                        progress(len(found), table.metadata.num_rows)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise DataError(f"{path.name} holds no pages ({error}): fetch it again") from error
+    return found, left_out
 
 
 def _rows_of_decks(files: Sequence[Path]) -> Iterator[tuple[str, Callable[[], list[bytes]]]]:

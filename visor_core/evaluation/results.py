@@ -25,6 +25,8 @@ from visor_core.code_version import code_behind, code_version
 from visor_core.errors import DataError
 from visor_core.evaluation.behaviour import diagnoses, measured, with_behaviour
 from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
+from visor_core.evaluation.editions import EditionGold, gold_of, read_gold
+from visor_core.evaluation.reported import accuracy, published
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
 from visor_core.evaluation.verdicts import ProtocolScores, protocol_metrics, read_protocols
 from visor_core.files import write_json
@@ -35,7 +37,6 @@ from visor_core.scoring.diagnosis import diagnose
 from visor_core.scoring.facts import evidence, supported
 from visor_core.scoring.ledger import pages_read
 from visor_core.scoring.located import WordsOf
-from visor_core.scoring.mmlongbench import mmlongbench_f1
 from visor_core.scoring.retrieval import precision, recall
 
 
@@ -82,6 +83,8 @@ class EpisodeResult:
     diagnosis: str = ""
     """Why the answer is wrong (`scoring.diagnosis`), and the turn it went wrong in; empty where it was not judged."""
     diagnosed_turn: int = 0
+    editions: tuple[EditionGold, ...] = ()
+    """What each of several editions of the benchmark says of the answer; empty where one file was read."""
 
     @property
     def failed(self) -> bool:
@@ -151,6 +154,7 @@ def score_episode(trajectory: Trajectory, words: WordsOf | None = None) -> Episo
         behaviour=behaviour(trajectory, words),
         diagnosis=diagnosis.miss if diagnosis else "",
         diagnosed_turn=diagnosis.turn if diagnosis else 0,
+        editions=gold_of(question),
     )
 
 
@@ -233,19 +237,14 @@ class BenchmarkResult:
 
     @property
     def accuracy(self) -> Interval:
-        """What the benchmark calls accuracy: MMLongBench-Doc's mean score, with a bootstrap interval; elsewhere the
-        share of answers that are fully right. NaN where no rule is published."""
-        if self.benchmark != "mmlongbench":
-            return self.answers_right
-        return bootstrap_mean([row.score for row in self.finished if row.score is not None], seed=self.seed)
+        """What the benchmark calls accuracy (`reported.accuracy`); NaN where no rule is published."""
+        return accuracy(self.benchmark, [row.score or 0.0 for row in self.scored], seed=self.seed)
 
     @property
     def accuracy_of_all(self) -> Interval:
         """`accuracy` over all episodes: a failed one counts as wrong."""
-        if self.benchmark != "mmlongbench":
-            return self.right_of_all
-        rows = [row for row in self.episodes if row.score is not None]
-        return bootstrap_mean([0.0 if row.failed else row.score or 0.0 for row in rows], seed=self.seed)
+        scores = [0.0 if row.failed else row.score for row in self.episodes if row.score is not None]
+        return accuracy(self.benchmark, scores, seed=self.seed)
 
     @property
     def right_of_all(self) -> Interval:
@@ -270,15 +269,8 @@ class BenchmarkResult:
         return self.share(lambda row: row.shortcut, self.scored)
 
     def published(self) -> dict[str, float]:
-        """The figures that the benchmark itself reports, by its names: MMLongBench-Doc's accuracy (the mean score) and
-        F1, SlideVQA's EM and F1; none for other question sets."""
-        scores = [(row.score, row.answerable, row.refused) for row in self.finished if row.score is not None]
-        if not scores or self.benchmark not in ("mmlongbench", "slidevqa"):
-            return {}
-        mean = sum(score for score, _, _ in scores) / len(scores)
-        if self.benchmark == "mmlongbench":
-            return {"accuracy": mean, "F1": mmlongbench_f1(scores)}
-        return {"EM": mean, "F1": sum(row.f1 or 0.0 for row in self.scored) / len(scores)}
+        """The figures that the benchmark itself reports, by its names (`reported.published`)."""
+        return published(self.benchmark, self.scored)
 
     @property
     def refusals(self) -> Interval:
@@ -407,9 +399,10 @@ class BenchmarkResult:
 
 
 def _row(stored: dict[str, Any]) -> EpisodeResult:
-    """One row as it was stored; its sources are a list in JSON."""
+    """One row as it was stored; its sources and editions are lists in JSON."""
     row = with_behaviour(stored)
-    return EpisodeResult(**{**row, "evidence_sources": tuple(row.get("evidence_sources", ()))})
+    lists = {"evidence_sources": tuple(row.get("evidence_sources", ())), "editions": read_gold(row.get("editions", ()))}
+    return EpisodeResult(**{**row, **lists})
 
 
 def read_result(path: Path) -> BenchmarkResult:

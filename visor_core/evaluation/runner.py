@@ -5,13 +5,13 @@ What scores an episode is no part of what it is kept under: kept episodes are sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visor_core.agent.environment import Environment
+from visor_core.agent.trajectory import Trajectory
 from visor_core.config import EvaluationConfig
-from visor_core.errors import SearchIndexError
 from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.evaluation.results import BenchmarkResult, score_episode, scoring_version
 from visor_core.policies.base import Policy
@@ -61,16 +61,27 @@ def evaluate(
     return score(played, left_out)
 
 
-def words_in(index: PageIndex) -> WordsOf:
-    """The words of an index's pages; none of a page that it does not hold."""
+def words_in(index: PageIndex, episodes: Iterable[Trajectory]) -> WordsOf:
+    """The words of the pages that episodes are judged by, all asked for together; none of a page that the index does
+    not hold."""
+    needed = {page for episode in episodes for page in _judged_by(episode)}
+    known = index.words(needed)
 
     def words(page_id: str) -> Sequence[Word]:
-        try:
-            return index.page(page_id).words
-        except SearchIndexError:
-            return ()
+        if page_id not in needed:  # a benchmark's regions may lie on other pages
+            needed.add(page_id)
+            known.update(index.words([page_id]))
+        return known.get(page_id, ())
 
     return words
+
+
+def _judged_by(episode: Trajectory) -> Iterator[str]:
+    """The pages of an episode: gold, shown, recorded, cited."""
+    yield from episode.question.gold_pages
+    yield from episode.pages_seen
+    yield from (entry.page_id for entry in episode.evidence)
+    yield from (citation.page_id for citation in episode.citations)
 
 
 def score(played: Played, left_out: Sequence[LeftOut] = (), words: WordsOf | None = None) -> BenchmarkResult:

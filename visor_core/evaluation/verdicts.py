@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from visor_core.errors import DataError
+from visor_core.evaluation import editions
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, cohens_kappa, wilson
 
 if TYPE_CHECKING:
@@ -177,8 +178,9 @@ def protocol_metrics(result: BenchmarkResult) -> dict[str, float]:
 
     Where several models spoke by one protocol, they are those of the last.
     """
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = editions.metrics(editions.by_rule(result))
     for protocol in result.protocols:
+        figures |= editions.metrics(editions.by_extraction(result, protocol))
         name = protocol.name.replace("-", "_")
         figures |= {
             f"{name}_accuracy": protocol.accuracy.estimate,
@@ -195,8 +197,11 @@ def protocol_metrics(result: BenchmarkResult) -> dict[str, float]:
 
 
 def protocols_in_words(result: BenchmarkResult) -> list[str]:
-    """The protocols by which answers were scored, the rule first, a line each."""
-    return [result.rule_in_words(), *(in_words(result, protocol) for protocol in result.protocols)]
+    """The protocols by which answers were scored, the rule first, a line each, and one an edition where several are."""
+    told = [result.rule_in_words(), *map(editions.in_words, editions.by_rule(result))]
+    for protocol in result.protocols:
+        told += [in_words(result, protocol), *map(editions.in_words, editions.by_extraction(result, protocol))]
+    return told
 
 
 def in_words(result: BenchmarkResult, protocol: ProtocolScores) -> str:

@@ -21,25 +21,26 @@ from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.names import shown_names
 from visor_core.files import whole_file
 from visor_core.index.columns import embed_drawable, key_column, stale_columns, vector_array, vector_type
-from visor_core.index.corpus import KEYS, SCHEMAS, Corpus, delete_by, quoted, rows, upsert
+from visor_core.index.corpus import KEYS, Corpus, delete_by, rows
+from visor_core.index.cutting import by_commit, context_of, cut_pages, languages_of, update_texts
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
+from visor_core.index.indexes import NGRAM, index_on, unindexed, update_indexes
 from visor_core.index.page_pictures import PagePictures
 from visor_core.index.pages import pages_version
-from visor_core.index.passages import normalised, passage_key, windows
-from visor_core.index.ranking.context import paths, update_contexts
-from visor_core.index.ranking.naming import file_words
-from visor_core.index.ranking.numbers import with_plain_numbers
+from visor_core.index.rarity import write_rarity
 from visor_core.index.records import split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
 from visor_core.index.settings import hold_settings, reading_settings
+from visor_core.index.storage import add_part
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
-INDEX_FORMAT = 3
-NGRAM = 5
+INDEX_FORMAT = 5
 _EMBED_BATCH = 64
 """Pages given to an embedder at once."""
 _PAGES_A_COMMIT = 4096
 _BYTES_A_COMMIT = 64 * 2**20
+_RETRAINED_SHARE = 0.1
+"""Share of vectors that an approximate index was not trained with, above which it is made anew."""
 _SECONDS_A_COMMIT = 30.0
 """A commit takes time in proportion to the table, so one for every batch would make a build quadratic in its pages; a
 kill costs what was embedded since the last one."""
@@ -50,7 +51,8 @@ class IndexReport:
     """What a build did. `changed` is false if the tag already named this content.
 
     `undrawn` are pages that an embedder could not be shown, as (document, page, embedder, reason): they have no vector
-    of it, and the next build tries again.
+    of it, and the next build tries again. `cut` are pages that are longer than `index.page_characters`, as (document,
+    page, characters that are not searched).
     """
 
     index_tag: str
@@ -62,6 +64,7 @@ class IndexReport:
     embedded: int
     changed: bool
     undrawn: tuple[tuple[str, int, str, str], ...] = ()
+    cut: tuple[tuple[str, int, int], ...] = ()
 
 
 def build_index(
@@ -99,12 +102,12 @@ def build_index(
         registered = rows(corpus.table("documents"), DOCUMENT_COLUMNS)
         readable = {r["document_id"]: r for r in registered if r["status"] == "ok"}
         _drop_unreadable(corpus, readable)
-        _update_passages(corpus, readable, config)
+        update_texts(corpus, readable, config, reading.language)
         with closing(PagePictures(corpus, readable, config, reading)) as source:
             filled = [_fill_column(corpus, e, readable, source, config, progress) for e in embedders]
         if stale:
             corpus.table("pages").drop_columns(stale)
-        _index_text(corpus)
+        update_indexes(corpus)
         vectors = tuple(_vector_column(corpus, e, config) for e in embedders)
         manifest = _manifest(corpus, registered, vectors, config, reading.renderer, tag)
         changed = not _published(corpus, manifest)
@@ -120,6 +123,7 @@ def build_index(
         embedded=sum(f.embedded for f in filled),
         changed=changed,
         undrawn=_undrawn(filled, embedders, registered),
+        cut=cut_pages(corpus.table("page_texts"), registered),
     )
 
 
@@ -144,54 +148,12 @@ def _undrawn(
     return tuple(sorted(found))
 
 
-def context_of(document: dict[str, Any]) -> str:
-    """Words that say which document a page belongs to: its title and its file name."""
-    return " ".join(f"{document['title'] or ''} {file_words(document['filename'])}".split())
-
-
 def _drop_unreadable(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> None:
     """Pages and passages of documents that are gone (a build may follow a registration without rendering)."""
-    for name in ("pages", "images", "passages"):
+    for name in ("pages", "images", "page_texts", "passages"):
         table = corpus.table(name)
         present = set(table.search().select(["document_id"]).limit(None).to_arrow()["document_id"].to_pylist())
         delete_by(table, "document_id", present - set(readable))
-
-
-def _update_passages(corpus: Corpus, readable: dict[str, dict[str, Any]], config: IndexConfig) -> None:
-    """Cut passages anew for pages whose text, context or settings changed, and read anew what names their documents."""
-    table = corpus.table("passages")
-    held: dict[str, str] = {r["page_id"]: r["passage_key"] for r in rows(table, ["page_id", "passage_key"])}
-    of_document: dict[str, list[dict[str, Any]]] = {}
-    columns = ["page_id", "document_id", "page", "content_hash", "section", "headings"]
-    for row in sorted(rows(corpus.table("pages"), columns), key=lambda row: row["page_id"]):
-        of_document.setdefault(row["document_id"], []).append(row)
-    update_contexts(corpus, readable, {i: [r["content_hash"] for r in found] for i, found in of_document.items()})
-    wanted: dict[str, str] = {}
-    where: dict[str, str] = {}
-    for document_id, found in of_document.items():
-        context = context_of(readable[document_id])
-        where |= paths([(r["page_id"], r["section"] or "", r["headings"] or ()) for r in found])
-        for row in found:
-            told = f"{context} {where[row['page_id']]}"
-            wanted[row["page_id"]] = passage_key(
-                row["content_hash"], told, config.passage_words, config.passage_overlap
-            )
-    stale = {page_id for page_id, key in held.items() if wanted.get(page_id) != key}
-    delete_by(table, "page_id", stale)
-    missing = sorted(set(wanted) - (set(held) - stale))
-    for pages in _by_commit(corpus.table("pages"), ["page_id", "document_id", "partition", "page", "text"], missing):
-        records = []
-        for page in pages:
-            context, section = context_of(readable[page["document_id"]]), where[page["page_id"]]
-            cut = windows(with_plain_numbers(page["text"]).split(), config.passage_words, config.passage_overlap)
-            whole = normalised(f"{context} {section} {page['text']}" if page["text"].strip() else "")
-            common = {name: page[name] for name in ("page_id", "document_id", "partition", "page")}
-            common["passage_key"] = wanted[page["page_id"]]
-            texts: list[dict[str, str]] = [{"page_text": whole, "section": section}, *({"text": text} for text in cut)]
-            records += [
-                {"passage_id": f"{page['page_id']}#{number:04d}", **text, **common} for number, text in enumerate(texts)
-            ]
-        upsert(table, pa.Table.from_pylist(records, schema=SCHEMAS["passages"]))
 
 
 def _fill_column(
@@ -262,55 +224,15 @@ def _fill_column(
 def _batches(table: Any, page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """Rows of the table pages in batches for an embedder, in the order of `page_ids`, which are sorted."""
     columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text", "problem"]
-    for found in _by_commit(table, columns, page_ids):
+    for found in by_commit(table, columns, page_ids):
         for first in range(0, len(found), _EMBED_BATCH):
             yield found[first : first + _EMBED_BATCH]
-
-
-def _by_commit(table: Any, columns: Sequence[str], page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-    """Rows of the table pages, as many at once as a commit takes, in the order of `page_ids`, which are sorted."""
-    for start in range(0, len(page_ids), _PAGES_A_COMMIT):
-        chosen = page_ids[start : start + _PAGES_A_COMMIT]
-        yield sorted(rows(table, columns, f"page_id IN ({quoted(chosen)})"), key=lambda row: row["page_id"])
 
 
 def _vector_key(embedder: Embedder, content_hash: str, context: str, config: IndexConfig) -> str:
     """What decides a page's vector; a page whose vector carries another key is embedded anew."""
     seen = str(config.embed_pixels) if embedder.embeds_pictures else context
     return hashlib.sha256(f"1 {content_hash} {seen}".encode()).hexdigest()[:16]
-
-
-def _index_text(corpus: Corpus) -> None:
-    """(Re)build the full text indexes if rows changed since: stemmed words of windows, 5-grams of whole pages."""
-    from lancedb.index import FTS
-
-    table = corpus.table("passages")
-    if table.count_rows() == 0:
-        return
-    configurations = {
-        "text": FTS(stem=True, remove_stop_words=True, with_position=False),
-        "page_text": FTS(
-            base_tokenizer="ngram",
-            ngram_min_length=NGRAM,
-            ngram_max_length=NGRAM,
-            stem=False,
-            remove_stop_words=False,
-            with_position=False,
-        ),
-    }
-    existing = {i.columns[0]: i.name for i in table.list_indices() if len(i.columns) == 1}
-    settled = [_settled(table, existing[column]) for column in configurations if column in existing]
-    if len(settled) == len(configurations) and all(settled):
-        return
-    table.optimize()
-    for column, configuration in configurations.items():
-        table.create_index(column, config=configuration, replace=True)
-
-
-def _settled(table: Any, index: str) -> bool:
-    """Whether an index covers exactly the rows of its table."""
-    stats = table.index_stats(index)
-    return stats is not None and stats.num_unindexed_rows == 0 and stats.num_indexed_rows == table.count_rows()
 
 
 def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> VectorColumn:
@@ -329,9 +251,11 @@ def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> V
                 partial.write_bytes(content)
     indexed = _worth_an_index(table, column, embedder, config)
     if indexed:
-        names = [i.name for i in table.list_indices() if i.columns == [column]]
-        if not (names and _settled(table, names[0])):
+        index = index_on(table, column)
+        if not index or unindexed(table, index) > _RETRAINED_SHARE * table.count_rows():
             table.create_index(column, config=IvfRq(distance_type="cosine"), replace=True)
+        elif unindexed(table, index):
+            add_part(corpus, "pages", index)
     return VectorColumn(
         column,
         embedder.name,
@@ -373,13 +297,16 @@ def _manifest(
     tables = {name: corpus.table(name) for name in KEYS}
     pages = rows(tables["pages"], ["page_id", "partition", "content_hash", "render_key"])
     versions = documents_version(documents), pages_version(pages)
+    held = read_manifest(corpus, "latest").rarity if "latest" in list_tags(corpus) else ""
     settings = {
         "passage_words": config.passage_words,
         "passage_overlap": config.passage_overlap,
         "overfetch": config.overfetch,
         "ann_rows": config.ann_rows,
         "embed_pixels": config.embed_pixels,
+        "page_characters": config.page_characters,
         "renderer": renderer,
+        "languages": languages_of(corpus),
     }
     content = [INDEX_FORMAT, *versions, settings, [(v.column, v.fingerprint) for v in vectors]]
     data_version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -392,6 +319,7 @@ def _manifest(
         counts={name: int(table.count_rows()) for name, table in tables.items()},
         documents_version=versions[0],
         pages_version=versions[1],
+        rarity=write_rarity(corpus, NGRAM, held),
     )
 
 

@@ -6,7 +6,9 @@ Full text over whole pages and over their passages, and every vector column. Wha
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +17,24 @@ import numpy as np
 from visor_core.errors import SearchIndexError
 from visor_core.index.embedders import Embedder, load_embedder
 from visor_core.index.embedders.base import column_of
+from visor_core.index.indexes import NGRAM
 from visor_core.index.nearest import nearest
-from visor_core.index.passages import content_words, normalised
+from visor_core.index.passages import normalised
+from visor_core.index.ranking.wording import also_asked
+from visor_core.index.rarity import Rarity, grams, read_rarity
 from visor_core.index.tags import Manifest, VectorColumn
+from visor_core.index.terms import content_words, query_terms
 
 Mode = Literal["text", "vector", "hybrid"]
 Scored = list[tuple[str, float]]
 """Page ids with their scores, best first, each once."""
+
+
+POSTINGS = {"page_texts": 1.0, "passages": 2.0}
+"""Postings a page of the corpus that a query may cost in each text table, chosen on half of the documents of
+bench_recall: more find no page more."""
+_APART = "|"
+"""Stands between n-grams of a query, and in no page's text: an n-gram across it is on no page and costs nothing."""
 
 
 class CandidateSearch:
@@ -33,6 +46,7 @@ class CandidateSearch:
         self._root, self._manifest, self._tables, self._device = root, manifest, tables, device
         self._embedders = {column_of(e): e for e in embedders}
         self._statistics: dict[str, np.ndarray | None] = {}
+        self._rarity: Rarity | None = None
         self._lock = threading.RLock()
 
     def find(self, query: str, depth: int, mode: Mode, condition: str = "") -> dict[str, Scored]:
@@ -47,19 +61,32 @@ class CandidateSearch:
         Raises:
             SearchIndexError: if an embedder cannot be loaded, or the tables cannot be searched.
         """
-        found: dict[str, Scored] = {}
-        words = content_words(query)
+        searches: dict[str, Callable[[], Scored]] = {}
+        languages = self._manifest.settings["languages"]
+        asked = " ".join([query, *also_asked(query)])
+        words = content_words(asked, languages)
         if mode != "vector" and words:
-            found["text"] = self._text("page_text", normalised(" ".join(words)), depth, condition)
-            found["passages"] = self._text("text", " ".join(words), 2 * depth, condition)[:depth]
+            whole = self._affordable("page_texts", grams(normalised(" ".join(words)), NGRAM))
+            cut = self._affordable("passages", query_terms(asked, languages))
+            searches["text"] = lambda: self._text("page_texts", _APART.join(whole), depth, condition)
+            searches["passages"] = lambda: self._text("passages", " ".join(cut), 2 * depth, condition)[:depth]
         if mode != "text":
             for vector in self._manifest.vectors:
-                found[vector.column] = self._vector(vector, query, depth, condition)
-        return found
+                searches[vector.column] = partial(self._vector, vector, query, depth, condition)
+        # The rankings are LanceDB's work, which holds no lock of Python's: at once they take as long as the longest.
+        with ThreadPoolExecutor(max(1, len(searches)), "search") as threads:
+            return dict(zip(searches, threads.map(lambda search: search(), searches.values()), strict=True))
 
-    def _text(self, column: str, query: str, depth: int, condition: str) -> Scored:
-        """Pages by BM25 over a column of passages; a page scores as its best row."""
-        request = self._tables["passages"].search(query, query_type="fts", fts_columns=column)
+    def _affordable(self, table: str, terms: Sequence[str]) -> list[str]:
+        """The terms of a query that are searched for in a table."""
+        with self._lock:
+            if self._rarity is None:
+                self._rarity = read_rarity(self._root / "statistics" / self._manifest.rarity)
+        return self._rarity.affordable(table, terms, POSTINGS[table])
+
+    def _text(self, table: str, query: str, depth: int, condition: str) -> Scored:
+        """Pages by BM25 over the texts of a table; a page scores as its best row."""
+        request = self._tables[table].search(query, query_type="fts", fts_columns="text")
         request = request.select(["page_id", "_score"]).limit(depth)
         if condition:
             request = request.where(condition, prefilter=True)

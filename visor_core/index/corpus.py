@@ -2,9 +2,11 @@
 
 `files.json` is the inventory of all but the cache, taken when a writer ends: by it a lost file is noticed.
 
-Tables: documents, pages, passages as in the data contracts, and `images`, which holds the encoded page pictures under
+Tables: documents, pages, passages as in the data contracts; `images`, which holds the encoded page pictures under
 the same `page_id`: LanceDB rewrites a row to fill a new column, and pictures should not be copied because an embedder
-was added. One writer at a time, by a lock on `.lock` that a killed writer gives back; readers need no lock.
+was added; and `page_texts`, each page's text as it is searched as a whole. It is no column of passages: Lance writes a
+column of one value among nulls as that value and reads it back once for every null. One writer at a time, by a lock
+on `.lock` that a killed writer gives back; readers need no lock.
 """
 
 from __future__ import annotations
@@ -87,6 +89,18 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("image", pa.large_binary(), metadata=_AS_IT_IS),
         ]
     ),
+    "page_texts": pa.schema(
+        [
+            pa.field("page_id", pa.string(), nullable=False),
+            pa.field("document_id", pa.string()),
+            pa.field("partition", pa.string()),
+            pa.field("page", pa.int32()),
+            pa.field("text", pa.string()),
+            pa.field("section", pa.string()),
+            pa.field("left_out", pa.int32()),
+            pa.field("text_key", pa.string()),
+        ]
+    ),
     "passages": pa.schema(
         [
             pa.field("passage_id", pa.string(), nullable=False),
@@ -95,14 +109,22 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("partition", pa.string()),
             pa.field("page", pa.int32()),
             pa.field("text", pa.string()),
-            pa.field("page_text", pa.string()),
-            pa.field("section", pa.string()),
             pa.field("passage_key", pa.string()),
+            pa.field("language", pa.string()),
         ]
     ),
 }
 
-KEYS = {"documents": "document_id", "pages": "page_id", "images": "page_id", "passages": "passage_id"}
+KEYS = {
+    "documents": "document_id",
+    "pages": "page_id",
+    "images": "page_id",
+    "page_texts": "page_id",
+    "passages": "passage_id",
+}
+
+DERIVED = ("page_texts", "passages")
+"""Tables that a build makes from the table pages alone."""
 
 PRIMARY_KEY = "lance-schema:unenforced-primary-key:position"
 """What Lance writes into the metadata of a key field, and reads."""
@@ -118,6 +140,7 @@ _TORN_WITH = {
     "documents": ("documents",),
     "pages": ("pages", "images"),
     "images": ("pages", "images"),
+    "page_texts": ("page_texts",),
     "passages": ("passages",),
 }
 """Which tables are made again where one has lost a file: a page and its picture are rendered together."""
@@ -217,13 +240,18 @@ class Corpus:
     def table(self, name: str) -> Any:
         """A table at its newest version, made if it is not there (writers only).
 
+        One that another version wrote with other columns is made anew, empty, where a build fills it from pages.
+
         Raises:
             SearchIndexError: if the table was written by a version of this project with other columns.
         """
         database = self.connect()
         if name not in database.list_tables().tables:
             return database.create_table(name, schema=_keyed(name), exist_ok=True)
-        return self._checked(database.open_table(name))
+        table = database.open_table(name)
+        if name in DERIVED and set(table.schema.names) != set(SCHEMAS[name].names):
+            return database.create_table(name, schema=_keyed(name), mode="overwrite")
+        return self._checked(table)
 
     def table_at(self, name: str, version: int) -> Any:
         """A table as it was at a version, read only.
@@ -308,6 +336,35 @@ class Corpus:
                     ) from error
                 raise
 
+    def reading(self) -> int:
+        """Say that the tags of this corpus are being read, until the returned descriptor is closed; -1 where the file
+        system cannot tell others."""
+        try:
+            handle = os.open(self.tags, os.O_RDONLY)
+        except OSError:
+            return -1
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        except OSError:
+            os.close(handle)
+            return -1
+        return handle
+
+    @contextmanager
+    def unread(self) -> Iterator[bool]:
+        """Whether nobody reads the corpus; nobody begins to while that is so, until the block ends."""
+        self.tags.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.tags, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(handle)
+
 
 def _keyed(name: str) -> pa.Schema:
     """A table's schema with its key marked for Lance: set on a table that is there, it would be a second commit."""
@@ -335,6 +392,12 @@ def upsert(table: Any, data: pa.Table) -> None:
         if pc.count_distinct(data[key]).as_py() != data.num_rows:
             raise ValueError(f"table {table.name}: two of the {data.num_rows} rows to be written have the same {key}")
         table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(data)
+
+
+def append(table: Any, data: pa.Table) -> None:
+    """Add rows in one commit; their keys are known not to be there (`upsert` looks at every key of the table)."""
+    if data.num_rows:
+        table.add(data)
 
 
 def delete_by(table: Any, column: str, values: Iterable[str]) -> int:

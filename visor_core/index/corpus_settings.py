@@ -54,7 +54,8 @@ def kept(profile: Profile, corpus: str, home: Home) -> dict[str, Any]:
     settled = settings_of(profile, home, corpus)
     embedders = [stored_spec(Corpus(home.corpus(corpus)), spec) for spec in settled.index.embedders]
     index = settled.index.model_copy(update={"embedders": tuple(embedders)})
-    return {"documents": settled.documents, "index": index, "embedders": embedders}
+    language = settled.documents.language
+    return {"documents": settled.documents, "index": index, "embedders": embedders, "language": language}
 
 
 def _of_a_call(name: str, defaults: _S, given: _S) -> _S:

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from visor_core.index.corpus import quoted
 from visor_core.index.embedders.base import PatchEmbedder
-from visor_core.index.passages import content_words
+from visor_core.index.marks import boxes
 from visor_core.index.records import Hit, Page
 from visor_core.index.search import Mode, PageIndex
 from visor_core.policies.base import ImageRef
@@ -115,12 +115,10 @@ def overlay(index: PageIndex, query: str, explanation: Explanation) -> Image.Ima
     if explanation.similarity is not None:
         heat = Image.fromarray((explanation.similarity * 150).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
         image.paste(Image.new("RGB", size, (30, 90, 220)), mask=heat)
-    terms = {word[:6] for word in content_words(query)}
     draw: Any = ImageDraw.Draw(image, "RGBA")
-    for word in page.words:
-        if word.text.lower().strip("().,:;\"'“”")[:6] in terms:
-            corners = (word.x0 * size[0] - 1, word.y0 * size[1] - 1, word.x1 * size[0] + 1, word.y1 * size[1] + 1)
-            draw.rectangle(corners, fill=(255, 140, 0, 90))
+    for x0, y0, x1, y1 in boxes(page.words, query):
+        corners = (x0 * size[0] - 1, y0 * size[1] - 1, x1 * size[0] + 1, y1 * size[1] + 1)
+        draw.rectangle(corners, fill=(255, 140, 0, 90))
     return image
 
 

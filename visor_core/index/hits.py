@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from visor_core.index.records import Hit, Page
+from visor_core.index.records import Hit, PageText
 from visor_core.index.snippets import snippet
 
 
 def hits_of(
     query: str,
     ordered: Sequence[tuple[str, float]],
-    pages: Mapping[str, Page],
+    pages: Mapping[str, PageText],
     rankings: Mapping[str, Sequence[str]],
 ) -> list[Hit]:
     """Hits in the given order.

@@ -7,7 +7,7 @@ does not decide. Pages with the very same words cannot be told apart, and findin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 WINDOW = 12
 """Words of a query."""
@@ -27,7 +27,7 @@ def own_words(text: str, pages_with: Mapping[str, int], length: int = WINDOW) ->
 
 
 def share_found(
-    pages: Sequence[tuple[str, str]], search: Callable[[str], Sequence[str]], *, tried: int
+    pages: Iterable[tuple[str, str]], search: Callable[[str], Sequence[str]], *, tried: int
 ) -> tuple[float, int]:
     """Share of a sample of pages that a search for their own words finds, and the size of the sample.
 

@@ -224,7 +224,7 @@ def _write(
             "image_height": p.image_height,
             "dpi": p.dpi,
             "problem": p.problem,
-            "render_key": render_key(base, ocr_mode, p.text, p.text_source),
+            "render_key": render_key(base, ocr_mode, p.text_source, legible=p.legible),
             "content_hash": p.content_hash,
         }
         for page_id, p in zip(page_ids, batch, strict=True)
@@ -260,7 +260,7 @@ def _quarantine(
 
 def _move_partitions(corpus: Corpus, documents: dict[str, dict[str, Any]]) -> None:
     """Pages follow their document into another partition."""
-    for name in ("pages", "passages"):
+    for name in ("pages", "page_texts", "passages"):
         table = corpus.table(name)
         held = table.search().select(["document_id", "partition"]).limit(None).to_arrow()
         stale = {

@@ -55,6 +55,17 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class PageText:
+    """What of a page a search shows."""
+
+    page_id: str
+    document_id: str
+    filename: str
+    page: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A page found by a search, best first. Scores compare within one search only.
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 
 from visor_core.config import DocumentsConfig
-from visor_core.documents.worker import usable
 
 RENDERING = ("renderer", "dpi", "image_format", "jpeg_quality", "max_page_pixels")
 """Settings of `documents` that decide every page's picture."""
@@ -21,20 +20,20 @@ def render_base(config: DocumentsConfig) -> str:
     parts = [getattr(config, field) for field in RENDERING]
     if config.image_format != "jpeg":
         parts[RENDERING.index("jpeg_quality")] = 0
-    return hashlib.sha256(json.dumps([3, *parts]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([4, *parts]).encode()).hexdigest()[:16]
 
 
-def render_key(base: str, ocr_mode: str, text: str, text_source: str) -> str:
+def render_key(base: str, ocr_mode: str, text_source: str, *, legible: bool) -> str:
     """A page's render key: how it was rendered, and what its text came from.
 
-    `layer`: a usable text layer, which `auto` leaves alone; `bare`: none, and OCR was not tried; `ocr`: OCR was tried
+    `layer`: a legible text layer, which `auto` leaves alone; `bare`: none, and OCR was not tried; `ocr`: OCR was tried
     for want of one; `always`: OCR was tried whatever the layer.
     """
     if ocr_mode == "always":
         return f"{base}-always"
     if text_source == "ocr":
         return f"{base}-ocr"
-    if usable(text):
+    if legible:
         return f"{base}-layer"
     return f"{base}-{'ocr' if ocr_mode == 'auto' else 'bare'}"
 

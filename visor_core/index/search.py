@@ -8,9 +8,11 @@ and the hits that are shown (`hits`).
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,12 @@ from PIL import Image
 from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.names import shown_names
+from visor_core.documents.reader import Word
 from visor_core.documents.sources import stored_path
 from visor_core.errors import ConfigError, DocumentError, SearchIndexError
 from visor_core.geometry import shown_size
-from visor_core.index.candidates import CandidateSearch, Mode
-from visor_core.index.corpus import Corpus, quoted, rows
+from visor_core.index.candidates import CandidateSearch, Mode, Scored
+from visor_core.index.corpus import KEYS, Corpus, quoted, rows
 from visor_core.index.embedders import Embedder
 from visor_core.index.filters import Filters
 from visor_core.index.hits import hits_of
@@ -32,17 +35,9 @@ from visor_core.index.nearest import nearest
 from visor_core.index.page_pictures import stored_picture
 from visor_core.index.ranking.facts import StoredFacts
 from visor_core.index.ranking.naming import UNNAMED, DocumentNames, places_of
-from visor_core.index.ranking.order import (
-    NOTHING,
-    Ranked,
-    Scored,
-    first_candidates,
-    ranked,
-    rankings_of,
-    together,
-)
+from visor_core.index.ranking.order import NOTHING, Ranked, first_candidates, ranked, rankings_of, together
 from visor_core.index.ranking.wording import read
-from visor_core.index.records import Document, Hit, Page, page_id_of, split_page_id
+from visor_core.index.records import Document, Hit, Page, PageText, page_id_of, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, password_for
 from visor_core.index.settings import reading_settings
 from visor_core.index.stored_pages import StoredPages
@@ -65,11 +60,17 @@ class PageIndex:
         named: Collection[str] = (),
     ) -> None:
         self.corpus, self.manifest, self.tag = corpus, manifest, manifest.tag
+        if manifest.tables.keys() != KEYS.keys():
+            raise SearchIndexError(
+                f"index {self.tag!r} of corpus {self.corpus_name!r} was built by another version of visor: ingest its "
+                "documents again, which builds it anew"
+            )
+        self._let_go = weakref.finalize(self, _close, corpus.reading())
         self._tables = {name: corpus.table_at(name, version) for name, version in manifest.tables.items()}
         self._documents = _documents(self._tables["documents"])
         self._candidates = CandidateSearch(corpus.root, manifest, self._tables, embedders or (), device)
         self._pages = StoredPages(self._tables["pages"], self._documents, manifest.tag)
-        self._facts = StoredFacts(self._tables["passages"])
+        self._facts = StoredFacts(self._tables["page_texts"])
         self._named: DocumentNames | None = None
         self._lock = threading.Lock()
         self._searches: OrderedDict[tuple[object, ...], list[Hit]] = OrderedDict()
@@ -125,8 +126,11 @@ class PageIndex:
 
     def pages(self) -> Iterator[Page]:
         """All pages, by page id."""
-        for page_id in self.page_ids():
-            yield self.page(page_id)
+        return self._pages.each()
+
+    def texts(self) -> Iterator[PageText]:
+        """The text of all pages, by page id."""
+        return self._pages.each_text()
 
     def page_ids(self) -> list[str]:
         """The ids of all pages, in order."""
@@ -140,6 +144,10 @@ class PageIndex:
         """
         split_page_id(page_id)
         return self._pages.pages([page_id])[page_id]
+
+    def words(self, page_ids: Iterable[str]) -> dict[str, tuple[Word, ...]]:
+        """The words of many pages by their ids; a page that is not in the index is absent."""
+        return self._pages.words(page_ids)
 
     def raster(self, page_id: str) -> Image.Image:
         """The stored picture of a page."""
@@ -211,7 +219,7 @@ class PageIndex:
                 return list(self._searches[key])
         found = self.ranked(query, max(50, 5 * k), mode, Filters(partition, document, pages))
         ordered = found.order()[:k]
-        hits = hits_of(query, ordered, self._pages.pages([page_id for page_id, _ in ordered]), found.rankings)
+        hits = hits_of(query, ordered, self._pages.texts([page_id for page_id, _ in ordered]), found.rankings)
         with self._lock:
             self._searches[key] = hits
             while len(self._searches) > _REMEMBERED_SEARCHES:
@@ -234,8 +242,9 @@ class PageIndex:
         )
 
     def close(self) -> None:
-        """Release open documents."""
+        """Release open documents, and the versions that the tag names."""
         self._crops.close()
+        self._let_go()
 
     def rankings(
         self,
@@ -250,12 +259,16 @@ class PageIndex:
         question names; arguments as for `search`."""
         return self.ranked(query, depth, mode, Filters(partition, document, pages)).rankings
 
+    def candidates(self, query: str, depth: int, mode: Mode = "hybrid") -> dict[str, Scored]:
+        """The candidates of a query by ranking, each of at most `depth` pages with their scores."""
+        return self._candidates.find(query, depth, mode) if self._can_find(query) else {}
+
     def ranked(self, query: str, depth: int, mode: Mode, filters: Filters) -> Ranked:
         """The rankings of a query, and its first candidates as the learnt order reads them."""
-        if not query.strip() or not self.manifest.counts.get("pages"):
+        if not self._can_find(query):
             return NOTHING
         condition = filters.condition(self._documents, self.tag)
-        found: Scored = self._candidates.find(query, depth, mode, condition)
+        found = self._candidates.find(query, depth, mode, condition)
         question, named = read(query), UNNAMED
         if filters.document is None and mode != "vector":
             first = first_candidates(rankings_of(query, found))
@@ -269,6 +282,9 @@ class PageIndex:
         alone = filters.document is not None and not filters.partition and filters.pages is None
         rankings = rankings_of(query, found, filters.documents(self._documents) if alone else ())
         return ranked(question, found, rankings, named, self._facts.of)
+
+    def _can_find(self, query: str) -> bool:
+        return bool(query.strip() and self.manifest.counts.get("pages"))
 
     def _names(self) -> DocumentNames:
         """The names of the readable documents, read when they are first needed."""
@@ -302,6 +318,12 @@ class PageIndex:
             for page_id, value in zip(found["page_id"].to_pylist(), found[vector.column].to_pylist(), strict=True)
             if value is not None
         }
+
+
+def _close(handle: int) -> None:
+    """Close a descriptor of `Corpus.reading`."""
+    if handle >= 0:
+        os.close(handle)
 
 
 def _documents(table: Any) -> dict[str, Document]:

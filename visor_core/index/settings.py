@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from visor_core.config import PER_CALL, DocumentsConfig, IndexConfig, Section, embedder_parts
+from visor_core.documents.legibility import says_something
 from visor_core.documents.reader import media_type
 from visor_core.errors import ConfigError, SearchIndexError
 from visor_core.files import flush, whole_file
@@ -421,7 +422,7 @@ def _adopt(corpus: Corpus) -> None:
     base = render_base(found.documents)
     held = rows(pages, ["page_id", "render_key", "text", "text_source"])
     if not all(row["render_key"].startswith(f"{base}-") for row in held):
-        keys = [render_key(base, "never", row["text"], row["text_source"]) for row in held]
+        keys = [render_key(base, "never", row["text_source"], legible=says_something(row["text"])) for row in held]
         schema = pa.schema([pa.field("page_id", pa.string(), nullable=False), pa.field("render_key", pa.string())])
         data = pa.table([pa.array([row["page_id"] for row in held]), pa.array(keys)], schema=schema)
         corpus.table("pages").merge_insert("page_id").when_matched_update_all().execute(data)

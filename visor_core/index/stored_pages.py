@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from visor_core.documents.reader import Word
 from visor_core.errors import SearchIndexError
 from visor_core.index.corpus import quoted, rows
-from visor_core.index.records import Document, Page
+from visor_core.index.records import Document, Page, PageText
 
 PAGE_COLUMNS = (
     "page_id",
@@ -28,7 +28,10 @@ PAGE_COLUMNS = (
     "dpi",
     "problem",
 )
+TEXT_COLUMNS = ("page_id", "document_id", "page", "text")
 _REMEMBERED_PAGES = 4_096
+_READ_AT_ONCE = 1_000
+_T = TypeVar("_T")
 
 
 class StoredPages:
@@ -37,11 +40,28 @@ class StoredPages:
     def __init__(self, table: Any, documents: Mapping[str, Document], tag: str) -> None:
         self._table, self._documents, self._tag = table, documents, tag
         self._pages: OrderedDict[str, Page] = OrderedDict()
+        self._texts: OrderedDict[str, PageText] = OrderedDict()
         self._lock = threading.Lock()
 
     def ids(self) -> list[str]:
         """The ids of all pages, in order."""
         return sorted(row["page_id"] for row in rows(self._table, ["page_id"]))
+
+    def each(self) -> Iterator[Page]:
+        """All pages by page id, a thousand in memory at a time."""
+        ids = self.ids()
+        for start in range(0, len(ids), _READ_AT_ONCE):
+            chosen = ids[start : start + _READ_AT_ONCE]
+            found = {row["page_id"]: self._page_of(row) for row in self._rows(PAGE_COLUMNS, chosen)}
+            yield from (found[page_id] for page_id in chosen)
+
+    def each_text(self) -> Iterator[PageText]:
+        """The text of all pages by page id, without their words."""
+        ids = self.ids()
+        for start in range(0, len(ids), _READ_AT_ONCE):
+            chosen = ids[start : start + _READ_AT_ONCE]
+            found = {row["page_id"]: self._text_of(row) for row in self._rows(TEXT_COLUMNS, chosen)}
+            yield from (found[page_id] for page_id in chosen)
 
     def pages(self, page_ids: Sequence[str]) -> dict[str, Page]:
         """Pages by id, from memory or the table.
@@ -49,27 +69,62 @@ class StoredPages:
         Raises:
             SearchIndexError: if one is not in the index.
         """
-        found: dict[str, Page] = {}
+        return self._remembered(self._pages, page_ids, PAGE_COLUMNS, self._page_of)
+
+    def texts(self, page_ids: Sequence[str]) -> dict[str, PageText]:
+        """What of pages a search shows, by id; their words, which are many times larger, are not read.
+
+        Raises:
+            SearchIndexError: if one is not in the index.
+        """
+        return self._remembered(self._texts, page_ids, TEXT_COLUMNS, self._text_of)
+
+    def _remembered(
+        self,
+        memory: OrderedDict[str, _T],
+        page_ids: Sequence[str],
+        columns: Sequence[str],
+        made_of: Callable[[dict[str, Any]], _T],
+    ) -> dict[str, _T]:
+        found: dict[str, _T] = {}
         with self._lock:
             for page_id in page_ids:
-                if page_id in self._pages:
-                    self._pages.move_to_end(page_id)
-                    found[page_id] = self._pages[page_id]
+                if page_id in memory:
+                    memory.move_to_end(page_id)
+                    found[page_id] = memory[page_id]
         missing = [page_id for page_id in page_ids if page_id not in found]
         if missing:
-            for row in rows(self._table, PAGE_COLUMNS, f"page_id IN ({quoted(missing)})"):
-                found[row["page_id"]] = self._page_of(row)
+            found |= {row["page_id"]: made_of(row) for row in self._rows(columns, missing)}
         for page_id in page_ids:
             if page_id not in found:
                 raise SearchIndexError(f"page {page_id} is not in index {self._tag!r}")
         with self._lock:
             for page_id in missing:
-                self._pages[page_id] = found[page_id]
-            while len(self._pages) > _REMEMBERED_PAGES:
-                self._pages.popitem(last=False)
+                memory[page_id] = found[page_id]
+            while len(memory) > _REMEMBERED_PAGES:
+                memory.popitem(last=False)
         return found
 
+    def words(self, page_ids: Iterable[str]) -> dict[str, tuple[Word, ...]]:
+        """The words of pages by their ids, many a query; a page that the index does not hold is absent."""
+        wanted = sorted(set(page_ids))
+        found: dict[str, tuple[Word, ...]] = {}
+        for start in range(0, len(wanted), _READ_AT_ONCE):
+            part = wanted[start : start + _READ_AT_ONCE]
+            for row in self._rows(["page_id", "words"], part):
+                found[row["page_id"]] = _words_of(row)
+        return found
+
+    def _rows(self, columns: Sequence[str], page_ids: Sequence[str]) -> list[dict[str, Any]]:
+        return rows(self._table, columns, f"page_id IN ({quoted(page_ids)})")
+
     def _page_of(self, row: dict[str, Any]) -> Page:
-        words = tuple(Word(w["text"], w["x0"], w["y0"], w["x1"], w["y1"]) for w in row["words"] or ())
         document = self._documents[row["document_id"]]
-        return Page(**{**row, "words": words, "filename": document.name})
+        return Page(**{**row, "words": _words_of(row), "filename": document.name})
+
+    def _text_of(self, row: dict[str, Any]) -> PageText:
+        return PageText(**row, filename=self._documents[row["document_id"]].name)
+
+
+def _words_of(row: Mapping[str, Any]) -> tuple[Word, ...]:
+    return tuple(Word(w["text"], w["x0"], w["y0"], w["x1"], w["y1"]) for w in row["words"] or ())

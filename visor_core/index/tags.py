@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ class VectorColumn:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One published state of a corpus. `data_version` depends on content alone; the rest locates it."""
+    """One published state of a corpus. `data_version` depends on content alone; the rest locates it.
+
+    `rarity` is the file under `statistics/` that says how common terms are.
+    """
 
     tag: str
     data_version: str
@@ -46,6 +50,7 @@ class Manifest:
     counts: dict[str, int]
     documents_version: str
     pages_version: str
+    rarity: str = ""
 
 
 def check_tag(tag: str) -> str:
@@ -85,6 +90,11 @@ def recorded_manifest(corpus: Corpus, manifest: Manifest) -> dict[str, Any]:
 
 def publish(corpus: Corpus, manifest: Manifest) -> None:
     """Make a manifest visible under its tag and as `latest`; a reader sees the old one or the new one."""
+    store(corpus, manifest, (manifest.tag, "latest"))
+
+
+def store(corpus: Corpus, manifest: Manifest, names: Sequence[str]) -> None:
+    """Put a manifest in the place of each of the named tags, and hold on to the versions that it names."""
     corpus.tags.mkdir(parents=True, exist_ok=True)
     for name, version in manifest.tables.items():
         pins = corpus.table(name).tags
@@ -92,7 +102,7 @@ def publish(corpus: Corpus, manifest: Manifest) -> None:
         if label not in pins.list():
             pins.create(label, version)
     written = json.dumps(recorded_manifest(corpus, manifest), indent=1, sort_keys=True)
-    for name in (manifest.tag, "latest"):
+    for name in names:
         with whole_file(corpus.tags / f"{name}.json", several_writers=True) as partial:
             partial.write_text(written, encoding="utf-8")
             flush(partial)

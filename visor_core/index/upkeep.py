@@ -1,15 +1,14 @@
 """Keeping a corpus: verify what is stored, compact it, compare two tags.
 
-`verify` is read-only and lists every fault it finds. `compact` frees what no tag and no newest table version needs;
-every tagged version stays readable. `difference` says what documents and pages two tags do not share.
+`verify` is read-only and lists every fault it finds. `compact` frees what no tag that stays and no newest table version
+needs; every state that a tag names stays readable. `difference` says what documents and pages two tags do not share.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,30 @@ from visor_core.documents.names import shown_names
 from visor_core.documents.sources import document_id_of, stored_path
 from visor_core.errors import SearchIndexError
 from visor_core.index.corpus import KEYS, Corpus, quoted, rows
+from visor_core.index.cutting import cut_pages
 from visor_core.index.pages import pages_version
 from visor_core.index.records import page_id_of
 from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
+from visor_core.index.retention import forget, retention
 from visor_core.index.search import PageIndex
-from visor_core.index.tags import Manifest, list_tags, read_manifest
-
-_CLOCK_MARGIN = 2.0
-"""Seconds: LanceDB counts the age from when it gets to work, which a busy machine delays past the tagged version."""
+from visor_core.index.storage import clear_versions, merge_all
+from visor_core.index.tags import Manifest, list_tags, read_manifest, store
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What a compaction freed, in bytes, and the tags it kept readable."""
+    """What a compaction freed, in bytes, and the tags it kept readable.
+
+    `forgotten` are the tags that went. `alone` is false where somebody had the corpus open: then none did, and nothing
+    was merged.
+    """
 
     bytes_before: int
     bytes_after: int
     sources_removed: int
     tags: tuple[str, ...]
+    forgotten: tuple[str, ...]
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +92,29 @@ def verify(corpus: Corpus, tag: str = "latest", *, deep: bool = False) -> list[s
     return faults
 
 
-def lacking(corpus: Corpus, tag: str = "latest") -> tuple[int, int]:
-    """Pages without content and quarantined documents of a tagged state: no fault of the index, and not in it."""
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What a tagged state does not hold of its documents, which is no fault of the index.
+
+    Pages without content, quarantined documents, and pages whose end is not searched as (document, page, characters).
+    """
+
+    blank: int
+    refused: int
+    cut: tuple[tuple[str, int, int], ...]
+
+
+def lacking(corpus: Corpus, tag: str = "latest") -> Lacking:
+    """What is not in a tagged state."""
     manifest = read_manifest(corpus, tag)
-    pages, documents = (corpus.table_at(name, manifest.tables[name]) for name in ("pages", "documents"))
-    return int(pages.count_rows("problem != ''")), int(documents.count_rows("status != 'ok'"))
+    pages, documents, texts = (
+        corpus.table_at(name, manifest.tables[name]) for name in ("pages", "documents", "page_texts")
+    )
+    return Lacking(
+        int(pages.count_rows("problem != ''")),
+        int(documents.count_rows("status != 'ok'")),
+        cut_pages(texts, rows(documents, DOCUMENT_COLUMNS)),
+    )
 
 
 def _page_faults(documents: list[dict[str, Any]], page_ids: set[str], tables: dict[str, Any]) -> list[str]:
@@ -108,48 +131,48 @@ def _page_faults(documents: list[dict[str, Any]], page_ids: set[str], tables: di
     faults += [f"{name}: not all of its pages are there" for name in missing]
     if orphans := page_ids - set(expected):
         faults.append(f"table pages: {len(orphans)} pages belong to no readable document")
-    for name in ("images", "passages"):
+    for name in ("images", "page_texts", "passages"):
         held = set(tables[name].search().select(["page_id"]).limit(None).to_arrow()["page_id"].to_pylist())
         if held != page_ids:
             faults.append(f"table {name}: it covers {len(held & page_ids)} of {len(page_ids)} pages")
     return faults
 
 
-def compact(corpus: Corpus, *, keep_seconds: float = 0.0) -> Compaction:
-    """Merge small files and delete table versions and sources that no tag needs.
+def compact(corpus: Corpus, *, keep: int, named: Collection[str] = ()) -> Compaction:
+    """Forget the tags that need not stay, and free what no tag and no newest version holds.
 
-    LanceDB refuses to clean past a tagged version, so versions are cleaned up to the oldest one that a tag still
-    names; deleting old tags first frees more.
+    Nothing is written anew that another tag holds as well, so that the corpus never becomes larger: where one state of
+    a table is all that tags name, its small files and the parts of its indexes are merged and deleted rows go; the tags
+    then name the merged state. While somebody reads the corpus, tags stay and nothing is merged.
 
     Args:
-        keep_seconds: versions younger than this stay, for readers that have them open.
+        corpus: where.
+        keep: how many of the newest tags stay.
+        named: tags that something stored names, which stay as well.
+
+    Raises:
+        SearchIndexError: if the corpus cannot be written, or a manifest is damaged.
     """
-    with corpus.writing():
+    with corpus.writing(), corpus.unread() as alone:
         before = _size(corpus.root)
+        leaving = retention(corpus, keep, named).leaving if alone else ()
+        forget(corpus, leaving)
         manifests = {tag: read_manifest(corpus, tag) for tag in list_tags(corpus)}
         for name in KEYS:
-            table = corpus.table(name)
-            needed = {m.tables[name] for m in manifests.values()}
-            for label, pin in table.tags.list().items():
-                if int(pin["version"]) not in needed:
-                    table.tags.delete(label)
-            table.optimize()
-            age = _cleanable_age(table, needed, keep_seconds)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # the lock keeps other writers away; readers hold tags
-                table.optimize(cleanup_older_than=timedelta(seconds=age))
+            needed = {m.tables[name] for m in manifests.values() if name in m.tables}
+            clear_versions(corpus, name, needed)
+            if alone and needed == {int(corpus.table(name).version)} and merge_all(corpus, name):
+                manifests = {tag: _moved(corpus, tag, manifest, name) for tag, manifest in manifests.items()}
+                clear_versions(corpus, name, {int(corpus.table(name).version)})
         removed = _remove_sources(corpus, manifests)
-        return Compaction(before, _size(corpus.root), removed, tuple(manifests))
+        return Compaction(before, _size(corpus.root), removed, tuple(manifests), leaving, alone)
 
 
-def _cleanable_age(table: Any, needed: set[int], keep_seconds: float) -> float:
-    """Seconds before now up to which versions can go: just before the oldest version that is needed."""
-    stamps = {int(v["version"]): v["timestamp"] for v in table.list_versions()}
-    oldest = min((stamps[v] for v in needed if v in stamps), default=None)
-    if oldest is None:
-        return keep_seconds
-    now = datetime.now(oldest.tzinfo)
-    return max(keep_seconds, (now - oldest).total_seconds() + _CLOCK_MARGIN)
+def _moved(corpus: Corpus, tag: str, manifest: Manifest, name: str) -> Manifest:
+    """A manifest that names the newest version of a table, stored in the place of the one that it was."""
+    moved = replace(manifest, tables={**manifest.tables, name: int(corpus.table(name).version)})
+    store(corpus, moved, (tag,))
+    return moved
 
 
 def _remove_sources(corpus: Corpus, manifests: dict[str, Manifest]) -> int:

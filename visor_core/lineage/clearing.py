@@ -1,4 +1,5 @@
-"""What of a home nothing needs any more: builds out of force that made nothing that is kept, set-aside stores, logs.
+"""What of a home nothing needs any more: builds out of force that made nothing that is kept, set-aside stores, corpora
+that were made of others to measure something, logs.
 
 Kept are the builds in force, the champion, what the registry names by an alias, what an evaluation or a study measured,
 and everything upstream of these. What a running process holds, or reads, is never touched.
@@ -14,9 +15,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from visor_core.config import Home
+from visor_core.config.derived_corpora import RUNNING, is_derived
 from visor_core.errors import DataError
 from visor_core.files import is_locked
 from visor_core.lineage.graph import EVALUATION, Build, Made, is_in_force, read_builds, upstream_of
@@ -79,8 +82,9 @@ def find_clearable(home: Home, tagged: Iterable[str] = (), *, unfinished: bool =
             clearable.append(Clearable(folder, size_of(folder), reason))
         else:
             stays[folder] = "begun, can be continued (--unfinished frees it)"
+    found = chain(_stores(home), _stressed(home))
     clearable += [
-        Clearable(path, size_of(path), reason) for path, reason in _stores(home) if path.is_dir() and not is_held(path)
+        Clearable(path, size_of(path), reason) for path, reason in found if path.is_dir() and not is_held(path)
     ]
     clearable += _logs(home, [known[made] for made in kept if made in known])
     return Clearing(tuple(clearable), stays)
@@ -145,17 +149,54 @@ def _stores(home: Home) -> Iterator[tuple[Path, str]]:
             raise DataError(f"{path} is not an evaluation of this version: delete it, or evaluate again") from error
     for path in home.evaluations.glob("best-of/*.json"):
         named |= set(json.loads(path.read_text(encoding="utf-8"))["stores"])
+    named |= {store for _, stores in _stress_reports(home) for store in stores}
+    measuring = _is_measuring(home)
     played = home.evaluations / "trajectories"
     for path in sorted(played.glob("*")) if played.is_dir() else []:
         if ".until-" in path.name:
             yield path, "set aside by --fresh"
-        elif path.name not in named:
+        elif path.name not in named and not measuring:
             yield path, "episodes of an evaluation without a result"
     for stage in ("teacher_trajectories/episodes", "benchmark_results/*/episodes"):
         for path in sorted(home.asset().glob(f"{stage}/{SET_ASIDE}")):
             yield path, "set aside by --force"
     for path in sorted(home.rebuilt.glob("*")) if home.rebuilt.is_dir() else []:
         yield path, "rebuilt by visor reproduce"
+
+
+def _stressed(home: Home) -> Iterator[tuple[Path, str]]:
+    """Corpora that were made of others to measure something, and generated documents, that no report names."""
+    if _is_measuring(home):
+        return
+    named = {name for corpora, _ in _stress_reports(home) for name in corpora}
+    for name in home.corpora():
+        if is_derived(name) and name not in named:
+            yield home.root / "corpora" / name, "made for a stress or counterfactual without a report"
+    noise = home.stress / "noise"
+    for path in sorted(noise.iterdir()) if noise.is_dir() else []:
+        if not any(name.startswith(f"{path.name}.noise-") for name in named):
+            yield path, "generated for a stress without a report"
+
+
+def _stress_reports(home: Home) -> Iterator[tuple[list[str], list[str]]]:
+    """(corpora, episode stores) of every measurement by `visor stress` and `visor counterfactual`.
+
+    Raises:
+        DataError: if a file of the reports is none.
+    """
+    for path in sorted(home.reports.glob("*.json")) if home.reports.is_dir() else []:
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} is no JSON ({error}): delete it, or measure again") from error
+        if isinstance(told, dict) and {"corpora", "stores"} <= told.keys():
+            yield told["corpora"], told["stores"]
+
+
+def _is_measuring(home: Home) -> bool:
+    """Whether a stress runs, whose corpora and episodes no report names yet."""
+    lock = home.stress / RUNNING
+    return lock.is_file() and is_locked(lock)
 
 
 def _logs(home: Home, kept: Iterable[Build]) -> Iterator[Clearable]:

@@ -1,9 +1,9 @@
 """The score of an answer by the rule its benchmark publishes, and whether an answer is a refusal.
 
 Rules: MMLongBench-Doc's by answer format (`scoring.mmlongbench`; the nano world's questions have these formats too),
-SlideVQA's exact match (`scoring.slidevqa`), normalised exact match for the format `Exact`. ViDoSeek, VRAG and DocScope
-publish no rule but a language model's judgement; LongDocURL and MADQA have rules of their own that are not built in.
-Without a judge their answers have no score, never that of another benchmark's rule. A question that can be
+SlideVQA's exact match (`scoring.slidevqa`), LongDocURL's (`scoring.longdocurl`), MADQA's ANLS* (`scoring.anls_star`),
+normalised exact match for the format `Exact`. ViDoSeek, VRAG and DocScope publish no rule but a language model's
+judgement. Without a judge their answers have no score, never that of another benchmark's rule. A question that can be
 answered and names no accepted answer measures page retrieval only.
 """
 
@@ -12,19 +12,18 @@ from __future__ import annotations
 import re
 
 from visor_core.questions import Question
+from visor_core.scoring.anls_star import madqa_score
+from visor_core.scoring.longdocurl import longdocurl_score
 from visor_core.scoring.mmlongbench import clean, mmlongbench_score
 from visor_core.scoring.slidevqa import slidevqa_scores
 
 NO_RULE = "no published rule"
 """What stands in the place of a score where the benchmark has no rule that needs no judge."""
-RULE_NOT_BUILT_IN = "its own rule, not built in"
-"""The same where it has one that this project does not compute."""
 PAGES_ONLY = "page retrieval only"
 """The same where no accepted answer is known to a question that has one."""
-UNSCORED = (NO_RULE, RULE_NOT_BUILT_IN, PAGES_ONLY)
-_NO_RULE_HERE = dict.fromkeys(("vidoseek", "vrag", "docscope", "vidore"), NO_RULE) | dict.fromkeys(
-    ("longdocurl", "madqa"), RULE_NOT_BUILT_IN
-)
+UNSCORED = (NO_RULE, PAGES_ONLY)
+_NO_RULE_HERE = ("vidoseek", "vrag", "docscope", "vidore")
+_OWN_RULE = {"slidevqa": "SlideVQA", "longdocurl": "LongDocURL", "madqa": "MADQA"}
 REFUSALS = ("not answerable", "unanswerable", "missing")
 """Answers that say that the information is not there: the wording of the prompts, and of the nano world."""
 
@@ -35,9 +34,9 @@ def rule_of(question: Question) -> str:
     if not question.answers and question.answerable:
         return PAGES_ONLY
     if question.benchmark in _NO_RULE_HERE:
-        return _NO_RULE_HERE[question.benchmark]
-    if question.benchmark == "slidevqa":
-        return "SlideVQA"
+        return NO_RULE
+    if question.benchmark in _OWN_RULE:
+        return _OWN_RULE[question.benchmark]
     return "exact match" if question.answer_format == "Exact" else "MMLongBench-Doc"
 
 
@@ -74,6 +73,10 @@ def answer_score(question: Question, answer: str) -> float | None:
         return 0.0
     if rule == "SlideVQA":
         scores = [slidevqa_scores(gold, answer, question.question)[0] for gold in question.answers]
+    elif rule == "LongDocURL":
+        scores = [longdocurl_score(gold, answer, question.answer_format) for gold in question.answers]
+    elif rule == "MADQA":
+        scores = [madqa_score(question.answers, answer)]
     elif rule == "MMLongBench-Doc":
         scores = [mmlongbench_score(gold, answer, question.answer_format or "Str") for gold in question.answers]
     elif question.answerable:

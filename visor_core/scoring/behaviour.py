@@ -19,7 +19,8 @@ from visor_core.scoring.answers import says_missing
 from visor_core.scoring.citations import citation_precision, citation_recall, cited_pages
 from visor_core.scoring.crops import Region, crop_f1, matched
 from visor_core.scoring.ledger import compactness, coverage, ledger_pages, pages_read
-from visor_core.scoring.located import WordsOf, gold_boxes, items_of, lies_in, places
+from visor_core.scoring.lists import items_of
+from visor_core.scoring.located import WordsOf, gold_boxes, lies_in, places
 
 REFUSED = frozenset({"degenerate", "outside", "whole page", "repeat", "blank", "not drawn"})
 """Faults for which the model-free checks refuse a box."""

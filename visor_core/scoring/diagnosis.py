@@ -29,7 +29,8 @@ from visor_core.scoring.answers import answer_score, says_missing
 from visor_core.scoring.crops import Region
 from visor_core.scoring.facts import is_recorded
 from visor_core.scoring.ledger import pages_read
-from visor_core.scoring.located import WordsOf, gold_boxes, holds, items_of, lies_in, printed
+from visor_core.scoring.lists import items_of
+from visor_core.scoring.located import WordsOf, gold_boxes, holds, lies_in, printed
 
 Miss = Literal["not found", "not seen", "not read", "not reasoned", "not answered in form"]
 MISSES: tuple[Miss, ...] = get_args(Miss)

@@ -8,34 +8,16 @@ boxes (the nano world), those are gold.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterable, Sequence
 
 from visor_core.geometry import Box, intersection_area
 from visor_core.questions import Question, gold_is_complete
 from visor_core.scoring.crops import Region, gold_regions
 from visor_core.scoring.facts import Word, words_of
+from visor_core.scoring.lists import LONGEST, items_of
 
 WordsOf = Callable[[str], Sequence[Word]]
 """The words of a page by its id, in reading order; none of a page without text."""
-_LONGEST = 4_000
-"""Characters of an answer beyond which it is not looked for."""
-
-
-def items_of(answer: str) -> list[str]:
-    """The items of an answer: those of a list that is written as one, else the answer itself.
-
-    >>> items_of("['White', '10%']"), items_of("White, 10%")
-    (['White', '10%'], ['White, 10%'])
-    """
-    text = answer.strip()
-    if text.startswith("[") and text.endswith("]") and len(text) <= _LONGEST:
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return [text]
-        return [str(item) for item in found] if isinstance(found, list) else [text]
-    return [text]
 
 
 def holds(text: str, part: str) -> bool:
@@ -45,7 +27,7 @@ def holds(text: str, part: str) -> bool:
 
 def printed(text: str, words: Sequence[Word]) -> list[Box]:
     """The places where the words of a text stand in a row on a page, as boxes around them."""
-    wanted = words_of(text) if len(text) <= _LONGEST else []
+    wanted = words_of(text) if len(text) <= LONGEST else []
     tokens = [(token, i) for i, word in enumerate(words) for token in words_of(word[0])]
     found = []
     for start in _starts([token for token, _ in tokens], wanted):

@@ -6,5 +6,5 @@ say then, `kinds` lists the rows of conditions that make a curve. Run by `visor 
 
 >>> from visor_core.stress.kinds import KINDS
 >>> sorted(KINDS)
-['blur', 'distractors', 'hops', 'noise', 'resolution', 'rotation', 'turns']
+['blur', 'distractors', 'hops', 'noise', 'resolution', 'rotation', 'scan', 'turns']
 """

@@ -20,6 +20,7 @@ from visor_core.evaluation.statistics import Interval, wilson
 from visor_core.geometry import Box, iou
 from visor_core.index import PageIndex
 from visor_core.index.records import split_page_id
+from visor_core.policies.identity import digest_of
 from visor_core.questions import Question
 from visor_core.scoring.answers import NO_RULE, answer_score, rule_of, says_missing
 from visor_core.scoring.located import gold_boxes, printed
@@ -103,6 +104,8 @@ class Faithfulness:
     rows: tuple[Row, ...]
     failed: int
     left_out: tuple[LeftOut, ...] = field(default=())
+    stores: tuple[str, ...] = ()
+    """What its episodes are kept under."""
 
     @property
     def right(self) -> list[Row]:
@@ -141,6 +144,7 @@ class Faithfulness:
                 },
                 "left_out_by_reason": count_reasons(self.left_out),
             },
+            "corpora": [self.changed_corpus],
             **asdict(self),
         }
         return dict(known(values))
@@ -297,4 +301,5 @@ def _found(
         rows=tuple(rows),
         failed=sum(row.failed for row in (*was.values(), *now.values())),
         left_out=(*planned.left_out, *lost),
+        stores=tuple(digest_of(of.played.identity) for of in (before, after) if of),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
 from visor_core.evaluation.statistics import Interval
+from visor_core.policies.identity import digest_of
 from visor_core.scoring.answers import NO_RULE
 from visor_core.stress.conditions import Measured
 
@@ -50,11 +51,14 @@ class Curve:
     seed: int
     points: tuple[Point, ...]
     left_out: tuple[LeftOut, ...] = ()
+    stores: tuple[str, ...] = ()
+    """What its episodes are kept under."""
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
         values = asdict(self)
         values["left_out_by_reason"] = count_reasons(self.left_out)
+        values["corpora"] = sorted({point.corpus for point in self.points})
         return dict(known(values))
 
 
@@ -103,6 +107,7 @@ def curve_of(
         seed=first.played.seed,
         points=tuple(points),
         left_out=tuple(left_out),
+        stores=tuple(dict.fromkeys(digest_of(one.played.identity) for one in measured)),
     )
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from visor_core.code_version import code_behind, code_version
 from visor_core.config import DocumentsConfig
+from visor_core.config.derived_corpora import derived_name
 from visor_core.documents.sources import document_id_of, local_path, stored_path
 from visor_core.errors import ConfigError, DataError, DocumentError, SearchIndexError
 from visor_core.files import write_json
@@ -30,8 +31,7 @@ from visor_core.index.records import Document, page_id_of, split_page_id
 from visor_core.index.register import password_for
 from visor_core.index.settings import read_settings, reading_settings
 from visor_core.stress.editor import Editor, Job
-from visor_core.stress.edits import Blur, Edit, Print, Turn, as_json
-from visor_core.stress.names import derived_name
+from visor_core.stress.edits import Edit, Print, Whole, as_json
 
 RECORD = "derived.json"
 _WRITTEN_ONCE = ("sources", "data", "_indices", "statistics")
@@ -225,9 +225,9 @@ def _register(
 
 def _touched(edits: Sequence[Edit]) -> frozenset[int] | None:
     """The pages that edits change; None for all, or where they change the words that the index adds to each."""
-    if any(isinstance(e, Blur | Turn) or (isinstance(e, Print) and e.place == "metadata") for e in edits):
+    if any(isinstance(e, Whole) or (isinstance(e, Print) and e.place == "metadata") for e in edits):
         return None
-    return frozenset(edit.page for edit in edits if not isinstance(edit, Blur | Turn))
+    return frozenset(edit.page for edit in edits if not isinstance(edit, Whole))
 
 
 def _carry_over(target: Corpus, old: str, new: str, touched: frozenset[int] | None) -> None:

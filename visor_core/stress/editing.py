@@ -26,7 +26,7 @@ from visor_core.documents.reader import OpenDocument, Word, media_type, one_line
 from visor_core.errors import DocumentError
 from visor_core.geometry import Box
 from visor_core.stress import painting
-from visor_core.stress.edits import Blur, Edit, Paint, Print, Replace, Turn, from_json
+from visor_core.stress.edits import Edit, Paint, Print, Replace, Whole, from_json
 
 _PIXELS = 900
 """Pixels of the longer side of the pictures that are compared."""
@@ -131,8 +131,8 @@ def _fault(before: _Reader, after: _Reader, edits: Sequence[Edit], n: int, stand
     edit = edits[n]
     if before.num_pages != after.num_pages:
         return f"the document had {before.num_pages} pages and has {after.num_pages}"
-    if isinstance(edit, Blur | Turn):
-        return _whole_fault(before, after, edit)
+    if isinstance(edit, Whole):
+        return _whole_fault(before, after)
     beside = [edits[m] for m in standing if getattr(edits[m], "page", 0) == edit.page]
     was, now = before.page(edit.page), after.page(edit.page)
     if isinstance(edit, Print):
@@ -205,7 +205,7 @@ def _print_fault(was: _Look, now: _Look, path: Path, edit: Print) -> str:
     return "" if edit.text in told else f"the {edit.place} is not read back"
 
 
-def _whole_fault(before: _Reader, after: _Reader, edit: Blur | Turn) -> str:
+def _whole_fault(before: _Reader, after: _Reader) -> str:
     """Whether every page with something on it changed and kept its words."""
     for number in range(1, before.num_pages + 1):
         was, now = before.page(number), after.page(number)

@@ -61,14 +61,24 @@ class Blur:
 
 
 @dataclass(frozen=True, slots=True)
+class Coarsen:
+    """Every page is covered by a picture of itself at `dpi` dots per inch, as of a poor scan; its words stay
+    searchable."""
+
+    dpi: float
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """Every page, words and all, is turned clockwise by `degrees`; scaled to fit where these are no right angle."""
 
     degrees: float
 
 
-Edit = Replace | Paint | Print | Blur | Turn
-_KINDS: dict[str, type[Edit]] = {kind.__name__.lower(): kind for kind in (Replace, Paint, Print, Blur, Turn)}
+Whole = Blur | Coarsen | Turn
+"""The edits that change every page."""
+Edit = Replace | Paint | Print | Whole
+_KINDS: dict[str, type[Edit]] = {kind.__name__.lower(): kind for kind in (Replace, Paint, Print, Blur, Coarsen, Turn)}
 
 
 def as_json(edit: Edit) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 `distractors` and `noise` are after DR3-Eval (arXiv 2604.14683): the questions of some documents are asked of a corpus
 of these and a set number of others for each, the nearest to the questions first, or of generated pages of words that
 the corpus uses. `hops` asks the questions by the number of pages they need; `turns` and `resolution` override
-settings; `blur` and `rotation` change every page of the documents that are asked about.
+settings; `blur`, `scan` and `rotation` change every page of the documents that are asked about.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visor_core.config import Profile
-from visor_core.errors import DataError
+from visor_core.errors import ConfigError, DataError
 from visor_core.evaluation.benchmarks.resolve import LeftOut
 from visor_core.index import PageIndex
 from visor_core.questions import Question
 from visor_core.stress.conditions import Condition, documents_of
 from visor_core.stress.derived import Change
-from visor_core.stress.edits import Blur, Edit, Turn
+from visor_core.stress.edits import Blur, Coarsen, Edit, Turn
 from visor_core.stress.noise import write_noise
 
 NOT_CHOSEN = "its documents are not all among those the corpus is reduced to"
@@ -162,7 +162,17 @@ def _settings(
 
 
 def _pixels(profile: Profile, most: float) -> dict[str, object]:
-    """Settings under which a page is shown at no more pixels than these."""
+    """Settings under which a page is shown at no more pixels than these.
+
+    Raises:
+        ConfigError: if the smallest picture that the policy is shown has more.
+    """
+    side = profile.agent.image.multiple
+    if most < side * side:
+        raise ConfigError(
+            f"--at {most:g}: a shown page has {side * side:,} pixels at least (agent.image.multiple {side}), so that"
+            f" fewer change nothing: give degrees from there; `visor stress scan` makes the pages themselves coarser"
+        )
     least = min(profile.agent.image.min_pixels, int(most))
     return {"agent.image.max_pixels": int(most), "agent.image.min_pixels": least}
 
@@ -215,6 +225,12 @@ KINDS: dict[str, Kind] = {
         "radius of the blur in points",
         (0, 1, 2, 4, 8),
         _pages(lambda radius: f"blurred by {radius:g} pt", Blur),
+    ),
+    "scan": Kind(
+        "dots per inch of the pages' pictures",
+        (9, 18, 36, 72, 144),
+        _pages(lambda dpi: f"{dpi:g} dpi", Coarsen),
+        whole=True,
     ),
     "rotation": Kind(
         "degrees by which pages are turned",

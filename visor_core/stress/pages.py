@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
-from visor_core.evaluation.charts import Series, line_chart
+from visor_core.evaluation.charts import SHARES, Series, line_chart
 from visor_core.evaluation.report_style import REPORT_STYLE
 from visor_core.evaluation.statistics import Interval
 from visor_core.files import write_text
@@ -33,7 +33,8 @@ def write_curve(path: Path, curve: Curve) -> Path:
     if any(point.obeyed for point in curve.points):
         charted["orders obeyed"] = [point.obeyed or Interval(float("nan"), 0.0, 1.0, 0) for point in curve.points]
     lines = [_line(name, curve.points, intervals) for name, intervals in charted.items()]
-    chart = line_chart(lines, x_label=curve.label, y_label=f"{', '.join(charted)} by {curve.label}")
+    told_by = f"{', '.join(charted)} by {curve.label}"
+    chart = line_chart(lines, x_label=curve.label, y_label=told_by, y_limits=SHARES)
     parts.append(f"<figure><figcaption>Share of the questions by {escape(curve.label)}</figcaption>{chart}</figure>")
     parts.append(_figures(curve.points))
     parts.append(_unedited(curve.points))

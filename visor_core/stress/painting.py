@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from visor_core.errors import DocumentError
 from visor_core.geometry import Box
-from visor_core.stress.edits import Blur, Edit, Paint, Print, Replace, Turn
+from visor_core.stress.edits import Blur, Coarsen, Edit, Paint, Print, Replace, Turn
 
 SMALLEST = 0.6
 """A new text is set at no less than this share of the old one's size: beyond that it would be told by its look."""
@@ -58,6 +58,9 @@ def apply(document: pymupdf.Document, edit: Edit, *, as_picture: bool = False) -
         case Blur():
             for number in range(1, document.page_count + 1):
                 _blur(_page(document, number), edit.radius)
+        case Coarsen():
+            for number in range(1, document.page_count + 1):
+                _coarsen(_page(document, number), edit.dpi)
         case Turn():
             _turn(document, edit.degrees)
 
@@ -177,11 +180,26 @@ def _print(document: pymupdf.Document, edit: Print) -> None:
 
 
 def _blur(page: pymupdf.Page, radius: float) -> None:
-    """Cover a page with a blurred picture of itself: MuPDF reads words under a picture all the same."""
+    """Cover a page with a blurred picture of itself."""
+    _cover(page, _drawn(page).filter(ImageFilter.GaussianBlur(radius * _DPI / 72)))
+
+
+def _coarsen(page: pymupdf.Page, dpi: float) -> None:
+    """Cover a page with a picture of itself of few dots, each the mean of what it covers, drawn as squares."""
+    image = _drawn(page)
+    few = (max(1, round(page.rect.width * dpi / 72)), max(1, round(page.rect.height * dpi / 72)))
+    _cover(page, image.resize(few, Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST))
+
+
+def _drawn(page: pymupdf.Page) -> Image.Image:
     pixels = page.get_pixmap(dpi=_DPI, alpha=False)
-    image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.samples)
+    return Image.frombytes("RGB", (pixels.width, pixels.height), pixels.samples)
+
+
+def _cover(page: pymupdf.Page, image: Image.Image) -> None:
+    """Put a picture over all of a page: MuPDF reads words under a picture all the same."""
     buffer = io.BytesIO()
-    image.filter(ImageFilter.GaussianBlur(radius * _DPI / 72)).save(buffer, "JPEG", quality=90)
+    image.save(buffer, "JPEG", quality=90)
     page.insert_image(page.rect, stream=buffer.getvalue(), keep_proportion=False)
 
 

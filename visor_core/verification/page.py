@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from visor_core.evaluation.charts import Series, line_chart
+from visor_core.evaluation.charts import SHARES, Series, line_chart
 from visor_core.evaluation.report_style import REPORT_STYLE
 from visor_core.trajectories.viewer_page import page, scrolled
 from visor_core.verification.curve import Point
@@ -45,9 +45,10 @@ def curve_html(title: str, questions: int, points: Sequence[Point], doubt_auroc:
         f"<th scope=col class=n>{name}" for name in ("episodes", "tokens", "answers right", "supported", "gain")
     )
     table = scrolled(f"<table class=figures><tr><th scope=col>method{heads}{rows}</table>", "Figures")
+    chart = line_chart(lines, x_label=unit, y_label="right answers", y_limits=SHARES)
     body = (
         f"<h1>{escape(title)}</h1><p class=sub>{questions} questions; all episodes drawn are paid for{doubt}</p>"
-        f"<h2>Right answers</h2><figure>{line_chart(lines, x_label=unit, y_label='right answers')}</figure>"
+        f"<h2>Right answers</h2><figure>{chart}</figure>"
         f"<h2>Figures</h2>{table}"
     )
     return page(title, body, style=REPORT_STYLE)

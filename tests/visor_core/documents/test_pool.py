@@ -16,6 +16,7 @@ from tests.processes import runs
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.documents import pool as pool_module
 from visor_core.documents import worker
+from visor_core.documents.ocr import Recognised
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits, PageSize, Word
 from visor_core.documents.worker import (
@@ -26,7 +27,6 @@ from visor_core.documents.worker import (
     Validated,
     perform,
     render_page,
-    usable,
 )
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -155,13 +155,6 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         pytest.fail("the worker outlived its parent by ten seconds")
 
 
-def test_usable_text() -> None:
-    assert usable("The quick brown fox jumps over the lazy dog, twice.")
-    assert not usable("page 12")
-    assert not usable("\ufffd" * 60)
-    assert not usable("\ue001\ue002" * 40)
-
-
 def test_a_defect_of_a_parser_is_told_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_pdf(tmp_path / "a.pdf", ["one"])
 
@@ -197,14 +190,14 @@ class _OnePage:
     ("layer", "read", "expected"),
     [
         ("\ue001" * 90, "Revenue 4711", ("Revenue 4711", "ocr")),
-        ("\ue001" * 90, "", ("\ue001" * 90, "layer")),
+        ("\ue001" * 90, "", ("", "none")),
         ("a text layer that says quite enough to be kept", "Revenue 4711", ("a text layer that says quite", "layer")),
     ],
 )
 def test_ocr_takes_the_place_of_an_unusable_layer_however_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str, read: str, expected: tuple[str, str]
 ) -> None:
-    found = [[Word(read, 0.1, 0.1, 0.9, 0.2)]] if read else []
+    found = Recognised([[Word(read, 0.1, 0.1, 0.9, 0.2)]] if read else [], turned=False)
     monkeypatch.setattr("visor_core.documents.ocr.recognise", lambda image: found)
     page = render_page(_OnePage(layer), replace(task(tmp_path / "a.pdf"), ocr="auto"), 1)
     assert page.text.startswith(expected[0])

@@ -17,6 +17,7 @@ from visor_core.evaluation.benchmarks.resolve import (
     NOT_JSON,
     NOT_PAGES,
     TWICE,
+    WRONG_FORM,
     LeftOut,
     PageResolver,
     count_reasons,
@@ -91,7 +92,7 @@ def test_mmlongbench_page_zero_and_unanswerable(tmp_path: Path) -> None:
         ([], "none of its 0 items can be used"),
         ({}, "it lacks doc_id, question"),
         ([{"doc_id": "report.pdf"}], "mmlongbench-0000: it lacks question"),
-        ([7], "item 0 is int"),
+        ([7], "item 0: it is int"),
         ([_mm(evidence_pages="__import__('os')")], "is not a list"),
         ([_mm(evidence_pages="[99]"), _mm(doc_id="x.pdf")], f"{NO_SUCH_PAGE} 1, {NOT_IN_CORPUS} 1.*page 99 of report"),
     ],
@@ -127,7 +128,7 @@ def test_vidoseek(tmp_path: Path) -> None:
     assert [(item.item, item.reason) for item in found.left_out] == [("u2", NOT_IN_CORPUS)]
     bad = {**example, "uid": "u3", "meta_info": {"file_name": "report.pdf", "reference_page": ["eleven"]}}
     found = vidoseek.read(_write(tmp_path / "q.json", {"examples": [example, bad, example, None]}), PAGES)
-    assert [item.reason for item in found.left_out] == [NOT_PAGES, TWICE, INCOMPLETE]
+    assert [item.reason for item in found.left_out] == [NOT_PAGES, TWICE, WRONG_FORM]
 
 
 def test_slidevqa_by_deck_document_or_picture(tmp_path: Path) -> None:
@@ -172,13 +173,16 @@ def test_pages_that_are_none_leave_out_their_item_only(tmp_path: Path, pages: ob
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("answer", None), ("answer", float("nan")), ("question", " "), ("question", None), ("doc_id", {})],
-)
-def test_an_empty_field_leaves_out_its_item_only(tmp_path: Path, field: str, value: object) -> None:
+    ("field", "value", "reason"),
+    [
+        ("answer", None, INCOMPLETE), ("answer", float("nan"), INCOMPLETE), ("question", " ", INCOMPLETE),
+        ("question", None, INCOMPLETE), ("doc_id", {}, WRONG_FORM),
+    ],
+)  # fmt: skip
+def test_an_unusable_field_leaves_out_its_item_only(tmp_path: Path, field: str, value: object, reason: str) -> None:
     found = mmlongbench.read(_write(tmp_path / "q.json", [_mm(**{field: value}), _mm()]), PAGES)
     assert [question.question_id for question in found.questions] == ["mmlongbench-0001"]
-    assert [(item.item, item.reason) for item in found.left_out] == [("mmlongbench-0000", INCOMPLETE)]
+    assert [(item.item, item.reason) for item in found.left_out] == [("mmlongbench-0000", reason)]
 
 
 CORPUS = [

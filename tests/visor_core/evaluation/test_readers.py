@@ -14,11 +14,19 @@ from visor_core.evaluation.benchmarks import READERS, format_of
 from visor_core.evaluation.benchmarks.docscope import REGIONS
 from visor_core.evaluation.benchmarks.mmlongbench import EDITIONS, edition_of
 from visor_core.evaluation.benchmarks.own import NOT_KNOWN
-from visor_core.evaluation.benchmarks.resolve import INCOMPLETE, NO_LABELS, NO_SUCH_PAGE, NOT_IN_CORPUS, PageResolver
+from visor_core.evaluation.benchmarks.resolve import (
+    INCOMPLETE,
+    NO_LABELS,
+    NO_SUCH_PAGE,
+    NOT_IN_CORPUS,
+    NOT_JSON,
+    WRONG_FORM,
+    PageResolver,
+)
 from visor_core.evaluation.benchmarks.vidore import NO_PAGE
 from visor_core.geometry import Box
 from visor_core.questions import Question
-from visor_core.scoring.answers import NO_RULE, PAGES_ONLY, RULE_NOT_BUILT_IN, answer_score, rule_of
+from visor_core.scoring.answers import NO_RULE, PAGES_ONLY, answer_score, rule_of
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 PAGES = PageResolver(
@@ -75,8 +83,8 @@ def test_longdocurl(tmp_path: Path) -> None:
     (question,) = found.questions
     assert (question.gold_pages, question.answer_format, question.answers) == (("bb/00054",), "Int", ("5",))
     assert (question.kind, question.evidence_sources) == ("Reasoning", ("Table",))
-    assert rule_of(question) == RULE_NOT_BUILT_IN
-    assert answer_score(question, "5") is None
+    assert rule_of(question) == "LongDocURL"
+    assert [answer_score(question, reply) for reply in ("5 kg", "5.0", "")] == [1.0, 0.0, 0.0]
     assert [(item.item, item.reason) for item in found.left_out] == [("longdocurl-x", NO_SUCH_PAGE)]
 
 
@@ -89,6 +97,8 @@ def test_madqa_over_documents_and_its_hidden_labels(tmp_path: Path) -> None:
     assert question.gold_pages == ("aa/00007", "cc/00002")
     assert question.answers == ("['spell out', 'use numbers']", "words")
     assert (question.kind, question.document_type, question.answer_format) == ("cross-document", "Guide", "List")
+    replies = ("['use numbers', 'spell out']", "Word", "['use numbers']", "flamingo")
+    assert [answer_score(question, reply) for reply in replies] == [1.0, 0.8, 0.5, 0.0]
     assert [(item.item, item.reason) for item in found.left_out] == [("madqa-test/0", NO_LABELS)]
 
 
@@ -136,7 +146,7 @@ def test_judged_pages_measure_retrieval_only(tmp_path: Path) -> None:
     (question,) = found.questions
     assert question.gold_pages == ("cc/00001", "cc/00003")  # its pages count from 0
     assert (question.answers, rule_of(question), answer_score(question, "anyone")) == ((), PAGES_ONLY, None)
-    assert [(item.item, item.reason) for item in found.left_out] == [("vidore-2", NO_PAGE), ("vidore-3", INCOMPLETE)]
+    assert [(item.item, item.reason) for item in found.left_out] == [("vidore-2", NO_PAGE), ("vidore-3", NO_SUCH_PAGE)]
     with pytest.raises(DataError, match="holds no table corpus"):
         READERS["vidore"](tmp_path, PAGES)
 
@@ -162,9 +172,10 @@ def test_a_users_own_questions(tmp_path: Path) -> None:
     assert (three.answerable, three.kind, three.answer_format) == (False, "refusal", "None")
     assert [(item.item, item.reason) for item in found.left_out[:4]] == [
         ("line 4 (own-d)", INCOMPLETE), ("line 5 (own-e)", NOT_KNOWN), ("line 6 (own-f)", NOT_IN_CORPUS),
-        ("line 7 (own-g)", INCOMPLETE),
+        ("line 7 (own-g)", WRONG_FORM),
     ]  # fmt: skip
-    assert [item.item for item in found.left_out[4:]] == ["line 8"]
+    (last,) = found.left_out[4:]
+    assert (last.item, last.reason, last.detail) == ("line 8", NOT_JSON, "Expecting value at column 1")
     again = path.with_name("turned.jsonl")
     again.write_text("\n".join(map(json.dumps, reversed(lines))), encoding="utf-8")
     assert {q.question_id for q in READERS["own"](again, PAGES).questions} == {one.question_id, "own-b", "own-c"}

@@ -135,13 +135,13 @@ def test_compaction_keeps_every_tag_readable(tmp_path: Path) -> None:
     write_pdf(files / "a.pdf", FINANCE)
     ingest(tmp_path / "corpus", [files], tag="second")
     corpus = Corpus(tmp_path / "corpus")
-    done = compact(corpus)
+    done = compact(corpus, keep=10)
     assert (done.sources_removed, set(done.tags)) == (0, {"first", "second", "latest"})
     assert PageIndex.open(corpus.root, "first").search("zebras")[0].page == 2
     assert PageIndex.open(corpus.root, "second").search("revenue")[0].page == 2
     assert verify(corpus, "first", deep=True) == verify(corpus, "second", deep=True) == []
     delete_tag(corpus, "first")
-    done = compact(corpus)
+    done = compact(corpus, keep=10)
     assert done.sources_removed == 1
     assert done.bytes_after < done.bytes_before
     assert PageIndex.open(corpus.root).search("revenue")[0].page == 2

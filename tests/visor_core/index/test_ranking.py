@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from visor_core.config import IndexConfig
 from visor_core.errors import ConfigError, SearchIndexError
-from visor_core.index import explain, fusion, load_embedders, passages
+from visor_core.index import folding, fusion, languages, load_embedders, marks, passages, terms
 from visor_core.index.embedders.base import PageInput
 from visor_core.index.embedders.hashing import HashEmbedder
 from visor_core.index.fusion import reciprocal_rank_fusion
@@ -22,7 +22,7 @@ from visor_core.index.records import page_id_of, parse_pages, split_page_id
 from visor_core.index.snippets import snippet
 
 
-@pytest.mark.parametrize("module", [explain, fusion, passages])
+@pytest.mark.parametrize("module", [folding, fusion, languages, marks, passages, terms])
 def test_examples_in_docstrings(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 
@@ -47,7 +47,7 @@ def test_max_sim_by_hand() -> None:
 @given(st.lists(st.text("ab", min_size=1, max_size=3), max_size=60), st.integers(1, 12), st.integers(0, 11))
 def test_windows_cover_every_word_and_are_full(words: list[str], size: int, overlap: int) -> None:
     marked = [f"{word}{i}" for i, word in enumerate(words)]
-    cut = [window.split() for window in windows(marked, size, overlap)]
+    cut = [window.split() for window in windows(" ".join(marked), size, overlap)]
     assert {w for window in cut for w in window} == set(marked)
     assert all(len(window) == min(size, len(marked)) for window in cut)
 

@@ -58,8 +58,10 @@ def test_every_setting_is_the_corpus_s_or_the_call_s() -> None:
         "embedders",
         "passage_words",
         "passage_overlap",
+        "page_characters",
         "overfetch",
         "ann_rows",
+        "keep_tags",
         "embed_pixels",
     )
 
@@ -71,7 +73,9 @@ def test_turning_ocr_on_reads_only_the_pages_without_text(tmp_path: Path, monkey
     sources = [write_pdf(tmp_path / "text.pdf", [text, text]), write_picture(tmp_path / "scan.png", "x")]
     monkeypatch.setattr(ocr, "available", lambda: True)
     monkeypatch.setattr(ocr, "version", lambda: "1", raising=False)
-    monkeypatch.setattr(ocr, "recognise", lambda image: [[Word("recognised", 0.1, 0.1, 0.3, 0.2)]])
+    monkeypatch.setattr(
+        ocr, "recognise", lambda image: ocr.Recognised([[Word("recognised", 0.1, 0.1, 0.3, 0.2)]], turned=False)
+    )
     for mode, rendered in (("never", 3), ("auto", 1), ("auto", 0)):
         config = DOCUMENTS.model_copy(update={"ocr": mode})
         keep_settings(corpus, documents=config)

@@ -12,6 +12,9 @@ import pytest
 
 from tests.visor_core.lineage.written import folder_of, write_build, write_chain
 from visor_core.config import Home
+from visor_core.config.derived_corpora import RUNNING
+from visor_core.errors import DataError
+from visor_core.files import in_use
 from visor_core.lineage import Build
 from visor_core.lineage.clearing import clear, find_clearable
 from visor_core.policies.identity import digest_of
@@ -101,6 +104,25 @@ def test_episodes_without_a_result_and_what_was_set_aside_may_go(home: Home) -> 
         f"evaluations/trajectories/{digest_of(identity)}.until-20261130T101010",
     }
     assert find_clearable(home).size == 4
+
+
+def test_what_a_stress_made_goes_with_its_report_and_not_while_one_runs(home: Home) -> None:
+    for name in ("mine", "mine.blur-0a635040ceff", "mine.noise-1b635040ceff", "mine.turn-2c635040ceff.partial"):
+        (home.root / "corpora" / name).mkdir(parents=True)
+    for folder in (home.stress / "noise" / "mine", home.evaluations / "trajectories" / ("a" * 16)):
+        folder.mkdir(parents=True)
+    home.reports.mkdir()
+    report = home.reports / "stress-blur.json"
+    report.write_text(json.dumps({"corpora": ["mine", "mine.blur-0a635040ceff"], "stores": ["a" * 16]}))
+    partial = {"corpora/mine.noise-1b635040ceff", "corpora/mine.turn-2c635040ceff.partial", "stress/noise/mine"}
+    assert _freed(home) == partial
+    with in_use(home.stress / RUNNING), in_use(home.stress / RUNNING):
+        assert _freed(home) == set()
+    report.unlink()
+    assert _freed(home) == partial | {"corpora/mine.blur-0a635040ceff", f"evaluations/trajectories/{'a' * 16}"}
+    (home.reports / "torn.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="delete it, or measure again"):
+        find_clearable(home)
 
 
 def test_a_build_of_an_earlier_version_stays(home: Home) -> None:

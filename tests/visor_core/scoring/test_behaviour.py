@@ -15,7 +15,8 @@ from visor_core.scoring.behaviour import REFUSED, Behaviour, behaviour, cited_re
 from visor_core.scoring.crops import Region
 from visor_core.scoring.diagnosis import diagnose
 from visor_core.scoring.facts import Word
-from visor_core.scoring.located import gold_boxes, holds, items_of, printed
+from visor_core.scoring.lists import items_of
+from visor_core.scoring.located import gold_boxes, holds, printed
 
 P1: list[Word] = [
     ("Staff", 0.1, 0.1, 0.2, 0.12), ("of", 0.21, 0.1, 0.23, 0.12), ("Acme:", 0.24, 0.1, 0.32, 0.12),

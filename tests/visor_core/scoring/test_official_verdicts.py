@@ -1,8 +1,10 @@
-"""Item by item what the released scripts say: MMLongBench-Doc's and SlideVQA's, and ViDoSeek's decision from a grade.
+"""Item by item what the released scripts say: those of MMLongBench-Doc, SlideVQA, LongDocURL and MADQA, and ViDoSeek's
+decision from a grade.
 
 `official_verdicts.jsonl` holds replies of our own making, drawn by a seed (typing errors, signs, units, rounding, other
-order, refusals), and what `eval/eval_score.py` of MMLongBench-Doc (commit 263f15d) and `evaluate.py` of SlideVQA
-(commit ef1292f), run outside the project, gave for each; its last two lines hold what they gave for all together.
+order, refusals), and what `eval/eval_score.py` of MMLongBench-Doc (commit 263f15d), `evaluate.py` of SlideVQA (commit
+ef1292f), `utils/utils_score_v3.py` of LongDocURL and `anls_star` 1.0.1 as MADQA's `eval/metrics.py` (commit 59f58c0)
+calls it, run outside the project, gave for each; a line each holds what they gave for all together.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from visor_core.evaluation.reported import accuracy
 from visor_core.evaluation.verdicts import NOT_ANSWERABLE
 from visor_core.questions import Question
 from visor_core.scoring.answers import answer_score, slidevqa_f1
@@ -67,6 +70,25 @@ def test_slidevqa_agrees_item_by_item_and_over_all() -> None:
     assert differ == []
     assert sum(em or 0.0 for em, _ in found) / len(found) == pytest.approx(TOGETHER["slidevqa"]["em"])
     assert sum(f1 or 0.0 for _, f1 in found) / len(found) == pytest.approx(TOGETHER["slidevqa"]["f1"])
+
+
+@pytest.mark.parametrize("benchmark", ["longdocurl", "madqa"])
+def test_longdocurl_and_madqa_agree_item_by_item_and_over_all(benchmark: str) -> None:
+    rows = _rows(benchmark)
+    assert len(rows) == TOGETHER[benchmark]["over"] >= 500
+    scores = [_by_own_rule(row) for row in rows]
+    assert [row for row, score in zip(rows, scores, strict=True) if abs(score - row["score"]) > 1e-9] == []
+    together = {"accuracy": accuracy(benchmark, scores).estimate, "anls": sum(scores) / len(scores)}
+    told = {name: value for name, value in TOGETHER[benchmark].items() if name in together}
+    assert {name: together[name] for name in told} == pytest.approx(told)
+
+
+def _by_own_rule(row: dict[str, Any]) -> float:
+    gold = tuple(row["gold"]) if row["benchmark"] == "madqa" else (row["gold"],)
+    question = Question("q", "?", gold, row["benchmark"], answer_format=row.get("format", ""))
+    score = answer_score(question, row["reply"])
+    assert score is not None
+    return score
 
 
 @pytest.mark.parametrize(

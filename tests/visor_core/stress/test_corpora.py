@@ -10,6 +10,7 @@ import pytest
 
 from tests.visor_core.stress.documents import STAFF, box_of, open_index, write_report, write_scan
 from visor_core.config import apply_overrides
+from visor_core.errors import ConfigError
 from visor_core.index import Corpus, PageIndex
 from visor_core.index.upkeep import verify
 from visor_core.policies.base import Prompt
@@ -195,10 +196,11 @@ def test_orders_are_obeyed_where_they_are_read(
 def test_curves_come_of_conditions_in_order(index: PageIndex, questions: tuple[Question, ...], tmp_path: Path) -> None:
     subject = subject_of(index, tmp_path)
     ground = Ground(index, subject.profile, questions, tmp_path / "noise", seed=2)
-    made = {
-        name: kind.make(ground, (0, 2) if name in ("distractors", "noise") else (1, 3)) for name, kind in KINDS.items()
-    }
-    assert [len(row.conditions) for row in made.values()] == [2, 2, 1, 2, 2, 2, 2]
+    own = {"distractors": (0, 2), "noise": (0, 2), "resolution": (25_088, 50_176)}
+    made = {name: kind.make(ground, own.get(name, (1, 3))) for name, kind in KINDS.items()}
+    assert [len(row.conditions) for row in made.values()] == [2, 2, 1, 2, 2, 2, 2, 2]
+    with pytest.raises(ConfigError, match=r"784 pixels at least \(agent.image.multiple 28\)"):
+        KINDS["resolution"].make(ground, (700, 25_088))
     fewer, more = made["distractors"].conditions
     assert len(fewer.questions) == 1
     assert len(fewer.change.without) == 2

@@ -14,7 +14,7 @@ from visor_core.errors import DocumentError
 from visor_core.geometry import Box
 from visor_core.stress.editing import edit_pdf
 from visor_core.stress.editor import Editor, Job
-from visor_core.stress.edits import PLACES, Blur, Edit, Paint, Print, Replace, Turn, as_json, from_json
+from visor_core.stress.edits import PLACES, Blur, Coarsen, Edit, Paint, Print, Replace, Turn, as_json, from_json
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "mmlongbench-doc"
 
@@ -44,6 +44,7 @@ def test_edits_go_to_another_process_as_they_are() -> None:
         Paint(1, box, "47", 28.0),
         Print(3, "x", "tiny"),
         Blur(2.0),
+        Coarsen(18.0),
         Turn(90.0),
     )
     assert tuple(from_json(as_json(edit)) for edit in every) == every
@@ -117,7 +118,7 @@ def test_an_order_stands_where_it_is_put(tmp_path: Path, place: str) -> None:
 
 def test_pages_are_blurred_and_turned_with_their_words(tmp_path: Path) -> None:
     source = write_report(tmp_path / "acme.pdf", "acme", "4,712")
-    for edit in (Blur(3.0), Turn(90.0), Turn(5.0)):
+    for edit in (Blur(3.0), Coarsen(24.0), Turn(90.0), Turn(5.0)):
         target, faults = edited(source, edit)
         assert faults == [""], edit
         assert texts(target, 2) == texts(source, 2)

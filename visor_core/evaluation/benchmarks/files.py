@@ -131,6 +131,8 @@ def _json_lines(content: str) -> list[Item] | None:
     for number, line in lines:
         try:
             items.append(Item(f"line {number}", _json(line)))
+        except json.JSONDecodeError as error:  # its own line number counts from this line's beginning
+            items.append(Item(f"line {number}", ValueError(f"{error.msg} at column {error.colno}")))
         except ValueError as error:
             items.append(Item(f"line {number}", error))
     return items if items and isinstance(items[0].content, dict) else None

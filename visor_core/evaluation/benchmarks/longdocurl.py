@@ -2,7 +2,7 @@
 
 Source: `data/LongDocURL.jsonl` of github.com/dengc2023/LongDocURL. Its pictures count from 0 and its pages from 1: an
 item with `start_end_idx` [42, 71] lists the pictures 41 to 70. An item names the 30 pages its question was written on;
-here the whole corpus is searched. Its scorer has rules of its own, which are not built in.
+here the whole corpus is searched. Its rules are `scoring.longdocurl`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Source: `examples/` and `eval/` of github.com/OxRML/MADQA: columns `id`, `question`, `answer_variants` (each a list of
 values), `evidence` (`document`, `page`), `document_category`, `domain`. The labels of its test split are not
-published. Its rule (ANLS* over lists) is not built in.
+published. Its rule (ANLS* over lists) is `scoring.anls_star`.
 """
 
 from __future__ import annotations

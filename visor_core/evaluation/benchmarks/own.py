@@ -16,6 +16,7 @@ from typing import Any
 from visor_core.evaluation.benchmarks.files import read_items
 from visor_core.evaluation.benchmarks.resolve import (
     INCOMPLETE,
+    WRONG_FORM,
     BenchmarkQuestions,
     PageResolver,
     UnusableError,
@@ -53,7 +54,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
         answers = tuple(text({"answer": answer}, "answer") for answer in _answers(item))
         form = str(item.get("answer_format") or "")
         if form and form not in (*ANSWER_FORMATS, "Exact"):
-            raise UnusableError(INCOMPLETE, f"its answer_format {form} is none of {', '.join(ANSWER_FORMATS)}, Exact")
+            raise UnusableError(WRONG_FORM, f"its answer_format {form} is none of {', '.join(ANSWER_FORMATS)}, Exact")
         gold, boxes = _evidence(item, pages)
         if not answers and answerable and not gold:
             raise UnusableError(INCOMPLETE, "it has neither an answer nor evidence: nothing can be measured by it")
@@ -115,7 +116,7 @@ def _box(given: object) -> Box:
     try:
         x0, y0, x1, y1 = (float(v) for v in given)  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
-        raise UnusableError(INCOMPLETE, f"its box {given!r} is not four numbers") from error
+        raise UnusableError(WRONG_FORM, f"its box {given!r} is not four numbers") from error
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-        raise UnusableError(INCOMPLETE, f"its box {given!r} is not left, top, right, bottom in shares of the page")
+        raise UnusableError(WRONG_FORM, f"its box {given!r} is not left, top, right, bottom in shares of the page")
     return Box(x0, y0, x1, y1)

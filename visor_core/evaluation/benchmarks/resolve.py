@@ -27,6 +27,7 @@ AMBIGUOUS = "document name stands for several documents"
 NO_SUCH_PAGE = "evidence page outside the document"
 NOT_PAGES = "evidence pages are not page numbers"
 INCOMPLETE = "field absent or empty"
+WRONG_FORM = "item or field of another form"
 TWICE = "id given twice"
 NO_LABELS = "answers and evidence are not published"
 NOT_JSON = "line is not valid JSON"
@@ -121,9 +122,9 @@ def collect(
 
 def _object(item: Item) -> dict[str, Any]:
     if isinstance(item.content, ValueError):
-        raise UnusableError(NOT_JSON, f"{item.where}: {item.content}")
+        raise UnusableError(NOT_JSON, str(item.content))
     if not isinstance(item.content, dict):
-        raise UnusableError(INCOMPLETE, f"{item.where} is {type(item.content).__name__}, not an object")
+        raise UnusableError(WRONG_FORM, f"it is {type(item.content).__name__}, not an object")
     return item.content
 
 
@@ -135,7 +136,7 @@ def required(item: object, keys: Sequence[str]) -> dict[str, Any]:
     """
     if not isinstance(item, dict):
         raise UnusableError(
-            INCOMPLETE, f"it holds {type(item).__name__} where an object with {', '.join(keys)} belongs"
+            WRONG_FORM, f"it holds {type(item).__name__} where an object with {', '.join(keys)} belongs"
         )
     absent = [key for key in keys if key not in item]
     if absent:
@@ -150,8 +151,10 @@ def text(item: dict[str, Any], key: str) -> str:
         UnusableError: if it is null, empty or no finite number.
     """
     value = item[key]
-    if value is None or isinstance(value, dict) or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         raise UnusableError(INCOMPLETE, f"its {key} is {'null' if value is None else value}")
+    if isinstance(value, dict):
+        raise UnusableError(WRONG_FORM, f"its {key} is {value}, neither text nor a number")
     found = str(value).encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be stored
     if not found.strip():
         raise UnusableError(INCOMPLETE, f"its {key} is empty")
@@ -199,7 +202,7 @@ def entries(item: dict[str, Any], key: str) -> list[Any]:
     """
     value = item[key]
     if value is not None and not isinstance(value, list):
-        raise UnusableError(INCOMPLETE, f"its {key} holds {type(value).__name__} where a list belongs")
+        raise UnusableError(WRONG_FORM, f"its {key} holds {type(value).__name__} where a list belongs")
     return value or []
 
 

@@ -50,7 +50,7 @@ def facts_of(text: str, section: str) -> PageFacts:
 
 
 class StoredFacts:
-    """Reads the facts of pages from the table passages. Safe for threads."""
+    """Reads the facts of pages from the table page_texts. Safe for threads."""
 
     def __init__(self, table: Any) -> None:
         self._table = table
@@ -63,9 +63,8 @@ class StoredFacts:
             found = {page_id: self._facts[page_id] for page_id in page_ids if page_id in self._facts}
         missing = [page_id for page_id in page_ids if page_id not in found]
         if missing:
-            wanted = f"page_id IN ({quoted(missing)}) AND page_text IS NOT NULL"
-            for row in rows(self._table, ["page_id", "page_text", "section"], wanted):
-                found[row["page_id"]] = facts_of(row["page_text"], row["section"] or "")
+            for row in rows(self._table, ["page_id", "text", "section"], f"page_id IN ({quoted(missing)})"):
+                found[row["page_id"]] = facts_of(row["text"], row["section"] or "")
         with self._lock:
             for page_id in page_ids:
                 self._facts[page_id] = found[page_id]

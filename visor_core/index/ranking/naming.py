@@ -39,6 +39,11 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A
 _WORD = re.compile(r"[^\W_]+")
 
 
+Sought = tuple[str, Sequence[int], float, str]
+"""A term that documents may carry, the places in the question that it stands for, what it counts for, and the term by
+which it stands on pages, if that is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """What a question says of documents, 0–1 by document id; a document that is not there has 0."""
@@ -83,7 +88,7 @@ class DocumentNames:
         """
         words = _WORD.findall(question.text)
         names = self._scores(_names_asked(question, words), self._tellings(seen))
-        time = self._scores(_moments_asked(question, self._postings), lambda term: 1.0)
+        time = self._scores(_moments_asked(question, self._postings), lambda *_: 1.0)
         asked = len(question.quarters) + len(question.years | {date[0] for date in question.dates})
         timely = {number: min(1.0, score / max(1, min(2, asked))) for number, score in time.items()}
         best = max(names.values(), default=0.0)
@@ -99,20 +104,18 @@ class DocumentNames:
             {self._ids[number]: score for number, score in timely.items()},
         )
 
-    def _scores(
-        self, asked: Sequence[tuple[str, Sequence[int], float]], telling: Callable[[str], float]
-    ) -> dict[int, float]:
+    def _scores(self, asked: Sequence[Sought], telling: Callable[[str, str], float]) -> dict[int, float]:
         """Documents that carry asked terms, scored by number.
 
         A word of the question counts once, by what tells most of what it is part of: itself, words written together,
         initials.
         """
         found: dict[int, dict[int, float]] = {}
-        for term, places, counts in asked:
+        for term, places, counts, on_pages in asked:
             if term not in self._postings:
                 continue
             numbers, weights = self._postings[term]
-            tells = counts * telling(term)
+            tells = counts * telling(term, on_pages)
             if tells > 0:
                 for number, weight in zip(numbers, weights, strict=True):
                     counted = found.setdefault(number, {})
@@ -120,14 +123,14 @@ class DocumentNames:
                         counted[place] = max(counted.get(place, 0.0), tells * weight)
         return {number: sum(counted.values()) for number, counted in found.items()}
 
-    def _tellings(self, seen: Sequence[tuple[str, frozenset[str]]]) -> Callable[[str], float]:
+    def _tellings(self, seen: Sequence[tuple[str, frozenset[str]]]) -> Callable[[str, str], float]:
         """How much a term tells: its rarity among documents, and how far its pages are those of its carriers."""
         one = self._rarity(1)
 
-        def telling(term: str) -> float:
+        def telling(term: str, on_pages: str) -> float:
             numbers, _ = self._postings[term]
             carriers = {self._ids[number] for number in numbers}
-            holding = [document for document, terms_there in seen if term in terms_there]
+            holding = [document for document, terms_there in seen if on_pages in terms_there]
             own = sum(document in carriers for document in holding)
             ours = (own + 0.5) / (len(holding) + 0.5)
             return self._rarity(len(numbers)) / one * ours**2
@@ -164,29 +167,33 @@ def _carried(place: str, text: str) -> set[str]:
     return found
 
 
-def _names_asked(question: Wording, words: Sequence[str]) -> list[tuple[str, Sequence[int], float]]:
-    """The terms by which a question may name a document, with the places of the words that they stand for, and 1."""
+def _names_asked(question: Wording, words: Sequence[str]) -> list[Sought]:
+    """The terms by which a question may name a document, with the places of the words that they stand for."""
     content = set(question.words)
     kept = [word if word.lower() in content else "" for word in words]
-    counts = [1.0 if place and not word.islower() else _SMALL for place, word in enumerate(kept)]
-    found: list[tuple[str, Sequence[int], float]] = []
+    # Typed without a capital, a question says nothing by its small letters.
+    small = _SMALL if words and words[0][:1].isupper() else 1.0
+    counts = [1.0 if place and not word.islower() else small for place, word in enumerate(kept)]
+    found: list[Sought] = []
     for place, word in enumerate(kept):
-        found += [(term, (place,), counts[place]) for term in terms(word) if not term.isdigit()]
+        found += [(term, (place,), counts[place], term) for term in terms(word) if not term.isdigit()]
         if len(word) > 2 and word.isupper():
-            found.append((f"initials {word.lower()}", (place,), 1.0))
-    found += [(f"={joined}", places, max(counts[p] for p in places)) for joined, places in _joined(kept)]
-    found += [(f"short {letters}", places, _SMALL) for letters, places in _initials(kept)]
+            found.append((f"initials {word.lower()}", (place,), 1.0, ""))
+    for joined, places in _joined(kept):
+        alone = terms(joined)[0] if len(places) == 1 else ""
+        found.append((f"={joined}", places, max(counts[p] for p in places), alone))
+    found += [(f"short {letters}", places, _SMALL, "") for letters, places in _initials(kept)]
     return found
 
 
-def _moments_asked(question: Wording, known: Container[str]) -> list[tuple[str, Sequence[int], float]]:
+def _moments_asked(question: Wording, known: Container[str]) -> list[Sought]:
     """Days, years and quarters that a question asks for, each at a place of its own; a day stands for its year."""
     settled = {date[0] for date in question.dates if _day(date) in known}
     years = sorted(question.years - settled)
     found = [(_day(date), 1.0) for date in sorted(question.dates)]
     found += [(f"year {year}", 1.0 if year == years[-1] else _EARLIER) for year in years]
     found += [(f"quarter {quarter}", 1.0) for quarter in sorted(question.quarters)]
-    return [(term, (place,), counts) for place, (term, counts) in enumerate(found)]
+    return [(term, (place,), counts, "") for place, (term, counts) in enumerate(found)]
 
 
 def _plain(text: str) -> set[str]:

@@ -50,7 +50,7 @@ def with_plain_numbers(text: str) -> str:
     >>> with_plain_numbers("rose 1,577.00 from 1.204,50 or 1'577 (3.5%), see 12,34,567")
     'rose 1577 from 1204.5 or 1577 (3.5%), see 1234567'
     """
-    return _NUMBER.sub(lambda match: _plain(match[0]), plain_digits(text))
+    return _NUMBER.sub(lambda match: _plain(match[0]), text)
 
 
 def scaled_numbers(question: str) -> list[str]:

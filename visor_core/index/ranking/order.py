@@ -25,10 +25,11 @@ LEARNT = 3.0
 RERANKED = 50
 """Candidates that the learnt order reads."""
 
-Scored = Mapping[str, Sequence[tuple[str, float]]]
+Candidates = Mapping[str, Sequence[tuple[str, float]]]
+"""Scored pages by ranking, best first."""
 
 
-def rankings_of(query: str, candidates: Scored, restricted: Iterable[Document] = ()) -> dict[str, list[str]]:
+def rankings_of(query: str, candidates: Candidates, restricted: Iterable[Document] = ()) -> dict[str, list[str]]:
     """Page ids by ranking: those of the candidates, and `number`, the pages whose number the query names.
 
     Args:
@@ -49,7 +50,7 @@ def rankings_of(query: str, candidates: Scored, restricted: Iterable[Document] =
     return rankings
 
 
-def together(everywhere: Scored, inside: Scored) -> dict[str, list[tuple[str, float]]]:
+def together(everywhere: Candidates, inside: Candidates) -> dict[str, list[tuple[str, float]]]:
     """Candidates of all documents and of those that a question names, as one; a page keeps its better score."""
     joined = {}
     for name in dict.fromkeys([*everywhere, *inside]):
@@ -106,7 +107,7 @@ NOTHING = Ranked({}, (), np.zeros((0, len(NAMES)), np.float32))
 
 def ranked(
     question: Wording,
-    candidates: Scored,
+    candidates: Candidates,
     rankings: dict[str, list[str]],
     named: Named,
     facts: Callable[[Sequence[str]], Mapping[str, PageFacts]],

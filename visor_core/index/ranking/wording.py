@@ -13,14 +13,13 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from visor_core.index.passages import content_words, mentioned_pages
-from visor_core.index.ranking.numbers import scaled_numbers, with_plain_numbers
+from visor_core.index.folding import folded, without_accents, words_of
+from visor_core.index.passages import gram_length, mentioned_pages
+from visor_core.index.ranking.numbers import scaled_numbers
+from visor_core.index.terms import content_words
 
 _STEM = 6
 """Letters of a word that are compared: inflection is at the end, compounds part later."""
-_TOKEN = re.compile(r"\d+\.\d+(?![^\W_])|[^\W_]+")
-_DENSE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-"""Scripts that put no spaces between words."""
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "1st": 1, "2nd": 2, "3rd": 3, "4th": 4}
 _QUARTER = re.compile(
     r"\bq([1-4])(?=\b|[^a-z0-9])|\b([1-4])q(?=\d{2}|\b)|\b(first|second|third|fourth|1st|2nd|3rd|4th)[\s-]+quarter",
@@ -73,19 +72,16 @@ def terms(text: str) -> list[str]:
     >>> terms("Total revenues: 1,577.0 (Q3)")
     ['total', 'revenu', '1577', 'q3']
     """
-    return [term for word in _TOKEN.findall(_folded(text)) for term in _cut(word)]
-
-
-def _folded(text: str) -> str:
-    return with_plain_numbers(unicodedata.normalize("NFKC", text)).lower()
+    return [term for word in words_of(folded(text)) for term in _cut(word)]
 
 
 def _cut(word: str) -> Iterator[str]:
     if word.isdigit():
         yield word
-    elif _DENSE.search(word):
+    elif gram_length(word):
         yield from (word[i : i + 2] for i in range(max(1, len(word) - 1)))
     elif len(word) > 3 and word[0].isalpha():
+        word = without_accents(word)
         yield (word[:-1] if word.endswith("s") and not word.endswith("ss") else word)[:_STEM]
     else:
         yield word
@@ -181,7 +177,7 @@ def also_asked(question: str) -> list[str]:
     """Words that say the same as parts of a question do in other writings: years, quarters, numbers with a scale.
 
     >>> also_asked("revenue in Q3 FY18, was it $1.5 billion?")
-    ['2018', 'third', 'quarter', '1500000000', '1500000', '1500']
+    ['2018', 'third', 'quarter', '1500000000', '1500000', '1500', '1.5']
     """
     said = set(terms(question))
     extra = [str(year) for year in sorted(years_of(question))]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+RUNNING = ".running"
+"""The file in `Home.stress` that is locked while one is measured: what it made so far is not yet named by a report."""
 _LONGEST = 60
 """Letters of the original's name that are kept."""
 
