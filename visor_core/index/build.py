@@ -34,7 +34,7 @@ from visor_core.index.settings import hold_settings, reading_settings
 from visor_core.index.storage import add_part
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
-INDEX_FORMAT = 4
+INDEX_FORMAT = 5
 _EMBED_BATCH = 64
 """Pages given to an embedder at once."""
 _PAGES_A_COMMIT = 4096

@@ -20,6 +20,7 @@ from visor_core.index.embedders.base import column_of
 from visor_core.index.indexes import NGRAM
 from visor_core.index.nearest import nearest
 from visor_core.index.passages import normalised
+from visor_core.index.ranking.wording import also_asked
 from visor_core.index.rarity import Rarity, grams, read_rarity
 from visor_core.index.tags import Manifest, VectorColumn
 from visor_core.index.terms import content_words, query_terms
@@ -62,10 +63,11 @@ class CandidateSearch:
         """
         searches: dict[str, Callable[[], Scored]] = {}
         languages = self._manifest.settings["languages"]
-        words = content_words(query, languages)
+        asked = " ".join([query, *also_asked(query)])
+        words = content_words(asked, languages)
         if mode != "vector" and words:
             whole = self._affordable("page_texts", grams(normalised(" ".join(words)), NGRAM))
-            cut = self._affordable("passages", query_terms(query, languages))
+            cut = self._affordable("passages", query_terms(asked, languages))
             searches["text"] = lambda: self._text("page_texts", _APART.join(whole), depth, condition)
             searches["passages"] = lambda: self._text("passages", " ".join(cut), 2 * depth, condition)[:depth]
         if mode != "text":

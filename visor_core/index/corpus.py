@@ -54,6 +54,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("status", pa.string()),
             pa.field("reason", pa.string()),
             pa.field("reader_key", pa.string()),
+            pa.field("cover", pa.string()),
+            pa.field("header", pa.string()),
+            pa.field("front", pa.string()),
+            pa.field("context_key", pa.string()),
         ]
     ),
     "pages": pa.schema(
@@ -67,6 +71,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("rotation", pa.int32()),
             pa.field("text", pa.string()),
             pa.field("text_source", pa.string()),
+            pa.field("headings", pa.list_(pa.string())),
+            pa.field("section", pa.string()),
             pa.field("words", pa.list_(WORD)),
             pa.field("image_width", pa.int32()),
             pa.field("image_height", pa.int32()),
@@ -90,6 +96,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("partition", pa.string()),
             pa.field("page", pa.int32()),
             pa.field("text", pa.string()),
+            pa.field("section", pa.string()),
             pa.field("left_out", pa.int32()),
             pa.field("text_key", pa.string()),
         ]

@@ -9,7 +9,6 @@ holds decides neither the size of the index nor whether it can be built.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,8 @@ from visor_core.documents.names import shown_names
 from visor_core.index.corpus import SCHEMAS, Corpus, append, delete_by, quoted, rows
 from visor_core.index.languages import language_of
 from visor_core.index.passages import normalised, passage_key, text_key, windows
+from visor_core.index.ranking.context import paths, update_contexts
+from visor_core.index.ranking.naming import file_words
 from visor_core.index.terms import terms_of
 
 PAGES_AT_ONCE = 4096
@@ -35,9 +36,7 @@ _COLUMNS = ("page_id", "document_id", "partition", "page", "text")
 
 def context_of(document: dict[str, Any]) -> str:
     """Words that say which document a page belongs to: its title and its file name."""
-    stem = Path(document["filename"]).stem.replace("_", " ").replace("-", " ")
-    title = str(document["title"] or "")
-    return " ".join(f"{title} {stem}".split())
+    return " ".join(f"{document['title'] or ''} {file_words(document['filename'])}".split())
 
 
 def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: IndexConfig, language: str) -> None:
@@ -51,10 +50,11 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
     """
     document_of: dict[str, str] = {}
     wanted: dict[str, dict[str, str]] = {"page_texts": {}, "passages": {}}
+    sections = _sections(corpus, readable)
     for row in rows(corpus.table("pages"), ["page_id", "document_id", "content_hash"]):
         page_id, content = row["page_id"], f"{row['content_hash']} {config.page_characters}"
         document_of[page_id] = row["document_id"]
-        context = context_of(readable[row["document_id"]])
+        context = f"{context_of(readable[row['document_id']])} {sections[page_id]}"
         wanted["page_texts"][page_id] = text_key(content, context)
         wanted["passages"][page_id] = passage_key(content, config.passage_words, config.passage_overlap, language)
     spoken = _languages(corpus, wanted["passages"], document_of, language)
@@ -70,8 +70,10 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
             if page_id in missing["page_texts"]:
                 left_out = len(page["text"]) - len(searched)
                 key = wanted["page_texts"][page_id]
-                whole = f"{context_of(readable[page['document_id']])} {searched}" if searched.strip() else ""
-                texts.append({"text": normalised(whole), "left_out": left_out, "text_key": key, **common})
+                section = sections[page_id]
+                context = f"{context_of(readable[page['document_id']])} {section}"
+                whole = normalised(f"{context} {searched}" if searched.strip() else "")
+                texts.append({"text": whole, "section": section, "left_out": left_out, "text_key": key, **common})
             if page_id in missing["passages"]:
                 found = spoken[page["document_id"]]
                 common |= {"passage_key": wanted["passages"][page_id], "language": found}
@@ -82,6 +84,19 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
                     cuts.append({"passage_id": f"{page_id}#{number:04d}", "text": terms, **common})
         append(corpus.table("page_texts"), pa.Table.from_pylist(texts, schema=SCHEMAS["page_texts"]))
         append(corpus.table("passages"), pa.Table.from_pylist(cuts, schema=SCHEMAS["passages"]))
+
+
+def _sections(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Where each page lies in its document, by page id; what names the documents is read anew where pages changed."""
+    columns = ["page_id", "document_id", "content_hash", "section", "headings"]
+    of_document: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(rows(corpus.table("pages"), columns), key=lambda row: row["page_id"]):
+        of_document.setdefault(row["document_id"], []).append(row)
+    update_contexts(corpus, readable, {i: [r["content_hash"] for r in found] for i, found in of_document.items()})
+    sections: dict[str, str] = {}
+    for found in of_document.values():
+        sections |= paths([(r["page_id"], r["section"] or "", r["headings"] or ()) for r in found])
+    return sections
 
 
 def _languages(corpus: Corpus, wanted: dict[str, str], document_of: dict[str, str], language: str) -> dict[str, str]:

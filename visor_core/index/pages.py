@@ -25,9 +25,10 @@ from visor_core.documents.worker import Failed, Finished, RenderedPage, Task
 from visor_core.errors import MissingDependencyError, VisorError
 from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, put, quoted, rows, upsert
 from visor_core.index.records import page_id_of, split_page_id
-from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for, rendering_key
+from visor_core.index.register import DOCUMENT_COLUMNS, REGISTERED, Progress, limits_of, password_for, rendering_key
 from visor_core.index.render_keys import fitting_keys, render_base, render_key
 from visor_core.index.settings import hold_settings
+from visor_core.index.unread import unread_pages
 from visor_core.installation import install_command
 
 _TASK_PAGES = 8
@@ -37,13 +38,15 @@ _COMMIT_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class PagesReport:
-    """What a rendering run did. `text_sources` counts all pages by where their text comes from."""
+    """What a rendering run did. `text_sources` counts all pages by where their text comes from, `unread` those without
+    legible text that OCR was not tried on."""
 
     documents: int
     pages: int
     rendered: int
     removed: int
     text_sources: dict[str, int]
+    unread: int
     problems: tuple[tuple[str, int, str], ...]
     quarantined: tuple[Refused, ...]
     data_version: str
@@ -224,6 +227,8 @@ def _write(
             "rotation": p.rotation,
             "text": p.text,
             "text_source": p.text_source,
+            "headings": list(p.headings),
+            "section": p.section,
             "image_width": p.image_width,
             "image_height": p.image_height,
             "dpi": p.dpi,
@@ -261,7 +266,7 @@ def _quarantine(
         row = documents[document_id]
         key = "" if failed.by_secret else rendering_key(config, row["filename"])
         row |= {"status": "quarantined", "reason": failed.reason, "reader_key": key}
-    changed = pa.Table.from_pylist([documents[i] for i in failures], schema=SCHEMAS["documents"])
+    changed = pa.Table.from_pylist([documents[i] for i in failures], schema=REGISTERED)
     upsert(corpus.table("documents"), changed)
     for name in ("pages", "images"):
         delete_by(corpus.table(name), "document_id", failures)
@@ -302,6 +307,7 @@ def _report(
         rendered=rendered,
         removed=removed,
         text_sources=dict(sorted(sources.items())),
+        unread=unread_pages(corpus.table("pages")),
         problems=tuple(problems),
         quarantined=tuple(Refused(r["source_uri"], r["filename"], r["reason"]) for r in lost),
         data_version=pages_version(held),

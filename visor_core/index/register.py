@@ -58,6 +58,8 @@ DOCUMENT_COLUMNS = (
     "reason",
     "reader_key",
 )
+REGISTERED = pa.schema([SCHEMAS["documents"].field(name) for name in DOCUMENT_COLUMNS])
+"""What registering writes of the table documents; the words that name a document are written as it is indexed."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def register_documents(
         # documents with one address.
         delete_by(table, "document_id", retired & set(before))
         changed = [r for i, r in known.items() if i not in retired and json.dumps(r, sort_keys=True) != before.get(i)]
-        upsert(table, pa.Table.from_pylist(changed, schema=SCHEMAS["documents"]))
+        upsert(table, pa.Table.from_pylist(changed, schema=REGISTERED))
         current = [r for r in known.values() if r["document_id"] not in retired]
     added = tuple(sorted(r["document_id"] for r in fresh if r["status"] == "ok"))
     lost = [Refused(r["source_uri"], r["filename"], r["reason"]) for r in current if r["status"] != "ok"]
