@@ -29,6 +29,8 @@ DETECTED, UNKNOWN = "auto", "none"
 _SAMPLED_PAGES = 40
 _SAMPLED_CHARACTERS = 2_000
 """Pages of a document, evenly spread, and characters of each, that tell its language."""
+FIRST = "passage_id LIKE '%#0000'"
+"""The first passage of each page, which every page has."""
 _COLUMNS = ("page_id", "document_id", "partition", "page", "text")
 
 
@@ -107,7 +109,7 @@ def _languages(corpus: Corpus, wanted: dict[str, str], document_of: dict[str, st
         language: the setting.
     """
     held: dict[str, tuple[str, str]] = {}
-    for row in rows(corpus.table("passages"), ["page_id", "passage_key", "language"]):
+    for row in rows(corpus.table("passages"), ["page_id", "passage_key", "language"], FIRST):
         held[row["page_id"]] = row["passage_key"], row["language"]
     spoken: dict[str, str] = {}
     changed: set[str] = set()
@@ -165,7 +167,7 @@ def _without_stale(corpus: Corpus, name: str, wanted: dict[str, str]) -> set[str
     """Delete the rows of a table whose key is not the one wanted; returns the pages that have no row then."""
     table, key = corpus.table(name), "text_key" if name == "page_texts" else "passage_key"
     # A killed writer leaves either all rows of a page or none, as they are written in one commit.
-    held = {row["page_id"]: row[key] for row in rows(table, ["page_id", key])}
+    held = {row["page_id"]: row[key] for row in rows(table, ["page_id", key], FIRST if name == "passages" else "")}
     stale = {page_id for page_id, found in held.items() if wanted.get(page_id) != found}
     delete_by(table, "page_id", stale)
     return set(wanted) - (set(held) - stale)

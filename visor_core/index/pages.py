@@ -277,12 +277,13 @@ def _move_partitions(corpus: Corpus, documents: dict[str, dict[str, Any]]) -> No
     for name in ("pages", "page_texts", "passages"):
         table = corpus.table(name)
         held = table.search().select(["document_id", "partition"]).limit(None).to_arrow()
+        pairs = held.group_by(["document_id", "partition"]).aggregate([]).to_pylist()
         stale = {
-            (i, p)
-            for i, p in set(zip(held["document_id"].to_pylist(), held["partition"].to_pylist(), strict=True))
-            if i in documents and documents[i]["partition"] != p
+            pair["document_id"]
+            for pair in pairs
+            if pair["document_id"] in documents and documents[pair["document_id"]]["partition"] != pair["partition"]
         }
-        for document_id, _ in sorted(stale):
+        for document_id in sorted(stale):
             table.update(
                 where=f"document_id = {quoted([document_id])}",
                 values={"partition": documents[document_id]["partition"]},
