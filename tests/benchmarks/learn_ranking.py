@@ -24,10 +24,10 @@ from visor_core.index.ranking import reranker
 from visor_core.index.ranking.features import NAMES
 from visor_core.questions import Question
 
-SEED, COMPANIES, QUESTIONS = 2, 16, 5
+SEED, COMPANIES, QUESTIONS = 2, 12, 5
 HELD = 0.3
 """Strength of the penalty that holds the weights near the prior."""
-STEPS, RATE = 600, 0.05
+STEPS, RATE = 300, 0.05
 
 Lists = list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 """Per question the features of its candidates, (N, F), and which of them are gold, (N,)."""
