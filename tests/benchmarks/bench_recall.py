@@ -188,9 +188,8 @@ def by_evidence(questions: Sequence[Question], sources: dict[str, str]) -> dict[
 def row(name: str, asked: Asked, questions: Sequence[Question], goal: float) -> dict[str, Any]:
     """One line of the summary, with the difference from the former search."""
     value, change = fmean(asked.each("now", questions)), asked.against(questions)
-    print(
-        f"{name}: {value:.3f}, {change.difference:+.3f} ({change.low:+.3f} to {change.high:+.3f}) against the fusion of c773eb6"
-    )
+    told = f"{change.difference:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+    print(f"{name}: {value:.3f}, {told} against the fusion of c773eb6")
     return {
         "name": name,
         "value": round(value, 4),
