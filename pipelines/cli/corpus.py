@@ -24,6 +24,7 @@ from pipelines.cli.session import (
     progress_bar,
     too_long,
 )
+from pipelines.cli.unread import print_unread, print_unread_of
 from visor_core.documents.names import names_of_sources
 from visor_core.errors import ConfigError, DocumentError
 
@@ -53,7 +54,9 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     context: typer.Context,
-    paths: list[str] = typer.Argument(..., help="PDFs, pictures, folders of them, or URLs.", show_default=False),
+    paths: list[str] = typer.Argument(
+        None, help="PDFs, pictures, folders of them, or URLs.", show_default="what the corpus has"
+    ),
     corpus: str = CORPUS,
     prune: bool = typer.Option(False, "--prune", help="Also retire documents that are gone from the given folders."),
     rerender: bool = typer.Option(False, "--rerender", help="Let a setting that is named make pages and vectors anew."),
@@ -67,7 +70,9 @@ def ingest(
 
     A corpus keeps its settings: a later call changes only what it names by --set.
     """
-    ingest_into(home_of(context), corpus, paths, profile, settings, prune=prune, rerender=rerender, drop=drop_column)
+    ingest_into(
+        home_of(context), corpus, paths or [], profile, settings, prune=prune, rerender=rerender, drop=drop_column
+    )
 
 
 def ingest_into(
@@ -90,6 +95,8 @@ def ingest_into(
 
     config = document_settings(profile, settings)
     store = Corpus(home.corpus(corpus))
+    if not paths and not store.root.is_dir():
+        raise ConfigError(f"there is no corpus {corpus!r} yet: name the documents to ingest")
     named = named_settings(settings)
     settled = settle(store, config.documents, config.index, named=named, rerender=rerender, drop=drop)
     if settled.contradicted:
@@ -107,6 +114,7 @@ def ingest_into(
         refused = len({(r.uri, r.reason) for r in (*documents.quarantined, *pages.quarantined)})
         raise DocumentError(f"corpus {corpus!r} has no readable page: {refused} sources refused, see above")
     _print_ingested(corpus, documents, pages, built)
+    print_unread(home, corpus, pages.pages, pages.unread, settled.documents.ocr)
 
 
 def _note(text: str) -> None:
@@ -225,6 +233,7 @@ def search(
     home = home_of(context)
     index = open_index(home, corpus, tag, settled, settings)
     hits = index.search(query, k=k, mode=mode, partition=partition, document=document or None, pages=pages or None)
+    print_unread_of(home, corpus, index)
     if not hits:
         console.print("no page found")
         return

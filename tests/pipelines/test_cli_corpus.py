@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pymupdf
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.pipelines.conftest import Visor
 
@@ -60,6 +60,26 @@ def test_ingest_again_renders_nothing(visor: Visor, ingested: Path, home: Path) 
     again = visor("ingest", str(home / "in"), "--set", "documents.ocr=never", home=ingested)
     assert "2 documents (0 new, 2 unchanged" in again.out
     assert "(0 rendered now" in again.out
+
+
+def test_pages_without_text_are_counted_with_the_command_that_reads_them(visor: Visor, tmp_path: Path) -> None:
+    scan = Image.new("RGB", (600, 400), "white")
+    ImageDraw.Draw(scan).text((40, 100), "a line of print that nobody has read", fill="black", font_size=24)
+    scan.save(tmp_path / "scan.png")
+    pdf = write_pdf(tmp_path / "a.pdf")
+    first = visor(
+        "ingest", str(pdf), str(tmp_path / "scan.png"), "--set", "documents.ocr=never", home=tmp_path / "home"
+    )
+    searched = visor("search", "quay", home=tmp_path / "home")
+    asked = visor("ask", "how many people work at the quay?", "--policy", "reader", home=tmp_path / "home")
+    for said in (first.err, searched.err, asked.err):
+        assert "1 of 4 pages have no text, or too little for what they show" in said
+        assert "ingest --corpus documents --set documents.ocr=auto" in said
+    # Named no documents, it goes on with those that are there.
+    again = visor("ingest", "--set", "documents.jpeg_quality=60", "--rerender", home=tmp_path / "home")
+    assert "2 documents (0 new" in again.out
+    assert "(4 rendered now" in again.out
+    assert "name the documents to ingest" in visor("ingest", "--corpus", "none", home=tmp_path / "home").err
 
 
 def test_search_within_pages_and_document(visor: Visor, ingested: Path) -> None:

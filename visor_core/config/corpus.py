@@ -48,7 +48,8 @@ class DocumentsConfig(Section):
     jpeg_quality: int = Field(default=85, ge=30, le=100)
     """JPEG quality of the stored raster."""
     ocr: Literal["never", "auto", "always"] = "auto"
-    """OCR pages without usable text: `auto` when the extra `ocr` is installed."""
+    """OCR pages whose text layer does not say what they show (scans, stamps on scans, fonts without a usable map):
+    `auto` when the extra `ocr` is installed. It reads Chinese, Japanese and languages in Latin letters."""
     language: Language = "auto"
     """Language of the documents (ISO 639-1), by which words are stemmed and function words left out: `auto` tells it
     for each document by its text, `none` takes words as they stand."""

@@ -88,7 +88,7 @@ def _ordered(words: list[list[list[Word]]]) -> list[list[list[Word]]]:
     runs = [list(run) for _, run in groupby(words, key=lambda word: _turns(word, reversed_line))]
     if reversed_line:
         runs.reverse()
-    ordered = []
+    ordered: list[list[list[Word]]] = []
     for run in runs:
         ordered += reversed(run) if _turns(run[0], reversed_line) else run
     return ordered

@@ -1,7 +1,7 @@
 """Whether a text layer says what its page shows: else the page is one for OCR.
 
-It does not where hardly any text lies on a page full of ink (a scan with a stamp, drawn letters), where much of the
-text has no names (fonts without a Unicode map), or where the letters are none of a language (a map that is wrong:
+It does not where hardly any text lies on a page with ink (a scan, with a stamp or without, drawn letters), where much
+of the text has no names (fonts without a Unicode map), or where the letters are none of a language (a wrong map:
 "5IF BOOVBM SFWFOVF" stands for "The annual revenue"). Leaves out wrong maps of other scripts than Latin, whose letters
 are too many to tell by their frequencies.
 """
@@ -26,7 +26,11 @@ FEW_CHARACTERS = 32
 _SCARCE = 0.03
 """Share of the page that the words of a stamp, a footer or a page number take at most."""
 _FULL = 0.08
-"""Share of a page's tiles with ink beside the words from which on there is more to read."""
+"""Share of a page's tiles with ink beside the words from which on a page with scarce text shows more."""
+_LINE = 0.01
+"""The same of a page with few characters: a line of print across it."""
+_SPECK = 0.001
+"""The same of a page without text: two tiles of 2,304."""
 _UNNAMED = 0.3
 """Share of the words' area that may be without names."""
 _TILES = 48
@@ -55,11 +59,13 @@ def legible(blocks: Sequence[Sequence[Word]], image: Image.Image) -> bool:
     """Whether the words of a page's text layer say what its picture shows."""
     words = [word for block in blocks for word in block]
     known = [word for word in words if named(word)]
-    if not says_something(" ".join(word.text for word in known)):
+    text = " ".join(word.text for word in known)
+    if _area(known) < (1 - _UNNAMED) * _area(words) or not plausible(text):
         return False
-    if _area(known) < (1 - _UNNAMED) * _area(words):
-        return False
-    return _area(known) > _SCARCE or inked(image, known) < _FULL
+    characters = sum(not c.isspace() for c in text)
+    if characters >= FEW_CHARACTERS and _area(known) > _SCARCE:
+        return True
+    return inked(image, known) < (_FULL if characters >= FEW_CHARACTERS else _LINE if characters else _SPECK)
 
 
 def says_something(text: str) -> bool:

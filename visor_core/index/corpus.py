@@ -18,7 +18,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -398,6 +398,14 @@ def append(table: Any, data: pa.Table) -> None:
     """Add rows in one commit; their keys are known not to be there (`upsert` looks at every key of the table)."""
     if data.num_rows:
         table.add(data)
+
+
+def put(table: Any, data: pa.Table, held: Collection[str]) -> None:
+    """Add the rows whose keys are not `held` by the table and replace the others, which costs a look at every key."""
+    key = data[KEYS[table.name]].to_pylist()
+    known = pa.array([value in held for value in key], pa.bool_())
+    append(table, data.filter(pc.invert(known)))
+    upsert(table, data.filter(known))
 
 
 def delete_by(table: Any, column: str, values: Iterable[str]) -> int:

@@ -23,11 +23,12 @@ from visor_core.documents.pool import WorkerPool
 from visor_core.documents.sources import Refused, stored_path
 from visor_core.documents.worker import Failed, Finished, RenderedPage, Task
 from visor_core.errors import MissingDependencyError, VisorError
-from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, quoted, rows, upsert
+from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, put, quoted, rows, upsert
 from visor_core.index.records import page_id_of, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, REGISTERED, Progress, limits_of, password_for, rendering_key
 from visor_core.index.render_keys import fitting_keys, render_base, render_key
 from visor_core.index.settings import hold_settings
+from visor_core.index.unread import unread_pages
 from visor_core.installation import install_command
 
 _TASK_PAGES = 8
@@ -37,13 +38,15 @@ _COMMIT_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class PagesReport:
-    """What a rendering run did. `text_sources` counts all pages by where their text comes from."""
+    """What a rendering run did. `text_sources` counts all pages by where their text comes from, `unread` those without
+    legible text that OCR was not tried on."""
 
     documents: int
     pages: int
     rendered: int
     removed: int
     text_sources: dict[str, int]
+    unread: int
     problems: tuple[tuple[str, int, str], ...]
     quarantined: tuple[Refused, ...]
     data_version: str
@@ -82,12 +85,13 @@ def render_pages(
                 ThreadPoolExecutor(1, "pages-writer") as writer,
             ):
                 pending: Future[None] | None = None
+                held = {name: _ids(corpus, name) for name in ("images", "pages")}
                 for batch, failures in _batches(workers, tasks, progress):
                     quarantined |= failures
                     rendered += len(batch)
                     if pending is not None:
                         pending.result()
-                    pending = writer.submit(_write, corpus, batch, wanted, base, mode)
+                    pending = writer.submit(_write, corpus, batch, held, wanted, base, mode)
                 if pending is not None:
                     pending.result()
                 slowest = max(((documents[i]["filename"], s) for i, s in workers.spent.items()), key=lambda p: p[1])
@@ -197,16 +201,21 @@ def _batches(
 
 
 def _write(
-    corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict[str, Any]], base: str, ocr_mode: str
+    corpus: Corpus,
+    batch: Sequence[RenderedPage],
+    held: dict[str, set[str]],
+    wanted: dict[str, dict[str, Any]],
+    base: str,
+    ocr_mode: str,
 ) -> None:
-    """Store pages; pictures first, so that a page row always has its picture."""
+    """Store pages; pictures first, so that a page row always has its picture. `held` are the keys in the tables."""
     if not batch:
         return
     page_ids = [page_id_of(p.key, p.page) for p in batch]
     pictures = [
         {"page_id": page_id, "document_id": p.key, "image": p.image} for page_id, p in zip(page_ids, batch, strict=True)
     ]
-    upsert(corpus.table("images"), pa.Table.from_pylist(pictures, schema=SCHEMAS["images"]))
+    put(corpus.table("images"), pa.Table.from_pylist(pictures, schema=SCHEMAS["images"]), held["images"])
     records = [
         {
             "page_id": page_id,
@@ -231,7 +240,12 @@ def _write(
     ]
     schema = SCHEMAS["pages"]
     data = pa.Table.from_pylist(records, schema=schema.remove(schema.get_field_index("words")))
-    upsert(corpus.table("pages"), data.append_column(schema.field("words"), _word_lists(batch)))
+    put(corpus.table("pages"), data.append_column(schema.field("words"), _word_lists(batch)), held["pages"])
+
+
+def _ids(corpus: Corpus, name: str) -> set[str]:
+    """The keys that a table holds."""
+    return set(corpus.table(name).search().select(["page_id"]).limit(None).to_arrow()["page_id"].to_pylist())
 
 
 def _word_lists(batch: Sequence[RenderedPage]) -> pa.Array:
@@ -292,6 +306,7 @@ def _report(
         rendered=rendered,
         removed=removed,
         text_sources=dict(sorted(sources.items())),
+        unread=unread_pages(corpus.table("pages")),
         problems=tuple(problems),
         quarantined=tuple(Refused(r["source_uri"], r["filename"], r["reason"]) for r in lost),
         data_version=pages_version(held),

@@ -42,6 +42,7 @@ from visor_core.index.register import DOCUMENT_COLUMNS, password_for
 from visor_core.index.settings import reading_settings
 from visor_core.index.stored_pages import StoredPages
 from visor_core.index.tags import Manifest, VectorColumn, read_manifest
+from visor_core.index.unread import unread_pages
 from visor_core.policies.base import ImageRef
 
 _REMEMBERED_SEARCHES = 20_000
@@ -240,6 +241,15 @@ class PageIndex:
         return await asyncio.to_thread(
             self.search, query, k=k, mode=mode, partition=partition, document=document, pages=pages
         )
+
+    def unread_pages(self) -> int:
+        """How many pages have no legible text and were not tried by OCR: full text does not find them."""
+        return unread_pages(self._tables["pages"])
+
+    @property
+    def ocr_mode(self) -> str:
+        """When pages of the corpus are read by OCR: `never`, `auto` or `always`."""
+        return self._reading.ocr
 
     def close(self) -> None:
         """Release open documents, and the versions that the tag names."""

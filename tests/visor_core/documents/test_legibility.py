@@ -54,11 +54,17 @@ def test_cyrillic_read_as_latin_is_not() -> None:
     assert plausible(russian)
 
 
-def test_few_or_nameless_characters_are_not_legible() -> None:
+def test_few_characters_beside_ink_or_nameless_ones_are_not_legible() -> None:
     blank = Image.new("RGB", (400, 300), "white")
     fox = Word("The quick brown fox jumps over the lazy dog, twice.", 0.1, 0.1, 0.9, 0.2)
     assert legible([[fox]], blank)
-    assert not legible([[fox._replace(text="page 12")]], blank)
+    number = fox._replace(text="page 12", x1=0.2)
+    print_ = Image.new("RGB", (400, 300), "white")
+    ImageDraw.Draw(print_).text((40, 150), "a line of print that nobody has read yet", fill="black", font_size=16)
+    assert legible([[number]], blank)
+    assert not legible([[number]], print_)
+    assert legible([], blank)
+    assert not legible([], print_)
     assert not legible([[fox._replace(text="\ufffd" * 60)]], blank)
     assert not legible([[fox._replace(text="\ue001\ue002" * 40)]], blank)
     # Half of what stands there has no names.
