@@ -121,10 +121,14 @@ const steps = {
     return { text: await page.locator("body").innerText() };
   },
 
-  // A page, once it shows a text if one is given.
+  // A page, once it shows a text if one is given; it is loaded again meanwhile, as events do not come by themselves.
   async look() {
-    await page.goto(`${address}/${place}`);
-    if (text) await page.getByText(text).first().waitFor();
+    for (let tries = 0; ; tries++) {
+      await page.goto(`${address}/${place}`);
+      if (!text) break;
+      const shown = page.getByText(text).first().waitFor({ timeout: 30_000 });
+      if (await shown.then(() => true, (error) => { if (tries === 4) throw error; return false; })) break;
+    }
     await settle(8);
     return { text: await page.locator("body").innerText() };
   },
