@@ -17,6 +17,7 @@ import numpy as np
 from visor_core.errors import SearchIndexError
 from visor_core.index.embedders import Embedder, load_embedder
 from visor_core.index.embedders.base import column_of
+from visor_core.index.embedders.hashing import HashEmbedder
 from visor_core.index.indexes import NGRAM
 from visor_core.index.nearest import nearest
 from visor_core.index.passages import normalised
@@ -33,6 +34,9 @@ Scored = list[tuple[str, float]]
 POSTINGS = {"page_texts": 1.0, "passages": 2.0}
 """Postings a page of the corpus that a query may cost in each text table, chosen on half of the documents of
 bench_recall: more find no page more."""
+_NO_HELP = frozenset({HashEmbedder.name})
+"""Embedders that only the mode `vector` asks: beside full text, hashed words find no page more and lose some
+(bench_recall, on documents that nothing was chosen on)."""
 _APART = "|"
 """Stands between n-grams of a query, and in no page's text: an n-gram across it is on no page and costs nothing."""
 
@@ -72,6 +76,8 @@ class CandidateSearch:
             searches["passages"] = lambda: self._text("passages", " ".join(cut), 2 * depth, condition)[:depth]
         if mode != "text":
             for vector in self._manifest.vectors:
+                if mode == "hybrid" and vector.name in _NO_HELP:
+                    continue
                 searches[vector.column] = partial(self._vector, vector, query, depth, condition)
         # The rankings are LanceDB's work, which holds no lock of Python's: at once they take as long as the longest.
         with ThreadPoolExecutor(max(1, len(searches)), "search") as threads:

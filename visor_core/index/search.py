@@ -273,14 +273,22 @@ class PageIndex:
         """The candidates of a query by ranking, each of at most `depth` pages with their scores."""
         return self._candidates.find(query, depth, mode) if self._can_find(query) else {}
 
-    def ranked(self, query: str, depth: int, mode: Mode, filters: Filters) -> Ranked:
-        """The rankings of a query, and its first candidates as the learnt order reads them."""
+    def ranked(self, query: str, depth: int, mode: Mode, filters: Filters, *, by_name: bool = True) -> Ranked:
+        """The rankings of a query, and its first candidates as the learnt order reads them.
+
+        Args:
+            query: words.
+            depth: most pages of a ranking.
+            mode: as for `search`.
+            filters: restrictions.
+            by_name: whether documents that the query names are searched on their own as well.
+        """
         if not self._can_find(query):
             return NOTHING
         condition = filters.condition(self._documents, self.tag)
         found = self._candidates.find(query, depth, mode, condition)
         question, named = read(query), UNNAMED
-        if filters.document is None and mode != "vector":
+        if by_name and filters.document is None and mode != "vector":
             first = first_candidates(rankings_of(query, found))
             facts = self._facts.of(first)
             seen = [(split_page_id(page_id)[0], facts[page_id].terms) for page_id in first]

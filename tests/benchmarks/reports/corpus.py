@@ -38,6 +38,7 @@ class Asked:
 
     question: str
     filename: str
+    company: str
     gold: tuple[int, ...]
     kind: str
 
@@ -295,7 +296,7 @@ def questions_of(report: Report, count: int, seed: int) -> list[Asked]:
         else:
             key = rng.choice(sorted(WORDED))
             text, gold = rng.choice(WORDED[key]), report.where[key]
-        asked.append(Asked(text.format(**slots), c.file_name(year), tuple(sorted(set(gold))), kind))
+        asked.append(Asked(text.format(**slots), c.file_name(year), c.name, tuple(sorted(set(gold))), kind))
     return asked
 
 

@@ -16,14 +16,16 @@ DOCUMENTS = DocumentsConfig(ocr="never", dpi=36)
 """Pictures play no part."""
 
 
-def open_reports(
-    folder: Path, seed: int, *, count: int, each: int, config: IndexConfig
-) -> tuple[PageIndex, list[Question]]:
-    """The index of `count` companies' reports of three years below `folder`, and `each` questions a report."""
-    kept = folder / f"reports-{seed}-{count}-{each}"
+SEED, COMPANIES, EACH = 1, 24, 4
+"""72 reports of about 48 pages, and 288 questions about them."""
+
+
+def open_reports(folder: Path, config: IndexConfig) -> tuple[PageIndex, list[Question]]:
+    """The index of the made reports below `folder`, and the questions about them."""
+    kept = folder / f"reports-{SEED}-{COMPANIES}-{EACH}"
     asked_file = kept / "questions.json"
     if not asked_file.is_file():
-        asked = write_reports(kept / "documents", seed, count=count, each=each)
+        asked = write_reports(kept / "documents", SEED, count=COMPANIES, each=EACH)
         asked_file.write_text(json.dumps([asdict(one) for one in asked]), encoding="utf-8")
     corpus = Corpus(kept / "corpus")
     register_documents(corpus, [kept / "documents"], DOCUMENTS)
@@ -41,5 +43,10 @@ def _question(number: int, asked: Asked, document_id: str) -> Question:
         question=asked.question,
         answers=(),
         gold_pages=tuple(page_id_of(document_id, page) for page in asked.gold),
-        metadata={"document_id": document_id, "filename": asked.filename, "kind": asked.kind},
+        metadata={
+            "document_id": document_id,
+            "filename": asked.filename,
+            "company": asked.company,
+            "kind": asked.kind,
+        },
     )

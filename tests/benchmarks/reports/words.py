@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 FIRST = [
@@ -33,6 +34,11 @@ FIRST = [
     "Dunmore",
 ]
 SECOND = ["Pike Ridge & Sons", "Hale", "Point", "Bros.", "Vale", "Cross", "Grove", "Stone", "Harbor", "Field"]
+
+
+def halved(company: str) -> bool:
+    """Whether a company is of the half that is learnt from; on the other one it is measured what that is worth."""
+    return hashlib.sha256(company.encode()).digest()[0] % 2 == 0
 
 
 class Trade(NamedTuple):

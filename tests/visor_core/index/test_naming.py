@@ -16,7 +16,9 @@ from visor_core.index import Corpus, PageIndex
 from visor_core.index.corpus import rows
 from visor_core.index.ranking import context, facts, naming, numbers, wording
 from visor_core.index.ranking.context import PageText, context_of_pages, paths
+from visor_core.index.ranking.features import NAMES, features
 from visor_core.index.ranking.naming import DocumentNames, Named
+from visor_core.index.ranking.reranker import prior, relevance, weights
 from visor_core.index.ranking.wording import read
 
 
@@ -135,3 +137,26 @@ def test_quarters_are_found_in_every_writing(tmp_path_factory: pytest.TempPathFa
         texts = ["Sales by quarter, see below", "Third quarter 12 sales", "Q2 10 sales"]
         ingest(root / "corpus", [write_pdf(root / "a.pdf", texts)])
     assert PageIndex.open(root / "corpus").search(asked, mode="text")[0].page == 2
+
+
+def test_features_by_hand() -> None:
+    asked = read("What were net sales in Figure 2, page 3, in 2018?")
+    found = {"a/00003": facts.facts_of(" net sales 1577 figure 2 2018 ", "Sales"), "b/00001": facts.facts_of("", "")}
+    scores = {"text": {"a/00003": 4.0, "b/00001": 1.0}, "passages": {"a/00003": 2.0}}
+    table = features(asked, list(found), scores, found, Named({"b": 0.5}, {"a": 1.0}))
+    first, second = (dict(zip(NAMES, row, strict=True)) for row in table.tolist())
+    assert (first["text"], second["text"]) == (1.0, 0.25)
+    assert (first["text rank"], second["text rank"]) == (1.0, pytest.approx(5 / 6))
+    assert (first["passages rank"], second["passages rank"]) == (1.0, 0.0)
+    assert (first["page number"], first["place"], first["year"]) == (1.0, 1.0, 1.0)
+    assert (second["page number"], second["place"], second["year"], second["words"]) == (0.0, 0.0, 0.0, 0.0)
+    assert (first["document named"], second["document named"], first["document's time"]) == (0.0, 0.5, 1.0)
+    assert 0 < first["words"] < 1
+    assert 0 < first["section"] < first["words"]
+
+
+def test_the_stored_weights_are_of_these_features_and_few() -> None:
+    assert weights().shape == prior().shape == (len(NAMES),)
+    assert relevance(
+        features(read("x"), ["a/00001"], {}, {"a/00001": facts.facts_of("", "")}, Named({}, {}))
+    ).shape == (1,)

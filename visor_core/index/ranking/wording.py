@@ -7,10 +7,10 @@ Q3, 3Q18 and third quarter are `q3`.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from visor_core.index.folding import folded, without_accents, words_of
@@ -72,19 +72,24 @@ def terms(text: str) -> list[str]:
     >>> terms("Total revenues: 1,577.0 (Q3)")
     ['total', 'revenu', '1577', 'q3']
     """
-    return [term for word in words_of(folded(text)) for term in _cut(word)]
+    return [term for word in words_of(folded(text)) for term in cut(word)]
 
 
-def _cut(word: str) -> Iterator[str]:
+@functools.lru_cache(maxsize=100_000)
+def cut(word: str) -> tuple[str, ...]:
+    """The terms of one folded word.
+
+    >>> cut("revenues"), cut("净利润")
+    (('revenu',), ('净利', '利润'))
+    """
     if word.isdigit():
-        yield word
-    elif gram_length(word):
-        yield from (word[i : i + 2] for i in range(max(1, len(word) - 1)))
-    elif len(word) > 3 and word[0].isalpha():
+        return (word,)
+    if gram_length(word):
+        return tuple(word[i : i + 2] for i in range(max(1, len(word) - 1)))
+    if len(word) > 3 and word[0].isalpha():
         word = without_accents(word)
-        yield (word[:-1] if word.endswith("s") and not word.endswith("ss") else word)[:_STEM]
-    else:
-        yield word
+        return ((word[:-1] if word.endswith("s") and not word.endswith("ss") else word)[:_STEM],)
+    return (word,)
 
 
 def years_of(text: str) -> set[int]:
