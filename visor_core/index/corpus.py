@@ -96,6 +96,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("partition", pa.string()),
             pa.field("page", pa.int32()),
             pa.field("text", pa.string()),
+            pa.field("terms", pa.string()),
             pa.field("section", pa.string()),
             pa.field("left_out", pa.int32()),
             pa.field("text_key", pa.string()),

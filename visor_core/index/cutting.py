@@ -19,7 +19,9 @@ from visor_core.index.corpus import SCHEMAS, Corpus, append, delete_by, quoted, 
 from visor_core.index.languages import language_of
 from visor_core.index.passages import normalised, passage_key, text_key, windows
 from visor_core.index.ranking.context import paths, update_contexts
+from visor_core.index.ranking.facts import MOST_TERMS
 from visor_core.index.ranking.naming import file_words
+from visor_core.index.ranking.wording import terms as compared_terms
 from visor_core.index.terms import terms_of
 
 PAGES_AT_ONCE = 4096
@@ -65,25 +67,28 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
     for pages in by_commit(corpus.table("pages"), _COLUMNS, sorted(missing["page_texts"] | missing["passages"])):
         texts, cuts = [], []
         for page in pages:
-            page_id, common = page["page_id"], {name: page[name] for name in _COLUMNS[:-1]}
+            page_id, document_id = page["page_id"], page["document_id"]
             searched = searched_part(page["text"], config.page_characters)
+            common = {name: page[name] for name in _COLUMNS[:-1]}
             if page_id in missing["page_texts"]:
-                left_out = len(page["text"]) - len(searched)
-                key = wanted["page_texts"][page_id]
-                section = sections[page_id]
-                context = f"{context_of(readable[page['document_id']])} {section}"
-                whole = normalised(f"{context} {searched}" if searched.strip() else "")
-                texts.append({"text": whole, "section": section, "left_out": left_out, "text_key": key, **common})
+                row = _whole(searched, context_of(readable[document_id]), sections[page_id])
+                row |= {"left_out": len(page["text"]) - len(searched), "text_key": wanted["page_texts"][page_id]}
+                texts.append(common | row)
             if page_id in missing["passages"]:
-                found = spoken[page["document_id"]]
-                common |= {"passage_key": wanted["passages"][page_id], "language": found}
+                common |= {"passage_key": wanted["passages"][page_id], "language": spoken[document_id]}
                 cut = windows(searched, config.passage_words, config.passage_overlap)
                 # A page without words has a row as well, by which its key is known.
                 for number, text in enumerate(cut or [""]):
-                    terms = " ".join(terms_of(text, found))
+                    terms = " ".join(terms_of(text, spoken[document_id]))
                     cuts.append({"passage_id": f"{page_id}#{number:04d}", "text": terms, **common})
         append(corpus.table("page_texts"), pa.Table.from_pylist(texts, schema=SCHEMAS["page_texts"]))
         append(corpus.table("passages"), pa.Table.from_pylist(cuts, schema=SCHEMAS["passages"]))
+
+
+def _whole(searched: str, context: str, section: str) -> dict[str, Any]:
+    """What of a page is searched as a whole, and the terms by which the ranking compares it with a question."""
+    whole = normalised(f"{context} {section} {searched}" if searched.strip() else "")
+    return {"text": whole, "terms": " ".join(compared_terms(whole)[:MOST_TERMS]), "section": section}
 
 
 def _sections(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> dict[str, str]:

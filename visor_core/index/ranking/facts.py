@@ -10,12 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 from visor_core.index.corpus import quoted, rows
-from visor_core.index.ranking.wording import cut, terms
+from visor_core.index.ranking.wording import terms
 
 _REMEMBERED = 1_024
 """Pages, of which a full one takes about a tenth of a megabyte."""
-_MOST_TERMS = 4_000
-"""Terms of a page that are compared; a longer page is read to there."""
+MOST_TERMS = 4_000
+"""Terms of a page that are stored and compared; a longer page is read to there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,12 @@ class PageFacts:
     """Terms on the page."""
 
 
-def facts_of(text: str, section: str) -> PageFacts:
-    """The facts of a page by its text as it is searched, which is folded already.
+def facts_of(said: Sequence[str], section: str) -> PageFacts:
+    """The facts of a page by its terms, in their order.
 
-    >>> facts_of(" net sales 1577 1402 ", "Statements of Earnings").digits
+    >>> facts_of(["net", "sales", "1577", "1402"], "Statements of Earnings").digits
     0.5
     """
-    said = [term for word in text.split()[:_MOST_TERMS] for term in cut(word)]
     numbers = sum(term[0].isdigit() for term in said)
     return PageFacts(
         frozenset(said),
@@ -50,7 +49,7 @@ def facts_of(text: str, section: str) -> PageFacts:
     )
 
 
-_NOTHING = facts_of("", "")
+_NOTHING = facts_of((), "")
 """Facts of a page without text."""
 
 
@@ -69,8 +68,8 @@ class StoredFacts:
         missing = [page_id for page_id in page_ids if page_id not in found]
         if missing:
             found |= dict.fromkeys(missing, _NOTHING)
-            for row in rows(self._table, ["page_id", "text", "section"], f"page_id IN ({quoted(missing)})"):
-                found[row["page_id"]] = facts_of(row["text"], row["section"] or "")
+            for row in rows(self._table, ["page_id", "terms", "section"], f"page_id IN ({quoted(missing)})"):
+                found[row["page_id"]] = facts_of(row["terms"].split(), row["section"] or "")
         with self._lock:
             for page_id in page_ids:
                 self._facts[page_id] = found[page_id]
