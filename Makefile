@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow extra ui bench lint typecheck pictures clean
+.PHONY: help run test test-slow extra ui bench lint typecheck pictures ranker clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -51,6 +51,9 @@ ui: $(VENV)/run.stamp ## Dagster and MLflow in the browser, on 127.0.0.1
 
 bench: $(VENV)/dev.stamp ## the measurements; ONLY=name runs one
 	$(PY) -m tests.benchmarks.run $(if $(ONLY),--only $(ONLY))
+
+ranker: $(VENV)/dev.stamp ## learn the weights of the reranker again, from reports made here
+	$(PY) -m tests.benchmarks.learn_ranking
 
 pictures: $(VENV)/run.stamp ## the pictures of the README, drawn from the definitions and the last run
 	$(PY) -m pipelines.pictures

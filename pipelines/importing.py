@@ -130,7 +130,9 @@ def _read(index: PageIndex, files: Sequence[Path], form: str) -> tuple[Benchmark
         raise ConfigError(f"--format {form!r} is not one of {NAMES}")
     pages = PageResolver(document for document in index.documents() if document.status == "ok")
     forms = [form or format_of(file) for file in files]
-    read = [(file.name, READERS[each](file, pages)) for file, each in zip(files, forms, strict=True)]
+    several = len({file.name for file in files}) < len(files)  # of one name: their folders tell them apart
+    names = [f"{file.resolve().parent.name}/{file.name}" if several else file.name for file in files]
+    read = [(name, READERS[each](file, pages)) for name, file, each in zip(names, files, forms, strict=True)]
     if len(files) == 1:
         return read[0][1], forms[0]
     if set(forms) != {"mmlongbench"}:

@@ -371,5 +371,8 @@ def _curve_table(curve: Curve) -> Table:
         table.add_column(name, justify="left" if name == "condition" else "right")
     for point in curve.points:
         cells = [escape(point.name), str(point.questions), str(point.failed), told(point.right), told(point.supported)]
-        table.add_row(*cells, told(point.found), f"{point.turns:.2f}", *([told(point.obeyed)] if attacked else []))
+        cells += [told(point.found, "–"), f"{point.turns:.2f}"]
+        if attacked:
+            cells.append(told(point.obeyed, "–"))
+        table.add_row(*cells)
     return table

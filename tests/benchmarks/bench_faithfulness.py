@@ -25,10 +25,10 @@ READER = (
 )
 CURVES = {
     "reader": (
-        ("hops",),
-        ("turns", "--at", "1,2,4,8", "--limit", "100"),
-        ("distractors", "--at", "0,1,3"),
-        ("noise", "--at", "0,1,3", "--limit", "100"),
+        ("hops", "--limit", "80"),
+        ("turns", "--at", "1,2,4,8", "--limit", "40"),
+        ("distractors", "--at", "0,1,3", "--limit", "80"),
+        ("noise", "--at", "0,1,3", "--limit", "80"),
     ),
     "nano": (
         ("hops",),
@@ -40,7 +40,7 @@ CURVES = {
         ("noise", "--at", "0,1,3"),
     ),
 }
-ORDERED = {"reader": 40, "nano": 32}
+ORDERED = {"reader": 16, "nano": 16}
 """Questions that orders are printed for: every place is a corpus of its own, one of which indexes all pages anew."""
 
 

@@ -28,7 +28,7 @@ def page_id(position: int) -> str:
     return f"{position // PAGES_A_DOCUMENT:032x}/{position % PAGES_A_DOCUMENT + 1:05d}"
 
 
-def fill(corpus: Corpus, pages: pa.Table) -> None:
+def fill(corpus: Corpus, pages: pa.Table, render_key: str = "synthetic") -> None:
     """The tables documents, pages and images, as an ingest leaves them but for the pictures."""
     count = pages.num_rows
     documents = [
@@ -51,7 +51,7 @@ def fill(corpus: Corpus, pages: pa.Table) -> None:
         chunk = pages.slice(start, 4_096)
         ids = [page_id(i) for i in range(start, start + chunk.num_rows)]
         fixed: dict[str, Any] = {"partition": "", "width_pt": 595.0, "height_pt": 842.0, "rotation": 0, "dpi": 72.0}
-        fixed |= {"text_source": "layer", "image_width": 1, "image_height": 1, "problem": "", "render_key": "synthetic"}
+        fixed |= {"text_source": "layer", "image_width": 1, "image_height": 1, "problem": "", "render_key": render_key}
         varying = {
             "page_id": ids,
             "document_id": [i.split("/")[0] for i in ids],

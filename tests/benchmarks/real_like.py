@@ -40,10 +40,12 @@ def read_real(documents: Path = DOCUMENTS, limit: int = 1_000) -> RealPages:
     words: list[tuple[str, ...]] = []
     boxes: list[np.ndarray] = []
     for path in sorted(documents.glob("*.pdf")):
+        if len(words) >= limit:
+            break
         with pymupdf.open(path) as document:
             for page in document:
                 found = page.get_text("words")
-                if len(found) >= 5 and len(words) < limit:
+                if len(found) >= 5:
                     words.append(tuple(str(word[4]) for word in found))
                     size = np.array([page.rect.width, page.rect.height] * 2, np.float32)
                     boxes.append(np.asarray([word[:4] for word in found], np.float32) / size)

@@ -183,7 +183,8 @@ def test_a_setting_given_in_the_launchpad_makes_only_what_depends_on_it_anew(pag
     assert (run["status"], {a["path"][0] for a in run["assetSelection"]}) == ("SUCCESS", {*TRAINED, "grpo_rollouts"})
     changed = {stage for stage in TRAINED if page.stated(stage).fingerprint != own[stage].fingerprint}
     assert changed == {"grpo_checkpoint", "benchmark_results", "champion_model"}
-    assert page.stale() == {*changed, "grpo_rollouts"}
+    # Measured and judged is what that run made; it alone is not what the profile says.
+    assert page.stale() == {"grpo_checkpoint", "grpo_rollouts"}
     lineage = json.loads((page.stated("grpo_checkpoint").build_folder(page.home) / "lineage.json").read_text())
     assert lineage["given"] == {"grpo.steps": 3}
     page.walk("look", downstream("sft_dataset"), picture="8-unsynced")
@@ -210,6 +211,10 @@ def test_a_failed_check_blocks_what_is_made_of_it_and_is_still_failed_in_the_cli
     told = page.visor("run", "--select", "grpo_checkpoint", *SETTINGS, "--set", "sft.steps=1")
     assert told.returncode == 2, told.stderr
     assert "sft_lowered_the_loss" in told.stdout + told.stderr
+    assert (page.stated("sft_checkpoint"), page.stated("grpo_checkpoint")) == before
+    # The page shows what was materialized last: by the profile that is what is in force.
+    page.walk("launchpad", downstream("sft_checkpoint"), "{}", picture="11-back-again")
+    assert page.newest_run()["status"] == "SUCCESS"
     assert (page.stated("sft_checkpoint"), page.stated("grpo_checkpoint")) == before
 
 

@@ -41,18 +41,13 @@ const steps = {
     await settle(4);
     const sure = button("Confirm");
     if (await sure.count()) await sure.click();
-    const editor = page.locator(".CodeMirror").first();
+    const editor = page.getByRole("dialog").locator(".CodeMirror").first(); // the graph's selection is one too
     await editor.waitFor();
     await checked();
     const opens = await editor.evaluate((element) => element.CodeMirror.getValue());
     if (text) {
-      // The page may still put the defaults of a selection in, over what was given.
-      const stands = () => editor.evaluate((element) => element.CodeMirror.getValue());
-      for (let tries = 0; tries < 10 && (tries === 0 || (await stands()) !== text); tries++) {
-        await editor.evaluate((element, given) => element.CodeMirror.setValue(given), text);
-        await checked();
-      }
-      if ((await stands()) !== text) throw new Error("the launchpad does not keep what is given");
+      await editor.evaluate((element, given) => element.CodeMirror.setValue(given), text);
+      await checked();
     }
     await page.screenshot({ path: picture });
     const dialog = await page.getByRole("dialog").innerText();
@@ -126,10 +121,14 @@ const steps = {
     return { text: await page.locator("body").innerText() };
   },
 
-  // A page, once it shows a text if one is given.
+  // A page, once it shows a text if one is given; it is loaded again meanwhile, as events do not come by themselves.
   async look() {
-    await page.goto(`${address}/${place}`);
-    if (text) await page.getByText(text).first().waitFor();
+    for (let tries = 0; ; tries++) {
+      await page.goto(`${address}/${place}`);
+      if (!text) break;
+      const shown = page.getByText(text).first().waitFor({ timeout: 30_000 });
+      if (await shown.then(() => true, (error) => { if (tries === 4) throw error; return false; })) break;
+    }
     await settle(8);
     return { text: await page.locator("body").innerText() };
   },

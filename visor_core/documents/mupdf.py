@@ -9,7 +9,14 @@ import pymupdf
 from PIL import Image
 
 from visor_core.documents.bidi import has_right_to_left, lines_of, words_in_line
-from visor_core.documents.reader import EncryptedDocumentError, PageSize, Word, one_line
+from visor_core.documents.reader import (
+    MOST_OUTLINE_ENTRIES,
+    EncryptedDocumentError,
+    OutlineEntry,
+    PageSize,
+    Word,
+    one_line,
+)
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -46,6 +53,7 @@ class MuPDFDocument:
             raise DocumentError(f"the PDF is damaged: {reason}") from error
         self._loaded: tuple[int, pymupdf.Page, pymupdf.DisplayList] | None = None
         self._sized: tuple[int, pymupdf.Page] | None = None
+        self._outline: list[OutlineEntry] | None = None
         self._drawn = 0
 
     def _page(self, page: int) -> tuple[pymupdf.Page, pymupdf.DisplayList]:
@@ -98,6 +106,16 @@ class MuPDFDocument:
             if visible:
                 blocks.setdefault(row[5], []).append(Word(row[4], *box))
         return list((blocks | {number: words for number, words in turned.items() if number in blocks}).values())
+
+    def outline(self) -> list[OutlineEntry]:
+        """The outline; one that MuPDF cannot follow is none."""
+        if self._outline is None:
+            try:
+                told = self._pdf.get_toc(simple=True)[:MOST_OUTLINE_ENTRIES]
+            except _FAULTS:
+                told = []
+            self._outline = [OutlineEntry(int(level), str(title).strip(), int(page)) for level, title, page in told]
+        return self._outline
 
     def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
         """The part `box` of a page, `width` × `height` pixels, RGB on white."""

@@ -2,8 +2,8 @@
 
 A recursive XY cut (Nagy and Seth 1984): a set of blocks is cut at a column gutter if it has one; otherwise it is cut
 into horizontal strips, and neighbouring strips that share a gutter are joined again, so that columns whose paragraphs
-happen to align are not read across. The columns of a page in a right-to-left script begin at the right. Leaves out:
-text that flows around a figure.
+happen to align are not read across; those of a table are (`tables`). The columns of a page in a right-to-left script
+begin at the right. Leaves out: text that flows around a figure.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from visor_core.documents.bidi import has_right_to_left
 from visor_core.documents.reader import Word
+from visor_core.documents.tables import table_rows
 
 _GUTTER = 0.012
 """Narrowest column gutter, as a share of the page's width."""
@@ -35,7 +36,7 @@ def reading_order(blocks: Sequence[Sequence[Word]]) -> list[list[Word]]:
     boxed = [_boxed(words, mirrored=mirrored) for words in blocks if words]
     if len(boxed) > _MAX_BLOCKS:
         return [list(b.words) for b in _rows(boxed)]
-    return [list(b.words) for b in _cut(boxed, 0)]
+    return [list(b.words) for b in _cut(boxed, 0, mirrored=mirrored)]
 
 
 def _right_to_left(blocks: Sequence[Sequence[Word]]) -> bool:
@@ -52,14 +53,17 @@ def _boxed(words: Sequence[Word], *, mirrored: bool) -> _Block:
     return _Block(tuple(words), x0, min(w.y0 for w in words), x1, max(w.y1 for w in words))
 
 
-def _cut(blocks: list[_Block], depth: int) -> list[_Block]:
+def _cut(blocks: list[_Block], depth: int, *, mirrored: bool) -> list[_Block]:
     if len(blocks) < 2:
         return blocks
     if depth > 40:
         return _rows(blocks)
     columns = _split(blocks, lambda b: (b.x0, b.x1), _GUTTER)
     if len(columns) > 1:
-        return [b for column in columns for b in _cut(column, depth + 1)]
+        rows = table_rows([[b.words for b in column] for column in columns], right_to_left=mirrored)
+        if rows is not None:
+            return [_boxed(row, mirrored=mirrored) for row in rows]
+        return [b for column in columns for b in _cut(column, depth + 1, mirrored=mirrored)]
     strips = _split(blocks, lambda b: (b.y0, b.y1), 0.0)
     if len(strips) == 1:
         return _rows(blocks)
@@ -76,7 +80,7 @@ def _cut(blocks: list[_Block], depth: int) -> list[_Block]:
             joined.append(list(strip))
     if len(joined) == 1:
         return _rows(blocks)
-    return [b for group in joined for b in _cut(group, depth + 1)]
+    return [b for group in joined for b in _cut(group, depth + 1, mirrored=mirrored)]
 
 
 def _split(blocks: Sequence[_Block], extent: Callable[[_Block], tuple[float, float]], gap: float) -> list[list[_Block]]:

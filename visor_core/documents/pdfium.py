@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from PIL import Image
 
 from visor_core.documents.bidi import has_right_to_left, words_in_line
 from visor_core.documents.ocr import split_line
-from visor_core.documents.reader import EncryptedDocumentError, PageSize, Word, one_line
+from visor_core.documents.reader import (
+    MOST_OUTLINE_ENTRIES,
+    EncryptedDocumentError,
+    OutlineEntry,
+    PageSize,
+    Word,
+    one_line,
+)
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -43,6 +51,7 @@ class PdfiumDocument:
                 raise EncryptedDocumentError(password) from error
             raise DocumentError(f"the PDF is damaged: {one_line(error)}") from error
         self._loaded: tuple[int, pdfium.PdfPage] | None = None
+        self._outline: list[OutlineEntry] | None = None
 
     def _page(self, page: int) -> pdfium.PdfPage:
         if self._loaded is None or self._loaded[0] != page:
@@ -114,6 +123,24 @@ class PdfiumDocument:
         if raw.FPDFAnnot_GetFormFieldFlags(form, annotation) & _PASSWORD:
             return ""
         return _string(lambda *room: raw.FPDFAnnot_GetFormFieldValue(form, annotation, *room))
+
+    def outline(self) -> list[OutlineEntry]:
+        """The outline; entries that lead to no page are passed over, and one that pdfium cannot follow is none."""
+        if self._outline is None:
+            try:
+                marks = [
+                    (mark.level + 1, mark.get_title(), mark.get_dest())
+                    for mark in islice(self._pdf.get_toc(), MOST_OUTLINE_ENTRIES)
+                ]
+                pages = [None if to is None else to.get_index() for _, _, to in marks]
+            except _FAULTS:
+                marks, pages = [], []
+            self._outline = [
+                OutlineEntry(level, title.strip(), page + 1)
+                for (level, title, _), page in zip(marks, pages, strict=True)
+                if page is not None
+            ]
+        return self._outline
 
     def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:
         """The part `box` of a page, `width` × `height` pixels, RGB on white."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from visor_core.documents.reader import POINTS_PER_INCH, PageSize, Word, one_line
+from visor_core.documents.reader import POINTS_PER_INCH, OutlineEntry, PageSize, Word, one_line
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
@@ -132,6 +132,10 @@ class PictureDocument:
 
     def words(self, page: int) -> list[list[Word]]:
         """None: a picture has no text layer."""
+        return []
+
+    def outline(self) -> list[OutlineEntry]:
+        """None: a picture has no outline."""
         return []
 
     def _frame(self, page: int) -> Image.Image:

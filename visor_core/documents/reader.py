@@ -39,6 +39,18 @@ class Word(NamedTuple):
     y1: float
 
 
+class OutlineEntry(NamedTuple):
+    """A part of a document by its outline (bookmarks): how deep, from 1, its title, and the page it begins on."""
+
+    level: int
+    title: str
+    page: int
+
+
+MOST_OUTLINE_ENTRIES = 5000
+"""More of a document's outline is not read."""
+
+
 @dataclass(frozen=True, slots=True)
 class PageSize:
     """A page as displayed: points (1/72 inch), with the rotation that was applied, in degrees."""
@@ -85,6 +97,10 @@ class OpenDocument(Protocol):
 
     def words(self, page: int) -> list[list[Word]]:
         """Words of the text layer as blocks (paragraphs) in the order the file gives them."""
+        ...
+
+    def outline(self) -> list[OutlineEntry]:
+        """The document's outline in its order; empty where it has none, or none that can be read."""
         ...
 
     def render(self, page: int, width: int, height: int, box: Box = FULL_PAGE) -> Image.Image:

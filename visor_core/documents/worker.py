@@ -25,6 +25,7 @@ import psutil
 from PIL import Image
 
 from visor_core.documents.drawings import Drawing, Drawings, drawn
+from visor_core.documents.headings import headings_of, outline_path
 from visor_core.documents.legibility import legible, named, plausible
 from visor_core.documents.order import reading_order, text_of
 from visor_core.documents.reader import (
@@ -79,6 +80,7 @@ class Validated:
 @dataclass(frozen=True, slots=True)
 class RenderedPage:
     """A page as it is stored. `problem` is empty, or why the page could not be read (the picture is then blank).
+    `section` is its path in the document's outline, empty where it has none.
 
     `legible` says whether the text layer says what the page shows: else it is one for OCR.
     Words travel as their texts and a (N, 4) float32 array of page-normalised boxes: cheap to send and to store.
@@ -91,6 +93,8 @@ class RenderedPage:
     rotation: int
     text: str
     text_source: str
+    headings: tuple[str, ...]
+    section: str
     word_texts: tuple[str, ...]
     word_boxes: npt.NDArray[np.float32]
     image: bytes
@@ -261,6 +265,8 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
         rotation=size.rotation,
         text=text,
         text_source=source,
+        headings=tuple(map(_clean, headings_of(blocks))),
+        section=_clean(outline_path(document.outline(), page)),
         word_texts=word_texts,
         word_boxes=word_boxes,
         image=encoded,

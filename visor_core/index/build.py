@@ -21,20 +21,20 @@ from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.names import shown_names
 from visor_core.files import whole_file
 from visor_core.index.columns import embed_drawable, key_column, stale_columns, vector_array, vector_type
-from visor_core.index.corpus import KEYS, Corpus, delete_by, rows
+from visor_core.index.corpus import KEYS, Corpus, delete_by, quoted, rows
 from visor_core.index.cutting import by_commit, context_of, cut_pages, languages_of, update_texts
 from visor_core.index.embedders.base import Embedder, PageInput, Vector, column_of
 from visor_core.index.indexes import NGRAM, index_on, unindexed, update_indexes
 from visor_core.index.page_pictures import PagePictures
 from visor_core.index.pages import pages_version
-from visor_core.index.rarity import write_rarity
+from visor_core.index.rarity import sampled, write_rarity
 from visor_core.index.records import split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
 from visor_core.index.settings import hold_settings, reading_settings
 from visor_core.index.storage import add_part
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
 
-INDEX_FORMAT = 4
+INDEX_FORMAT = 5
 _EMBED_BATCH = 64
 """Pages given to an embedder at once."""
 _PAGES_A_COMMIT = 4096
@@ -152,8 +152,8 @@ def _drop_unreadable(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> Non
     """Pages and passages of documents that are gone (a build may follow a registration without rendering)."""
     for name in ("pages", "images", "page_texts", "passages"):
         table = corpus.table(name)
-        present = set(table.search().select(["document_id"]).limit(None).to_arrow()["document_id"].to_pylist())
-        delete_by(table, "document_id", present - set(readable))
+        present = table.search().select(["document_id"]).limit(None).to_arrow()["document_id"].unique().to_pylist()
+        delete_by(table, "document_id", set(present) - set(readable))
 
 
 def _fill_column(
@@ -241,7 +241,7 @@ def _vector_column(corpus: Corpus, embedder: Embedder, config: IndexConfig) -> V
 
     table, column = corpus.table("pages"), column_of(embedder)
     statistics = ""
-    weights = embedder.statistics(_vectors(table, column)) if not embedder.multi_vector else None
+    weights = None if embedder.multi_vector else embedder.statistics(_sample_of_vectors(table, column))
     if weights is not None:
         content = np.ascontiguousarray(weights, dtype=np.float32).tobytes()
         statistics = f"{hashlib.sha256(content).hexdigest()[:32]}.f32"
@@ -278,12 +278,14 @@ def _worth_an_index(table: Any, column: str, embedder: Embedder, config: IndexCo
     return pages * tokens > 25 * config.ann_rows
 
 
-def _vectors(table: Any, column: str) -> Iterator[Vector]:
-    """All vectors of a single-vector column, in a stable order."""
-    for batch in table.search().select([column]).limit(None).to_batches():
+def _sample_of_vectors(table: Any, column: str) -> Iterator[Vector]:
+    """Vectors of a single-vector column, in a stable order: of a large corpus those of a sample of its pages."""
+    page_ids = table.search().select(["page_id"]).limit(None).to_arrow()["page_id"].to_pylist()
+    request = table.search().select(["page_id", column]).where(f"page_id IN ({quoted(sampled(page_ids))})")
+    found = request.limit(None).to_arrow().sort_by("page_id") if page_ids else None
+    for batch in found.to_batches() if found is not None else ():
         array = batch.column(column).drop_null()
-        values = array.flatten().to_numpy(zero_copy_only=False)
-        yield from values.reshape(len(array), -1)
+        yield from array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), -1)
 
 
 def _manifest(

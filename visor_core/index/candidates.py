@@ -17,9 +17,11 @@ import numpy as np
 from visor_core.errors import SearchIndexError
 from visor_core.index.embedders import Embedder, load_embedder
 from visor_core.index.embedders.base import column_of
+from visor_core.index.embedders.hashing import HashEmbedder
 from visor_core.index.indexes import NGRAM
 from visor_core.index.nearest import nearest
 from visor_core.index.passages import normalised
+from visor_core.index.ranking.wording import also_asked
 from visor_core.index.rarity import Rarity, grams, read_rarity
 from visor_core.index.tags import Manifest, VectorColumn
 from visor_core.index.terms import content_words, query_terms
@@ -27,11 +29,13 @@ from visor_core.index.terms import content_words, query_terms
 Mode = Literal["text", "vector", "hybrid"]
 Scored = list[tuple[str, float]]
 """Page ids with their scores, best first, each once."""
-
-
-POSTINGS = {"page_texts": 1.0, "passages": 2.0}
-"""Postings a page of the corpus that a query may cost in each text table, chosen on half of the documents of
-bench_recall: more find no page more."""
+POSTINGS = {"page_texts": 3.0, "passages": 2.0}
+"""Postings a page of the corpus that a query may cost in each text table. Chosen on half of the documents of
+bench_recall without OCR, where both rankings fused had recall@5 .408 of .412 without a bound, .402 at 2 and .381 at 1;
+on the other half .478 of .480, .477 and .473. Passages lost nothing at 2."""
+_NO_HELP = frozenset({HashEmbedder.name})
+"""Embedders that only the mode `vector` asks: beside full text, hashed words find no page more and lose some
+(bench_recall, on documents that nothing was chosen on)."""
 _APART = "|"
 """Stands between n-grams of a query, and in no page's text: an n-gram across it is on no page and costs nothing."""
 
@@ -62,14 +66,17 @@ class CandidateSearch:
         """
         searches: dict[str, Callable[[], Scored]] = {}
         languages = self._manifest.settings["languages"]
-        words = content_words(query, languages)
+        asked = " ".join([query, *also_asked(query)])
+        words = content_words(asked, languages)
         if mode != "vector" and words:
             whole = self._affordable("page_texts", grams(normalised(" ".join(words)), NGRAM))
-            cut = self._affordable("passages", query_terms(query, languages))
+            cut = self._affordable("passages", query_terms(asked, languages))
             searches["text"] = lambda: self._text("page_texts", _APART.join(whole), depth, condition)
             searches["passages"] = lambda: self._text("passages", " ".join(cut), 2 * depth, condition)[:depth]
         if mode != "text":
             for vector in self._manifest.vectors:
+                if mode == "hybrid" and vector.name in _NO_HELP:
+                    continue
                 searches[vector.column] = partial(self._vector, vector, query, depth, condition)
         # The rankings are LanceDB's work, which holds no lock of Python's: at once they take as long as the longest.
         with ThreadPoolExecutor(max(1, len(searches)), "search") as threads:

@@ -18,7 +18,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("status", pa.string()),
             pa.field("reason", pa.string()),
             pa.field("reader_key", pa.string()),
+            pa.field("cover", pa.string()),
+            pa.field("header", pa.string()),
+            pa.field("front", pa.string()),
+            pa.field("context_key", pa.string()),
         ]
     ),
     "pages": pa.schema(
@@ -67,6 +71,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("rotation", pa.int32()),
             pa.field("text", pa.string()),
             pa.field("text_source", pa.string()),
+            pa.field("headings", pa.list_(pa.string())),
+            pa.field("section", pa.string()),
             pa.field("words", pa.list_(WORD)),
             pa.field("image_width", pa.int32()),
             pa.field("image_height", pa.int32()),
@@ -90,6 +96,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("partition", pa.string()),
             pa.field("page", pa.int32()),
             pa.field("text", pa.string()),
+            pa.field("terms", pa.string()),
+            pa.field("section", pa.string()),
             pa.field("left_out", pa.int32()),
             pa.field("text_key", pa.string()),
         ]
@@ -391,6 +399,14 @@ def append(table: Any, data: pa.Table) -> None:
     """Add rows in one commit; their keys are known not to be there (`upsert` looks at every key of the table)."""
     if data.num_rows:
         table.add(data)
+
+
+def put(table: Any, data: pa.Table, held: Collection[str]) -> None:
+    """Add the rows whose keys are not `held` by the table and replace the others, which costs a look at every key."""
+    key = data[KEYS[table.name]].to_pylist()
+    known = pa.array([value in held for value in key], pa.bool_())
+    append(table, data.filter(pc.invert(known)))
+    upsert(table, data.filter(known))
 
 
 def delete_by(table: Any, column: str, values: Iterable[str]) -> int:

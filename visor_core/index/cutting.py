@@ -9,7 +9,6 @@ holds decides neither the size of the index nor whether it can be built.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,10 @@ from visor_core.documents.names import shown_names
 from visor_core.index.corpus import SCHEMAS, Corpus, append, delete_by, quoted, rows
 from visor_core.index.languages import language_of
 from visor_core.index.passages import normalised, passage_key, text_key, windows
+from visor_core.index.ranking.context import paths, update_contexts
+from visor_core.index.ranking.facts import MOST_TERMS
+from visor_core.index.ranking.naming import file_words
+from visor_core.index.ranking.wording import terms as compared_terms
 from visor_core.index.terms import terms_of
 
 PAGES_AT_ONCE = 4096
@@ -28,14 +31,14 @@ DETECTED, UNKNOWN = "auto", "none"
 _SAMPLED_PAGES = 40
 _SAMPLED_CHARACTERS = 2_000
 """Pages of a document, evenly spread, and characters of each, that tell its language."""
+FIRST = "passage_id LIKE '%#0000'"
+"""The first passage of each page, which every page has."""
 _COLUMNS = ("page_id", "document_id", "partition", "page", "text")
 
 
 def context_of(document: dict[str, Any]) -> str:
     """Words that say which document a page belongs to: its title and its file name."""
-    stem = Path(document["filename"]).stem.replace("_", " ").replace("-", " ")
-    title = str(document["title"] or "")
-    return " ".join(f"{title} {stem}".split())
+    return " ".join(f"{document['title'] or ''} {file_words(document['filename'])}".split())
 
 
 def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: IndexConfig, language: str) -> None:
@@ -49,10 +52,11 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
     """
     document_of: dict[str, str] = {}
     wanted: dict[str, dict[str, str]] = {"page_texts": {}, "passages": {}}
+    sections = _sections(corpus, readable)
     for row in rows(corpus.table("pages"), ["page_id", "document_id", "content_hash"]):
         page_id, content = row["page_id"], f"{row['content_hash']} {config.page_characters}"
         document_of[page_id] = row["document_id"]
-        context = context_of(readable[row["document_id"]])
+        context = f"{context_of(readable[row['document_id']])} {sections[page_id]}"
         wanted["page_texts"][page_id] = text_key(content, context)
         wanted["passages"][page_id] = passage_key(content, config.passage_words, config.passage_overlap, language)
     spoken = _languages(corpus, wanted["passages"], document_of, language)
@@ -63,23 +67,41 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
     for pages in by_commit(corpus.table("pages"), _COLUMNS, sorted(missing["page_texts"] | missing["passages"])):
         texts, cuts = [], []
         for page in pages:
-            page_id, common = page["page_id"], {name: page[name] for name in _COLUMNS[:-1]}
+            page_id, document_id = page["page_id"], page["document_id"]
             searched = searched_part(page["text"], config.page_characters)
+            common = {name: page[name] for name in _COLUMNS[:-1]}
             if page_id in missing["page_texts"]:
-                left_out = len(page["text"]) - len(searched)
-                key = wanted["page_texts"][page_id]
-                whole = f"{context_of(readable[page['document_id']])} {searched}" if searched.strip() else ""
-                texts.append({"text": normalised(whole), "left_out": left_out, "text_key": key, **common})
+                row = _whole(searched, context_of(readable[document_id]), sections[page_id])
+                row |= {"left_out": len(page["text"]) - len(searched), "text_key": wanted["page_texts"][page_id]}
+                texts.append(common | row)
             if page_id in missing["passages"]:
-                found = spoken[page["document_id"]]
-                common |= {"passage_key": wanted["passages"][page_id], "language": found}
+                common |= {"passage_key": wanted["passages"][page_id], "language": spoken[document_id]}
                 cut = windows(searched, config.passage_words, config.passage_overlap)
                 # A page without words has a row as well, by which its key is known.
                 for number, text in enumerate(cut or [""]):
-                    terms = " ".join(terms_of(text, found))
+                    terms = " ".join(terms_of(text, spoken[document_id]))
                     cuts.append({"passage_id": f"{page_id}#{number:04d}", "text": terms, **common})
         append(corpus.table("page_texts"), pa.Table.from_pylist(texts, schema=SCHEMAS["page_texts"]))
         append(corpus.table("passages"), pa.Table.from_pylist(cuts, schema=SCHEMAS["passages"]))
+
+
+def _whole(searched: str, context: str, section: str) -> dict[str, Any]:
+    """What of a page is searched as a whole, and the terms by which the ranking compares it with a question."""
+    whole = normalised(f"{context} {section} {searched}" if searched.strip() else "")
+    return {"text": whole, "terms": " ".join(compared_terms(whole)[:MOST_TERMS]), "section": section}
+
+
+def _sections(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Where each page lies in its document, by page id; what names the documents is read anew where pages changed."""
+    columns = ["page_id", "document_id", "content_hash", "section", "headings"]
+    of_document: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(rows(corpus.table("pages"), columns), key=lambda row: row["page_id"]):
+        of_document.setdefault(row["document_id"], []).append(row)
+    update_contexts(corpus, readable, {i: [r["content_hash"] for r in found] for i, found in of_document.items()})
+    sections: dict[str, str] = {}
+    for found in of_document.values():
+        sections |= paths([(r["page_id"], r["section"] or "", r["headings"] or ()) for r in found])
+    return sections
 
 
 def _languages(corpus: Corpus, wanted: dict[str, str], document_of: dict[str, str], language: str) -> dict[str, str]:
@@ -92,7 +114,7 @@ def _languages(corpus: Corpus, wanted: dict[str, str], document_of: dict[str, st
         language: the setting.
     """
     held: dict[str, tuple[str, str]] = {}
-    for row in rows(corpus.table("passages"), ["page_id", "passage_key", "language"]):
+    for row in rows(corpus.table("passages"), ["page_id", "passage_key", "language"], FIRST):
         held[row["page_id"]] = row["passage_key"], row["language"]
     spoken: dict[str, str] = {}
     changed: set[str] = set()
@@ -150,7 +172,7 @@ def _without_stale(corpus: Corpus, name: str, wanted: dict[str, str]) -> set[str
     """Delete the rows of a table whose key is not the one wanted; returns the pages that have no row then."""
     table, key = corpus.table(name), "text_key" if name == "page_texts" else "passage_key"
     # A killed writer leaves either all rows of a page or none, as they are written in one commit.
-    held = {row["page_id"]: row[key] for row in rows(table, ["page_id", key])}
+    held = {row["page_id"]: row[key] for row in rows(table, ["page_id", key], FIRST if name == "passages" else "")}
     stale = {page_id for page_id, found in held.items() if wanted.get(page_id) != found}
     delete_by(table, "page_id", stale)
     return set(wanted) - (set(held) - stale)

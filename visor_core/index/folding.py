@@ -11,6 +11,8 @@ import functools
 import re
 import unicodedata
 
+from visor_core.index.ranking.numbers import with_plain_numbers
+
 _DROPPED = re.compile(
     "[\u00ad\u0610-\u061a\u0640\u064b-\u065f\u0670\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
     "\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]"
@@ -30,11 +32,14 @@ _SPACELESS = re.compile(f"[{SPACELESS}]")
 
 
 def folded(text: str) -> str:
-    """A text as it is searched; its words are those of the original, in order.
+    """A text as it is searched; its words are those of the original, in order, and its numbers of one form.
 
+    >>> folded("1,577.00")
+    '1577'
     >>> folded("ＡＣＭＥ ﬁnancé ISTANBUL İstanbul ٢٠٢٣")
     'acme financé istanbul istanbul 2023'
     """
+    text = with_plain_numbers(text)
     if text.isascii():
         return text.lower()
     plain = unicodedata.normalize("NFKC", text).casefold()

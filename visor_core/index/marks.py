@@ -7,6 +7,7 @@ stands in a run.
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ def sought(query: str) -> Sought:
     )
 
 
+@functools.lru_cache(maxsize=65_536)
+def _apart(word: str) -> tuple[str, ...] | None:
+    """The folded words in a word of a page; None of one that is looked through by characters."""
+    return None if gram_length(word) else tuple(words_of(folded(word)))
+
+
 def marks(word: str, wanted: Sought) -> list[Mark]:
     """The marks in a word of a page, of one that spaces set apart the whole word.
 
@@ -62,8 +69,9 @@ def marks(word: str, wanted: Sought) -> list[Mark]:
     >>> marks("本年净利润增长", sought("净利"))
     [Mark(start=2, end=4, term='净利')]
     """
-    if not gram_length(word):
-        terms = [_sought_in(term, wanted) for term in words_of(folded(word))]
+    apart = _apart(word)
+    if apart is not None:
+        terms = [_sought_in(term, wanted) for term in apart]
         return [Mark(0, len(word), term) for term in terms if term]
     found: list[Mark] = []
     plain, origins = _folded_by_character(word)

@@ -23,9 +23,9 @@ from visor_core.documents.pool import WorkerPool
 from visor_core.documents.sources import Refused, stored_path
 from visor_core.documents.worker import Failed, Finished, RenderedPage, Task
 from visor_core.errors import MissingDependencyError, VisorError
-from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, quoted, rows, upsert
+from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, put, quoted, rows, upsert
 from visor_core.index.records import page_id_of, split_page_id
-from visor_core.index.register import DOCUMENT_COLUMNS, Progress, limits_of, password_for, rendering_key
+from visor_core.index.register import DOCUMENT_COLUMNS, REGISTERED, Progress, limits_of, password_for, rendering_key
 from visor_core.index.render_keys import fitting_keys, render_base, render_key
 from visor_core.index.settings import hold_settings
 from visor_core.index.unread import unread_pages
@@ -85,12 +85,13 @@ def render_pages(
                 ThreadPoolExecutor(1, "pages-writer") as writer,
             ):
                 pending: Future[None] | None = None
+                held = {name: _ids(corpus, name) for name in ("images", "pages")}
                 for batch, failures in _batches(workers, tasks, progress):
                     quarantined |= failures
                     rendered += len(batch)
                     if pending is not None:
                         pending.result()
-                    pending = writer.submit(_write, corpus, batch, wanted, base, mode)
+                    pending = writer.submit(_write, corpus, batch, held, wanted, base, mode)
                 if pending is not None:
                     pending.result()
                 slowest = max(((documents[i]["filename"], s) for i, s in workers.spent.items()), key=lambda p: p[1])
@@ -200,16 +201,21 @@ def _batches(
 
 
 def _write(
-    corpus: Corpus, batch: Sequence[RenderedPage], wanted: dict[str, dict[str, Any]], base: str, ocr_mode: str
+    corpus: Corpus,
+    batch: Sequence[RenderedPage],
+    held: dict[str, set[str]],
+    wanted: dict[str, dict[str, Any]],
+    base: str,
+    ocr_mode: str,
 ) -> None:
-    """Store pages; pictures first, so that a page row always has its picture."""
+    """Store pages; pictures first, so that a page row always has its picture. `held` are the keys in the tables."""
     if not batch:
         return
     page_ids = [page_id_of(p.key, p.page) for p in batch]
     pictures = [
         {"page_id": page_id, "document_id": p.key, "image": p.image} for page_id, p in zip(page_ids, batch, strict=True)
     ]
-    upsert(corpus.table("images"), pa.Table.from_pylist(pictures, schema=SCHEMAS["images"]))
+    put(corpus.table("images"), pa.Table.from_pylist(pictures, schema=SCHEMAS["images"]), held["images"])
     records = [
         {
             "page_id": page_id,
@@ -221,6 +227,8 @@ def _write(
             "rotation": p.rotation,
             "text": p.text,
             "text_source": p.text_source,
+            "headings": list(p.headings),
+            "section": p.section,
             "image_width": p.image_width,
             "image_height": p.image_height,
             "dpi": p.dpi,
@@ -232,7 +240,12 @@ def _write(
     ]
     schema = SCHEMAS["pages"]
     data = pa.Table.from_pylist(records, schema=schema.remove(schema.get_field_index("words")))
-    upsert(corpus.table("pages"), data.append_column(schema.field("words"), _word_lists(batch)))
+    put(corpus.table("pages"), data.append_column(schema.field("words"), _word_lists(batch)), held["pages"])
+
+
+def _ids(corpus: Corpus, name: str) -> set[str]:
+    """The keys that a table holds."""
+    return set(corpus.table(name).search().select(["page_id"]).limit(None).to_arrow()["page_id"].to_pylist())
 
 
 def _word_lists(batch: Sequence[RenderedPage]) -> pa.Array:
@@ -253,7 +266,7 @@ def _quarantine(
         row = documents[document_id]
         key = "" if failed.by_secret else rendering_key(config, row["filename"])
         row |= {"status": "quarantined", "reason": failed.reason, "reader_key": key}
-    changed = pa.Table.from_pylist([documents[i] for i in failures], schema=SCHEMAS["documents"])
+    changed = pa.Table.from_pylist([documents[i] for i in failures], schema=REGISTERED)
     upsert(corpus.table("documents"), changed)
     for name in ("pages", "images"):
         delete_by(corpus.table(name), "document_id", failures)
@@ -264,12 +277,13 @@ def _move_partitions(corpus: Corpus, documents: dict[str, dict[str, Any]]) -> No
     for name in ("pages", "page_texts", "passages"):
         table = corpus.table(name)
         held = table.search().select(["document_id", "partition"]).limit(None).to_arrow()
+        pairs = held.group_by(["document_id", "partition"]).aggregate([]).to_pylist()
         stale = {
-            (i, p)
-            for i, p in set(zip(held["document_id"].to_pylist(), held["partition"].to_pylist(), strict=True))
-            if i in documents and documents[i]["partition"] != p
+            pair["document_id"]
+            for pair in pairs
+            if pair["document_id"] in documents and documents[pair["document_id"]]["partition"] != pair["partition"]
         }
-        for document_id, _ in sorted(stale):
+        for document_id in sorted(stale):
             table.update(
                 where=f"document_id = {quoted([document_id])}",
                 values={"partition": documents[document_id]["partition"]},

@@ -113,9 +113,9 @@ def passage_key(content: str, size: int, overlap: int, language: str) -> str:
         overlap: words that two share.
         language: as it is set, which may be to find it.
     """
-    return hashlib.sha256(f"4 {content} {size} {overlap} {language}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"5 {content} {size} {overlap} {language}".encode()).hexdigest()[:16]
 
 
 def text_key(content: str, context: str) -> str:
     """What decides a page's text as it is searched as a whole."""
-    return hashlib.sha256(f"4 {content} {context}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"5 {content} {context}".encode()).hexdigest()[:16]

@@ -16,8 +16,10 @@ from pathlib import Path
 from visor_core.files import whole_file
 from visor_core.index.corpus import Corpus, quoted, rows
 
-_SAMPLE = 2_000
-"""Pages that are looked at: a term that a hundredth of the pages has is then counted within a fifth of that."""
+_SAMPLE = 1_000
+"""Pages that are looked at: a term that a tenth of the pages has is then counted within a tenth of that."""
+_EXACT_PAGES, _CHANGED_SHARE = 20_000, 0.05
+"""Of more pages than that, this share of the sample may have changed before it is looked at anew."""
 _LEAST_SHARE = 0.004
 """Terms on a smaller share of the pages are all alike rare, and not kept."""
 MOST_TERMS = 128
@@ -48,7 +50,7 @@ class Rarity:
 
 def read_rarity(path: Path) -> Rarity:
     """What `write_rarity` wrote; nothing is common where there is no such file."""
-    return Rarity(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+    return Rarity(json.loads(path.read_text(encoding="utf-8"))["shares"] if path.is_file() else {})
 
 
 def grams(text: str, length: int) -> list[str]:
@@ -88,20 +90,30 @@ def write_rarity(corpus: Corpus, gram: int, held: str = "") -> str:
     Args:
         corpus: where; held for writing.
         gram: characters of the n-grams of whole pages.
-        held: the file of the last build, which still holds if the same texts are sampled.
+        held: the file of the last build, which still holds if the same texts are sampled, of a large corpus most of
+            the same.
     """
     keys = {row["page_id"]: row["text_key"] for row in rows(corpus.table("page_texts"), ["page_id", "text_key"])}
-    chosen = sampled(list(keys))
-    digest = hashlib.sha256("\n".join(f"{page_id} {keys[page_id]} {gram}" for page_id in chosen).encode()).hexdigest()
-    name = f"{digest[:32]}.rarity.json"
-    path = corpus.root / "statistics" / name
-    if name != held or not path.is_file():
-        where = f"page_id IN ({quoted(chosen)})" if chosen else "false"
-        whole = (set(grams(row["text"], gram)) for row in rows(corpus.table("page_texts"), ["text"], where))
-        words: dict[str, set[str]] = {}
-        for row in rows(corpus.table("passages"), ["page_id", "text"], where):
-            words.setdefault(row["page_id"], set()).update(row["text"].lower().split())
-        with whole_file(path) as partial:
-            shares = {"page_texts": shares_of(whole), "passages": shares_of(words.values())}
-            partial.write_text(json.dumps(shares, ensure_ascii=False, sort_keys=True), encoding="utf-8")
+    sample = {page_id: f"{keys[page_id]} {gram}" for page_id in sampled(list(keys))}
+    if held and _still_holds(corpus.root / "statistics" / held, sample, len(keys)):
+        return held
+    name = f"{hashlib.sha256(json.dumps(sample).encode()).hexdigest()[:32]}.rarity.json"
+    where = f"page_id IN ({quoted(sample)})" if sample else "false"
+    whole = (set(grams(row["text"], gram)) for row in rows(corpus.table("page_texts"), ["text"], where))
+    words: dict[str, set[str]] = {}
+    for row in rows(corpus.table("passages"), ["page_id", "text"], where):
+        words.setdefault(row["page_id"], set()).update(row["text"].split())
+    with whole_file(corpus.root / "statistics" / name) as partial:
+        shares = {"page_texts": shares_of(whole), "passages": shares_of(words.values())}
+        told = json.dumps({"sample": sample, "shares": shares}, ensure_ascii=False, sort_keys=True)
+        partial.write_text(told, encoding="utf-8")
     return name
+
+
+def _still_holds(path: Path, sample: Mapping[str, str], pages: int) -> bool:
+    """Whether what was told from one sample holds for another: the same one, of a large corpus nearly the same."""
+    if not path.is_file():
+        return False
+    known = json.loads(path.read_text(encoding="utf-8"))["sample"]
+    changed = sum(known.get(page_id) != key for page_id, key in sample.items()) / max(1, len(sample))
+    return bool(changed <= (_CHANGED_SHARE if pages > _EXACT_PAGES else 0) and len(known) == len(sample))

@@ -58,6 +58,8 @@ DOCUMENT_COLUMNS = (
     "reason",
     "reader_key",
 )
+REGISTERED = pa.schema([SCHEMAS["documents"].field(name) for name in DOCUMENT_COLUMNS])
+"""What registering writes of the table documents; the words that name a document are written as it is indexed."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def register_documents(
         corpus.remove_partial_files()
         table = corpus.table("documents")
         known = {row["document_id"]: row for row in rows(table, DOCUMENT_COLUMNS)}
-        before = json.dumps(known, sort_keys=True)
+        before = {document_id: json.dumps(row, sort_keys=True) for document_id, row in known.items()}
         _refill(corpus, known, config, say)
         with Patience() as patience:
             listed, unlisted, passed = list_folders(sources, config, patience)
@@ -142,12 +144,11 @@ def register_documents(
         if say and gone and retired:
             say(_price([known[document_id] for document_id in sorted(retired)]))
         _name_after_source(known, found)
-        if json.dumps(known, sort_keys=True) != before:
-            kept = [r for r in known.values() if r["document_id"] not in retired]
-            # In this order a kill in between loses rows, which the next run adds again; in the other it would leave
-            # two documents with one address.
-            delete_by(table, "document_id", retired)
-            upsert(table, pa.Table.from_pylist(kept, schema=SCHEMAS["documents"]))
+        # In this order a kill in between loses rows, which the next run adds again; in the other it would leave two
+        # documents with one address.
+        delete_by(table, "document_id", retired & set(before))
+        changed = [r for i, r in known.items() if i not in retired and json.dumps(r, sort_keys=True) != before.get(i)]
+        upsert(table, pa.Table.from_pylist(changed, schema=REGISTERED))
         current = [r for r in known.values() if r["document_id"] not in retired]
     added = tuple(sorted(r["document_id"] for r in fresh if r["status"] == "ok"))
     lost = [Refused(r["source_uri"], r["filename"], r["reason"]) for r in current if r["status"] != "ok"]

@@ -20,7 +20,7 @@ def render_base(config: DocumentsConfig) -> str:
     parts = [getattr(config, field) for field in RENDERING]
     if config.image_format != "jpeg":
         parts[RENDERING.index("jpeg_quality")] = 0
-    return hashlib.sha256(json.dumps([3, *parts]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([5, *parts]).encode()).hexdigest()[:16]
 
 
 def render_key(base: str, ocr_mode: str, text_source: str, *, legible: bool) -> str:

@@ -27,13 +27,16 @@ from visor_core.documents.sources import stored_path
 from visor_core.errors import ConfigError, DocumentError, SearchIndexError
 from visor_core.geometry import shown_size
 from visor_core.index.candidates import CandidateSearch, Mode, Scored
-from visor_core.index.corpus import KEYS, Corpus, rows
+from visor_core.index.corpus import KEYS, Corpus, quoted, rows
 from visor_core.index.embedders import Embedder
 from visor_core.index.filters import Filters
 from visor_core.index.hits import hits_of
 from visor_core.index.nearest import nearest
 from visor_core.index.page_pictures import stored_picture
-from visor_core.index.ranking.order import fused, rankings_of
+from visor_core.index.ranking.facts import StoredFacts
+from visor_core.index.ranking.naming import UNNAMED, DocumentNames, places_of
+from visor_core.index.ranking.order import NOTHING, Ranked, first_candidates, ranked, rankings_of, together
+from visor_core.index.ranking.wording import read
 from visor_core.index.records import Document, Hit, Page, PageText, page_id_of, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS, password_for
 from visor_core.index.settings import reading_settings
@@ -68,6 +71,8 @@ class PageIndex:
         self._documents = _documents(self._tables["documents"])
         self._candidates = CandidateSearch(corpus.root, manifest, self._tables, embedders or (), device)
         self._pages = StoredPages(self._tables["pages"], self._documents, manifest.tag)
+        self._facts = StoredFacts(self._tables["page_texts"])
+        self._named: DocumentNames | None = None
         self._lock = threading.Lock()
         self._searches: OrderedDict[tuple[object, ...], list[Hit]] = OrderedDict()
         self._reading = reading_settings(corpus, documents, named)
@@ -213,9 +218,9 @@ class PageIndex:
             if key in self._searches:
                 self._searches.move_to_end(key)
                 return list(self._searches[key])
-        rankings = self.rankings(query, max(50, 5 * k), mode, partition, document, pages)
-        ordered = fused(rankings)[:k]
-        hits = hits_of(query, ordered, self._pages.texts([page_id for page_id, _ in ordered]), rankings)
+        found = self.ranked(query, max(50, 5 * k), mode, Filters(partition, document, pages))
+        ordered = found.order()[:k]
+        hits = hits_of(query, ordered, self._pages.texts([page_id for page_id, _ in ordered]), found.rankings)
         with self._lock:
             self._searches[key] = hits
             while len(self._searches) > _REMEMBERED_SEARCHES:
@@ -260,20 +265,53 @@ class PageIndex:
         document: str | None = None,
         pages: str | tuple[int, int] | None = None,
     ) -> dict[str, list[str]]:
-        """The rankings that a search fuses, each of at most `depth` page ids; arguments as for `search`."""
-        filters = Filters(partition, document, pages)
-        found = self._found(query, depth, mode, filters)
-        named = filters.documents(self._documents) if document and not partition and pages is None else ()
-        return rankings_of(query, found, named) if found else {}
+        """The rankings that a search is made of, each of at most `depth` page ids and as many in documents that the
+        question names; arguments as for `search`."""
+        return self.ranked(query, depth, mode, Filters(partition, document, pages)).rankings
 
     def candidates(self, query: str, depth: int, mode: Mode = "hybrid") -> dict[str, Scored]:
         """The candidates of a query by ranking, each of at most `depth` pages with their scores."""
-        return self._found(query, depth, mode, Filters())
+        return self._candidates.find(query, depth, mode) if self._can_find(query) else {}
 
-    def _found(self, query: str, depth: int, mode: Mode, filters: Filters) -> dict[str, Scored]:
-        if not query.strip() or not self.manifest.counts.get("pages"):
-            return {}
-        return self._candidates.find(query, depth, mode, filters.condition(self._documents, self.tag))
+    def ranked(self, query: str, depth: int, mode: Mode, filters: Filters, *, by_name: bool = True) -> Ranked:
+        """The rankings of a query, and its first candidates as the learnt order reads them.
+
+        Args:
+            query: words.
+            depth: most pages of a ranking.
+            mode: as for `search`.
+            filters: restrictions.
+            by_name: whether documents that the query names are searched on their own as well.
+        """
+        if not self._can_find(query):
+            return NOTHING
+        condition = filters.condition(self._documents, self.tag)
+        found = self._candidates.find(query, depth, mode, condition)
+        question, named = read(query), UNNAMED
+        if by_name and filters.document is None and mode != "vector":
+            first = first_candidates(rankings_of(query, found))
+            facts = self._facts.of(first)
+            seen = [(split_page_id(page_id)[0], facts[page_id].terms) for page_id in first]
+            named = self._names().named(question, seen)
+        if named.meant:
+            inside = f"document_id IN ({quoted(sorted(named.meant))})"
+            inside = f"({condition}) AND {inside}" if condition else inside
+            found = together(found, self._candidates.find(query, depth, mode, inside))
+        alone = filters.document is not None and not filters.partition and filters.pages is None
+        rankings = rankings_of(query, found, filters.documents(self._documents) if alone else ())
+        return ranked(question, found, rankings, named, self._facts.of)
+
+    def _can_find(self, query: str) -> bool:
+        return bool(query.strip() and self.manifest.counts.get("pages"))
+
+    def _names(self) -> DocumentNames:
+        """The names of the readable documents, read when they are first needed."""
+        with self._lock:
+            if self._named is None:
+                columns = ["document_id", "filename", "title", "cover", "header", "front", "status"]
+                held = rows(self._tables["documents"], columns)
+                self._named = DocumentNames((r["document_id"], places_of(r)) for r in held if r["status"] == "ok")
+            return self._named
 
     def nearest(
         self, vector: VectorColumn, query: np.ndarray, depth: int, *, exhaustive: bool = False

@@ -111,11 +111,11 @@ def curve_of(
     )
 
 
-def told(interval: Interval | None) -> str:
-    """An interval in a table; what the benchmark has no rule for says so."""
+def told(interval: Interval | None, unknown: str = NO_RULE) -> str:
+    """An interval in a table; what is not known says why: without a rule no answer is right or wrong."""
     if interval is None:
         return "–"
-    return NO_RULE if math.isnan(interval.estimate) else str(interval)
+    return unknown if math.isnan(interval.estimate) else str(interval)
 
 
 def known(value: Any) -> Any:

@@ -93,8 +93,8 @@ def _figures(points: Sequence[Point]) -> str:
     names = ["questions", "failed", "answers right", "supported", "gold pages found", "orders obeyed", "turns"]
     body = "".join(
         f"<tr><th scope=row>{escape(point.name)}{_cell(str(point.questions))}{_cell(str(point.failed))}"
-        f"{_cell(told(point.right))}{_cell(told(point.supported))}{_cell(told(point.found))}"
-        f"{_cell(told(point.obeyed))}{_cell(f'{point.turns:.2f}')}"
+        f"{_cell(told(point.right))}{_cell(told(point.supported))}{_cell(told(point.found, '–'))}"
+        f"{_cell(told(point.obeyed, '–'))}{_cell(f'{point.turns:.2f}')}"
         for point in points
     )
     return _table("<tr><th scope=col>condition" + "".join(f"<th class=n scope=col>{name}" for name in names), body)

@@ -44,6 +44,32 @@ def test_a_full_width_figure_separates_two_pairs_of_columns() -> None:
     assert order(blocks) == "a b figure c d"
 
 
+TABLE = {
+    "Net sales": ("1,577", "(1,402)"),
+    "Cost of goods": ("$", "901"),
+    "Goodwill": ("12.5%", "–"),
+    "Total assets": ("40", "38"),
+}
+
+
+def test_rows_of_a_table_keep_their_label_beside_their_numbers() -> None:
+    blocks = [block("prose", 0.05, 0.05, 0.95, 0.1)]
+    for number, label in enumerate(TABLE):
+        y = 0.2 + 0.03 * number
+        blocks.append(block(label, 0.05, y, 0.4, y + 0.02))
+    for column in range(2):
+        for number, values in enumerate(TABLE.values()):
+            y = 0.203 + 0.03 * number
+            blocks.append(block(values[column], 0.6 + 0.2 * column, y, 0.7 + 0.2 * column, y + 0.02))
+    assert order(blocks) == "prose " + " ".join(f"{label} {a} {b}" for label, (a, b) in TABLE.items())
+
+
+def test_two_columns_of_which_one_is_of_figures_without_labels_stay_columns() -> None:
+    blocks = [block(f"paragraph{n}", 0.05, 0.1 + 0.2 * n, 0.4, 0.11 + 0.2 * n) for n in range(2)]
+    blocks += [block(str(n), 0.6, 0.15 + 0.03 * n, 0.7, 0.17 + 0.03 * n) for n in range(4)]
+    assert order(blocks) == "paragraph0 paragraph1 0 1 2 3"
+
+
 boxes = st.tuples(st.floats(0, 0.9), st.floats(0, 0.9), st.floats(0.01, 0.1), st.floats(0.01, 0.1))
 
 
