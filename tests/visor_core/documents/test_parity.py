@@ -13,7 +13,7 @@ from visor_core.documents.reader import OpenDocument, Word, open_document
 from visor_core.errors import DocumentError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
-FOLDERS = ("mmlongbench-doc/documents", "pdfjs")
+FOLDERS = ("mmlongbench-doc/documents",)
 _SIDE = 400
 """Pixels of a compared picture."""
 
@@ -81,13 +81,13 @@ def _compared(pages: list[tuple[Path, int]]) -> dict[str, float]:
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not (SHARED / "pdfjs").is_dir(), reason="../shared/data is not here")
+@pytest.mark.skipif(not (SHARED / FOLDERS[0]).is_dir(), reason="../shared/data is not here")
 @pytest.mark.parametrize("share", [60, pytest.param(4, marks=pytest.mark.slow_walk)])
 def test_renderers_agree_on_words_places_and_pictures(share: int) -> None:
     found = _compared(_pages(share))
-    print(found)
     assert found["pages"] >= (200 if share < 10 else 10)
     assert found["same"] >= 0.98, found
     assert found["placed"] >= 0.98, found
-    assert found["nameless"] <= 0.05, found
-    assert found["difference"] < 4.0, found
+    assert found["nameless"] <= 0.1, found
+    assert found["difference"] < 6.0, found
+    assert found["largest"] < 30.0, found
