@@ -17,7 +17,7 @@ from visor_core.documents.reader import Word
 
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 """Letters of Hebrew, Arabic and their neighbours, digits and points among them."""
-_GAP = 0.18
+_GAP = 0.15
 """Share of a line's height that two characters of a word are at most apart."""
 
 

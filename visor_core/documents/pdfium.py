@@ -255,10 +255,11 @@ def _on_page(
 
 
 def _device_boxes(page: pdfium.PdfPage, text: pdfium.PdfTextPage) -> list[tuple[float, float, float, float]]:
-    """Box of every character in page-normalised floats of the page as displayed."""
+    """Box of every character in page-normalised floats of the page as displayed: its advance by the height of its font,
+    as MuPDF's are."""
     boxes = []
-    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+    box = raw.FS_RECTF()
     for index in range(text.count_chars()):
-        raw.FPDFText_GetCharBox(text, index, left, right, bottom, top)
-        boxes.append(_on_page(page, left.value, top.value, right.value, bottom.value))
+        raw.FPDFText_GetLooseCharBox(text, index, box)
+        boxes.append(_on_page(page, box.left, box.top, box.right, box.bottom))
     return boxes

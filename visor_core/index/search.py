@@ -61,10 +61,10 @@ class PageIndex:
         named: Collection[str] = (),
     ) -> None:
         self.corpus, self.manifest, self.tag = corpus, manifest, manifest.tag
-        if manifest.tables.keys() != KEYS.keys():
+        if manifest.tables.keys() != KEYS.keys() or "languages" not in manifest.settings:
             raise SearchIndexError(
-                f"index {self.tag!r} of corpus {self.corpus_name!r} was built by another version of visor: ingest its "
-                "documents again, which builds it anew"
+                f"index {self.tag!r} of corpus {self.corpus_name!r} was built by another version of visor: "
+                f"`visor ingest --corpus {self.corpus_name}` builds it anew"
             )
         self._let_go = weakref.finalize(self, _close, corpus.reading())
         self._tables = {name: corpus.table_at(name, version) for name, version in manifest.tables.items()}

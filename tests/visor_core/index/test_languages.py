@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import pytest
 
 from tests.visor_core.documents.scripts import SAMPLES, Sample, red_box, write_sample
 from tests.visor_core.documents.writing import mapped_font, write_pdf, write_raw_pdf
-from tests.visor_core.index.conftest import DOCUMENTS, ingest
+from tests.visor_core.index.conftest import DOCUMENTS, INDEX, ingest
 from visor_core.config.corpus import Language
+from visor_core.errors import SearchIndexError
 from visor_core.index import Corpus, PageIndex, build_index, keep_settings, load_embedders
 from visor_core.index.corpus import rows
 from visor_core.index.languages import STEMMERS, function_words, language_of
 from visor_core.index.marks import boxes
+from visor_core.index.snippets import snippet
 from visor_core.index.terms import content_words, query_terms, terms_of
 from visor_core.policies.base import ImageRef
 
@@ -75,8 +78,6 @@ def test_words_that_carry_meaning_are_found(samples: PageIndex, query: str) -> N
 
 def test_a_snippet_of_text_without_spaces_is_where_the_word_is(samples: PageIndex) -> None:
     long = "公司" * 100 + "净利润" + "公司" * 100
-    from visor_core.index.snippets import snippet
-
     cut = snippet(long, "净利润")
     assert "净利润" in cut
     assert len(cut) < 80
@@ -113,7 +114,17 @@ def test_another_language_cuts_the_passages_anew_and_nothing_else(tmp_path: Path
     assert (rendered.rendered, second.embedded, second.changed) == (0, 0, True)
     assert {row["language"] for row in rows(corpus.table("passages"), ["language"])} == {"de"}
     keep_settings(corpus, documents=DOCUMENTS)
-    from tests.visor_core.index.conftest import INDEX
-
     third = build_index(corpus, INDEX, load_embedders(INDEX))
     assert third.data_version == first.data_version
+
+
+def test_an_index_of_an_earlier_version_names_the_command_that_builds_it_again(tmp_path: Path) -> None:
+    ingest(tmp_path / "corpus", [write_pdf(tmp_path / "a.pdf", [_ENGLISH])])
+    path = tmp_path / "corpus" / "tags" / "latest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["settings"]["languages"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(SearchIndexError, match="another version of visor: `visor ingest --corpus corpus` builds it"):
+        PageIndex.open(tmp_path / "corpus")
+    ingest(tmp_path / "corpus", [])
+    assert PageIndex.open(tmp_path / "corpus").search("few", k=1, mode="text")
