@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+import unicodedata
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -83,7 +84,8 @@ def ids_of_pages(text: str) -> None:
 
 @given(st.one_of(st.text(max_size=60), numbers.map(lambda n: f"see page {n} and slide {n}, p. {n}")))
 def named_pages(text: str) -> None:
-    """Numbers of at most five digits, each of which stands in the question."""
+    """Numbers of at most five digits, each of which stands in the question, in the digits of any script."""
+    text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in unicodedata.normalize("NFKC", text))
     for number in mentioned_pages(text):
         assert 0 <= number <= 99_999
         assert str(number) in text

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lance.dataset import DatasetOptimizer
 from lancedb.db import LanceDBConnection
 from lancedb.merge import LanceMergeInsertBuilder
 from lancedb.table import LanceTable, Tags
@@ -35,8 +36,8 @@ from visor_core.index.upkeep import verify
 DOCUMENTS = DocumentsConfig(ocr="never", dpi=36)
 COMMITS: tuple[tuple[Any, str], ...] = (
     (LanceDBConnection, "create_table"),
-    *((LanceTable, name) for name in ("delete", "update", "add_columns", "drop_columns")),
-    *((LanceTable, name) for name in ("optimize", "create_index")),
+    *((LanceTable, name) for name in ("add", "delete", "update", "add_columns", "drop_columns", "create_index")),
+    *((DatasetOptimizer, name) for name in ("optimize_indices", "compact_files")),
     (LanceMergeInsertBuilder, "execute"),
     (Tags, "create"),
     (Path, "replace"),
@@ -192,7 +193,7 @@ def main() -> None:
     for module in (register, pages):
         module.WorkerPool = OwnProcess  # type: ignore[attr-defined, assignment]
     # The indexes and the tag are built in the same way the second time.
-    first, faults = faults_at_every_commit(base, None, 64, last="LanceTable.optimize")
+    first, faults = faults_at_every_commit(base, None, 64, last="LanceTable.create_index")
     (base / "corpus").rename(base / "before")
     shutil.rmtree(base / "files")
     (base / "new").rename(base / "files")

@@ -35,8 +35,8 @@ def test_an_ingest_killed_at_any_commit_ends_as_an_undisturbed_one(tmp_path: Pat
     found = json.loads(done.stdout)
     assert found["faults"] == []
     # Every table and every step was there to be interrupted.
-    assert found["first"].count("LanceDBConnection.create_table") == 4
-    steps = {"delete", "add_columns", "drop_columns", "create_index", "execute", "create", "replace"}
+    assert found["first"].count("LanceDBConnection.create_table") == 5
+    steps = {"add", "delete", "add_columns", "drop_columns", "create_index", "execute", "create", "replace"}
     assert steps <= {name.partition(".")[2] for name in found["second"]}
 
 
