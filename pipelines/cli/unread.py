@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from pipelines.cli.session import command_line, errors
-from visor_core.documents import ocr
 from visor_core.installation import install_command
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ def print_unread(home: Home, corpus: str, pages: int, unread: int, mode: str) ->
     """
     if not unread:
         return
+    from visor_core.documents import ocr
+
     setting = ["--set", "documents.ocr=auto"] if mode == "never" else []
     installing = "" if ocr.available() else f"{install_command('ocr')} && "
     errors.print(

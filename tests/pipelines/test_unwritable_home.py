@@ -97,7 +97,8 @@ def test_the_answer_is_printed_before_it_is_kept(
     assert "Kent, Normandy" in asked.out.splitlines()
     assert "coast.pdf, page 1, box " in asked.out
     assert asked.code == 2
-    (line,) = asked.err.strip().splitlines()
+    *notes, line = asked.err.strip().splitlines()
+    assert all(note.startswith("note: what the endpoint costs is not counted: ") for note in notes)
     assert line.startswith(f"visor: the answer stands above, but {corpus} could not keep the episode (")
     assert reason in line
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from visor_core.documents.reader import Word
 from visor_core.policies.base import ImageRef
 
 
@@ -36,6 +37,10 @@ class SmallIndex:
             (len(words & set(p.text.lower().split())), p) for p in self.pages.values() if p.partition == partition
         ]
         return [p for score, p in sorted(scored, key=lambda s: -s[0]) if score > 0][:k]
+
+    def words(self, page_ids: Iterable[str]) -> dict[str, tuple[Word, ...]]:
+        """None: its words have no boxes."""
+        return {}
 
     def page(self, page_id: str) -> SmallPage:
         return self.pages[page_id]

@@ -67,6 +67,7 @@ def test_threads_draw_each_picture_once(tmp_path: Path, sources: dict[str, Path]
     assert len({id(picture) for _, picture in drawn}) == len(keys)
 
 
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")  # loaded by other tests; nothing of it is used here
 def test_a_forked_process_draws_too(sources: dict[str, Path]) -> None:
     crops = CropRenderer(sources, None, "pymupdf")
     first = crops.picture("a", 1, 30, 20)

@@ -18,7 +18,7 @@ from visor_core.documents import pool as pool_module
 from visor_core.documents import worker
 from visor_core.documents.ocr import Recognised
 from visor_core.documents.pool import WorkerPool
-from visor_core.documents.reader import Limits, PageSize, Word
+from visor_core.documents.reader import Limits, OutlineEntry, PageSize, Word
 from visor_core.documents.worker import (
     Failed,
     Finished,
@@ -175,6 +175,9 @@ class _OnePage:
 
     def page_size(self, page: int) -> PageSize:
         return PageSize(72, 72)
+
+    def outline(self) -> list[OutlineEntry]:
+        return []
 
     def words(self, page: int) -> list[list[Word]]:
         return [[Word(self._text, 0.1, 0.1, 0.9, 0.2)]]
