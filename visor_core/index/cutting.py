@@ -52,8 +52,10 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
     """
     document_of: dict[str, str] = {}
     wanted: dict[str, dict[str, str]] = {"page_texts": {}, "passages": {}}
-    sections = _sections(corpus, readable)
-    for row in rows(corpus.table("pages"), ["page_id", "document_id", "content_hash"]):
+    columns = ["page_id", "document_id", "content_hash", "section", "headings"]
+    pages = sorted(rows(corpus.table("pages"), columns), key=lambda row: row["page_id"])
+    sections = _sections(corpus, readable, pages)
+    for row in pages:
         page_id, content = row["page_id"], f"{row['content_hash']} {config.page_characters}"
         document_of[page_id] = row["document_id"]
         context = f"{context_of(readable[row['document_id']])} {sections[page_id]}"
@@ -64,9 +66,9 @@ def update_texts(corpus: Corpus, readable: dict[str, dict[str, Any]], config: In
         page_id: f"{key}-{spoken[document_of[page_id]]}" for page_id, key in wanted["passages"].items()
     }
     missing = {name: _without_stale(corpus, name, keys) for name, keys in wanted.items()}
-    for pages in by_commit(corpus.table("pages"), _COLUMNS, sorted(missing["page_texts"] | missing["passages"])):
+    for chosen in by_commit(corpus.table("pages"), _COLUMNS, sorted(missing["page_texts"] | missing["passages"])):
         texts, cuts = [], []
-        for page in pages:
+        for page in chosen:
             page_id, document_id = page["page_id"], page["document_id"]
             searched = searched_part(page["text"], config.page_characters)
             common = {name: page[name] for name in _COLUMNS[:-1]}
@@ -91,11 +93,10 @@ def _whole(searched: str, context: str, section: str) -> dict[str, Any]:
     return {"text": whole, "terms": " ".join(compared_terms(whole)[:MOST_TERMS]), "section": section}
 
 
-def _sections(corpus: Corpus, readable: dict[str, dict[str, Any]]) -> dict[str, str]:
+def _sections(corpus: Corpus, readable: dict[str, dict[str, Any]], pages: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Where each page lies in its document, by page id; what names the documents is read anew where pages changed."""
-    columns = ["page_id", "document_id", "content_hash", "section", "headings"]
     of_document: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted(rows(corpus.table("pages"), columns), key=lambda row: row["page_id"]):
+    for row in pages:
         of_document.setdefault(row["document_id"], []).append(row)
     update_contexts(corpus, readable, {i: [r["content_hash"] for r in found] for i, found in of_document.items()})
     sections: dict[str, str] = {}

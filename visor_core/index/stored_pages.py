@@ -49,19 +49,13 @@ class StoredPages:
 
     def each(self) -> Iterator[Page]:
         """All pages by page id, a thousand in memory at a time."""
-        ids = self.ids()
-        for start in range(0, len(ids), _READ_AT_ONCE):
-            chosen = ids[start : start + _READ_AT_ONCE]
-            found = {row["page_id"]: self._page_of(row) for row in self._rows(PAGE_COLUMNS, chosen)}
-            yield from (found[page_id] for page_id in chosen)
+        for part in self._in_parts(PAGE_COLUMNS, self.ids()):
+            yield from map(self._page_of, part)
 
     def each_text(self) -> Iterator[PageText]:
         """The text of all pages by page id, without their words."""
-        ids = self.ids()
-        for start in range(0, len(ids), _READ_AT_ONCE):
-            chosen = ids[start : start + _READ_AT_ONCE]
-            found = {row["page_id"]: self._text_of(row) for row in self._rows(TEXT_COLUMNS, chosen)}
-            yield from (found[page_id] for page_id in chosen)
+        for part in self._in_parts(TEXT_COLUMNS, self.ids()):
+            yield from map(self._text_of, part)
 
     def pages(self, page_ids: Sequence[str]) -> dict[str, Page]:
         """Pages by id, from memory or the table.
@@ -107,13 +101,14 @@ class StoredPages:
 
     def words(self, page_ids: Iterable[str]) -> dict[str, tuple[Word, ...]]:
         """The words of pages by their ids, many a query; a page that the index does not hold is absent."""
-        wanted = sorted(set(page_ids))
-        found: dict[str, tuple[Word, ...]] = {}
-        for start in range(0, len(wanted), _READ_AT_ONCE):
-            part = wanted[start : start + _READ_AT_ONCE]
-            for row in self._rows(["page_id", "words"], part):
-                found[row["page_id"]] = _words_of(row)
-        return found
+        parts = self._in_parts(("page_id", "words"), sorted(set(page_ids)))
+        return {row["page_id"]: _words_of(row) for part in parts for row in part}
+
+    def _in_parts(self, columns: Sequence[str], page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """Rows of pages in the order of their ids, which are sorted, as many at once as a query reads."""
+        for start in range(0, len(page_ids), _READ_AT_ONCE):
+            found = self._rows(columns, page_ids[start : start + _READ_AT_ONCE])
+            yield sorted(found, key=lambda row: row["page_id"])
 
     def _rows(self, columns: Sequence[str], page_ids: Sequence[str]) -> list[dict[str, Any]]:
         return rows(self._table, columns, f"page_id IN ({quoted(page_ids)})")

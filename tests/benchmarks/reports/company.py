@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from tests.benchmarks.reports import words
-from tests.benchmarks.reports.words import BALANCE, CASH, INCOME, Metric, Trade
+from tests.benchmarks.reports.words import BALANCE, CASH, INCOME, Trade
 
 Year = int
 STYLES = ("joined", "dashes", "spaced", "short", "scan", "spaced", "joined", "title only")
@@ -98,8 +98,3 @@ def _figures(rng: random.Random, years: list[Year]) -> dict[tuple[str, Year], fl
         for row, share in shares.items():
             figures[row, year] = round(sales * share * rng.uniform(0.92, 1.08), 0)
     return figures
-
-
-def every_metric() -> tuple[Metric, ...]:
-    """All figures of the three statements."""
-    return (*INCOME, *BALANCE, *CASH)

@@ -15,7 +15,7 @@ from visor_core.documents.reader import open_document
 from visor_core.index import Corpus, PageIndex
 from visor_core.index.corpus import rows
 from visor_core.index.ranking import context, facts, naming, numbers, wording
-from visor_core.index.ranking.context import PageText, context_of_pages, paths
+from visor_core.index.ranking.context import ReadPage, context_of_pages, paths
 from visor_core.index.ranking.features import NAMES, features
 from visor_core.index.ranking.naming import DocumentNames, Named
 from visor_core.index.ranking.reranker import prior, relevance, weights
@@ -70,13 +70,13 @@ def test_questions_that_name_nothing_name_nothing() -> None:
 
 
 def test_a_running_header_and_a_cover_are_told_from_pages() -> None:
-    pages = [PageText(1, "Acme Industries\nAnnual Report", ["Acme Industries"])]
-    pages += [PageText(n, f"Acme | {n}\nprose {'abcdef'[n]}\n{n}", []) for n in range(2, 6)]
+    pages = [ReadPage(1, "Acme Industries\nAnnual Report", ["Acme Industries"])]
+    pages += [ReadPage(n, f"Acme | {n}\nprose {'abcdef'[n]}\n{n}", []) for n in range(2, 6)]
     told = context_of_pages(pages)
     assert told.cover == "Acme Industries"
     assert told.header == "Acme | 2"
     assert told.front == "Acme Industries Annual Report"
-    assert context_of_pages([PageText(1, " ", [])]) == context_of_pages([])
+    assert context_of_pages([ReadPage(1, " ", [])]) == context_of_pages([])
 
 
 def test_a_page_lies_where_its_outline_or_the_heading_above_says() -> None:

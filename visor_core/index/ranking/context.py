@@ -28,7 +28,7 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class PageText:
+class ReadPage:
     """What is read of a page for its document's context; pages come in order."""
 
     page: int
@@ -48,7 +48,7 @@ class DocumentContext:
     """The first words of that first page."""
 
 
-def context_of_pages(pages: Sequence[PageText]) -> DocumentContext:
+def context_of_pages(pages: Sequence[ReadPage]) -> DocumentContext:
     """The context of a document by its pages."""
     first = next((page for page in pages if page.text.strip()), None)
     if first is None:
@@ -114,7 +114,7 @@ def _key(hashes: Sequence[str]) -> str:
     return hashlib.sha256(" ".join([str(_VERSION), *sorted(hashes)]).encode()).hexdigest()[:16]
 
 
-def _pages(corpus: Corpus, document_ids: Sequence[str]) -> Iterator[tuple[str, list[PageText]]]:
+def _pages(corpus: Corpus, document_ids: Sequence[str]) -> Iterator[tuple[str, list[ReadPage]]]:
     """Documents with their pages in order; one without a page too."""
     table = corpus.table("pages")
     for start in range(0, len(document_ids), _AT_ONCE):
@@ -125,4 +125,4 @@ def _pages(corpus: Corpus, document_ids: Sequence[str]) -> Iterator[tuple[str, l
             found[row["document_id"]].append(row)
         for document_id, pages in found.items():
             pages.sort(key=lambda row: int(row["page"]))
-            yield document_id, [PageText(r["page"], r["text"] or "", r["headings"] or ()) for r in pages]
+            yield document_id, [ReadPage(r["page"], r["text"] or "", r["headings"] or ()) for r in pages]
