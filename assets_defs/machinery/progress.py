@@ -38,11 +38,17 @@ class StageProgress:
             self._said = time.monotonic()
             self.say(f"{done} of {total} {text}".strip() if total else text)
 
-    def step(self, values: dict[str, Any]) -> None:
-        """Append one step's scalars and when it ended; anything that is no number or text is left out."""
+    def step(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Append one step's scalars and when it ended; anything that is no number or text is left out.
+
+        Returns:
+            What was kept.
+        """
         kept = {k: v for k, v in values.items() if isinstance(v, int | float | str) and v == v}
+        row = {**kept, TIME: round(time.time(), 3)}
         with (self.folder / METRICS).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({**kept, TIME: round(time.time(), 3)}) + "\n")
+            handle.write(json.dumps(row) + "\n")
+        return row
 
 
 def read_progress(folder: Path) -> tuple[int, int, str]:

@@ -43,7 +43,7 @@ def relog(work: Work) -> None:
     with work.tracking.run(work, started=started, ended=ended) as run_id:
         tracker = work.tracking.tracker()
         tracker.client.set_tag(run_id, "visor.logged_again", "from the build")
-        tracker.training_history(run_id, _steps(work))
+        tracker.training_history(run_id, read_metrics(work.folder))
         tracker.metrics(run_id, {f"final/{name}": value for name, value in record.figures.items()})
         tracker.artifacts(run_id, (path for path in [work.folder / "curves.png"] if path.is_file()))
         samples = sorted(path for path in (work.folder / SAMPLES).glob("*") if path.is_file())
@@ -76,7 +76,7 @@ def _log_models(work: Work, tracker: Tracker, run_id: str, record: Record, sampl
 
 
 def _steps(work: Work) -> list[dict[str, Any]]:
-    """What was reported of each step; when it was is the progress file's alone."""
+    """What was reported of each step, without when it was: the figures of a checkpoint."""
     return [{key: value for key, value in row.items() if key != TIME} for row in read_metrics(work.folder)]
 
 

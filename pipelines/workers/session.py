@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     from visor_core.policies.base import Policy
 
 
+LOGGED_EVERY = 25
+"""Steps that go to MLflow in one request, which costs tens of milliseconds."""
+LOGGED_AFTER = 5.0
+"""Seconds that a step waits at most, where the next one comes meanwhile."""
+
+
 class Session:
     """One worker's order and its ways of reporting."""
 
@@ -45,9 +52,12 @@ class Session:
         self.total = 0
         self.leads = os.environ.get("RANK", "0") == "0"
         self._latest: dict[str, Any] = {}
+        self._logged_at = time.monotonic()
         self._pipes = pipes
         self._run_id = os.environ.get("MLFLOW_RUN_ID", "") if pipes else ""
         self._tracker = Tracker(self.home, **order["tracking"]) if self._run_id else None
+        # What a killed run had not sent yet is sent with the rest of its steps; MLflow keeps each once.
+        self._waiting = read_metrics(self.folder) if self._tracker else []
         self._monitor: Any = None
 
     def input(self, name: str) -> Path:
@@ -68,11 +78,13 @@ class Session:
 
     def close(self) -> None:
         """End what runs beside the work."""
+        self._log_steps()
         if self._monitor:
             self._monitor.finish()
 
     def killed(self) -> None:
         """Mark the MLflow run, and that of the Dagster run above it, as killed."""
+        self._log_steps()
         if self._tracker:
             self._tracker.kill(self._run_id)
 
@@ -118,9 +130,16 @@ class Session:
         phase = str(values.get("phase", ""))
         shown = [f"{k} {v:.3g}" for k in ("loss", "reward", "accuracy") if isinstance(v := values.get(k), int | float)]
         self.progress.show(step, total, " ".join([phase, *shown]).strip())
-        self.progress.step(dict(values))
-        if self._tracker:
-            self._tracker.training_step(self._run_id, values)
+        self._waiting.append(self.progress.step(dict(values)))
+        if step % LOGGED_EVERY == 0 or time.monotonic() - self._logged_at >= LOGGED_AFTER:
+            self._log_steps()
+
+    def _log_steps(self) -> None:
+        """Send the steps that wait to MLflow."""
+        steps, self._waiting = self._waiting, []
+        if steps and self._tracker:
+            self._tracker.training_history(self._run_id, steps)
+        self._logged_at = time.monotonic()
 
     def on_checkpoint(
         self, folder: Path, step: int, metrics: Mapping[str, Any] | None = None, samples: Sequence[Path] = ()
@@ -132,6 +151,7 @@ class Session:
         """
         if self._tracker is None:
             return ""
+        self._log_steps()
         self._follow_removed(self._tracker)
         model_id = self._tracker.checkpoint(
             self._run_id,

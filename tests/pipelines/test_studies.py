@@ -60,10 +60,9 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unjudged")
-def test_a_study_is_built_once_continues_and_reads_test_only_when_final(tmp_path: Path) -> None:
+def test_a_study_is_built_once(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     study = _study(home)
-    profile = study.choice.resolve()
     table = study.table("study")
     assert "1 seed, 8 development questions" in table
     assert (home.root / "study" / "study-development.md").read_text(encoding="utf-8") == table
@@ -71,7 +70,18 @@ def test_a_study_is_built_once_continues_and_reads_test_only_when_final(tmp_path
     assert run.tags["dagster/partition/variant"] == "study"
     assert readings(home.root / "study") == []
     assert not list(home.root.rglob("test-00"))
+    assert study.table("study") == table
+    assert len(_runs(home)) == 1
 
+
+@pytest.mark.slow_walk
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("unjudged")
+def test_a_study_continues_and_reads_test_only_when_final(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    study = _study(home)
+    profile = study.choice.resolve()
+    table = study.table("study")
     variant = profile_of(profile, home, "study", 1)
     builds = {str(node): Builds(home, variant).read(node) for node in plan(variant, [FIGURES.stage])}
     assert builds["sft_checkpoint"].seed == 1
@@ -79,8 +89,6 @@ def test_a_study_is_built_once_continues_and_reads_test_only_when_final(tmp_path
     assert [str(node) for node in plan(variant, [FIGURES.stage]) if find_record(home, node)] == []
     weights = _weights(home)
 
-    assert study.table("study") == table
-    assert len(_runs(home)) == 1
     # A killed process leaves a stage unfinished: that one alone goes on, and what follows is found as it was.
     (builds["grpo_checkpoint"].build_folder(home) / "lineage.json").unlink()
     assert study.table("study").split("Minutes")[0] == table.split("Minutes")[0]

@@ -244,25 +244,31 @@ class Runs:
 
     def history(self, run_id: str, steps: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Log scalars of many steps, as few requests as MLflow takes."""
+        now = time.time()
+        self._history(run_id, [(step, now, values) for step, values in steps])
+
+    def training_history(self, run_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Log what a trainer reported of its steps.
+
+        In a row, `step` counts, `time` says when it ended (seconds since the epoch; now without it), and a `phase`
+        stands before the names of its scalars.
+        """
+        now = time.time()
+        self._history(
+            run_id, [(int(row.get("step", 0)), float(row.get("time", now)), under_phase(row)) for row in rows]
+        )
+
+    def _history(self, run_id: str, steps: Iterable[tuple[int, float, Mapping[str, Any]]]) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
         scalars = [
-            Metric(key, float(value), now, step)
-            for step, values in steps
+            Metric(key, float(value), int(when * 1000), step)
+            for step, when, values in steps
             for key, value in values.items()
             if is_scalar(value)
         ]
         for start in range(0, len(scalars), 1000):
             self.client.log_batch(run_id, metrics=scalars[start : start + 1000])
-
-    def training_step(self, run_id: str, values: Mapping[str, Any]) -> None:
-        """Log what a trainer reports of a step: `step` counts, a `phase` stands before the names of its scalars."""
-        self.training_history(run_id, [values])
-
-    def training_history(self, run_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Log what a trainer reported of many steps."""
-        self.history(run_id, [(int(row.get("step", 0)), under_phase(row)) for row in rows])
 
     def artifacts(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:
         """Log files of a run."""

@@ -43,7 +43,7 @@ def under_phase(values: Mapping[str, Any]) -> dict[str, Any]:
     """The scalars of a step, with its phase before their names."""
     phase = str(values.get("phase", ""))
     prefix = f"{phase}/" if phase else ""
-    return {f"{prefix}{k}": v for k, v in meaningful(values).items() if k not in ("step", "total", "phase")}
+    return {f"{prefix}{k}": v for k, v in meaningful(values).items() if k not in ("step", "total", "phase", "time")}
 
 
 def short(text: str) -> str:

@@ -126,12 +126,15 @@ def in_a_fork(work: Callable[[], object], answer: Path) -> Any:
     return pickle.loads(answer.read_bytes())
 
 
-def faults_at_every_commit(base: Path, old: Path | None, dimension: int, last: str = "") -> tuple[list[str], list[str]]:
+def faults_at_commits(
+    base: Path, old: Path | None, dimension: int, every: int, last: str = ""
+) -> tuple[list[str], list[str]]:
     """The commits of an ingest of `files`, and how killed and repeated ingests differ from an undisturbed one.
 
     Args:
         old: a corpus that the ingest starts from; none starts from nothing.
         dimension: of the hashed vectors.
+        every: commits from one kill to the next.
         last: name of the commit at which the kills end.
     """
     answer, root, folder = base / "answer", base / "corpus", base / "files"
@@ -163,7 +166,7 @@ def faults_at_every_commit(base: Path, old: Path | None, dimension: int, last: s
     if old is not None:
         versions.add(in_a_fork(lambda: PageIndex.open(old).data_version, answer))
     faults = []
-    for number in range((names.index(last) if last else len(names)) + 1):
+    for number in range(0, (names.index(last) if last else len(names)) + 1, every):
         moment = f"after {number} commits ({', '.join(names[max(0, number - 1) : number + 1])})"
         fresh()
         if in_a_fork(lambda number=number: killed(number) or "alive", answer):  # type: ignore[misc, func-returns-value]
@@ -187,17 +190,17 @@ def state(root: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Ingest `files` from nothing, then `new` in their place, killed at every commit; print what came of it."""
-    base = Path(sys.argv[1])
+    """Ingest `files` from nothing, then `new` in their place, killed at commits; print what came of it."""
+    base, every = Path(sys.argv[1]), int(sys.argv[2])
     warnings.simplefilter("ignore", RuntimeWarning)  # LanceDB's remark that it was forked, which it is made for
     for module in (register, pages):
         module.WorkerPool = OwnProcess  # type: ignore[attr-defined, assignment]
     # The indexes and the tag are built in the same way the second time.
-    first, faults = faults_at_every_commit(base, None, 64, last="LanceTable.create_index")
+    first, faults = faults_at_commits(base, None, 64, every, last="LanceTable.create_index")
     (base / "corpus").rename(base / "before")
     shutil.rmtree(base / "files")
     (base / "new").rename(base / "files")
-    second, more = faults_at_every_commit(base, base / "before", 128)
+    second, more = faults_at_commits(base, base / "before", 128, every)
     print(json.dumps({"first": first, "second": second, "faults": faults + more}))
 
 

@@ -24,12 +24,13 @@ def test_killed_ingests_end_as_undisturbed_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_ingest_killed_at_any_commit_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow_walk)])
+def test_an_ingest_killed_at_any_commit_ends_as_an_undisturbed_one(every: int, tmp_path: Path) -> None:
     for name in ("a", "gone"):
         write_pdf(tmp_path / "files" / f"{name}.pdf", [f"{name} {page}" for page in range(2)])
     write_pdf(tmp_path / "new" / "a.pdf", ["a changed"])
     write_pdf(tmp_path / "new" / "b.pdf", ["b 0", "b 1"])
-    command = [sys.executable, "-m", "tests.visor_core.index.killing_commits", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.visor_core.index.killing_commits", str(tmp_path), str(every)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

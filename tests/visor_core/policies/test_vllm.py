@@ -150,6 +150,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow_walk
 def test_a_killed_process_leaves_no_engine_behind(vllm_policy: Any, checkpoint: Path, tmp_path: Path) -> None:
     script = tmp_path / "orphan.py"
     script.write_text(_ORPHAN, encoding="utf-8")

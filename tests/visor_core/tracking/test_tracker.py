@@ -69,14 +69,14 @@ def test_a_stage_goes_on_with_the_run_its_folder_names(tracker: Tracker, tmp_pat
 
 def test_a_training_step_is_logged_under_its_phase(tracker: Tracker) -> None:
     run = tracker.open_run("base")
-    tracker.training_step(run, {"step": 4, "total": 9, "phase": "vision", "loss": 2.0})
-    tracker.training_step(run, {"step": 5, "loss": 1.0})
-    tracker.training_step(run, {"step": 6, "loss": -2.8, "reward": 0.9})
+    steps = [{"step": 4, "total": 9, "phase": "vision", "loss": 2.0, "time": 7.5}, {"step": 5, "loss": 1.0}]
+    tracker.training_history(run, [*steps, {"step": 6, "loss": -2.8, "reward": 0.9}])
     history = {name: tracker.client.get_metric_history(run, name) for name in ("vision/loss", "loss")}
     assert {name: [(m.step, m.value) for m in found] for name, found in history.items()} == {
         "vision/loss": [(4, 2.0)],
         "loss": [(5, 1.0)],
     }
+    assert history["vision/loss"][0].timestamp == 7500
     assert set(tracker.client.get_run(run).data.metrics) == {"vision/loss", "loss", "reward"}
 
 

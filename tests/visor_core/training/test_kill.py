@@ -140,7 +140,10 @@ def writing_checkpoint(folder: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "changes"), [("sft", {}), ("grpo", {}), ("grpo", {"grpo.steps_ahead": 1})])
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [("sft", {}), ("grpo", {}), pytest.param("grpo", {"grpo.steps_ahead": 1}, marks=pytest.mark.slow_walk)],
+)
 def test_a_killed_stage_ends_bit_identical(
     stage: str, changes: dict[str, Any], inputs: dict[str, str], tmp_path: Path
 ) -> None:

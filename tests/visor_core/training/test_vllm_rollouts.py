@@ -28,7 +28,15 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora_rank": 2}, {"steps_ahead": 1, "save_steps": 1000}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param({"lora_rank": 2}, marks=pytest.mark.slow_walk),
+        pytest.param({"steps_ahead": 1, "save_steps": 1000}, marks=pytest.mark.slow_walk),
+    ],
+    ids=str,
+)
 def test_vllm_rolls_out_the_weights_being_trained(
     changes: dict[str, Any], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
