@@ -16,6 +16,7 @@ from torch import Tensor
 
 from visor_core.policies.base import Sampling
 from visor_core.policies.encoding import TokenBatch
+from visor_core.policies.kv_cache import with_room
 from visor_core.policies.replies import stop_end
 from visor_core.policies.sampling import gumbel_noise
 
@@ -121,6 +122,7 @@ def decode(
     cache = output.past_key_values
     if list(copies) != list(range(len(mask))):
         cache.batch_select_indices(chosen)
+    with_room(cache)
     # Positions are (…, B, T): families with multimodal ones have several a token.
     mask, position = mask[chosen], positions[..., -1:][..., chosen, :]
     logits = output.logits[:, -1][chosen]
