@@ -86,10 +86,11 @@ class DocumentsConfig(Section):
 class IndexConfig(Section):
     """The LanceDB tables and what they can search by."""
 
-    embedders: tuple[str, ...] = ("hash",)
-    """Vector columns: `hash` (embedded default, no download), `late:PATH` (a late-interaction retriever as a Hugging
-    Face folder), `colqwen2`, `colpali`, `colmodernvbert`, `colqwen2.5`, `colsmol`, `sentence:NAME`. Models of the hub
-    may be pinned to a commit, tag or branch: `colqwen2@REVISION`, `colqwen2:NAME@REVISION`."""
+    embedders: tuple[str, ...] = ()
+    """Vector columns, none by default: full text finds pages without a model. `late:PATH` (a late-interaction retriever
+    as a Hugging Face folder), `colqwen2`, `colpali`, `colmodernvbert`, `colqwen2.5`, `colsmol`, `sentence:NAME`, and
+    `hash` (hashed words, no download, for the mode `vector` alone). Models of the hub may be pinned to a commit, tag or
+    branch: `colqwen2@REVISION`, `colqwen2:NAME@REVISION`."""
     device: str = Field(default="cpu", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")
     """Where embedders run: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, which takes a GPU if there is one."""
     mode: Literal["text", "vector", "hybrid"] = "hybrid"

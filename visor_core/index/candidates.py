@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
@@ -52,35 +53,49 @@ class CandidateSearch:
         self._rarity: Rarity | None = None
         self._lock = threading.RLock()
 
-    def find(self, query: str, depth: int, mode: Mode, condition: str = "") -> dict[str, Scored]:
-        """The rankings of a mode by name, each of at most `depth` pages.
+    def of(self, query: str, mode: Mode) -> Callable[[int, str], dict[str, Scored]]:
+        """How to find the candidates of a query, which is cut and embedded once: (depth, condition) → the rankings of
+        the mode by name, each of at most `depth` pages.
+
+        `condition` is an SQL filter over the tables pages and passages, "" for none; the search raises a
+        SearchIndexError if the tables cannot be searched.
 
         Args:
             query: words, at least one character.
-            depth: most pages of a ranking.
             mode: `text`, `vector` or `hybrid`.
-            condition: an SQL filter over the tables pages and passages.
 
         Raises:
-            SearchIndexError: if an embedder cannot be loaded, or the tables cannot be searched.
+            SearchIndexError: if the mode is `vector` and the corpus has no vectors, or an embedder cannot be loaded.
         """
-        searches: dict[str, Callable[[], Scored]] = {}
+        if mode == "vector" and not self._manifest.vectors:
+            raise SearchIndexError(
+                f"corpus {self._root.name!r} has no vectors to search by: search it with index.mode=hybrid, or give it "
+                f"some, as with `visor ingest --corpus {quote(self._root.name)} --set 'index.embedders=[hash]'`"
+            )
+        searches: dict[str, Callable[[int, str], Scored]] = {}
         languages = self._manifest.settings["languages"]
         asked = " ".join([query, *also_asked(query)])
         words = content_words(asked, languages)
         if mode != "vector" and words:
             whole = self._affordable("page_texts", grams(normalised(" ".join(words)), NGRAM))
             cut = self._affordable("passages", query_terms(asked, languages))
-            searches["text"] = lambda: self._text("page_texts", _APART.join(whole), depth, condition)
-            searches["passages"] = lambda: self._text("passages", " ".join(cut), 2 * depth, condition)[:depth]
+            searches["text"] = partial(self._text, "page_texts", _APART.join(whole))
+            searches["passages"] = partial(self._text, "passages", " ".join(cut))
         if mode != "text":
             for vector in self._manifest.vectors:
                 if mode == "hybrid" and vector.name in _NO_HELP:
                     continue
-                searches[vector.column] = partial(self._vector, vector, query, depth, condition)
-        # The rankings are LanceDB's work, which holds no lock of Python's: at once they take as long as the longest.
-        with ThreadPoolExecutor(max(1, len(searches)), "search") as threads:
-            return dict(zip(searches, threads.map(lambda search: search(), searches.values()), strict=True))
+                embedded = self.embedder(vector).embed_query(query, self._statistics_of(vector))
+                searches[vector.column] = partial(self._vector, vector, np.asarray(embedded))
+
+        def find(depth: int, condition: str) -> dict[str, Scored]:
+            # The rankings are LanceDB's work, which holds no lock of Python's: at once they take as long as the
+            # longest.
+            with ThreadPoolExecutor(max(1, len(searches)), "search") as threads:
+                found = threads.map(lambda search: search(depth, condition), searches.values())
+                return dict(zip(searches, found, strict=True))
+
+        return find
 
     def _affordable(self, table: str, terms: Sequence[str]) -> list[str]:
         """The terms of a query that are searched for in a table."""
@@ -90,9 +105,13 @@ class CandidateSearch:
         return self._rarity.affordable(table, terms, POSTINGS[table])
 
     def _text(self, table: str, query: str, depth: int, condition: str) -> Scored:
-        """Pages by BM25 over the texts of a table; a page scores as its best row."""
+        """Pages by BM25 over the texts of a table; a page scores as its best row.
+
+        Args:
+            depth: most pages; of passages twice as many are asked for, since several may be of one page.
+        """
         request = self._tables[table].search(query, query_type="fts", fts_columns="text")
-        request = request.select(["page_id", "_score"]).limit(depth)
+        request = request.select(["page_id", "_score"]).limit(depth if table == "page_texts" else 2 * depth)
         if condition:
             request = request.where(condition, prefilter=True)
         try:
@@ -102,15 +121,13 @@ class CandidateSearch:
         best: dict[str, float] = {}
         for page_id, score in zip(found["page_id"].to_pylist(), found["_score"].to_pylist(), strict=True):
             best[page_id] = max(best.get(page_id, 0.0), score)
-        return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
+        return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[:depth]
 
-    def _vector(self, vector: VectorColumn, query: str, depth: int, condition: str) -> Scored:
+    def _vector(self, vector: VectorColumn, query: np.ndarray, depth: int, condition: str) -> Scored:
         """Pages by cosine or exact MaxSim."""
-        embedder = self.embedder(vector)
-        embedded = embedder.embed_query(query, self._statistics_of(vector))
-        if not np.any(embedded):
+        if not np.any(query):
             return []
-        return nearest(self._tables["pages"], self._manifest, vector, np.asarray(embedded), depth, condition)
+        return nearest(self._tables["pages"], self._manifest, vector, query, depth, condition)
 
     def embedder(self, vector: VectorColumn) -> Embedder:
         """The embedder of a vector column, for queries; loaded when first needed.

@@ -44,7 +44,7 @@ def settings_of(profile: Profile, home: Home, corpus: str) -> Settled:
     if profile.nano is not None:
         documents = _of_a_call("documents", DocumentsConfig(), documents)
         index = _of_a_call("index", IndexConfig(), index)
-    embedders = tuple(spec for spec in index.embedders if spec != NANO_RETRIEVER) or ("hash",)
+    embedders = tuple(spec for spec in index.embedders if spec != NANO_RETRIEVER)
     index = index.model_copy(update={"embedders": embedders})
     return settle(Corpus(home.corpus(corpus)), documents, index)
 

@@ -271,7 +271,7 @@ class PageIndex:
 
     def candidates(self, query: str, depth: int, mode: Mode = "hybrid") -> dict[str, Scored]:
         """The candidates of a query by ranking, each of at most `depth` pages with their scores."""
-        return self._candidates.find(query, depth, mode) if self._can_find(query) else {}
+        return self._candidates.of(query, mode)(depth, "") if self._can_find(query) else {}
 
     def ranked(self, query: str, depth: int, mode: Mode, filters: Filters, *, by_name: bool = True) -> Ranked:
         """The rankings of a query, and its first candidates as the learnt order reads them.
@@ -286,7 +286,8 @@ class PageIndex:
         if not self._can_find(query):
             return NOTHING
         condition = filters.condition(self._documents, self.tag)
-        found = self._candidates.find(query, depth, mode, condition)
+        find = self._candidates.of(query, mode)
+        found = find(depth, condition)
         question, named = read(query), UNNAMED
         if by_name and filters.document is None and mode != "vector":
             first = first_candidates(rankings_of(query, found))
@@ -296,7 +297,7 @@ class PageIndex:
         if named.meant:
             inside = f"document_id IN ({quoted(sorted(named.meant))})"
             inside = f"({condition}) AND {inside}" if condition else inside
-            found = together(found, self._candidates.find(query, depth, mode, inside))
+            found = together(found, find(depth, inside))
         alone = filters.document is not None and not filters.partition and filters.pages is None
         rankings = rankings_of(query, found, filters.documents(self._documents) if alone else ())
         return ranked(question, found, rankings, named, self._facts.of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from tests.visor_core.documents.writing import write_pdf
 from tests.visor_core.index.conftest import ANIMALS, INDEX, ingest
+from visor_core.config import IndexConfig
 from visor_core.errors import DocumentError, SearchIndexError
 from visor_core.geometry import Box
 from visor_core.index import PageIndex, load_embedders
@@ -152,3 +154,15 @@ def test_two_columns_of_one_family_are_two_rankings(tmp_path: Path) -> None:
         (hit,) = found.search("zebras", k=1, mode="vector")
         assert hit.page == 2
         assert set(hit.ranks) == {column_of(e) for e in load_embedders(config)}
+
+
+def test_a_corpus_without_vectors_says_what_it_can_be_searched_by(tmp_path: Path) -> None:
+    """None are made unless they are asked for."""
+    config = IndexConfig()
+    ingest(tmp_path / "my reports", [write_pdf(tmp_path / "a.pdf", ANIMALS)], index=config)
+    found = PageIndex.open(tmp_path / "my reports")
+    assert found.manifest.vectors == ()
+    assert found.search("zebras", k=1)[0].page == 2
+    command = "visor ingest --corpus 'my reports' --set 'index.embedders=[hash]'"
+    with pytest.raises(SearchIndexError, match=f"has no vectors to search by.*{re.escape(command)}"):
+        found.search("zebras", mode="vector")
