@@ -19,6 +19,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from visor_core.errors import ConfigError
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""Of version 6, what is given out to machines on the internet (IANA's registry)."""
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR")
 # Parameters of an address that are no secret: hosted servers tell their versions apart by this one.
@@ -76,6 +79,26 @@ def is_loopback(host: str) -> bool:
         return True
     number = _number(host)
     return number is not None and (number.is_loopback or number.is_unspecified)
+
+
+def is_public(host: str) -> bool:
+    """Whether a number is an address of one machine on the internet.
+
+    A rule of what is allowed: global and no multicast, in version 6 within 2000::/3. An address of version 4 in the
+    clothes of version 6 (mapped, by NAT64's well-known prefix, 6to4) is judged as what it leads to. A name is none.
+
+    >>> [is_public(host) for host in ("8.8.8.8", "10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "::8.8.8.8", "fec0::1")]
+    [True, False, False, False, False, False]
+    """
+    number = _number(host)
+    if isinstance(number, ipaddress.IPv6Address):
+        if number in _NAT64:
+            number = ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)
+        elif number.sixtofour is not None:
+            number = number.sixtofour
+        elif number not in _UNICAST:
+            return False
+    return number is not None and number.is_global and not number.is_multicast
 
 
 def trusted(environment: Mapping[str, str] | None = None) -> ssl.SSLContext:

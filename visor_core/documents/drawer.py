@@ -26,6 +26,10 @@ _SLICE = 1.0
 its worker, stopped as well, for one that hangs."""
 
 
+_LONGEST_REASON = 2**16
+"""Bytes."""
+
+
 class Drawer:
     """A worker process that draws. Safe for threads; a forked process starts a worker of its own."""
 
@@ -117,8 +121,8 @@ def _answer(worker: Worker, drawing: Drawing, seconds: float) -> bytes | None:
     while seconds > 0.0:
         began = time.monotonic()
         if ready.poll(1e3 * min(_SLICE, seconds)):
-            if reason := worker.connection.recv_bytes():
-                raise DocumentError(reason.decode())
+            if reason := worker.connection.recv_bytes(_LONGEST_REASON):
+                raise DocumentError(reason.decode(errors="replace"))
             size = 3 * drawing.width * drawing.height
             pixels = os.pread(worker.shared, size, 0)
             if size > KEPT_BYTES:

@@ -9,8 +9,10 @@ down instead of filling memory; pictures lie in a file in memory that a worker s
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,10 +24,18 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 
-from visor_core.documents.worker import Failed, Finished, Message, Shelved, Task
+from visor_core.documents.messages import MOST_BYTES, Failed, Finished, MalformedError, Message, Shelved, unpacked
+from visor_core.documents.worker import Task
 
 _SERVE = "from visor_core.documents.worker import main; main()"
-"""Imported rather than run as a module, so that messages are pickled under the module's own name."""
+"""Imported rather than run as a module, so that tasks are unpickled under the module's own name."""
+_KEPT = re.compile(
+    "PATH|HOME|TZ|TMPDIR|LANG|LANGUAGE|LC_.*|(LD|DYLD)_LIBRARY_PATH|PYTHON.*|VIRTUAL_ENV|GLIBC_TUNABLES|FONTCONFIG_.*"
+    "|VISOR_HOME"
+)
+"""Variables that a worker is given: where programs, libraries and fonts lie. Keys and passwords stay here."""
+_STALLED = 60
+"""Seconds after which a worker that has stopped in the middle of a message is taken for dead."""
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
@@ -53,7 +63,12 @@ class Worker:
     def cause_of_death(self, memory_bytes: int) -> str:
         """What a worker that closed its pipe died of, with this much memory allowed."""
         self.close()
-        code = self.process.wait()
+        try:
+            code = self.process.wait(timeout=_STALLED)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return "the worker that read it stopped answering: it was stopped"
         if code == -signal.SIGKILL:
             return "the worker that read it was killed by the system (out of memory?)"
         if code < 0:
@@ -132,13 +147,18 @@ class WorkerPool:
                 continue
             if worker.connection in ready:
                 try:
-                    received: Message | Shelved = worker.connection.recv()
+                    received = unpacked(worker.connection.recv_bytes(MOST_BYTES), task.key, task.pages)
+                except MalformedError:
+                    self._spend(worker, task)
+                    self._stop(worker)
+                    yield Failed(task.key, "the worker that read it answered with what is no message: it was stopped")
+                    continue
                 except (EOFError, OSError):  # a worker that dies in the middle of a message leaves a plain OSError
                     self._spend(worker, task)
                     self._workers.remove(worker)
                     yield Failed(task.key, worker.cause_of_death(task.memory_bytes))
                     continue
-                message = received.taken(worker.shared) if isinstance(received, Shelved) else received
+                message: Message = received.taken(worker.shared) if isinstance(received, Shelved) else received
                 if isinstance(message, Finished | Failed):
                     self._spend(worker, task)
                     worker.task = None
@@ -170,7 +190,8 @@ class WorkerPool:
 def start_worker() -> Worker:
     """A worker process that waits for its first task."""
     ours, theirs = socket.socketpair()
-    environment = dict(os.environ)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STALLED, 0))
+    environment = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     # The package may be importable only through the parent's own path (a source checkout).
     environment["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE_PARENT), *filter(None, [environment.get("PYTHONPATH")])])
     environment["OMP_NUM_THREADS"] = environment["OPENBLAS_NUM_THREADS"] = "1"

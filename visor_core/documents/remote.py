@@ -1,7 +1,7 @@
 """Remote sources: http(s) by httpx with every address checked, S3, GCS and Azure by fsspec; size and time limits.
 
 A host is resolved once and the connection is made to the address that was checked, so that a second answer of the name
-server cannot lead elsewhere; every redirect is checked again. Private, loopback, link-local and reserved addresses are
+server cannot lead elsewhere; every redirect is checked again. Addresses that are not public (`network.is_public`) are
 refused unless `documents.allow_private_addresses` is set. Where the environment names a proxy it is the proxy that
 resolves and connects: the host is then checked as far as this machine can resolve it.
 """
@@ -9,7 +9,6 @@ resolves and connects: the host is then checked as far as this machine can resol
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import time
@@ -25,7 +24,7 @@ from visor_core.documents.patience import OverdueError, Patience
 from visor_core.documents.sources import SUFFIXES, Refused, display_name, shown_address, unread_kind
 from visor_core.errors import DocumentError
 from visor_core.installation import install_command
-from visor_core.network import client_options
+from visor_core.network import client_options, is_public
 
 _OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "memory"})
 _MAX_REDIRECTS = 5
@@ -158,9 +157,7 @@ def checked_address(host: str, port: int, *, allow_private: bool) -> str:
         raise DocumentError(f"the host {host!r} cannot be resolved") from error
     addresses = [str(answer[4][0]).partition("%")[0] for answer in answers]
     for text in addresses:
-        address = ipaddress.ip_address(text)
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        if not allow_private and not mapped.is_global:
+        if not allow_private and not is_public(text):
             raise DocumentError(
                 f"the host {host!r} has the private or local address {text}: "
                 "set documents.allow_private_addresses to read from it"

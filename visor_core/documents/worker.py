@@ -1,7 +1,8 @@
 """The process that parses foreign bytes: reads tasks from a pipe, streams pages or crops back, and dies alone.
 
-Started by `pool` and `drawer`, which pass the number of an inherited socket. Its address space is capped and network
-calls from Python are refused; time is watched by the parent, which kills it. Knows nothing of the index.
+Started by `pool` and `drawer`, which pass the number of an inherited socket. Its address space is capped, the kernel
+refuses what reading does not need (`confinement`), and network calls from Python are refused everywhere; time is
+watched by the parent, which kills it and reads its answers as data only (`messages`). Knows nothing of the index.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import psutil
 from PIL import Image
 
+from visor_core.documents.confinement import confine
 from visor_core.documents.drawings import Drawing, Drawings, drawn
 from visor_core.documents.headings import headings_of, outline_path
 from visor_core.documents.legibility import legible, named, plausible
+from visor_core.documents.messages import Failed, Finished, Message, RenderedPage, Shelved, Validated, packed
 from visor_core.documents.order import reading_order, text_of
 from visor_core.documents.reader import (
     EncryptedDocumentError,
@@ -67,81 +69,8 @@ class Task:
     ocr: str = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class Validated:
-    """What opening a document told: a document worth rendering."""
-
-    key: str
-    media_type: str
-    num_pages: int
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class RenderedPage:
-    """A page as it is stored. `problem` is empty, or why the page could not be read (the picture is then blank).
-    `section` is its path in the document's outline, empty where it has none.
-
-    `legible` says whether the text layer says what the page shows: else it is one for OCR.
-    Words travel as their texts and a (N, 4) float32 array of page-normalised boxes: cheap to send and to store.
-    """
-
-    key: str
-    page: int
-    width_pt: float
-    height_pt: float
-    rotation: int
-    text: str
-    text_source: str
-    headings: tuple[str, ...]
-    section: str
-    word_texts: tuple[str, ...]
-    word_boxes: npt.NDArray[np.float32]
-    image: bytes
-    image_width: int
-    image_height: int
-    dpi: float
-    problem: str
-    legible: bool
-    content_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The task's last message."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The task cannot be done; `reason` goes to the quarantine.
-
-    `by_secret` if a password was at fault: another one may be given without any setting being another.
-    """
-
-    key: str
-    reason: str
-    by_secret: bool = False
-
-
 _LETTER = PageSize(612.0, 792.0)
 """Size given to a page whose own cannot be read."""
-
-Message = Validated | RenderedPage | Finished | Failed
-
-
-@dataclass(frozen=True, slots=True)
-class Shelved:
-    """A page whose picture lies in the file that the worker shares with its parent, until the task's next."""
-
-    page: RenderedPage
-    offset: int
-    size: int
-
-    def taken(self, shared: int) -> RenderedPage:
-        """The page with its picture."""
-        return replace(self.page, image=os.pread(shared, self.size, self.offset))
 
 
 class Opened:
@@ -349,6 +278,7 @@ def main() -> None:
     sys.addaudithook(_refuse_network)
     # PyMuPDF imports its layout models (onnxruntime, 60 MB, half a second) if it can; nothing here uses them.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
+    confine()
     opened, drawings = Opened(), Drawings()
     limited: str | int = ""
     begun_with = _mapped()
@@ -370,12 +300,12 @@ def main() -> None:
                 _limit_memory(_mapped() + task.memory_bytes)
                 limited = task.key
             for message in _shelving(perform(task, opened), shared):
-                connection.send(message)
+                connection.send_bytes(packed(message))
         except BrokenPipeError:
             return
 
 
-def _shelving(messages: Iterator[Message], shared: int) -> Iterator[Message | Shelved]:
+def _shelving(messages: Iterator[Message], shared: int) -> Iterator[Validated | Finished | Failed | Shelved]:
     """A task's messages, their pictures left in a shared file: a pipe takes longer over them.
 
     The parent has taken those of one task before it gives the next, which may write over them.

@@ -18,10 +18,11 @@ import pyarrow as pa
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents import ocr
+from visor_core.documents.messages import Failed, Finished, RenderedPage
 from visor_core.documents.names import shown_names
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.sources import Refused, stored_path
-from visor_core.documents.worker import Failed, Finished, RenderedPage, Task
+from visor_core.documents.worker import Task
 from visor_core.errors import MissingDependencyError, VisorError
 from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, put, quoted, rows, upsert
 from visor_core.index.records import page_id_of, split_page_id

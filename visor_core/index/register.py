@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from visor_core.config import DocumentsConfig, SecretReference
 from visor_core.documents import ocr
+from visor_core.documents.messages import Failed, Validated
 from visor_core.documents.names import composed
 from visor_core.documents.patience import Patience
 from visor_core.documents.pool import WorkerPool
@@ -37,7 +38,7 @@ from visor_core.documents.sources import (
     stored_path,
     uri_of,
 )
-from visor_core.documents.worker import Failed, Task, Validated
+from visor_core.documents.worker import Task
 from visor_core.errors import DocumentError, VisorError
 from visor_core.index.corpus import SCHEMAS, Corpus, delete_by, rows, upsert
 

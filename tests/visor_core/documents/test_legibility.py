@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.documents import legibility, ocr
 from visor_core.documents.legibility import inked, legible, plausible
+from visor_core.documents.messages import RenderedPage
 from visor_core.documents.reader import Limits, Word, open_document
-from visor_core.documents.worker import RenderedPage, Task, perform
+from visor_core.documents.worker import Task, perform
 
 LIMITS = Limits(10**8, 10, 120, 4_000_000)
 LINES = [

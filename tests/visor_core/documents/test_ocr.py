@@ -8,9 +8,10 @@ import pytest
 
 from tests.visor_core.documents.writing import write_picture
 from visor_core.documents import ocr
+from visor_core.documents.messages import RenderedPage
 from visor_core.documents.ocr import split_line
 from visor_core.documents.reader import Limits
-from visor_core.documents.worker import RenderedPage, Task, perform
+from visor_core.documents.worker import Task, perform
 
 
 def test_a_line_is_shared_among_its_words_by_characters() -> None:

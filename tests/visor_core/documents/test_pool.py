@@ -8,7 +8,9 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,18 +18,21 @@ from tests.processes import runs
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.documents import pool as pool_module
 from visor_core.documents import worker
+from visor_core.documents.confinement import LANDLOCK, SECCOMP, offered
+from visor_core.documents.messages import (
+    Failed,
+    Finished,
+    MalformedError,
+    RenderedPage,
+    Shelved,
+    Validated,
+    packed,
+    unpacked,
+)
 from visor_core.documents.ocr import Recognised
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.reader import Limits, OutlineEntry, PageSize, Word
-from visor_core.documents.worker import (
-    Failed,
-    Finished,
-    RenderedPage,
-    Task,
-    Validated,
-    perform,
-    render_page,
-)
+from visor_core.documents.worker import Task, perform, render_page
 from visor_core.geometry import FULL_PAGE, Box
 
 LIMITS = Limits(max_bytes=10**8, max_pages=50, max_page_inches=120, max_page_pixels=4_000_000)
@@ -39,7 +44,7 @@ real = worker.perform
 def perform(task, opened=None):
     if task.filename == "hang": time.sleep(60)
     if task.filename == "slow": time.sleep(0.6)
-    if task.filename == "crash": os.kill(os.getpid(), signal.SIGSEGV)
+    if task.filename == "crash": signal.raise_signal(signal.SIGSEGV)
     if task.filename == "exit": os._exit(3)
     if task.filename == "torn":
         os.write(int(sys.argv[1]), (1000).to_bytes(4, "big") + b"half a message")
@@ -54,6 +59,48 @@ def perform(task, opened=None):
             yield worker.Failed(task.key, str(error))
             return
     yield from real(task, opened)
+worker.perform = perform
+worker.main()
+"""
+
+
+_BREAKOUT = """
+import ctypes, errno, os, pickle, sys
+import visor_core.documents.worker as worker
+libc = ctypes.CDLL(None, use_errno=True)
+
+def refused(result):
+    return result < 0 and ctypes.get_errno() in (errno.EPERM, errno.EACCES)
+
+def perform(task, opened=None):
+    folder = os.path.dirname(task.path).encode()
+    if task.filename == "opens":
+        found = open(task.path, "rb").read(4) == b"%PDF"
+    if task.filename == "writes":
+        found = refused(libc.open(folder + b"/written", os.O_CREAT | os.O_WRONLY, 0o600))
+    if task.filename == "overwrites":
+        found = refused(libc.open(os.fsencode(task.path), os.O_WRONLY))
+    if task.filename == "removes":
+        found = refused(libc.unlink(os.fsencode(task.path)))
+    if task.filename == "starts":
+        found = refused(libc.execv(b"/bin/sh", (ctypes.c_char_p * 2)(b"sh", None)))
+    if task.filename == "connects":
+        found = refused(libc.socket(2, 1, 0))
+    if task.filename == "signals":
+        found = refused(libc.kill(os.getppid(), 0))
+    if task.filename == "secrets":
+        found = "A_TOKEN" not in os.environ and "PATH" in os.environ
+    if task.filename == "pickles":
+        class Bomb:
+            def __reduce__(self):
+                return os.mkdir, (os.fsdecode(folder) + "/unpickled",)
+        connection = worker.Connection(int(sys.argv[1]))
+        connection.send_bytes(pickle.dumps(Bomb()))
+        connection.close()
+    if task.filename == "impersonates":
+        yield worker.Finished("another")
+    yield worker.Failed(task.key, "refused" if found else "done")
+
 worker.perform = perform
 worker.main()
 """
@@ -227,3 +274,71 @@ def test_pictures_of_one_task_do_not_lie_over_those_of_another(tmp_path: Path, m
     here = {m.page: m for t, _ in tasks for m in perform(t) if isinstance(m, RenderedPage)}
     assert {n: m.image for n, m in found.items()} == {n: m.image for n, m in here.items()}
     assert sorted(found) == list(range(1, 9))
+
+
+@pytest.mark.skipif(offered() != [LANDLOCK, SECCOMP], reason="this kernel offers neither Landlock nor seccomp filters")
+def test_a_worker_that_is_taken_over_can_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_SERVE", _BREAKOUT)
+    monkeypatch.setenv("A_TOKEN", "secret")
+    path = write_pdf(tmp_path / "a.pdf", ["one"])
+    deeds = ["opens", "writes", "overwrites", "removes", "starts", "connects", "signals", "secrets"]
+    said = ["pickles", "impersonates"]
+    before = path.read_bytes()
+    with WorkerPool(1) as pool:
+        messages = list(pool.run([(task(path, name), 30.0) for name in (*deeds, *said)]))
+    reasons = {m.key: m.reason for m in messages if isinstance(m, Failed)}
+    no_message = "the worker that read it answered with what is no message: it was stopped"
+    assert reasons == {**dict.fromkeys(deeds, "refused"), **dict.fromkeys(said, no_message)}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pdf"]
+    assert path.read_bytes() == before
+
+
+def _page(tmp_path: Path) -> Shelved:
+    path = write_pdf(tmp_path / "a.pdf", ["one two"])
+    (page, _) = perform(task(path, pages=(1,)))
+    assert isinstance(page, RenderedPage)
+    return Shelved(replace(page, image=b""), 3, 9)
+
+
+def test_messages_come_out_as_they_went_in(tmp_path: Path) -> None:
+    shelved = _page(tmp_path)
+    found = unpacked(packed(shelved), "a.pdf", (1, 2))
+    assert isinstance(found, Shelved)
+    assert (found.offset, found.size) == (3, 9)
+    assert np.array_equal(found.page.word_boxes, shelved.page.word_boxes)
+    plain = {"word_boxes": None}
+    assert replace(found.page, **plain) == replace(shelved.page, **plain)  # type: ignore[arg-type]
+    failed = Failed("a.pdf", "lone \udc80 surrogates", by_secret=True)
+    assert unpacked(packed(failed), "a.pdf", None) == failed
+    validated = Validated("a.pdf", "application/pdf", 3, "title")
+    assert unpacked(packed(validated), "a.pdf", None) == validated
+
+
+@pytest.mark.parametrize(
+    ("key", "pages", "change"),
+    [
+        ("b.pdf", (1,), {}),
+        ("a.pdf", (2,), {}),
+        ("a.pdf", None, {}),
+        ("a.pdf", (1,), {"page": True}),
+        ("a.pdf", (1,), {"page": "1"}),
+        ("a.pdf", (1,), {"text": None}),
+        ("a.pdf", (1,), {"headings": (1, 2)}),
+        ("a.pdf", (1,), {"word_texts": ("one",)}),
+        ("a.pdf", (1,), {"word_boxes": np.full((2, 4), np.nan, np.float32)}),
+    ],
+)
+def test_what_is_no_message_on_the_task_is_refused(
+    key: str, pages: tuple[int, ...] | None, change: dict[str, Any], tmp_path: Path
+) -> None:
+    shelved = _page(tmp_path)
+    with pytest.raises(MalformedError):
+        unpacked(packed(replace(shelved, page=replace(shelved.page, **change))), key, pages)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x04\x00\x00\x00null", b"\xff\xff\xff\xff", b"\x02\x00\x00\x00[]", b"[" * 10**5]
+)
+def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
+    with pytest.raises(MalformedError):
+        unpacked(data, "a.pdf", None)

@@ -92,11 +92,42 @@ def test_a_file_that_keeps_changing_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "::ffff:10.0.0.1"]
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "10.0.0.1",
+        "169.254.169.254",
+        "::1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "240.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b:1::1",
+        "2002:0a00:0001::",
+        "2001:0:7f00:1::",
+        "::10.0.0.1",
+        "::8.8.8.8",
+        "fec0::1",
+        "fe80::1",
+        "fc00::1",
+        "ff02::1",
+        "ff0e::1",
+        "2001:db8::1",
+        "100::1",
+    ],
 )
 def test_private_addresses_are_refused(host: str) -> None:
     with pytest.raises(DocumentError, match="private or local address"):
         checked_address(host, 80, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "host", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:0808:0808::1"]
+)
+def test_public_addresses_are_read_in_whatever_clothes(host: str) -> None:
+    assert checked_address(host, 80, allow_private=False)
 
 
 class _Server(http.server.BaseHTTPRequestHandler):

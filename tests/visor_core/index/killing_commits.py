@@ -27,7 +27,8 @@ from lancedb.table import LanceTable, Tags
 from tests.visor_core.index.killing import contents
 from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents import mupdf  # noqa: F401 (imported once, before the forks)
-from visor_core.documents.worker import Message, Task, perform
+from visor_core.documents.messages import Message
+from visor_core.documents.worker import Task, perform
 from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, load_embedders, pages, register, render_pages
 from visor_core.index import tags as tags_module
 from visor_core.index.corpus import PRIMARY_KEY

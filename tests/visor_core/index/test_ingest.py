@@ -26,8 +26,9 @@ from tests.visor_core.documents.writing import write_pdf, write_picture
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, ingest
 from visor_core.config import IndexConfig, SecretReference
 from visor_core.documents import sources
+from visor_core.documents.messages import Failed, Message
 from visor_core.documents.pool import WorkerPool
-from visor_core.documents.worker import Failed, Message, Task
+from visor_core.documents.worker import Task
 from visor_core.errors import DocumentError, SearchIndexError
 from visor_core.index import (
     Corpus,

@@ -14,8 +14,9 @@ from tests.visor_core.documents.writing import write_pdf, write_picture
 from tests.visor_core.index.conftest import ANIMALS, DOCUMENTS, FINANCE, INDEX, WORKERS, ingest
 from visor_core.config import PER_CALL, DocumentsConfig, IndexConfig, SecretReference
 from visor_core.documents import ocr
+from visor_core.documents.messages import Message
 from visor_core.documents.reader import Word
-from visor_core.documents.worker import Message, Task, perform
+from visor_core.documents.worker import Task, perform
 from visor_core.errors import ConfigError, SearchIndexError
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
 from visor_core.index.corpus import rows
