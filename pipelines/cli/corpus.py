@@ -164,7 +164,7 @@ def _ingested(
 def _print_refused(documents: DocumentsReport, pages: PagesReport) -> None:
     """Every source that is no document, then those that were not looked at, a few of each reason."""
     refused = {(r.uri, r.reason): r for r in (*documents.quarantined, *pages.quarantined)}
-    names = names_of_sources((r.filename, r.uri) for r in (*refused.values(), *documents.skipped))
+    names = names_of_sources((r.filename, r.uri) for r in (*refused.values(), *documents.skipped, *pages.locked))
     for item in refused.values():
         reason = " ".join(item.reason.split())
         errors.print(f"quarantined: {escape(names[item.uri])}: {escape(reason)}", soft_wrap=True)
@@ -176,6 +176,8 @@ def _print_refused(documents: DocumentsReport, pages: PagesReport) -> None:
             errors.print(f"skipped: {escape(names[item.uri])}: {escape(reason)}", soft_wrap=True)
         if (more := len(items) - SHOWN_SKIPPED) > 0:
             errors.print(f"skipped: {more:,} more: {escape(reason)}", soft_wrap=True)
+    for item in pages.locked:
+        errors.print(f"not rendered anew: {escape(names[item.uri])}: {escape(item.reason)}", soft_wrap=True)
     for filename, number, problem in pages.problems:
         errors.print(f"page without content: {escape(filename)} page {number}: {escape(problem)}", soft_wrap=True)
 

@@ -70,7 +70,7 @@ class Finished:
 class Failed:
     """The task cannot be done; `reason` goes to the quarantine.
 
-    `by_secret` if a password was at fault: another one may be given without any setting being another.
+    `by_secret` if a password was missing or wrong: another one may be given without any setting being another.
     """
 
     key: str

@@ -112,8 +112,7 @@ def perform(task: Task, opened: Opened | None = None) -> Iterator[Message]:
     try:
         yield from _messages(task, opened)
     except DocumentError as error:
-        by_secret = isinstance(error, EncryptedDocumentError) and bool(task.password)
-        yield Failed(task.key, str(error), by_secret)
+        yield Failed(task.key, str(error), by_secret=isinstance(error, EncryptedDocumentError))
     except MemoryError:
         yield Failed(task.key, f"reading it needs more than documents.memory_bytes = {task.memory_bytes:,}")
 

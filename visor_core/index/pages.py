@@ -7,10 +7,11 @@ document whose rendering fails is quarantined and leaves no page. A killed run i
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ class PagesReport:
     data_version: str
     slowest: tuple[str, float] = ("", 0.0)
     """The document that workers spent most seconds on in this run, by file name."""
+    locked: tuple[Refused, ...] = ()
+    """Documents that were to be rendered anew and keep the pages they have: their password is not there now."""
 
 
 def render_pages(
@@ -71,14 +74,13 @@ def render_pages(
     """
     mode = _ocr_mode(config)
     base = render_base(config)
-    quarantined: dict[str, Failed] = {}
     rendered, slowest = 0, ("", 0.0)
     with corpus.writing():
         hold_settings(corpus, documents=config)
         documents = {r["document_id"]: r for r in rows(corpus.table("documents"), DOCUMENT_COLUMNS)}
         wanted = {i: r for i, r in documents.items() if r["status"] == "ok"}
         removed = _remove_orphans(corpus, wanted)
-        tasks, quarantined = _tasks(corpus, wanted, config, mode)
+        tasks, failed = _tasks(corpus, wanted, config, mode)
         if tasks:
             # Rendering goes on while a batch is written; at most one batch waits, which bounds the memory.
             with (
@@ -88,7 +90,7 @@ def render_pages(
                 pending: Future[None] | None = None
                 held = {name: _ids(corpus, name) for name in ("images", "pages")}
                 for batch, failures in _batches(workers, tasks, progress):
-                    quarantined |= failures
+                    failed |= failures
                     rendered += len(batch)
                     if pending is not None:
                         pending.result()
@@ -96,10 +98,12 @@ def render_pages(
                 if pending is not None:
                     pending.result()
                 slowest = max(((documents[i]["filename"], s) for i, s in workers.spent.items()), key=lambda p: p[1])
-        if quarantined:
+        locked = _whole(corpus, [wanted[i] for i, failure in failed.items() if failure.by_secret])
+        if quarantined := {i: failure for i, failure in failed.items() if i not in locked}:
             _quarantine(corpus, documents, quarantined, config)
         _move_partitions(corpus, documents)
-        return _report(corpus, documents, rendered, removed, slowest)
+        kept = [Refused(wanted[i]["source_uri"], wanted[i]["filename"], failed[i].reason) for i in sorted(locked)]
+        return replace(_report(corpus, documents, rendered, removed, slowest), locked=tuple(kept))
 
 
 def pages_version(pages: Sequence[dict[str, Any]]) -> str:
@@ -176,6 +180,16 @@ def _tasks(
             )
             tasks.append((task, seconds))
     return tasks, unreadable
+
+
+def _whole(corpus: Corpus, documents: Sequence[dict[str, Any]]) -> set[str]:
+    """Which of some documents have all their pages, however they were rendered."""
+    if not documents:
+        return set()
+    ids = quoted([row["document_id"] for row in documents])
+    held = rows(corpus.table("pages"), ["document_id"], f"document_id IN ({ids})")
+    stored = Counter(row["document_id"] for row in held)
+    return {row["document_id"] for row in documents if stored[row["document_id"]] >= row["num_pages"]}
 
 
 def _batches(

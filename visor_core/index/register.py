@@ -335,7 +335,9 @@ def _validate(
         try:
             password = password_for(config, row["filename"])
         except VisorError as error:
-            row |= {"status": "quarantined", "reason": str(error), "reader_key": ""}
+            # What was opened once with its password is kept as it was read then; the next ingest tries again.
+            if row["status"] != "ok":
+                row |= {"status": "quarantined", "reason": str(error), "reader_key": ""}
             continue
         task = Task(
             row["document_id"],
@@ -361,9 +363,10 @@ def _validate(
                     "title": message.title,
                 }
             elif isinstance(message, Failed):
-                row |= {"status": "quarantined", "reason": message.reason}
                 if message.by_secret:
                     row["reader_key"] = ""
+                if not (message.by_secret and row["status"] == "ok"):
+                    row |= {"status": "quarantined", "reason": message.reason}
             if not isinstance(message, Validated):
                 done += 1
                 if progress:

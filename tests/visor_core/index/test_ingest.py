@@ -256,6 +256,31 @@ def test_a_password_that_is_set_right_lifts_the_quarantine(tmp_path: Path) -> No
     assert render_pages(corpus, config).pages == 3
 
 
+def test_what_was_opened_once_stays_without_its_password(tmp_path: Path) -> None:
+    """Neither a later ingest nor other settings lose a document whose password is not there now, and it is told."""
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS, password="sesame")
+    secret = tmp_path / "password"
+    secret.write_text("sesame")
+    config = DOCUMENTS.model_copy(update={"passwords": {"a.pdf": SecretReference(reference=f"file:{secret}")}})
+    corpus = Corpus(tmp_path / "corpus")
+    register_documents(corpus, [source], config)
+    assert render_pages(corpus, config).rendered == 3
+    finer = {"dpi": config.dpi + 9, "max_pages": 77}
+    secret.unlink()
+    # A reference that leads nowhere, and none at all.
+    for later in (config.model_copy(update=finer), DOCUMENTS.model_copy(update=finer)):
+        registered = register_documents(corpus, [source], later)
+        assert (registered.documents, registered.quarantined) == (1, ())
+        keep_settings(corpus, documents=later)
+        rendered = render_pages(corpus, later)
+        assert (rendered.pages, rendered.rendered, rendered.quarantined) == (3, 0, ())
+        assert [(item.filename, "password" in item.reason) for item in rendered.locked] == [("a.pdf", True)]
+    secret.write_text("sesame")
+    later = config.model_copy(update=finer)
+    register_documents(corpus, [source], later)
+    assert (render_pages(corpus, later).rendered, render_pages(corpus, later).locked) == (3, ())
+
+
 def test_other_limits_lift_the_quarantine_of_a_document_that_could_not_be_rendered(tmp_path: Path) -> None:
     source = write_pdf(tmp_path / "a.pdf", ANIMALS)
 
