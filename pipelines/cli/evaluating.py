@@ -66,7 +66,7 @@ def evaluate(
     profile: str = asking.AGENT_PROFILE,
     strategy: str = asking.STRATEGY,
     settings: list[str] = asking.SETTINGS,
-    temperature: float = TEMPERATURE,
+    temperature: float | None = TEMPERATURE,
     limit: int | None = LIMIT,
     seed: int = typer.Option(0, help="Seed of the sampling noise."),
     label: str = typer.Option("", help="Name of the result.", show_default="the policy and the benchmark"),
@@ -115,6 +115,8 @@ def evaluate(
     else:
         account = context.with_resource(judging.counted(home, "eval")) if endpoint else None
         player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests, account)
+    temperature = settled.evaluation.temperature if temperature is None else temperature
+    limit = limit or settled.evaluation.questions
     config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
     environment = Environment(scripted.index_for(policy, index, found.questions), settled.agent, settled.index)
     label = label or f"{player.name} {settled.agent.strategy} {benchmark} T={temperature:g}"

@@ -25,8 +25,10 @@ BENCHMARK = typer.Option("nano", help="Its form: nano, or a benchmark as `visor 
 SPLIT = typer.Option("", help="Split of the questions.", show_default="development of nano's, all of others'")
 CORPUS = typer.Option("", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark")
 TAG = typer.Option("latest", "--tag", help="Index tag to read.")
-TEMPERATURE = typer.Option(0.0, min=0.0, help="Sampling temperature; 0 is greedy.")
-LIMIT = typer.Option(None, min=1, help="Only the first questions.")
+TEMPERATURE = typer.Option(
+    None, min=0.0, help="Sampling temperature; 0 is greedy.", show_default="evaluation.temperature, which is 0"
+)
+LIMIT = typer.Option(None, min=1, help="Only the first questions.", show_default="evaluation.questions, which is all")
 FRESH = typer.Option(False, "--fresh", help="Play every episode anew, whatever earlier calls have kept.")
 
 

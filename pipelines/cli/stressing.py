@@ -73,7 +73,7 @@ def counterfactual(
     profile: str = asking.AGENT_PROFILE,
     strategy: str = asking.STRATEGY,
     settings: list[str] = asking.SETTINGS,
-    temperature: float = TEMPERATURE,
+    temperature: float | None = TEMPERATURE,
     limit: int | None = LIMIT,
     seed: int = SEED,
     fresh: bool = FRESH,
@@ -128,7 +128,7 @@ def stress(
     profile: str = asking.AGENT_PROFILE,
     strategy: str = asking.STRATEGY,
     settings: list[str] = asking.SETTINGS,
-    temperature: float = TEMPERATURE,
+    temperature: float | None = TEMPERATURE,
     limit: int | None = LIMIT,
     seed: int = SEED,
     fresh: bool = FRESH,
@@ -196,7 +196,7 @@ class _Pictures:
 
 @contextmanager
 def _subject(
-    home: Home, asked: _Asked, by: _PlayedBy, temperature: float, seed: int, fresh: bool
+    home: Home, asked: _Asked, by: _PlayedBy, temperature: float | None, seed: int, fresh: bool
 ) -> Iterator[tuple[Home, Subject, tuple[Question, ...]]]:
     """What is measured, ready to play, and its questions."""
     from visor_core.stress.conditions import Subject
@@ -231,8 +231,9 @@ def _subject(
         def searched_by(on: PageIndex, questions: Sequence[Question]) -> SearchIndex:
             return scripted.index_for(by.policy, on, questions)
 
+        temperature = settled.evaluation.temperature if temperature is None else temperature
         subject = Subject(index, settled, policy_on, store, seed, temperature, fresh, searched_by)
-        yield home, subject, found.questions[: asked.limit]
+        yield home, subject, found.questions[: asked.limit or settled.evaluation.questions]
 
 
 def _degrees(kind: str, at: str) -> tuple[float, ...]:

@@ -115,7 +115,11 @@ def test_the_same_label_for_other_inputs_is_another_file(visor: Visor, home: Pat
     with model_server() as server:
         for temperature in ("0", "1"):
             assert _eval(visor, home, server, "--label", "mine", "--temperature", temperature).code == 0
-    assert sorted(result["temperature"] for result in _results(home)) == [0.0, 1.0]  # type: ignore[type-var]
+        # A setting holds where no option is given.
+        given = ("--set", "evaluation.temperature=0.5", "--set", "evaluation.questions=1")
+        assert _eval(visor, home, server, "--label", "mine", *given).code == 0
+    found = {result["temperature"]: len(result["episodes"]) for result in _results(home)}  # type: ignore[arg-type]
+    assert found == {0.0: 2, 1.0: 2, 0.5: 1}
 
 
 def test_a_label_too_long_for_a_file_is_shortened(visor: Visor, home: Path) -> None:

@@ -27,6 +27,7 @@ from visor_core.trajectories.store import read_trajectories
 # LanceDB's Rust side and Dagster's SQLite storage leave sockets and cursors to the collector.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inside MLflow 3.17 and alembic 1.20
     pytest.mark.slow_walk,
     pytest.mark.timeout(1800),
 ]
