@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 MOST_BYTES = 2**28
-"""Of one message."""
+"""Of one message, and of one picture."""
+_FURTHEST = 2**31
+"""No number that is stored is as large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ def unpacked(data: bytes, key: str, pages: Collection[int] | None) -> Validated 
     _require(fields["key"] == key, "it speaks of another document")
     if name != RenderedPage.__name__:
         _require(pages is None or name != Validated.__name__, "the document was not to be opened")
+        _require(_is_text(fields.get("title", "")), "its title is no text")
         message: Validated | Finished | Failed = _KINDS[name](**fields)
         return message
     _require(pages is not None and fields["page"] in pages, "it speaks of a page that was not asked for")
@@ -161,6 +164,9 @@ def _shelved(fields: Mapping[str, Any], boxes: bytes, shelf: Any) -> Shelved:
     _require(isinstance(shelf, list) and len(shelf) == 2, "it has no picture")
     offset, size = shelf
     _require(_is(offset, int) and _is(size, int) and min(offset, size) >= 0, "its picture lies nowhere")
+    _require(size <= MOST_BYTES, "its picture is too large")
+    texts = [fields[name] for name in ("text", "section", "problem")]
+    _require(all(map(_is_text, (*texts, *fields["headings"], *fields["word_texts"]))), "it holds what is no text")
     lists = {name: tuple(fields[name]) for name in ("headings", "word_texts")}
     return Shelved(RenderedPage(**{**fields, **lists}, word_boxes=places, image=b""), offset, size)
 
@@ -169,7 +175,18 @@ def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
     """Whether JSON gave a value of this type; a list has to be one of texts, and True is no number."""
     if isinstance(value, list):
         return kind is list and all(isinstance(item, str) for item in value)
+    if isinstance(value, int | float) and not abs(value) < _FURTHEST:  # as no number is that is not finite
+        return False
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _is_text(value: str) -> bool:
+    """Whether a table takes it: a lone surrogate is no character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _require(true: bool, otherwise: str) -> None:
