@@ -22,6 +22,7 @@ from pipelines.cli.question_sets import (
     SPLIT,
     TAG,
     TEMPERATURE,
+    evaluation_of,
     open_benchmark,
     settled_split,
 )
@@ -115,9 +116,8 @@ def evaluate(
     else:
         account = context.with_resource(judging.counted(home, "eval")) if endpoint else None
         player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests, account)
-    temperature = settled.evaluation.temperature if temperature is None else temperature
-    limit = limit or settled.evaluation.questions
-    config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
+    config = evaluation_of(settled, temperature, limit)
+    temperature, limit = config.temperature, config.questions
     environment = Environment(scripted.index_for(policy, index, found.questions), settled.agent, settled.index)
     label = label or f"{player.name} {settled.agent.strategy} {benchmark} T={temperature:g}"
     chosen = runner.chosen_questions(found.questions, config)

@@ -16,7 +16,7 @@ from pipelines.cli.session import open_index, print_left_out
 from visor_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from visor_core.config import Home, Profile
+    from visor_core.config import EvaluationConfig, Home, Profile
     from visor_core.evaluation.benchmarks.resolve import BenchmarkQuestions
     from visor_core.index import PageIndex
 
@@ -49,6 +49,12 @@ class Opened:
         """Say what of the questions could not be used, by name where no import has done so."""
         listing = f"visor questions list --left-out --corpus {shlex.quote(self.corpus)}" if self.imported else ""
         print_left_out(self.found.left_out, listing)
+
+
+def evaluation_of(settled: Profile, temperature: float | None, limit: int | None) -> EvaluationConfig:
+    """How questions are played: as the options say where they are given, else as settings and profile do."""
+    given = {"temperature": temperature, "questions": limit}
+    return settled.evaluation.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def settled_split(benchmark: str, split: str) -> str:

@@ -27,6 +27,7 @@ from pipelines.cli.question_sets import (
     SPLIT,
     TAG,
     TEMPERATURE,
+    evaluation_of,
     open_benchmark,
     settled_split,
 )
@@ -231,9 +232,9 @@ def _subject(
         def searched_by(on: PageIndex, questions: Sequence[Question]) -> SearchIndex:
             return scripted.index_for(by.policy, on, questions)
 
-        temperature = settled.evaluation.temperature if temperature is None else temperature
-        subject = Subject(index, settled, policy_on, store, seed, temperature, fresh, searched_by)
-        yield home, subject, found.questions[: asked.limit or settled.evaluation.questions]
+        config = evaluation_of(settled, temperature, asked.limit)
+        subject = Subject(index, settled, policy_on, store, seed, config.temperature, fresh, searched_by)
+        yield home, subject, found.questions[: config.questions]
 
 
 def _degrees(kind: str, at: str) -> tuple[float, ...]:

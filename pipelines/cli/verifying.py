@@ -11,7 +11,17 @@ import typer
 from rich.table import Table
 
 from pipelines.cli import asking, judging
-from pipelines.cli.question_sets import BENCHMARK, CORPUS, LIMIT, QUESTIONS, SPLIT, TAG, open_benchmark, settled_split
+from pipelines.cli.question_sets import (
+    BENCHMARK,
+    CORPUS,
+    LIMIT,
+    QUESTIONS,
+    SPLIT,
+    TAG,
+    evaluation_of,
+    open_benchmark,
+    settled_split,
+)
 from pipelines.cli.session import console, home_of, print_table, progress_bar
 from visor_core.errors import ConfigError
 from visor_core.files import file_name, write_json, write_text
@@ -74,7 +84,7 @@ def best_of(
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
     opened = open_benchmark(home, benchmark, questions, split, corpus, tag, settled, settings)
     index, found = opened.index, opened.found
-    config = settled.evaluation.model_copy(update={"temperature": temperature, "questions": limit})
+    config = evaluation_of(settled, temperature, limit)
     chosen = runner.chosen_questions(found.questions, config)
     account = context.with_resource(judging.counted(home, "best-of")) if endpoint else None
     player = asking.choose_policy(index, folder, endpoint, model, api_key, engine, settled, home.digests, account)

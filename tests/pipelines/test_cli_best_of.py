@@ -50,3 +50,11 @@ def test_a_question_that_fails_is_left_out_and_said(visor: Visor, home: Path) ->
         outcome = visor(*_options(home, server, 2))
     assert outcome.code == 0, outcome.err
     assert "1 of 2 questions failed in an episode and are left out" in outcome.out
+
+
+def test_a_setting_says_how_many_questions_where_no_option_does(visor: Visor, home: Path) -> None:
+    with model_server(answer="47") as server:
+        outcome = visor(*_options(home, server, 2), "--set", "evaluation.questions=1")
+    assert outcome.code == 0, outcome.err
+    (path,) = (home / "evaluations/best-of").glob("*.json")
+    assert json.loads(path.read_text(encoding="utf-8"))["questions"] == 1
