@@ -56,7 +56,7 @@ def doctor(
     if relocate:
         _relocate(home_of(context))
     from pipelines import preflight
-    from visor_core.documents import confinement
+    from visor_core.documents.pool import confinement_offered
 
     home = home_of(context)
     machine = preflight.inspect_machine(home.root)
@@ -67,7 +67,7 @@ def doctor(
     )
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in machine.gpus)
     console.print(f"CUDA GPUs: {gpus or 'none found by nvidia-smi'}")
-    confined = ", ".join(confinement.offered())
+    confined = ", ".join(confinement_offered())
     console.print(
         "Document workers: kept from writing, starting programs and the network by "
         f"{confined or 'Python alone (this kernel offers neither Landlock nor seccomp filters)'}"

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import platform
 import struct
-import subprocess
 import sys
-from pathlib import Path
 
 LANDLOCK, SECCOMP = "landlock", "seccomp"
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -51,7 +48,6 @@ _REFUSED = {
 """By machine: what the kernel calls its architecture, and the numbers of refused system calls."""
 _NEW = (424, 425, 426, 427, 434, 438)
 """pidfd_send_signal, io_uring (3), pidfd_open, pidfd_getfd: numbered alike everywhere."""
-_PROBE = "import json; from visor_core.documents.confinement import confine; print(json.dumps(confine()))"
 
 
 def confine() -> list[str]:
@@ -60,14 +56,6 @@ def confine() -> list[str]:
     if sys.platform != "linux" or libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         return []
     return [name for name, take in ((LANDLOCK, _landlock), (SECCOMP, _seccomp)) if take(libc)]
-
-
-def offered() -> list[str]:
-    """What `confine` would have in force here, tried in a process of its own."""
-    parent = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([parent, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    tried = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False, env=environment)
-    return list(json.loads(tried.stdout)) if tried.returncode == 0 else []
 
 
 def _landlock(libc: ctypes.CDLL) -> bool:

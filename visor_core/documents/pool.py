@@ -8,6 +8,7 @@ down instead of filling memory; pictures lie in a file in memory that a worker s
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ from visor_core.documents.worker import Task
 
 _SERVE = "from visor_core.documents.worker import main; main()"
 """Imported rather than run as a module, so that tasks are unpickled under the module's own name."""
+_CONFINE = "import json; from visor_core.documents.confinement import confine; print(json.dumps(confine()))"
 _KEPT = re.compile(
     "PATH|HOME|TZ|TMPDIR|LANG|LANGUAGE|LC_.*|(LD|DYLD)_LIBRARY_PATH|PYTHON.*|VIRTUAL_ENV|GLIBC_TUNABLES|FONTCONFIG_.*"
     "|VISOR_HOME"
@@ -187,14 +189,26 @@ class WorkerPool:
         worker.stop()
 
 
-def start_worker() -> Worker:
-    """A worker process that waits for its first task."""
-    ours, theirs = socket.socketpair()
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STALLED, 0))
+def _clean_environment() -> dict[str, str]:
+    """The environment of a process that reads documents: without what it has no need to know, and for one thread."""
     environment = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     # The package may be importable only through the parent's own path (a source checkout).
     environment["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE_PARENT), *filter(None, [environment.get("PYTHONPATH")])])
     environment["OMP_NUM_THREADS"] = environment["OPENBLAS_NUM_THREADS"] = "1"
+    return environment
+
+
+def confinement_offered() -> list[str]:
+    """What of the kernel confines a worker here, tried in a process of its own; nothing where it cannot be."""
+    tried = subprocess.run([sys.executable, "-c", _CONFINE], capture_output=True, check=False, env=_clean_environment())
+    return list(json.loads(tried.stdout)) if tried.returncode == 0 else []
+
+
+def start_worker() -> Worker:
+    """A worker process that waits for its first task."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STALLED, 0))
+    environment = _clean_environment()
     # A page's raster and its copies are megabytes, fresh from the system every time: huge pages spare a tenth of the
     # work, most of it page faults. A C library that does not know the setting ignores it.
     environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")

@@ -18,7 +18,7 @@ from tests.processes import runs
 from tests.visor_core.documents.writing import write_pdf
 from visor_core.documents import pool as pool_module
 from visor_core.documents import worker
-from visor_core.documents.confinement import LANDLOCK, SECCOMP, offered
+from visor_core.documents.confinement import LANDLOCK, SECCOMP
 from visor_core.documents.messages import (
     Failed,
     Finished,
@@ -30,7 +30,7 @@ from visor_core.documents.messages import (
     unpacked,
 )
 from visor_core.documents.ocr import Recognised
-from visor_core.documents.pool import WorkerPool
+from visor_core.documents.pool import WorkerPool, confinement_offered
 from visor_core.documents.reader import Limits, OutlineEntry, PageSize, Word
 from visor_core.documents.worker import Task, perform, render_page
 from visor_core.geometry import FULL_PAGE, Box
@@ -276,7 +276,9 @@ def test_pictures_of_one_task_do_not_lie_over_those_of_another(tmp_path: Path, m
     assert sorted(found) == list(range(1, 9))
 
 
-@pytest.mark.skipif(offered() != [LANDLOCK, SECCOMP], reason="this kernel offers neither Landlock nor seccomp filters")
+@pytest.mark.skipif(
+    confinement_offered() != [LANDLOCK, SECCOMP], reason="this kernel offers neither Landlock nor seccomp filters"
+)
 def test_a_worker_that_is_taken_over_can_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "_SERVE", _BREAKOUT)
     monkeypatch.setenv("A_TOKEN", "secret")
@@ -326,6 +328,10 @@ def test_messages_come_out_as_they_went_in(tmp_path: Path) -> None:
         ("a.pdf", (1,), {"headings": (1, 2)}),
         ("a.pdf", (1,), {"word_texts": ("one",)}),
         ("a.pdf", (1,), {"word_boxes": np.full((2, 4), np.nan, np.float32)}),
+        ("a.pdf", (1,), {"image_width": 2**40}),
+        ("a.pdf", (1,), {"dpi": float("inf")}),
+        ("a.pdf", (1,), {"text": "lone \udc80"}),
+        ("a.pdf", (1,), {"word_texts": ("one", "\udc80")}),
     ],
 )
 def test_what_is_no_message_on_the_task_is_refused(
@@ -334,6 +340,13 @@ def test_what_is_no_message_on_the_task_is_refused(
     shelved = _page(tmp_path)
     with pytest.raises(MalformedError):
         unpacked(packed(replace(shelved, page=replace(shelved.page, **change))), key, pages)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(-1, 9), (0, -1), (0, 2**40), (2**70, 9)])
+def test_a_picture_is_no_larger_than_a_message(offset: int, size: int, tmp_path: Path) -> None:
+    """The parent would take memory for whatever it is told."""
+    with pytest.raises(MalformedError):
+        unpacked(packed(replace(_page(tmp_path), offset=offset, size=size)), "a.pdf", (1,))
 
 
 @pytest.mark.parametrize(
