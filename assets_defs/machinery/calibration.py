@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from assets_defs.machinery.graph import plan
 from assets_defs.machinery.nested import Surroundings, make, work_on
-from assets_defs.machinery.progress import TIME, read_metrics
+from assets_defs.machinery.progress import read_metrics
 from assets_defs.machinery.studies import study_folder
 from visor_core.config import Profile
 from visor_core.config.policies import REINFORCED, WARM_STARTED
@@ -25,6 +25,7 @@ from visor_core.nano.rivals import (
     rivals_of,
 )
 from visor_core.nano.study_variants import variant_profile
+from visor_core.tracking.values import TIME
 
 SFT_TRIAL, GRPO_TRIAL = 14, 4
 """Steps timed; the first two SFT steps and the first GRPO step warm up."""

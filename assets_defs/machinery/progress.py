@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from visor_core.files import write_json
+from visor_core.tracking.values import TIME
 
 PROGRESS = "progress.json"
 METRICS = "metrics.jsonl"
-TIME = "time"
-"""In a row of a step: when it was written, seconds since the epoch."""
 SAID_EVERY = 15.0
 """Seconds between two words on how far a stage is in the log of its run."""
 

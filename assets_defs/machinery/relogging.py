@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from assets_defs.machinery.builds import Record
 from assets_defs.machinery.pictures import SAMPLES
-from assets_defs.machinery.progress import TIME, read_metrics
+from assets_defs.machinery.progress import read_metrics
 from assets_defs.machinery.workspace import Work
 from visor_core.config import Home
 from visor_core.tracking import MODEL_FILE, RUN_FILE, knows_run, logged_model
+from visor_core.tracking.values import TIME
 
 if TYPE_CHECKING:
     from visor_core.index import PageIndex

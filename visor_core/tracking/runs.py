@@ -23,7 +23,7 @@ from visor_core.errors import ConfigError
 from visor_core.tracking.address import Store, store_of, use
 from visor_core.tracking.moving import refuse_placed
 from visor_core.tracking.stores import prepare
-from visor_core.tracking.values import cell, flat, is_scalar, short, silence, under_phase
+from visor_core.tracking.values import TIME, cell, flat, is_scalar, short, silence, under_phase
 
 RUN_FILE = "mlflow_run.txt"
 """In a stage's folder: the id of its run."""
@@ -254,9 +254,7 @@ class Runs:
         stands before the names of its scalars.
         """
         now = time.time()
-        self._history(
-            run_id, [(int(row.get("step", 0)), float(row.get("time", now)), under_phase(row)) for row in rows]
-        )
+        self._history(run_id, [(int(row.get("step", 0)), float(row.get(TIME, now)), under_phase(row)) for row in rows])
 
     def _history(self, run_id: str, steps: Iterable[tuple[int, float, Mapping[str, Any]]]) -> None:
         from mlflow.entities import Metric

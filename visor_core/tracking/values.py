@@ -20,6 +20,8 @@ QUIET = {
     "ALEMBIC_QUIET": "1",
 }
 """Switches of every package that would otherwise report usage; set at the edge of each process."""
+TIME = "time"
+"""In a row of a step: when it was written, seconds since the epoch."""
 LONGEST_VALUE = 500
 """Characters of a parameter; a longer one ends with a digest, so that two that differ late do not look the same."""
 
@@ -43,7 +45,7 @@ def under_phase(values: Mapping[str, Any]) -> dict[str, Any]:
     """The scalars of a step, with its phase before their names."""
     phase = str(values.get("phase", ""))
     prefix = f"{phase}/" if phase else ""
-    return {f"{prefix}{k}": v for k, v in meaningful(values).items() if k not in ("step", "total", "phase", "time")}
+    return {f"{prefix}{k}": v for k, v in meaningful(values).items() if k not in ("step", "total", "phase", TIME)}
 
 
 def short(text: str) -> str:
