@@ -51,8 +51,14 @@ def pages(work: Work) -> dg.MaterializeResult[None]:
     }
     work.finish(report.data_version, figures, path=corpus.root)
     problems = [{"file": f, "page": p, "problem": reason} for f, p, reason in report.problems[:50]]
+    locked = [{"file": item.filename, "reason": item.reason} for item in report.locked[:50]]
     return work.result(
-        {**lance_facts(corpus.table("pages")), "sample_page": _sample(corpus), "problem_pages": table(problems)}
+        {
+            **lance_facts(corpus.table("pages")),
+            "sample_page": _sample(corpus),
+            "problem_pages": table(problems),
+            "not_rendered_anew": table(locked),
+        }
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import http.server
 import ssl
 import threading
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny_model import picture, prompt
+from visor_core import network
 from visor_core.config import DocumentsConfig, ServerConfig
 from visor_core.documents.patience import Patience
 from visor_core.documents.remote import fetch
@@ -228,3 +230,7 @@ def test_certificates_that_are_missing_or_none_are_one_line(tmp_path: Path) -> N
 def test_a_login_is_hidden_where_the_scheme_was_forgotten() -> None:
     shown = without_secrets("me:s3cret@models.example:8443/v1?key=s3")
     assert shown == "…@models.example:8443/v1?key=…"
+
+
+def test_the_examples_hold() -> None:
+    assert doctest.testmod(network).failed == 0
