@@ -74,17 +74,27 @@ def merge_all(corpus: Corpus, name: str) -> bool:
 
     Until the versions before are cleared the table lies there twice.
     """
-    data = dataset(corpus, name)
-    fragments = data.get_fragments()
+    fragments = dataset(corpus, name).get_fragments()
     small = sum(fragment.physical_rows < FULL_ROWS[name] for fragment in fragments)
     scattered = small > 1 or any(fragment.num_deletions for fragment in fragments)
+    # Parts first: fragments that different parts of an index cover are not merged with each other.
+    merged = _merge_parts(corpus, name, least=2)
     if scattered:
-        data.optimize.compact_files(target_rows_per_fragment=FULL_ROWS[name], materialize_deletions_threshold=0.0)
-    parts = {i.name: int(corpus.table(name).index_stats(i.name).num_indices) for i in corpus.table(name).list_indices()}
+        dataset(corpus, name).optimize.compact_files(
+            target_rows_per_fragment=FULL_ROWS[name], materialize_deletions_threshold=0.0
+        )
+        _merge_parts(corpus, name, least=1)
+    return scattered or merged
+
+
+def _merge_parts(corpus: Corpus, name: str, *, least: int) -> bool:
+    """Make one part of each index of a table that has at least `least`; whether there was any."""
+    table = corpus.table(name)
+    parts = {i.name: int(table.index_stats(i.name).num_indices) for i in table.list_indices()}
     for index, count in parts.items():
-        if scattered or count > 1:
+        if count >= least:
             dataset(corpus, name).optimize.optimize_indices(num_indices_to_merge=count, index_names=[index])
-    return scattered or any(count > 1 for count in parts.values())
+    return any(count >= least for count in parts.values())
 
 
 def clear_versions(corpus: Corpus, name: str, needed: Collection[int]) -> None:

@@ -78,6 +78,7 @@ def test_compaction_merges_frees_and_moves_the_tags(tmp_path: Path) -> None:
     assert all(corpus.table(name).list_versions()[0]["version"] == corpus.table(name).version for name in KEYS)
     assert PageIndex.open(corpus.root).search("ba", k=5) == expected
     assert faults(corpus) == []
+    assert {corpus.table(name).stats()["fragment_stats"]["num_fragments"] for name in KEYS} == {1}
     again = compact(corpus, keep=1)
     assert again.bytes_after == again.bytes_before
     _, report = build(tmp_path, TEXTS[:800], CONFIG, [])
