@@ -50,6 +50,8 @@ class DocumentsConfig(Section):
     ocr: Literal["never", "auto", "always"] = "auto"
     """OCR pages whose text layer does not say what they show (scans, stamps on scans, fonts without a usable map):
     `auto` when the extra `ocr` is installed. It reads Chinese, Japanese and languages in Latin letters."""
+    attachments: bool = False
+    """Whether the files attached to a PDF, as to a portfolio, become documents of their own."""
     language: Language = "auto"
     """Language of the documents (ISO 639-1), by which words are stemmed and function words left out: `auto` tells it
     for each document by its text, `none` takes words as they stand."""

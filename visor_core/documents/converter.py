@@ -1,16 +1,20 @@
-"""The process that makes a PDF of a document of another kind, in a folder of its own, confined like a document worker.
+"""The process that makes a PDF of a document of another kind, or takes the files out that are attached to one.
 
-Started by `converting` with the source, the folder and the document's file name. It leaves `out.pdf` and `told.json`
-there: the media type, or the fault. LibreOffice runs without macros, links to elsewhere, network, and with a profile
-that is as fresh as the folder; web pages and books are laid out by MuPDF, which loads nothing that they name.
+Started by `converting` with the source, a folder of its own and the document's file name, and confined like a document
+worker. It leaves `out.pdf`, or files by number, and `told.json` there: the media type, the names, or the fault.
+LibreOffice runs without macros, links to elsewhere and network, and with a profile that is as fresh as the folder; web
+pages and books are laid out by MuPDF, which loads nothing that they name.
 """
 
 from __future__ import annotations
 
+import html
+import itertools
 import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +23,12 @@ from visor_core.documents.confinement import confine
 from visor_core.documents.formats import LAID_OUT, OFFICE, suffix_of
 from visor_core.errors import DocumentError
 
-OUTPUT, TOLD = "out.pdf", "told.json"
-_SETTINGS = {
+OUTPUT, TOLD, ATTACHMENTS = "out.pdf", "told.json", "attachments"
+MOST_ATTACHMENTS = 1000
+"""More files of one document are not taken."""
+MOST_TOLD = 2**20
+"""Bytes of what it tells."""
+_SETTINGS: dict[str, dict[str, int | bool]] = {
     "org.openoffice.Office.Common/Security/Scripting": {
         "MacroSecurityLevel": 3, "DisableMacrosExecution": True, "BlockUntrustedRefererLinks": True,
     },
@@ -29,8 +37,6 @@ _SETTINGS = {
     "org.openoffice.Setup/Office": {"ooSetupInstCompleted": True},
 }  # fmt: skip
 """No macros whoever signed them, nothing loaded that a document links to (2 is "never", in Calc 1), and no wizard."""
-_RESTART = 81
-"""With which LibreOffice ends when it wants to be started again."""
 _PAGE = (595.0, 842.0, 11.0)
 """Points: a page of A4, and the size of its letters."""
 _CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([A-Za-z0-9_\-]+)""")
@@ -45,20 +51,52 @@ def main() -> None:
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
     confine(folder)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max(file_bytes, MOST_TOLD), max(file_bytes, MOST_TOLD)))
+    told: dict[str, object] = {}
     try:
+        if program == ATTACHMENTS:
+            told["names"] = _taken_out(source, folder, sys.stdin.read(), file_bytes)
+            return
         data = source.read_bytes()
         suffix = suffix_of(data, filename)
+        told["media_type"] = (OFFICE | LAID_OUT)[suffix]
         if suffix in OFFICE:
             _printed(source, folder, suffix, program)
         else:
             (folder / OUTPUT).write_bytes(laid_out(data, suffix))
-        told = {"media_type": (OFFICE | LAID_OUT)[suffix]}
     except DocumentError as error:
-        told = {"fault": str(error)}
+        told["fault"] = str(error)
     except MemoryError:
-        told = {"fault": f"making a PDF of it needs more than documents.memory_bytes = {memory_bytes:,}"}
-    (folder / TOLD).write_text(json.dumps(told))
+        told["fault"] = f"making a PDF of it needs more than documents.memory_bytes = {memory_bytes:,}"
+    finally:
+        (folder / TOLD).write_text(json.dumps(told))
+
+
+def _taken_out(source: Path, folder: Path, password: str, most_bytes: int) -> list[str]:
+    """Write the files that are attached to a PDF, each under its number; their names.
+
+    Raises:
+        DocumentError: if the PDF cannot be opened, or they are larger than a document may be.
+    """
+    import pymupdf
+
+    try:
+        with pymupdf.open(source, filetype="pdf") as pdf:
+            if pdf.needs_pass and not (password and pdf.authenticate(password)):
+                return []  # why it is not read is told when it is opened
+            names: list[str] = []
+            size = 0
+            for key in pdf.embfile_names()[:MOST_ATTACHMENTS]:
+                info = pdf.embfile_info(key)
+                data = pdf.embfile_get(key)
+                size += len(data)
+                if size > most_bytes:
+                    raise DocumentError(f"its attachments are larger than documents.max_bytes = {most_bytes:,}")
+                (folder / str(len(names))).write_bytes(data)
+                names.append(str(info.get("ufilename") or info.get("filename") or key))
+            return names
+    except (pymupdf.FileDataError, pymupdf.mupdf.FzErrorBase, RuntimeError, ValueError) as error:
+        raise DocumentError(f"its attachments cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
 def _printed(source: Path, folder: Path, suffix: str, program: str) -> None:
@@ -74,17 +112,26 @@ def _printed(source: Path, folder: Path, suffix: str, program: str) -> None:
         )
     given = folder / f"in{suffix}"
     given.symlink_to(source)
-    profile = folder / "profile" / "user"
-    (profile / "extensions").mkdir(parents=True)
-    (profile / "registrymodifications.xcu").write_text(_registry())
+    fresh = folder / "fresh"
+    (fresh / "user").mkdir(parents=True)
+    (fresh / "user" / "registrymodifications.xcu").write_text(_registry())
     environment = os.environ | {"HOME": str(folder), "TMPDIR": str(folder), "SAL_USE_VCLPLUGIN": "svp"}
     environment.pop("DISPLAY", None)
     start = [program, "--headless", "--norestore", "--nologo", "--nodefault", "--nolockcheck"]
-    start.append(f"-env:UserInstallation={profile.parent.as_uri()}")
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "env": environment, "cwd": folder}
-    # Without this it wants to be started again for every fresh profile, and a second start finds the first one's socket.
-    subprocess.run([*start, "--terminate_after_init"], check=False, stderr=subprocess.DEVNULL, **quiet)  # type: ignore
-    call = [*start, "--convert-to", "pdf", "--outdir", str(folder), str(given)]
+    # A fresh profile makes it want to be started again, and that finds, under the same one, the first start's socket.
+    begun = [*start, f"-env:UserInstallation={fresh.as_uri()}", "--terminate_after_init"]
+    subprocess.run(begun, check=False, stderr=subprocess.DEVNULL, **quiet)  # type: ignore[call-overload]
+    profile = Path(shutil.copytree(fresh, folder / "profile"))
+    call = [
+        *start,
+        f"-env:UserInstallation={profile.as_uri()}",
+        "--convert-to",
+        "pdf",
+        "--outdir",
+        str(folder),
+        str(given),
+    ]
     ended = subprocess.run(call, check=False, stderr=subprocess.PIPE, **quiet)  # type: ignore[call-overload]
     made = folder / "in.pdf"
     if ended.returncode == 0 and made.is_file():
@@ -98,7 +145,8 @@ def _printed(source: Path, folder: Path, suffix: str, program: str) -> None:
 def _registry() -> str:
     """LibreOffice's settings as the file of a user's profile that overrides its own."""
     items = "".join(
-        f'<item oor:path="/{path}"><prop oor:name="{name}" oor:op="fuse"><value>{json.dumps(value)}</value></prop></item>'
+        f'<item oor:path="/{path}"><prop oor:name="{name}" oor:op="fuse">'
+        f"<value>{json.dumps(value)}</value></prop></item>"
         for path, settings in _SETTINGS.items()
         for name, value in settings.items()
     )
@@ -142,11 +190,13 @@ def _html_of(data: bytes) -> str:
     """Markdown (CommonMark with tables) as a web page; HTML in it counts as text."""
     from markdown_it import MarkdownIt
 
-    text = _decoded(data)
-    title = next((line.strip("# \t") for line in text.splitlines() if line.startswith("#")), "")
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    head = f"<title>{MarkdownIt().renderInline(title) if title else ''}</title>"
-    return f"<html><head>{head}{_STYLE}</head><body>{parser.render(text)}</body></html>"
+    text = _decoded(data)
+    tokens = parser.parse(text)
+    heading = next((after for token, after in itertools.pairwise(tokens) if token.type == "heading_open"), None)
+    title = "".join(part.content for part in (heading.children or ()) if part.content) if heading else ""
+    body = parser.renderer.render(tokens, parser.options, {})
+    return f"<html><head><title>{html.escape(title)}</title>{_STYLE}</head><body>{body}</body></html>"
 
 
 def _decoded(data: bytes) -> str:

@@ -10,6 +10,7 @@ import importlib.util
 import io
 import zipfile
 from pathlib import PurePath
+from urllib.parse import quote
 
 from visor_core.errors import DocumentError
 
@@ -58,6 +59,8 @@ SUFFIXES = frozenset(
 """Files a folder contributes; a file named on its own is read whatever its suffix."""
 KINDS = "PDF, pictures (PNG, JPEG, WebP, TIFF, GIF, BMP, JPEG 2000, AVIF, HEIC), office files, EPUB, HTML and Markdown"
 """What is read, in words."""
+ATTACHED = "#attachment="
+"""In the address of a document, before its name: it is attached to the document with the address before."""
 _OPEN_XML = (("word/", ".docx"), ("xl/", ".xlsx"), ("ppt/", ".pptx"))
 _OLD_OFFICE = (".doc", ".xls", ".ppt")
 _BRANDS = {b"avif": "image/avif", b"avis": "image/avif"} | dict.fromkeys(
@@ -126,6 +129,11 @@ def suffix_of(data: bytes, filename: str) -> str:
         if any(name.startswith(folder) for name in names):
             return suffix
     raise DocumentError("the file is an archive and no document: unpack it, and ingest what is in it")
+
+
+def attachment_uri(uri: str, name: str) -> str:
+    """The address of a file that is attached to a document."""
+    return f"{uri}{ATTACHED}{quote(name, safe='')}"
 
 
 def heic_is_read() -> bool:

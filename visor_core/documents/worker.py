@@ -26,6 +26,7 @@ from PIL import Image
 
 from visor_core.documents.confinement import confine
 from visor_core.documents.drawings import Drawing, Drawings, drawn
+from visor_core.documents.formats import media_type
 from visor_core.documents.headings import headings_of, outline_path
 from visor_core.documents.legibility import legible, named, plausible
 from visor_core.documents.messages import Failed, Finished, Message, RenderedPage, Shelved, Validated, packed
@@ -38,7 +39,6 @@ from visor_core.documents.reader import (
     Renderer,
     Word,
     check_limits,
-    media_type,
     open_document,
     raster_size,
 )

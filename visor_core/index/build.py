@@ -29,10 +29,11 @@ from visor_core.index.page_pictures import PagePictures
 from visor_core.index.pages import pages_version
 from visor_core.index.rarity import sampled, write_rarity
 from visor_core.index.records import split_page_id
-from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
+from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
 from visor_core.index.settings import hold_settings, reading_settings
 from visor_core.index.storage import add_part
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
+from visor_core.index.validating import Progress
 
 INDEX_FORMAT = 5
 _EMBED_BATCH = 64

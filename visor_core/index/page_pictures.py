@@ -9,11 +9,11 @@ from PIL import Image
 
 from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.crops import CropRenderer
-from visor_core.documents.sources import stored_path
+from visor_core.documents.sources import readable_path
 from visor_core.errors import DocumentError
 from visor_core.geometry import shown_size
 from visor_core.index.corpus import Corpus, quoted
-from visor_core.index.register import password_for
+from visor_core.index.validating import password_for
 
 
 class PagePictures:
@@ -29,7 +29,7 @@ class PagePictures:
         self._images = corpus.table("images")
         self._pixels = config.embed_pixels
         self._crops = CropRenderer(
-            {i: stored_path(corpus.sources, i) for i in readable},
+            {i: readable_path(corpus.sources, i, row["media_type"]) for i, row in readable.items()},
             None,
             reading.renderer,
             config=reading,

@@ -18,8 +18,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from visor_core.config import PER_CALL, DocumentsConfig, IndexConfig, Section, embedder_parts
+from visor_core.documents.formats import media_type
 from visor_core.documents.legibility import says_something
-from visor_core.documents.reader import media_type
 from visor_core.errors import ConfigError, SearchIndexError
 from visor_core.files import flush, whole_file
 from visor_core.index.corpus import PAGES, Corpus, rows
