@@ -224,7 +224,8 @@ def _fill_column(
 
 def _batches(table: Any, page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """Rows of the table pages in batches for an embedder, in the order of `page_ids`, which are sorted."""
-    columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text", "problem"]
+    sizes = ["width_pt", "height_pt", "image_width", "image_height"]
+    columns = ["page_id", "document_id", "page", *sizes, "text", "problem"]
     for found in by_commit(table, columns, page_ids):
         for first in range(0, len(found), _EMBED_BATCH):
             yield found[first : first + _EMBED_BATCH]

@@ -152,9 +152,15 @@ class PageIndex:
         return self._pages.words(page_ids)
 
     def raster(self, page_id: str) -> Image.Image:
-        """The stored picture of a page."""
-        self.page(page_id)
-        return stored_picture(self._tables["images"], page_id)
+        """The stored picture of a page; where none is stored, it is drawn at the size that one would have.
+
+        Raises:
+            SearchIndexError: if the page is not in the index.
+            DocumentError: if it has to be drawn and cannot be.
+        """
+        page = self.page(page_id)
+        stored = stored_picture(self._tables["images"], page_id)
+        return stored or self(ImageRef(page_id, page.image_width, page.image_height))
 
     def embedded_picture(self, page_id: str) -> Image.Image:
         """A page as image embedders saw it: its stored picture, or drawn at `index.embed_pixels`."""
