@@ -49,7 +49,9 @@ def main(home: Path, files: int = 40) -> dict[str, Any]:
     raw: dict[str, dict[str, float]] = {}
     for number, (way, settings) in enumerate(WAYS.items()):
         raw[way] = stored(
-            work / str(number), sorted(DATA.glob("*.pdf"))[:files], DocumentsConfig(ocr="never", **settings)
+            work / str(number),
+            sorted(DATA.glob("*.pdf"))[:files],
+            DocumentsConfig.model_validate({"ocr": "never", "workers": CORES, **settings}),
         )
         print(way, {name: round(value, 2) for name, value in raw[way].items()})
     exact = PageIndex.open(work / str([*WAYS].index("png")))
