@@ -1,5 +1,7 @@
 """Asset `pages`: every page of the documents as text with word boxes and a stored picture."""
 
+from contextlib import closing
+
 import dagster as dg
 
 from assets_defs.machinery.assets import asset
@@ -8,13 +10,15 @@ from assets_defs.machinery.pictures import page_with_words, table
 from assets_defs.machinery.stage import Need, Stage
 from assets_defs.machinery.tables import lance_facts
 from assets_defs.machinery.workspace import Work
+from visor_core.config import IndexConfig
 from visor_core.documents.names import shown_names
 from visor_core.geometry import Box
 from visor_core.index import Corpus, render_pages
 from visor_core.index.corpus import PAGES, quoted, rows
 from visor_core.index.corpus_settings import kept, settings_of
-from visor_core.index.page_pictures import stored_picture
+from visor_core.index.page_pictures import PagePictures
 from visor_core.index.pages import held_version
+from visor_core.index.settings import reading_settings
 
 STAGE = Stage(
     name="pages",
@@ -72,12 +76,16 @@ def _sample(corpus: Corpus) -> dg.MarkdownMetadataValue:
         row["page_id"]: len(row["text"].split())
         for row in rows(table, ["page_id", "text"], f"page_id IN ({quoted(first)})")
     }
-    columns = ["page_id", "document_id", "page", "text_source", "words"]
+    sizes = ["width_pt", "height_pt", "image_width", "image_height"]
+    columns = ["page_id", "document_id", "page", *sizes, "text_source", "problem", "words"]
     (fullest,) = rows(table, columns, f"page_id = {quoted([max(first, key=counts.__getitem__)])}")
-    documents = rows(corpus.table("documents"), ["document_id", "filename", "source_uri"])
+    documents = rows(corpus.table("documents"), ["document_id", "filename", "source_uri", "media_type"])
+    readable = {r["document_id"]: r for r in documents}
+    with closing(PagePictures(corpus, readable, IndexConfig(), reading_settings(corpus, None))) as pictures:
+        drawn = pictures.picture(fullest)
     names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in documents})
     return page_with_words(
-        stored_picture(corpus.table("images"), fullest["page_id"]),
+        drawn,
         [Box(w["x0"], w["y0"], w["x1"], w["y1"]) for w in fullest["words"] or ()],
         caption=f"{names[fullest['document_id']]}, page {fullest['page']}, text from {fullest['text_source']}",
     )

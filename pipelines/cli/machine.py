@@ -56,6 +56,7 @@ def doctor(
     if relocate:
         _relocate(home_of(context))
     from pipelines import preflight
+    from visor_core.documents.converting import libreoffice
     from visor_core.documents.pool import confinement_offered
 
     home = home_of(context)
@@ -71,6 +72,15 @@ def doctor(
     console.print(
         "Document workers: kept from writing, starting programs and the network by "
         f"{confined or 'Python alone (this kernel offers neither Landlock nor seccomp filters)'}"
+    )
+    program = libreoffice()
+    console.print(
+        f"Office files (DOCX, XLSX, PPTX, ODF, RTF): read through LibreOffice, {program}"
+        if program
+        else "Office files (DOCX, XLSX, PPTX, ODF, RTF): not read, LibreOffice is not on the PATH "
+        "(apt install libreoffice, or from libreoffice.org)",
+        soft_wrap=True,
+        markup=False,
     )
     console.print(f"Corpora: {', '.join(home.corpora()) or 'none yet (visor ingest PATH makes one)'}")
 

@@ -43,13 +43,16 @@ class DocumentsConfig(Section):
     """Which library rasterises: PyMuPDF (AGPL-3.0 or commercial) or pdfium (Apache-2.0/BSD)."""
     dpi: int = Field(default=144, ge=36, le=600)
     """Resolution of the stored page raster, dots per inch."""
-    image_format: Literal["jpeg", "png"] = "jpeg"
-    """Encoding of the stored page raster."""
+    image_format: Literal["jpeg", "png", "webp", "none"] = "jpeg"
+    """Encoding of the stored page raster; `none` stores none, and a page is drawn from the source whenever it is looked
+    at."""
     jpeg_quality: int = Field(default=85, ge=30, le=100)
-    """JPEG quality of the stored raster."""
+    """Quality of the stored raster as JPEG or WebP."""
     ocr: Literal["never", "auto", "always"] = "auto"
     """OCR pages whose text layer does not say what they show (scans, stamps on scans, fonts without a usable map):
     `auto` when the extra `ocr` is installed. It reads Chinese, Japanese and languages in Latin letters."""
+    attachments: bool = False
+    """Whether the files attached to a PDF, as to a portfolio, become documents of their own."""
     language: Language = "auto"
     """Language of the documents (ISO 639-1), by which words are stemmed and function words left out: `auto` tells it
     for each document by its text, `none` takes words as they stand."""

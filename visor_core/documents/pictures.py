@@ -1,7 +1,8 @@
-"""Pictures as documents: PNG, JPEG and WebP are one page, a TIFF as many as it has frames.
+"""Pictures as documents: a TIFF is as many pages as it has frames, every other kind is one.
 
 A picture's size in points is its pixels at its stated resolution, or at 96 dpi where it states none. Transparent
-parts lie on white; EXIF rotation is applied. Pictures have no text layer.
+parts lie on white; EXIF rotation is applied. Pictures have no text layer. A large picture is decoded whole once, and
+stays in memory as three bytes a pixel.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from visor_core.documents.formats import PICTURES, heic_is_read, media_type
 from visor_core.documents.reader import POINTS_PER_INCH, OutlineEntry, PageSize, Word, one_line
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
+from visor_core.installation import install_command
 
 _DEFAULT_DPI = 96.0
+_LONGEST_INCHES = 100.0
 _MAX_FRAMES = 10_000
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
+_STRIP = 1024
+"""Rows that are put on white at once: all of a large picture would take twice its memory."""
 _FAULTS = (
     OSError,
     SyntaxError,
@@ -27,8 +32,6 @@ _FAULTS = (
     LookupError,
     EOFError,
     struct.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
 """What Pillow raises over damaged bytes."""
 
@@ -42,10 +45,11 @@ class PictureDocument:
         self._max_pixels = max_pixels
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the stricter one
-                self._image = Image.open(path, formats=_FORMATS)
-        except Image.DecompressionBombError as error:
-            raise DocumentError(f"the picture decodes to too many pixels: {str(error).partition(',')[0]}") from error
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                Image.MAX_IMAGE_PIXELS = None  # the limit below is ours to set
+                self._image = Image.open(path, formats=_formats(path))
+        except DocumentError:
+            raise
         except UnidentifiedImageError as error:
             raise DocumentError("the picture is damaged: its header cannot be read") from error
         except _FAULTS as error:
@@ -92,7 +96,8 @@ class PictureDocument:
         width, height = self._image.size
         if width * height > self._max_pixels:
             raise DocumentError(
-                f"page {page} is a picture of {width} × {height} pixels, more than the {self._max_pixels:,} allowed"
+                f"page {page} is a picture of {width} × {height} pixels, more than the {self._max_pixels:,} allowed: "
+                f"8 × documents.max_page_pixels"
             )
 
     def _seek(self, page: int) -> None:
@@ -121,13 +126,13 @@ class PictureDocument:
         width, height = self._image.size
         if self._turned():
             width, height = height, width
-        stated = self._image.info.get("dpi", (_DEFAULT_DPI, _DEFAULT_DPI))
         try:
-            dpi = float(stated[0])
+            dpi = float(self._image.info.get("dpi", (0,))[0])
         except (TypeError, ValueError, IndexError, ZeroDivisionError):
-            dpi = _DEFAULT_DPI
+            dpi = 0.0
         if not 30 <= dpi <= 2400:
-            dpi = _DEFAULT_DPI
+            # What states no resolution is no larger than a poster, however many pixels it has.
+            dpi = max(_DEFAULT_DPI, max(width, height) / _LONGEST_INCHES)
         return PageSize(width * POINTS_PER_INCH / dpi, height * POINTS_PER_INCH / dpi)
 
     def words(self, page: int) -> list[list[Word]]:
@@ -148,9 +153,7 @@ class PictureDocument:
                     image = ImageOps.exif_transpose(self._image)
                     if image.mode.startswith("I") or image.mode == "F":
                         image = _to_eight_bits(image)
-                    image = image.convert("RGBA")
-                    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-                    self._loaded = (page, Image.alpha_composite(white, image).convert("RGB"))
+                    self._loaded = (page, _on_white(image))
             except (*_FAULTS, MemoryError) as error:
                 raise DocumentError(f"page {page} cannot be decoded: {one_line(error)}") from error
         return self._loaded[1]
@@ -165,6 +168,42 @@ class PictureDocument:
         """Release the file."""
         self._loaded = None
         self._image.close()
+
+
+def _formats(path: Path) -> list[str]:
+    """The format that Pillow may take a file for: the one that its first bytes tell.
+
+    Raises:
+        DocumentError: if that one is not read here.
+    """
+    with path.open("rb") as file:
+        kind = media_type(file.read(1024)) or ""
+    if kind == "image/heic":
+        if not heic_is_read():
+            raise DocumentError(
+                f"HEIC pictures are read by another package: {install_command('heic')}, and ingest again"
+            )
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    name = PICTURES.get(kind, "")
+    Image.init()
+    if name not in Image.OPEN:
+        raise DocumentError(f"the Pillow installed here does not read {name or 'it'}")
+    return [name]
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """A picture as RGB, its transparent parts on white."""
+    if image.mode == "RGB":
+        return image
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGB", image.size, "white")
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
+        white.paste(strip, (0, top), strip)
+    return white
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -189,7 +189,7 @@ class WorkerPool:
         worker.stop()
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The environment of a process that reads documents: without what it has no need to know, and for one thread."""
     environment = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     # The package may be importable only through the parent's own path (a source checkout).
@@ -200,7 +200,7 @@ def _clean_environment() -> dict[str, str]:
 
 def confinement_offered() -> list[str]:
     """What of the kernel confines a worker here, tried in a process of its own; nothing where it cannot be."""
-    tried = subprocess.run([sys.executable, "-c", _CONFINE], capture_output=True, check=False, env=_clean_environment())
+    tried = subprocess.run([sys.executable, "-c", _CONFINE], capture_output=True, check=False, env=clean_environment())
     return list(json.loads(tried.stdout)) if tried.returncode == 0 else []
 
 
@@ -208,7 +208,7 @@ def start_worker() -> Worker:
     """A worker process that waits for its first task."""
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STALLED, 0))
-    environment = _clean_environment()
+    environment = clean_environment()
     # A page's raster and its copies are megabytes, fresh from the system every time: huge pages spare a tenth of the
     # work, most of it page faults. A C library that does not know the setting ignores it.
     environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple, Protocol
 
 from PIL import Image
 
+from visor_core.documents.formats import KINDS, media_type
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
 
-MediaType = Literal["application/pdf", "image/png", "image/jpeg", "image/webp", "image/tiff"]
 Renderer = Literal["pymupdf", "pdfium"]
 
 POINTS_PER_INCH = 72.0
@@ -112,20 +112,6 @@ class OpenDocument(Protocol):
         ...
 
 
-def media_type(head: bytes) -> MediaType | None:
-    """What the first bytes (1,024 are enough) say a file is; None for anything that is not read here."""
-    # Before the search for a PDF's header, which may stand further in: a picture's comment may quote one.
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    if head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-        return "image/tiff"
-    return "application/pdf" if b"%PDF-" in head[:1024] else None
-
-
 def open_document(
     path: Path, *, renderer: Renderer = "pymupdf", password: str = "", max_pixels: int = 200_000_000
 ) -> OpenDocument:
@@ -149,7 +135,7 @@ def open_document(
         raise DocumentError("the file is empty (0 bytes)")
     kind = media_type(head)
     if kind is None:
-        raise DocumentError("the file is neither a PDF nor a PNG, JPEG, WebP or TIFF picture (judged by its bytes)")
+        raise DocumentError(f"the file is none of those that are read (judged by its bytes): {KINDS}")
     if kind != "application/pdf":
         from visor_core.documents.pictures import PictureDocument
 

@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from visor_core.config import DocumentsConfig
+from visor_core.documents.formats import SUFFIXES
 from visor_core.documents.patience import OverdueError, Patience
-from visor_core.documents.sources import SUFFIXES, Refused, display_name, shown_address, unread_kind
+from visor_core.documents.sources import Refused, display_name, shown_address, unread_kind
 from visor_core.errors import DocumentError
 from visor_core.installation import install_command
 from visor_core.network import client_options, is_public
@@ -92,7 +93,7 @@ def _objects_under(address: str, config: DocumentsConfig, patience: Patience) ->
     if found is None:
         return [address], []
     if not any(map(_is_document, found)):
-        raise DocumentError(f"{_shown(address)} holds no PDF and no picture")
+        raise DocumentError(f"{_shown(address)} holds no document")
     # Not put together from the names alone: an address may say more (the account, in Azure) than they do.
     whole = {name: f"{address.rstrip('/')}/{name[len(folder) :].lstrip('/')}" for name in sorted(found)}
     documents = [at for name, at in whole.items() if _is_document(name)]

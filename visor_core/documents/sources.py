@@ -17,10 +17,8 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
+from visor_core.documents.formats import ATTACHED, CONVERTED, KINDS, SUFFIXES
 from visor_core.errors import DocumentError
-
-SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
-"""Files a folder contributes; a file named on its own is read whatever its suffix."""
 
 _CHUNK = 1 << 20
 _LONGEST_NAME = 160
@@ -131,7 +129,8 @@ def source_key(uri: str) -> str:
     """
     if not uri.startswith("file://"):
         return uri
-    return unicodedata.normalize("NFC", os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
+    path, attached, name = uri.partition(ATTACHED)
+    return unicodedata.normalize("NFC", os.fsdecode(unquote_to_bytes(urlsplit(path).path))) + attached + name
 
 
 def local_path(given: str | Path) -> Path:
@@ -184,7 +183,7 @@ def expand(sources: Sequence[str | Path], *, partition_of: Callable[[Path], str]
                 files = list(_walk(path, set(), unread, skipped))
                 refused += unread
                 if not files and not unread:
-                    refused.append(Refused(uri_of(path), shown, "the folder holds no PDF and no picture"))
+                    refused.append(Refused(uri_of(path), shown, "the folder holds no document"))
             elif path.is_file():
                 files = [path]
             else:
@@ -250,7 +249,7 @@ def unread_kind(path: PurePath) -> str:
     """Why a file of a folder is not looked at."""
     suffix = display_name(path.suffix.lower()) if path.suffix else ""
     kind = f"files of the kind .{suffix}" if suffix else "files without a suffix"
-    return f"{kind} are not read in a folder: PDF, PNG, JPEG, WebP and TIFF are"
+    return f"{kind} are not read in a folder: {KINDS} are"
 
 
 def _unread(path: Path, error: OSError) -> Refused:
@@ -312,6 +311,16 @@ def keep_copy(path: Path, folder: Path, max_bytes: int) -> tuple[str, Path, int]
 def stored_path(folder: Path, document_id: str) -> Path:
     """Where a document's bytes lie under a corpus's sources folder."""
     return folder / document_id[:2] / document_id
+
+
+def converted_path(folder: Path, document_id: str) -> Path:
+    """Where the PDF lies that was made of a document of another kind."""
+    return folder / document_id[:2] / f"{document_id}.pdf"
+
+
+def readable_path(folder: Path, document_id: str, media_type: str) -> Path:
+    """What a document's pages are read from: its bytes, or the PDF that was made of them."""
+    return (converted_path if media_type in CONVERTED else stored_path)(folder, document_id)
 
 
 def _copy(path: Path, target: Path, max_bytes: int) -> str:

@@ -26,6 +26,7 @@ from PIL import Image
 
 from visor_core.documents.confinement import confine
 from visor_core.documents.drawings import Drawing, Drawings, drawn
+from visor_core.documents.formats import media_type
 from visor_core.documents.headings import headings_of, outline_path
 from visor_core.documents.legibility import legible, named, plausible
 from visor_core.documents.messages import Failed, Finished, Message, RenderedPage, Shelved, Validated, packed
@@ -38,7 +39,6 @@ from visor_core.documents.reader import (
     Renderer,
     Word,
     check_limits,
-    media_type,
     open_document,
     raster_size,
 )
@@ -182,7 +182,7 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
     word_boxes = np.array([word[1:] for word in words], dtype=np.float32).reshape(-1, 4).round(5)
     encoded = encode(image, task.image_format, task.jpeg_quality)
     text = _clean(text)
-    digest = hashlib.sha256(encoded)
+    digest = hashlib.sha256(encoded or image.tobytes())
     digest.update("\0".join((str(page), text, source, problem, *word_texts)).encode())
     digest.update(word_boxes.tobytes())
     return RenderedPage(
@@ -233,10 +233,14 @@ def _covered(word: Word, words: Sequence[Word]) -> bool:
 
 
 def encode(image: Image.Image, image_format: str, quality: int) -> bytes:
-    """A picture as JPEG or PNG bytes; the same picture gives the same bytes."""
+    """A picture as JPEG, WebP or PNG bytes, none at all for `none`; the same picture gives the same bytes."""
+    if image_format == "none":
+        return b""
     buffer = io.BytesIO()
     if image_format == "jpeg":
         image.save(buffer, "JPEG", quality=quality)
+    elif image_format == "webp":
+        image.save(buffer, "WEBP", quality=quality, method=0)  # the other methods take three to ten times as long
     else:
         image.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

@@ -29,10 +29,11 @@ from visor_core.index.page_pictures import PagePictures
 from visor_core.index.pages import pages_version
 from visor_core.index.rarity import sampled, write_rarity
 from visor_core.index.records import split_page_id
-from visor_core.index.register import DOCUMENT_COLUMNS, Progress, documents_version
+from visor_core.index.register import DOCUMENT_COLUMNS, documents_version
 from visor_core.index.settings import hold_settings, reading_settings
 from visor_core.index.storage import add_part
 from visor_core.index.tags import Manifest, VectorColumn, check_tag, list_tags, publish, read_manifest
+from visor_core.index.validating import Progress
 
 INDEX_FORMAT = 5
 _EMBED_BATCH = 64
@@ -223,7 +224,8 @@ def _fill_column(
 
 def _batches(table: Any, page_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """Rows of the table pages in batches for an embedder, in the order of `page_ids`, which are sorted."""
-    columns = ["page_id", "document_id", "page", "width_pt", "height_pt", "text", "problem"]
+    sizes = ["width_pt", "height_pt", "image_width", "image_height"]
+    columns = ["page_id", "document_id", "page", *sizes, "text", "problem"]
     for found in by_commit(table, columns, page_ids):
         for first in range(0, len(found), _EMBED_BATCH):
             yield found[first : first + _EMBED_BATCH]

@@ -284,8 +284,11 @@ class Corpus:
     def remove_partial_files(self) -> None:
         """Delete what a killed writer left half written; only while holding the corpus for writing."""
         for folder in (self.sources, self.tags, self.root / "statistics"):
-            for path in folder.rglob("*.partial"):
-                path.unlink()
+            for path in list(folder.rglob("*.partial")):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
         for path in self.root.glob(".fetch.*.partial"):
             path.unlink()
 

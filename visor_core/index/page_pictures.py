@@ -1,4 +1,4 @@
-"""Pictures of pages for embedders: the stored raster, or drawn anew from the source."""
+"""Pictures of pages for embedders: the stored raster, or drawn anew from the source where none is stored."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from PIL import Image
 
 from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents.crops import CropRenderer
-from visor_core.documents.sources import stored_path
+from visor_core.documents.sources import readable_path
 from visor_core.errors import DocumentError
 from visor_core.geometry import shown_size
 from visor_core.index.corpus import Corpus, quoted
-from visor_core.index.register import password_for
+from visor_core.index.validating import password_for
 
 
 class PagePictures:
-    """Page pictures for embedders: the stored raster, or drawn from the source at `index.embed_pixels`."""
+    """Page pictures for embedders: the stored raster, or drawn from the source, at `index.embed_pixels` if given."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class PagePictures:
         self._images = corpus.table("images")
         self._pixels = config.embed_pixels
         self._crops = CropRenderer(
-            {i: stored_path(corpus.sources, i) for i in readable},
+            {i: readable_path(corpus.sources, i, row["media_type"]) for i, row in readable.items()},
             None,
             reading.renderer,
             config=reading,
@@ -39,22 +39,26 @@ class PagePictures:
 
     def picture(self, page: dict[str, Any]) -> Image.Image:
         """The picture an embedder sees of a page row."""
-        if self._pixels:
-            width, height = shown_size(page["width_pt"], page["height_pt"], 1, self._pixels)
+        stored = None if self._pixels else stored_picture(self._images, page["page_id"])
+        if stored is None:
+            width, height = page["image_width"], page["image_height"]
+            if self._pixels:
+                width, height = shown_size(page["width_pt"], page["height_pt"], 1, self._pixels)
             try:
                 return self._crops.picture(page["document_id"], page["page"], width, height)
             except DocumentError:
                 if page["problem"]:  # the page was stored as unreadable: a blank one, as its stored raster is
                     return Image.new("RGB", (width, height), "white")
                 raise
-        return stored_picture(self._images, page["page_id"])
+        return stored
 
     def close(self) -> None:
         """Release open documents."""
         self._crops.close()
 
 
-def stored_picture(images: Any, page_id: str) -> Image.Image:
-    """The stored raster of a page, from the table images."""
+def stored_picture(images: Any, page_id: str) -> Image.Image | None:
+    """The stored raster of a page, from the table images; none where pages are drawn when they are looked at."""
     found = images.search().where(f"page_id = {quoted([page_id])}").select(["image"]).limit(1).to_arrow()
-    return Image.open(io.BytesIO(found["image"][0].as_py())).convert("RGB")
+    data = found["image"][0].as_py()
+    return Image.open(io.BytesIO(data)).convert("RGB") if data else None

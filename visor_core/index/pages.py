@@ -22,15 +22,16 @@ from visor_core.documents import ocr
 from visor_core.documents.messages import Failed, Finished, RenderedPage
 from visor_core.documents.names import shown_names
 from visor_core.documents.pool import WorkerPool
-from visor_core.documents.sources import Refused, stored_path
+from visor_core.documents.sources import Refused, readable_path
 from visor_core.documents.worker import Task
 from visor_core.errors import MissingDependencyError, VisorError
 from visor_core.index.corpus import SCHEMAS, WORD, Corpus, delete_by, put, quoted, rows, upsert
 from visor_core.index.records import page_id_of, split_page_id
-from visor_core.index.register import DOCUMENT_COLUMNS, REGISTERED, Progress, limits_of, password_for, rendering_key
+from visor_core.index.register import DOCUMENT_COLUMNS, REGISTERED
 from visor_core.index.render_keys import fitting_keys, render_base, render_key
 from visor_core.index.settings import hold_settings
 from visor_core.index.unread import unread_pages
+from visor_core.index.validating import Progress, limits_of, password_for, rendering_key
 from visor_core.installation import install_command
 
 _TASK_PAGES = 8
@@ -166,7 +167,7 @@ def _tasks(
             pages = tuple(missing[start : start + _TASK_PAGES])
             task = Task(
                 key=document_id,
-                path=stored_path(corpus.sources, document_id),
+                path=readable_path(corpus.sources, document_id, row["media_type"]),
                 filename=row["filename"],
                 renderer=config.renderer,
                 limits=limits_of(config),
@@ -279,7 +280,7 @@ def _quarantine(
     """Mark documents that could not be rendered, then drop what pages they have."""
     for document_id, failed in failures.items():
         row = documents[document_id]
-        key = "" if failed.by_secret else rendering_key(config, row["filename"])
+        key = "" if failed.by_secret else rendering_key(config, row)
         row |= {"status": "quarantined", "reason": failed.reason, "reader_key": key}
     changed = pa.Table.from_pylist([documents[i] for i in failures], schema=REGISTERED)
     upsert(corpus.table("documents"), changed)

@@ -9,20 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from visor_core.config import DocumentsConfig, SecretReference
-from visor_core.documents import ocr
-from visor_core.documents.messages import Failed, Validated
-from visor_core.documents.names import composed
+from visor_core.config import DocumentsConfig
+from visor_core.documents.formats import ATTACHED
 from visor_core.documents.patience import Patience
 from visor_core.documents.pool import WorkerPool
-from visor_core.documents.reader import Limits
 from visor_core.documents.remote import fetch, is_object_store, list_folders
 from visor_core.documents.sources import (
     Refused,
@@ -38,12 +34,10 @@ from visor_core.documents.sources import (
     stored_path,
     uri_of,
 )
-from visor_core.documents.worker import Task
-from visor_core.errors import DocumentError, VisorError
+from visor_core.errors import DocumentError
+from visor_core.index.attachments import take_out
 from visor_core.index.corpus import SCHEMAS, Corpus, delete_by, rows, upsert
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what, done, total)."""
+from visor_core.index.validating import Progress, needing_validation, validate
 
 DOCUMENT_COLUMNS = (
     "document_id",
@@ -78,21 +72,6 @@ class DocumentsReport:
     skipped: tuple[Refused, ...] = ()
     """Files of the given folders that are not read, by their kind."""
     added_ids: tuple[str, ...] = field(default=(), repr=False)
-
-
-def limits_of(config: DocumentsConfig) -> Limits:
-    """The limits a document is checked against."""
-    return Limits(config.max_bytes, config.max_pages, config.max_page_inches, config.max_page_pixels)
-
-
-def password_for(config: DocumentsConfig, filename: str) -> str:
-    """The password configured for a file name, read now; empty if there is none."""
-    reference = _passwords(config).get(composed(filename))
-    return reference.read().get_secret_value() if reference else ""
-
-
-def _passwords(config: DocumentsConfig) -> dict[str, SecretReference]:
-    return {composed(name): reference for name, reference in config.passwords.items()}
 
 
 def register_documents(
@@ -135,12 +114,17 @@ def register_documents(
             unread = tuple(r.uri.rstrip("/") + "/" for r in refused)
             arrived, unreadable = _copies(corpus, found, config, patience)
             refused += unreadable
+        if config.attachments:
+            held = take_out(corpus, arrived, known, config)
+            found, arrived = [*found, *held.found], [*arrived, *held.arrived]
+            refused, skipped = [*refused, *held.refused], [*skipped, *held.skipped]
         _rename(known, found)
         seen = _claim(known, arrived)
-        fresh = _needing_validation(seen, config)
-        _validate(corpus, fresh, config, progress, pool)
+        fresh = needing_validation(corpus, seen, config)
+        validate(corpus, fresh, config, progress, pool)
         gone = _prune(known, found, unread, "" if exactly else _prefixes(sources)) if exactly or prune else set()
         gone |= _gone_under(known, mirrored) if mirrored else set()
+        gone |= _detached(known, {source.uri for source in found})
         retired = _retire(known, seen, gone)
         if say and gone and retired:
             say(_price([known[document_id] for document_id in sorted(retired)]))
@@ -280,99 +264,6 @@ def _drop_uri(row: dict[str, Any], uri: str) -> None:
     row["source_uri"], row["other_uris"] = (remaining[0], remaining[1:]) if remaining else ("", [])
 
 
-def _needing_validation(seen: dict[str, dict[str, Any]], config: DocumentsConfig) -> list[dict[str, Any]]:
-    """Rows that were never opened, or were accepted or refused under other settings."""
-    return [
-        row
-        for row in seen.values()
-        if row["reader_key"] not in (reader_key(config, row["filename"]), rendering_key(config, row["filename"]))
-    ]
-
-
-def reader_key(config: DocumentsConfig, filename: str) -> str:
-    """What decides whether a document is accepted; a change makes it be opened again.
-
-    Of a password only that there is one: what a wrong one refused is kept under no key and opened again anyway.
-    """
-    parts = [
-        config.renderer,
-        config.max_pages,
-        config.max_page_inches,
-        config.max_page_pixels,
-        config.timeout_seconds,
-        config.memory_bytes,
-        composed(filename) in _passwords(config),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def rendering_key(config: DocumentsConfig, filename: str) -> str:
-    """What decides whether an accepted document can be rendered: the key of one that could not be."""
-    parts = [
-        reader_key(config, filename),
-        config.dpi,
-        config.image_format,
-        config.jpeg_quality,
-        config.page_seconds,
-        config.ocr_page_seconds,
-        config.ocr,
-        ocr.available(),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _validate(
-    corpus: Corpus,
-    fresh: Sequence[dict[str, Any]],
-    config: DocumentsConfig,
-    progress: Progress | None,
-    pool: WorkerPool | None,
-) -> None:
-    """Open each document in a worker and write what came of it into its row."""
-    by_id = {row["document_id"]: row for row in fresh}
-    tasks = []
-    for row in fresh:
-        try:
-            password = password_for(config, row["filename"])
-        except VisorError as error:
-            # What was opened once with its password is kept as it was read then; the next ingest tries again.
-            if row["status"] != "ok":
-                row |= {"status": "quarantined", "reason": str(error), "reader_key": ""}
-            continue
-        task = Task(
-            row["document_id"],
-            stored_path(corpus.sources, row["document_id"]),
-            row["filename"],
-            config.renderer,
-            limits_of(config),
-            config.memory_bytes,
-            password,
-        )
-        tasks.append((task, config.timeout_seconds))
-    done = 0
-    with nullcontext(pool) if pool else WorkerPool(config.workers) as workers:
-        for message in workers.run(tasks):
-            row = by_id[message.key]
-            row["reader_key"] = reader_key(config, row["filename"])
-            if isinstance(message, Validated):
-                row |= {
-                    "status": "ok",
-                    "reason": "",
-                    "media_type": message.media_type,
-                    "num_pages": message.num_pages,
-                    "title": message.title,
-                }
-            elif isinstance(message, Failed):
-                if message.by_secret:
-                    row["reader_key"] = ""
-                if not (message.by_secret and row["status"] == "ok"):
-                    row |= {"status": "quarantined", "reason": message.reason}
-            if not isinstance(message, Validated):
-                done += 1
-                if progress:
-                    progress("documents", done, len(tasks))
-
-
 def _prefixes(sources: Sequence[str | Path]) -> tuple[str, ...]:
     """What the URIs of files under the given folders, local ones and of object stores, begin with."""
     local = [uri_of(local_path(s)) for s in sources if not is_remote(str(s))]
@@ -404,6 +295,12 @@ def _gone_under(known: dict[str, dict[str, Any]], folder: Path) -> set[str]:
     prefix = f"{uri_of(local_path(folder)).rstrip('/')}/"
     uris = {uri for row in known.values() for uri in (row["source_uri"], *row["other_uris"])}
     return {uri for uri in uris if uri.startswith(prefix) and is_gone(uri)}
+
+
+def _detached(known: dict[str, dict[str, Any]], present: set[str]) -> set[str]:
+    """URIs of attachments that the document which held them does not hold any more."""
+    uris = {uri for row in known.values() for uri in (row["source_uri"], *row["other_uris"]) if ATTACHED in uri}
+    return {uri for uri in uris if uri not in present and uri.partition(ATTACHED)[0] in present}
 
 
 def _name_after_source(known: dict[str, dict[str, Any]], found: Sequence[Source]) -> None:

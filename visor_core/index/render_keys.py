@@ -15,10 +15,15 @@ RENDERING = ("renderer", "dpi", "image_format", "jpeg_quality", "max_page_pixels
 """Settings of `documents` that decide every page's picture."""
 
 
+def has_quality(config: DocumentsConfig) -> bool:
+    """Whether the stored pictures have a quality."""
+    return config.image_format in ("jpeg", "webp")
+
+
 def render_base(config: DocumentsConfig) -> str:
     """What decides a page's picture and text layer (16 hex digits); a page's render key begins with it."""
     parts = [getattr(config, field) for field in RENDERING]
-    if config.image_format != "jpeg":
+    if not has_quality(config):
         parts[RENDERING.index("jpeg_quality")] = 0
     return hashlib.sha256(json.dumps([5, *parts]).encode()).hexdigest()[:16]
 

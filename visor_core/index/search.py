@@ -23,7 +23,7 @@ from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.names import shown_names
 from visor_core.documents.reader import Word
-from visor_core.documents.sources import stored_path
+from visor_core.documents.sources import readable_path
 from visor_core.errors import ConfigError, DocumentError, SearchIndexError
 from visor_core.geometry import shown_size
 from visor_core.index.candidates import CandidateSearch, Mode, Scored
@@ -38,11 +38,12 @@ from visor_core.index.ranking.naming import UNNAMED, DocumentNames, places_of
 from visor_core.index.ranking.order import NOTHING, Ranked, first_candidates, ranked, rankings_of, together
 from visor_core.index.ranking.wording import read
 from visor_core.index.records import Document, Hit, Page, PageText, page_id_of, split_page_id
-from visor_core.index.register import DOCUMENT_COLUMNS, password_for
+from visor_core.index.register import DOCUMENT_COLUMNS
 from visor_core.index.settings import reading_settings
 from visor_core.index.stored_pages import StoredPages
 from visor_core.index.tags import Manifest, VectorColumn, read_manifest
 from visor_core.index.unread import unread_pages
+from visor_core.index.validating import password_for
 from visor_core.policies.base import ImageRef
 
 _REMEMBERED_SEARCHES = 20_000
@@ -77,7 +78,7 @@ class PageIndex:
         self._searches: OrderedDict[tuple[object, ...], list[Hit]] = OrderedDict()
         self._reading = reading_settings(corpus, documents, named)
         self._crops = CropRenderer(
-            {i: stored_path(corpus.sources, i) for i in self._documents},
+            {i: readable_path(corpus.sources, i, document.media_type) for i, document in self._documents.items()},
             corpus.crops,
             "pdfium" if manifest.settings.get("renderer") == "pdfium" else "pymupdf",
             config=self._reading,
@@ -151,9 +152,15 @@ class PageIndex:
         return self._pages.words(page_ids)
 
     def raster(self, page_id: str) -> Image.Image:
-        """The stored picture of a page."""
-        self.page(page_id)
-        return stored_picture(self._tables["images"], page_id)
+        """The stored picture of a page; where none is stored, it is drawn at the size that one would have.
+
+        Raises:
+            SearchIndexError: if the page is not in the index.
+            DocumentError: if it has to be drawn and cannot be.
+        """
+        page = self.page(page_id)
+        stored = stored_picture(self._tables["images"], page_id)
+        return stored or self(ImageRef(page_id, page.image_width, page.image_height))
 
     def embedded_picture(self, page_id: str) -> Image.Image:
         """A page as image embedders saw it: its stored picture, or drawn at `index.embed_pixels`."""

@@ -18,12 +18,12 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from visor_core.config import PER_CALL, DocumentsConfig, IndexConfig, Section, embedder_parts
+from visor_core.documents.formats import media_type
 from visor_core.documents.legibility import says_something
-from visor_core.documents.reader import media_type
 from visor_core.errors import ConfigError, SearchIndexError
 from visor_core.files import flush, whole_file
 from visor_core.index.corpus import PAGES, Corpus, rows
-from visor_core.index.render_keys import RENDERING, render_base, render_key
+from visor_core.index.render_keys import RENDERING, has_quality, render_base, render_key
 from visor_core.index.tags import VectorColumn, list_tags, opened_spec, read_manifest, stored_spec
 
 EVERY_COLUMN = "*"
@@ -246,7 +246,7 @@ def _rendering_costs(corpus: Corpus, held: DocumentsConfig, wanted: DocumentsCon
         field
         for field in RENDERING
         if getattr(held, field) != getattr(wanted, field)
-        and not (field == "jpeg_quality" and held.image_format == wanted.image_format == "png")
+        and not (field == "jpeg_quality" and not has_quality(held) and not has_quality(wanted))
     ]
     pages = _pages(corpus)
     if changed or (held.ocr != wanted.ocr and "always" in (held.ocr, wanted.ocr)):
@@ -401,15 +401,18 @@ def _derived(corpus: Corpus) -> CorpusSettings:
     settings: Mapping[str, Any] = manifest.settings if manifest else {}
     dpi = max(row["dpi"] for row in rows(pages, ["dpi"]))
     first = corpus.table("images").search().select(["image"]).limit(1).to_list()
-    documents = DocumentsConfig(
-        renderer=settings.get("renderer", "pymupdf"),
-        dpi=min(600, max(36, round(dpi))),
-        image_format="png" if first and media_type(first[0]["image"]) == "image/png" else "jpeg",
-    )
+    picture = {"image_format": _format_of(first[0]["image"])} if first else {}
+    known = {"renderer": settings.get("renderer", "pymupdf"), "dpi": min(600, max(36, round(dpi)))}
+    documents = DocumentsConfig.model_validate(known | picture)
     if manifest is None:
         return CorpusSettings(documents)
     known = {name: settings[name] for name in stored_fields(IndexConfig) if name in settings}
     return CorpusSettings(documents, IndexConfig(**{**known, "embedders": tuple(v.spec for v in manifest.vectors)}))
+
+
+def _format_of(image: bytes) -> str:
+    """The `documents.image_format` of a stored picture."""
+    return (media_type(image) or "image/jpeg").removeprefix("image/") if image else "none"
 
 
 def _adopt(corpus: Corpus) -> None:

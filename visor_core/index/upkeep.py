@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from visor_core.documents.names import shown_names
-from visor_core.documents.sources import document_id_of, stored_path
+from visor_core.documents.sources import document_id_of, readable_path, stored_path
 from visor_core.errors import SearchIndexError
 from visor_core.index.corpus import KEYS, Corpus, quoted, rows
 from visor_core.index.cutting import cut_pages
@@ -87,6 +87,9 @@ def verify(corpus: Corpus, tag: str = "latest", *, deep: bool = False) -> list[s
         path = stored_path(corpus.sources, row["document_id"])
         if not path.is_file():
             faults.append(f"{names[row['document_id']]}: its copy under sources/ is missing")
+        elif not readable_path(corpus.sources, row["document_id"], row["media_type"]).is_file():
+            if row["status"] == "ok":
+                faults.append(f"{names[row['document_id']]}: the PDF made of it is missing: ingest it again")
         elif deep and document_id_of(path) != row["document_id"]:
             faults.append(f"{names[row['document_id']]}: its copy under sources/ is damaged")
     return faults
@@ -183,7 +186,7 @@ def _remove_sources(corpus: Corpus, manifests: dict[str, Manifest]) -> int:
         known |= {r["document_id"] for r in rows(table, ["document_id"])}
     removed = 0
     for path in corpus.sources.glob("??/*"):
-        if path.name not in known:
+        if path.name.partition(".")[0] not in known:
             path.unlink()
             removed += 1
     day_ago = time.time() - 86_400

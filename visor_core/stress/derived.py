@@ -22,14 +22,14 @@ import pyarrow as pa
 from visor_core.code_version import code_behind, code_version
 from visor_core.config import DocumentsConfig
 from visor_core.config.derived_corpora import derived_name
-from visor_core.documents.sources import document_id_of, local_path, stored_path
+from visor_core.documents.sources import document_id_of, local_path, readable_path
 from visor_core.errors import ConfigError, DataError, DocumentError, SearchIndexError
 from visor_core.files import write_json
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
 from visor_core.index.corpus import delete_by
 from visor_core.index.records import Document, page_id_of, split_page_id
-from visor_core.index.register import password_for
 from visor_core.index.settings import read_settings, reading_settings
+from visor_core.index.validating import password_for
 from visor_core.stress.editor import Editor, Job
 from visor_core.stress.edits import Edit, Print, Whole, as_json
 
@@ -200,7 +200,7 @@ def _edited(
 
 
 def _job(index: PageIndex, document: Document, path: Path, edits: tuple[Edit, ...], config: DocumentsConfig) -> Job:
-    source = stored_path(index.corpus.sources, document.document_id)
+    source = readable_path(index.corpus.sources, document.document_id, document.media_type)
     return Job(source, path, edits, document.num_pages, password_for(config, document.filename))
 
 

@@ -22,7 +22,8 @@ import numpy.typing as npt
 import psutil
 import pymupdf
 
-from visor_core.documents.reader import OpenDocument, Word, media_type, one_line, open_document
+from visor_core.documents.formats import media_type
+from visor_core.documents.reader import OpenDocument, Word, one_line, open_document
 from visor_core.errors import DocumentError
 from visor_core.geometry import Box
 from visor_core.stress import painting

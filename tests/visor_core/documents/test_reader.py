@@ -127,7 +127,7 @@ def test_a_raster_has_exactly_the_requested_size(
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"<html>hello</html>", "neither a PDF nor"),
+        (b"<html>hello</html>", "none of those that are read"),
         (b"%PDF-1.7\nnothing more", "damaged|no pages"),
     ],
 )
@@ -210,7 +210,7 @@ def test_exif_rotation_and_transparency(tmp_path: Path) -> None:
 
 def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
-    with pytest.raises(DocumentError, match=r"too many pixels: Image size \(400000000 pixels\) exceeds limit"):
+    with pytest.raises(DocumentError, match=r"20000 × 20000 pixels, .* allowed: 8 × documents\.max_page_pixels"):
         open_document(tmp_path / "bomb.png", max_pixels=32_000_000)
     Image.new("1", (8_000, 8_000)).save(tmp_path / "large.png")
     with pytest.raises(DocumentError, match="8000 × 8000 pixels, more than the 32,000,000 allowed"):

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents import remote
+from visor_core.documents.formats import KINDS
 from visor_core.documents.patience import Patience
 from visor_core.documents.remote import checked_address, fetch, list_folders
 from visor_core.documents.sources import Refused, display_name, document_id_of, expand, keep_copy
@@ -47,7 +48,7 @@ def test_what_is_not_there_is_refused_and_the_rest_goes_on(tmp_path: Path) -> No
     assert [s.filename for s in found] == ["a.pdf"]
     reasons = {r.filename: r.reason for r in refused}
     assert reasons["missing.pdf"] == "there is no such file or folder"
-    assert reasons["empty"] == "the folder holds no PDF and no picture"
+    assert reasons["empty"] == "the folder holds no document"
     assert reasons["pipe"] == "it is not a regular file"
     assert len(refused) == 4
 
@@ -288,7 +289,7 @@ def test_a_folder_of_an_object_store_is_its_documents(tmp_path: Path) -> None:
     for name in ("b.pdf", "sub/a.PNG", "sub/notes.txt", "sub/other/c#1.tiff"):
         with fsspec.open(f"memory://shelf/{name}", "wb") as file:
             file.write(b"%PDF-1.4")
-    kind = "files of the kind .txt are not read in a folder: PDF, PNG, JPEG, WebP and TIFF are"
+    kind = f"files of the kind .txt are not read in a folder: {KINDS} are"
     skipped = [Refused("memory://shelf/sub/notes.txt", "notes.txt", kind)]
     below = ["memory://shelf/sub/a.PNG", "memory://shelf/sub/other/c#1.tiff"]
     for folder in ("memory://shelf/sub", "memory://shelf/sub/"):
@@ -309,7 +310,7 @@ def test_a_folder_of_an_object_store_is_its_documents(tmp_path: Path) -> None:
     )
     assert found == ["memory://shelf/bare?token=geheim"]
     assert [(r.uri, r.filename) for r in refused] == [("memory://shelf/bare", "bare"), ("s3://a::file:///etc", "etc")]
-    assert refused[0].reason == "memory://shelf/bare holds no PDF and no picture"
+    assert refused[0].reason == "memory://shelf/bare holds no document"
     assert "chain of file systems" in refused[1].reason
     with fetch(below[1], DocumentsConfig(), tmp_path, Patience()) as path:
         assert path.read_bytes() == b"%PDF-1.4"

@@ -29,7 +29,17 @@ from visor_core.config import DocumentsConfig, IndexConfig
 from visor_core.documents import mupdf  # noqa: F401 (imported once, before the forks)
 from visor_core.documents.messages import Message
 from visor_core.documents.worker import Task, perform
-from visor_core.index import EVERY_COLUMN, Corpus, PageIndex, build_index, load_embedders, pages, register, render_pages
+from visor_core.index import (
+    EVERY_COLUMN,
+    Corpus,
+    PageIndex,
+    build_index,
+    load_embedders,
+    pages,
+    register,
+    render_pages,
+    validating,
+)
 from visor_core.index import tags as tags_module
 from visor_core.index.corpus import PRIMARY_KEY
 from visor_core.index.upkeep import verify
@@ -194,7 +204,7 @@ def main() -> None:
     """Ingest `files` from nothing, then `new` in their place, killed at commits; print what came of it."""
     base, every = Path(sys.argv[1]), int(sys.argv[2])
     warnings.simplefilter("ignore", RuntimeWarning)  # LanceDB's remark that it was forked, which it is made for
-    for module in (register, pages):
+    for module in (validating, pages):
         module.WorkerPool = OwnProcess  # type: ignore[attr-defined, assignment]
     # The indexes and the tag are built in the same way the second time.
     first, faults = faults_at_commits(base, None, 64, every, last="LanceTable.create_index")

@@ -75,13 +75,13 @@ def test_bad_input_is_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None:
         "missing.pdf",
     }
     for name, words in {
-        "text.pdf": "neither a PDF nor",
+        "text.pdf": "none of those that are read",
         "locked.pdf": "encrypted",
         "empty.pdf": "empty (0 bytes)",
         "nopages.pdf": "no pages",
         "huge.pdf": "200 inches",
         "bomb.png": "damaged",
-        "nothing": "holds no PDF",
+        "nothing": "holds no document",
         "missing.pdf": "no such file",
     }.items():
         assert words in reasons[name], (name, reasons[name])
@@ -649,7 +649,9 @@ def test_an_image_bomb_is_quarantined(tmp_path: Path) -> None:
     config = DOCUMENTS.model_copy(update={"max_page_pixels": 1_000_000})
     registered, rendered, _ = ingest(tmp_path / "corpus", [tmp_path / "bomb.png"], documents=config)
     (refused,) = registered.quarantined
-    assert refused.reason == "page 1 is a picture of 3000 × 3000 pixels, more than the 8,000,000 allowed"
+    assert refused.reason == (
+        "page 1 is a picture of 3000 × 3000 pixels, more than the 8,000,000 allowed: 8 × documents.max_page_pixels"
+    )
     assert (registered.documents, rendered.pages) == (0, 0)
 
 

@@ -88,6 +88,23 @@ def test_turning_ocr_on_reads_only_the_pages_without_text(tmp_path: Path, monkey
     assert render_pages(corpus, DOCUMENTS.model_copy(update={"ocr": "auto"}), pool=pool).rendered == 0  # type: ignore[arg-type]
 
 
+def test_another_embedder_or_renderer_does_only_what_it_needs(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path / "corpus")
+    source = write_pdf(tmp_path / "a.pdf", ANIMALS)
+    ingest(corpus.root, [source])
+    texts = corpus.table("page_texts").version
+    both = INDEX.model_copy(update={"embedders": (*INDEX.embedders, "hash:128")})
+    documents, pages, built = ingest(corpus.root, [source], index=both)
+    assert (documents.added, pages.rendered, built.embedded) == (0, 0, len(ANIMALS))  # by the new one alone
+    again = ingest(corpus.root, [source], index=both)
+    assert (again[1].rendered, again[2].embedded, again[2].changed) == (0, 0, False)
+    assert corpus.table("page_texts").version == texts
+    other = DOCUMENTS.model_copy(update={"renderer": "pdfium"})
+    documents, pages, _ = ingest(corpus.root, [source], documents=other, index=both)
+    assert (documents.added, pages.rendered) == (1, len(ANIMALS))
+    assert ingest(corpus.root, [source], documents=other, index=both)[1].rendered == 0
+
+
 def test_a_new_corpus_takes_the_callers_settings_and_keeps_them(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path / "corpus")
     assert settle(corpus, DOCUMENTS, INDEX).documents == DOCUMENTS
