@@ -238,7 +238,6 @@ def search(
     print_unread_of(home, corpus, index)
     if not hits:
         console.print("no page found")
-        return
     for rank, hit in enumerate(hits, start=1):
         console.print(
             f"{rank:>3}  {hit.score:.4f}  [bold]{escape(hit.filename)}[/bold] page {hit.page}", soft_wrap=True

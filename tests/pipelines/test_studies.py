@@ -58,7 +58,8 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nested, "checks_of", lambda stage: ())
 
 
-@pytest.mark.slow
+@pytest.mark.slow_walk
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("unjudged")
 def test_a_study_is_built_once(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")

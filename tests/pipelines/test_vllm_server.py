@@ -24,7 +24,7 @@ from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 from visor_core.policies.transformers import TransformersPolicy
 from visor_core.trajectories.store import read_trajectories
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.slow_walk]
 
 
 @pytest.fixture(scope="module")

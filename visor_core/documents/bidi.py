@@ -17,6 +17,7 @@ from visor_core.documents.reader import Word
 
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 """Letters of Hebrew, Arabic and their neighbours, digits and points among them."""
+_ENDS = frozenset(".,:;!?\u060c\u061b\u061f")
 _GAP = 0.15
 """Share of a line's height that two characters of a word are at most apart."""
 
@@ -62,7 +63,8 @@ def words_in_line(characters: Sequence[Word], aspect: float = 1.0) -> list[Word]
         if apart or between:
             words.append([])
         words[-1].append(cluster)
-    return [_as_read(word) for word in _ordered(words)]
+    right = _reads_from_right(words)
+    return [_as_read(word, right) for word in _ordered(words, right)]
 
 
 def _clusters(characters: Sequence[Word]) -> list[list[Word]]:
@@ -80,11 +82,14 @@ def _is_mark(character: Word) -> bool:
     return bool(character.text) and all(unicodedata.category(c) in ("Mn", "Me") for c in character.text)
 
 
-def _ordered(words: list[list[list[Word]]]) -> list[list[list[Word]]]:
-    """Words from left to right → as they are read, by the direction that most letters of the line have."""
+def _reads_from_right(words: list[list[list[Word]]]) -> bool:
+    """Whether most letters of a line are read from right to left."""
     letters = "".join(cluster[0].text for word in words for cluster in word)
-    right = len(RIGHT_TO_LEFT.findall(letters))
-    reversed_line = 2 * right > sum(c.isalpha() for c in letters)
+    return 2 * len(RIGHT_TO_LEFT.findall(letters)) > sum(c.isalpha() for c in letters)
+
+
+def _ordered(words: list[list[list[Word]]], reversed_line: bool) -> list[list[list[Word]]]:
+    """Words from left to right → as they are read, by the direction of their line."""
     runs = [list(run) for _, run in groupby(words, key=lambda word: _turns(word, reversed_line))]
     if reversed_line:
         runs.reverse()
@@ -101,9 +106,13 @@ def _turns(word: list[list[Word]], reversed_line: bool) -> bool:
     return bool(RIGHT_TO_LEFT.search("".join(letters))) if letters else reversed_line
 
 
-def _as_read(word: list[list[Word]]) -> Word:
+def _as_read(word: list[list[Word]], reversed_line: bool) -> Word:
     """A word of clusters from left to right, with its characters as they are read."""
     pieces = list(_pieces(word))
+    if reversed_line and not any(c.isalpha() for cluster in word for c in cluster[0].text):
+        # What ends a number stands to the left of it in such a line.
+        before = next((n for n, piece in enumerate(pieces) if piece[0][0].text not in _ENDS), 0)
+        pieces = [*pieces[before:], *pieces[:before]]
     if any(RIGHT_TO_LEFT.search(c.text) and any(map(str.isalpha, c.text)) for cluster in word for c in cluster):
         pieces.reverse()
     characters = [c for piece in pieces for cluster in piece for c in cluster]

@@ -21,10 +21,12 @@ from PIL import Image, ImageDraw
 from visor_core.index.corpus import quoted
 from visor_core.index.embedders.base import PatchEmbedder
 from visor_core.index.marks import boxes
+from visor_core.index.page_links import PageLinks
 from visor_core.index.records import Hit, Page
 from visor_core.index.search import Mode, PageIndex
 from visor_core.policies.base import ImageRef
 
+_NOTHING = "<p>No page was found. Fewer or other words, a page's own spelling, or another corpus may find one.</p>"
 _PICTURE_PIXELS = 900 * 1200
 
 
@@ -74,36 +76,41 @@ def similarity_map(
 
 def page_html(index: PageIndex, query: str, explanations: Sequence[Explanation]) -> str:
     """One self-contained HTML page for a search."""
-    shown = "\n".join(_section(index, query, e) for e in explanations) or "<p>No page was found.</p>"
+    links = PageLinks(index)
+    shown = "\n".join(_section(index, query, e, links(e.hit.page_id)) for e in explanations) or _NOTHING
     mapped = any(e.similarity is not None for e in explanations)
+    count = "1 page" if len(explanations) == 1 else f"{len(explanations)} pages"
     legend = "Orange: words of the query" + ("; blue: where the embedder looks." if mapped else ".")
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(query)} – VISOR search</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(query)} – VISOR search</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24 }}
-section {{ display: grid; grid-template-columns: minmax(16rem, 1fr) 1fr; gap: 1.5rem; margin: 2rem 0;
-  border-top: 1px solid #d0d7de; padding-top: 1rem }}
+section {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1.5rem;
+  margin: 2rem 0; border-top: 1px solid #d0d7de; padding-top: 1rem }}
+h1, h2, p {{ overflow-wrap: anywhere }}
 img {{ width: 100%; border: 1px solid #d0d7de }}
 code {{ overflow-wrap: anywhere }}
 table {{ border-collapse: collapse }} td, th {{ padding: .1rem .8rem .1rem 0; text-align: left }}
-</style></head><body>
-<h1>{html.escape(query)}</h1>
-<p>Index <code>{html.escape(index.tag)}</code>, {len(explanations)} pages. {legend}</p>
+</style></head><body><main>
+<h1 dir="auto">{html.escape(query)}</h1>
+<p>Index <code>{html.escape(index.tag)}</code>, {count}. {legend}</p>
 {shown}
-</body></html>
+</main></body></html>
 """
 
 
-def _section(index: PageIndex, query: str, explanation: Explanation) -> str:
+def _section(index: PageIndex, query: str, explanation: Explanation, link: str) -> str:
     hit = explanation.hit
     ranks = "".join(f"<tr><td>{html.escape(n)}</td><td>{r}</td></tr>" for n, r in hit.ranks.items())
     picture = base64.b64encode(_jpeg(overlay(index, query, explanation))).decode()
-    return f"""<section><div><h2>{html.escape(hit.filename)}, page {hit.page}</h2>
-<p>{html.escape(hit.snippet) or "<em>no text on this page</em>"}</p>
+    opened = f'<p><a href="{html.escape(link)}">open the document at this page</a></p>' if link else ""
+    return f"""<section><div><h2 dir="auto">{html.escape(hit.filename)}, page {hit.page}</h2>
+<p dir="auto">{html.escape(hit.snippet) or "<em>no text on this page</em>"}</p>
 <table><tr><th>ranking</th><th>place</th></tr>{ranks}</table>
 <p>score {hit.score:.4f}, text from {html.escape(explanation.page.text_source)},
 <code>{html.escape(hit.page_id)}</code></p>
-</div><img alt="page {hit.page}" src="data:image/jpeg;base64,{picture}"></section>"""
+{opened}</div><img alt="page {hit.page}" src="data:image/jpeg;base64,{picture}"></section>"""
 
 
 def overlay(index: PageIndex, query: str, explanation: Explanation) -> Image.Image:
