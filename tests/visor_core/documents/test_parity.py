@@ -13,19 +13,22 @@ from visor_core.documents.reader import OpenDocument, Word, open_document
 from visor_core.errors import DocumentError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
-FOLDERS = ("mmlongbench-doc/documents",)
+FOLDERS = ("mmlongbench-doc/documents", "pdfjs")
+"""Reports and papers; small files with one odd thing each, some of which no reader opens."""
 _SIDE = 400
 """Pixels of a compared picture."""
 
 
-def _pages(share: int) -> list[tuple[Path, int]]:
-    """Every so-manieth page of the shared documents."""
+def _pages(folder: str, share: int) -> list[tuple[Path, int]]:
+    """Every so-manieth page of the shared documents of a folder."""
     found = []
-    for folder in FOLDERS:
-        for path in sorted((SHARED / folder).glob("**/*.pdf")):
+    for path in sorted((SHARED / folder).glob("**/*.pdf")):
+        try:
             document = open_document(path)
-            found += [(path, page) for page in range(1, document.num_pages + 1)]
-            document.close()
+        except DocumentError:
+            continue
+        found += [(path, page) for page in range(1, document.num_pages + 1)]
+        document.close()
     return found[::share]
 
 
@@ -82,12 +85,19 @@ def _compared(pages: list[tuple[Path, int]]) -> dict[str, float]:
 
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / FOLDERS[0]).is_dir(), reason="../shared/data is not here")
-@pytest.mark.parametrize("share", [60, pytest.param(4, marks=pytest.mark.slow_walk)])
-def test_renderers_agree_on_words_places_and_pictures(share: int) -> None:
-    found = _compared(_pages(share))
+@pytest.mark.parametrize(
+    ("folder", "share"),
+    [
+        (FOLDERS[0], 60),
+        pytest.param(FOLDERS[0], 4, marks=pytest.mark.slow_walk),
+        pytest.param(FOLDERS[1], 1, marks=pytest.mark.slow_walk),
+    ],
+)
+def test_renderers_agree_on_words_places_and_pictures(folder: str, share: int) -> None:
+    found = _compared(_pages(folder, share))
     assert found["pages"] >= (200 if share < 10 else 10)
     assert found["same"] >= 0.98, found
     assert found["placed"] >= 0.98, found
     assert found["nameless"] <= 0.1, found
     assert found["difference"] < 6.0, found
-    assert found["largest"] < 30.0, found
+    assert found["largest"] < (30.0 if folder == FOLDERS[0] else 255.0), found
