@@ -46,6 +46,12 @@ GIVEN = {
         [str], default_value=[], description="Files, folders and addresses; none: VISOR_HOME/inbox/<corpus>."
     ),
     "prune": dg.Field(bool, default_value=False, description="Retire documents that are gone from the given folders."),
+    "remove_many": dg.Field(
+        bool, default_value=False, description="Retire however many documents are gone from the inbox, all of them too."
+    ),
+    "metadata": dg.Field(
+        [str], default_value=[], description="What is said of all of these documents, as team=finance or access=staff."
+    ),
 }
 """Where the documents of a user's corpus come from."""
 
@@ -72,8 +78,9 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
         partition_of=(lambda path: path.parent.name) if nano else None,
         prune=work.options["prune"],
         exactly=nano,
-        # A folder that is not there at all may be a drive that is not mounted: it retires nothing.
-        mirrored=inbox if inbox and inbox.is_dir() else None,
+        mirrored=[inbox] if inbox else (),
+        metadata=work.options["metadata"],
+        remove_many=work.options["remove_many"],
         progress=lambda what, done, total: work.progress.show(done, total, what),
         say=work.context.log.warning,
     )
@@ -94,6 +101,7 @@ def documents(work: Work) -> dg.MaterializeResult[None]:
             **lance_facts(corpus.table("documents")),
             "quarantined_documents": _listed(report.quarantined),
             "skipped_files": _listed(report.skipped),
+            "gone_but_kept": "\n".join(report.kept_gone) or "nothing",
             "reasons": dg.MetadataValue.json(dict(Counter(r.reason for r in (*report.quarantined, *report.skipped)))),
             "corpus_settings": dg.MetadataValue.json(settled.documents.model_dump(mode="json")),
         }

@@ -77,6 +77,7 @@ def _synthesise(work: Work) -> None:
         record.index_tag,
         documents=work.profile.documents,
         device=work.profile.index.device,
+        access=work.profile.index.access,
     )
     questions = teacher_questions(
         read_questions(work.input_folder("questions", corpus) / "questions.parquet"), work.profile

@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from visor_core.config import Home
+from visor_core.documents.metadata import OF_FOLDER, parse_metadata
 from visor_core.documents.sources import document_id_of, is_remote, local_path, stored_path
+from visor_core.files import write_text
 from visor_core.index import Corpus
 from visor_core.lineage.graph import EVALUATION, Build, Lineage
 from visor_core.questions import questions_version, read_questions
@@ -27,6 +31,8 @@ class GivenCorpus:
     name: str
     settings: dict[str, Any]
     files: tuple[tuple[Path, str], ...]
+    said: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Metadata by the place of the sidecar file that says them."""
 
 
 @dataclass
@@ -84,15 +90,18 @@ def _settings_of(corpus: str, lineage: Lineage) -> dict[str, Any]:
 
 
 def _find_documents(home: Home, build: Build, corpus: str, settings: dict[str, Any], found: Sources) -> None:
-    files = []
+    files, said = [], []
     for row in build.stored["documents"]:
         path = _bytes_of(home, corpus, row)
         if path is None:
             found.missing.append(f"{row['filename']} of corpus {corpus} (SHA-256 {row['document_id']}…)")
         else:
             # A folder each: two documents may have one name.
-            files.append((path, f"{row['document_id'][:12]}/{row['filename']}"))
-    found.corpora.append(GivenCorpus(corpus, settings, tuple(files)))
+            folder = row["document_id"][:12]
+            files.append((path, f"{folder}/{row['filename']}"))
+            if row.get("metadata"):
+                said.append((f"{folder}/{OF_FOLDER}", tuple(row["metadata"])))
+    found.corpora.append(GivenCorpus(corpus, settings, tuple(files), tuple(said)))
 
 
 def _bytes_of(home: Home, corpus: str, row: dict[str, Any]) -> Path | None:
@@ -177,3 +186,7 @@ def place_sources(sources: Sources, home: Home) -> None:
                 shutil.copytree(path, target)
             else:
                 shutil.copyfile(path, target)
+    for corpus in sources.corpora:
+        for place, lines in corpus.said:
+            told = {key: list(values) for key, values in parse_metadata(lines).items()}
+            write_text(home.inbox(corpus.name) / place, yaml.safe_dump(told))

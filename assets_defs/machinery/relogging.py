@@ -103,7 +103,10 @@ def _log_evaluations(work: Work, tracker: Tracker, run_id: str, record: Record) 
         return
     corpus = work.profile.corpora.development
     index: PageIndex = PageIndex.open(
-        work.input("page_index", corpus).folder(work.home), record.index_tag, documents=work.profile.documents
+        work.input("page_index", corpus).folder(work.home),
+        record.index_tag,
+        documents=work.profile.documents,
+        access=work.profile.index.access,
     )
     for path in results:
         result = read_result(path)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
+from pipelines.cli.corpus import WHERE
 from pipelines.cli.scripted import POLICY, index_for, scripted_policy, weights_of
 from pipelines.cli.session import (
     console,
@@ -57,6 +59,7 @@ def ask(
     corpus: str = typer.Option("documents", "--corpus", help="Name of the corpus."),
     tag: str = typer.Option("latest", "--tag", help="Index tag to read."),
     partition: str = typer.Option("", "--partition", help="Restrict the search to one part of the corpus."),
+    where: list[str] = WHERE,
     policy: str = POLICY,
     checkpoint: Path | None = CHECKPOINT,
     endpoint: str = ENDPOINT,
@@ -80,6 +83,7 @@ def ask(
 
     if not question.strip():
         raise ConfigError("the question is empty")
+    settings = [*settings, *([f"index.where={json.dumps(where)}"] if where else [])]
     home = home_of(context)
     folder = weights_of(home, policy, checkpoint, endpoint, model)
     settled = agent_profile(profile, settings, strategy, folder, model if endpoint else "")

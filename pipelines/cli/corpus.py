@@ -6,6 +6,7 @@ import hashlib
 import shlex
 import webbrowser
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,26 @@ CORPUS = typer.Option("documents", "--corpus", help="Name of the corpus.")
 TAG = typer.Option("latest", "--tag", help="Index tag to read.")
 PROFILE = typer.Option("", "--profile", help="Profile whose document and index settings apply; none: the defaults.")
 SETTINGS = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated.")
+WHERE = typer.Option(
+    [], "--where", help="Only documents of which this holds, as team=finance or 'date>=2024'; may be repeated."
+)
 MODES = ("text", "vector", "hybrid")
 SHOWN_SKIPPED = 20
 """Files of one reason that are named when a folder holds many that are not read."""
 LABELS = {"text": "full text (BM25)", "vector": "vectors", "hybrid": "hybrid"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a call says of the documents it ingests, as `register_documents`."""
+
+    prune: bool = False
+    metadata: Sequence[str] = ()
+    mirrored: Sequence[Path] = ()
+    remove_many: bool = False
+
+
+GIVEN = Given()
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +75,14 @@ def ingest(
         None, help="PDFs, pictures, folders of them, or URLs.", show_default="what the corpus has"
     ),
     corpus: str = CORPUS,
+    metadata: list[str] = typer.Option(
+        [], "--meta", help="What is said of these documents, as team=finance or access=staff; may be repeated."
+    ),
     prune: bool = typer.Option(False, "--prune", help="Also retire documents that are gone from the given folders."),
+    sync: bool = typer.Option(
+        False, "--sync", help="The same, unless a folder is empty, not there, or more than a fifth of it is gone."
+    ),
+    remove_many: bool = typer.Option(False, "--remove-many", help="With --sync: retire however many are gone."),
     rerender: bool = typer.Option(False, "--rerender", help="Let a setting that is named make pages and vectors anew."),
     drop_column: list[str] = typer.Option(
         [], "--drop-column", help="Drop the vectors of this embedder, or this column; may be repeated."
@@ -70,9 +94,28 @@ def ingest(
 
     A corpus keeps its settings: a later call changes only what it names by --set.
     """
+    if remove_many and not sync:
+        raise ConfigError("--remove-many goes with --sync: name the folders to be mirrored")
+    if sync and not paths:
+        raise ConfigError("--sync needs the folders that the corpus is to mirror: visor ingest FOLDER --sync")
     ingest_into(
-        home_of(context), corpus, paths or [], profile, settings, prune=prune, rerender=rerender, drop=drop_column
+        home_of(context),
+        corpus,
+        paths or [],
+        profile,
+        settings,
+        given=Given(prune, metadata, folders_of(paths or []) if sync else (), remove_many),
+        rerender=rerender,
+        drop=drop_column,
     )
+
+
+def folders_of(paths: Sequence[str]) -> list[Path]:
+    """The local folders among paths, those too that are not there."""
+    from visor_core.documents.sources import is_remote, local_path
+
+    local = [local_path(path) for path in paths if not is_remote(path)]
+    return [path for path in local if not path.is_file()]
 
 
 def ingest_into(
@@ -82,7 +125,7 @@ def ingest_into(
     profile: str,
     settings: list[str],
     *,
-    prune: bool = False,
+    given: Given = GIVEN,
     rerender: bool = False,
     drop: Sequence[str] = (),
 ) -> None:
@@ -108,7 +151,7 @@ def ingest_into(
         )
     for cost in settled.costs:
         _note(cost)
-    documents, pages, built = _ingested(store, paths, settled, prune=prune)
+    documents, pages, built = _ingested(store, paths, settled, given)
     _print_refused(documents, pages)
     if built is None:
         refused = len({(r.uri, r.reason) for r in (*documents.quarantined, *pages.quarantined)})
@@ -122,7 +165,7 @@ def _note(text: str) -> None:
 
 
 def _ingested(
-    store: Corpus, paths: Sequence[str | Path], settled: Settled, *, prune: bool
+    store: Corpus, paths: Sequence[str | Path], settled: Settled, given: Given
 ) -> tuple[DocumentsReport, PagesReport, IndexReport | None]:
     """The three stages; no index is built of no pages.
 
@@ -143,7 +186,7 @@ def _ingested(
         keep_settings(store, documents=settled.documents, since=settled.held)
         with WorkerPool(settled.documents.workers) as pool:
             documents = register_documents(
-                store, paths, settled.documents, prune=prune, progress=on_progress, pool=pool, say=_note
+                store, paths, settled.documents, **asdict(given), progress=on_progress, pool=pool, say=_note
             )
             pages = render_pages(store, settled.documents, progress=on_progress, pool=pool)
         if not pages.pages:
@@ -223,6 +266,7 @@ def search(
     document: str = typer.Option("", "--document", help="Only within this document (file name)."),
     partition: str = typer.Option("", "--partition", help="Only within this part of the corpus."),
     pages: str = typer.Option("", "--pages", help="Only these pages, such as 3-7 or 1,4-6."),
+    where: list[str] = WHERE,
     open_pages: bool = typer.Option(False, "--open", help="Write the page pictures as an HTML page and open it."),
     explain: bool = typer.Option(False, "--explain", help="The same with why each page was found, and where."),
     profile: str = PROFILE,
@@ -234,7 +278,15 @@ def search(
     _check_mode(mode)
     home = home_of(context)
     index = open_index(home, corpus, tag, settled, settings)
-    hits = index.search(query, k=k, mode=mode, partition=partition, document=document or None, pages=pages or None)
+    hits = index.search(
+        query,
+        k=k,
+        mode=mode,
+        partition=partition,
+        document=document or None,
+        pages=pages or None,
+        where=where or settled.index.where,
+    )
     print_unread_of(home, corpus, index)
     if not hits:
         console.print("no page found")

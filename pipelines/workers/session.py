@@ -97,6 +97,7 @@ class Session:
             self.inputs["index_tag"],
             documents=self.profile.documents,
             device=self.profile.index.device,
+            access=self.profile.index.access,
         )
 
     def open_policy(self, stage: str, index: PageIndex, episodes: int, agent: AgentConfig | None = None) -> Policy:

@@ -61,8 +61,10 @@ class SearchIndex(Protocol):
     @property
     def tag(self) -> str: ...
 
-    def search(self, query: str, *, k: int = 10, mode: SearchMode = "hybrid", partition: str = "") -> Sequence[Hit]:
-        """The best `k` pages, best first."""
+    def search(
+        self, query: str, *, k: int = 10, mode: SearchMode = "hybrid", partition: str = "", where: Sequence[str] = ()
+    ) -> Sequence[Hit]:
+        """The best `k` pages, best first; `where` as `index.where`."""
         ...
 
     def page(self, page_id: str) -> PageRecord:
@@ -208,8 +210,10 @@ class Environment:
 
     def _search(self, state: EpisodeState, query: str, stands: int | None) -> Observation:
         """The best pages not seen yet, or word that the results are used up."""
+        config = self.index_config
+        conditions = {"where": config.where} if config.where else {}
         hits = self.index.search(
-            query, k=self.index_config.top_k, mode=self.index_config.mode, partition=state.question.partition
+            query, k=config.top_k, mode=config.mode, partition=state.question.partition, **conditions
         )
         ranking = tuple(dict.fromkeys(hit.page_id for hit in hits))
         seen = state.pages_seen if self.config.exclude_seen else frozenset()

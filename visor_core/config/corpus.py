@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from visor_core.config.base import SecretReference, Section
+from visor_core.documents.metadata import parse_condition
+from visor_core.errors import ConfigError
 
 
 def embedder_parts(spec: str) -> tuple[str, str, str]:
@@ -30,7 +32,7 @@ Language = Literal[
 
 PER_CALL: dict[str, frozenset[str]] = {
     "documents": frozenset({"workers", "picture_seconds", "allow_private_addresses", "download_timeout_seconds"}),
-    "index": frozenset({"device", "mode", "top_k"}),
+    "index": frozenset({"device", "mode", "top_k", "where", "access"}),
 }
 """Settings that belong to a call or a query. All others of the two sections belong to the corpus: they decide what is
 stored, are stored with it (`visor_core.index.settings`) and hold for every later call that does not name them."""
@@ -105,6 +107,12 @@ class IndexConfig(Section):
     page_characters: int = Field(default=200_000, ge=1_000)
     """Characters of a page that are searched: some 30,000 words. The end of a longer page is stored and not found, and
     the build names the page."""
+    where: tuple[str, ...] = ()
+    """Conditions over the documents' metadata that every search of an agent holds to, as `team=finance` or
+    `date>=2024`."""
+    access: tuple[str, ...] = ()
+    """Access tags: with any given, only documents whose metadata `access` is one of them exist for whoever searches,
+    looks or cites."""
     top_k: int = Field(default=10, ge=1)
     """Pages a search ranks; the agent is shown the best not seen yet."""
     overfetch: int = Field(default=0, ge=0)
@@ -118,3 +126,13 @@ class IndexConfig(Section):
     trajectory, checkpoint, evaluation or champion names and those that were given a name."""
     embed_pixels: int = Field(default=0, ge=0)
     """Pixels at which an image embedder sees a page, drawn anew from the source; 0 gives it the stored raster."""
+
+    @field_validator("where")
+    @classmethod
+    def _conditions(cls, where: tuple[str, ...]) -> tuple[str, ...]:
+        for text in where:
+            try:
+                parse_condition(text)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return where

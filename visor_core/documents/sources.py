@@ -18,6 +18,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 from visor_core.documents.formats import ATTACHED, CONVERTED, KINDS, SUFFIXES
+from visor_core.documents.metadata import is_sidecar
 from visor_core.errors import DocumentError
 
 _CHUNK = 1 << 20
@@ -234,6 +235,8 @@ def _walk(folder: Path, seen: set[tuple[int, int]], unread: list[Refused], skipp
             continue
         if is_folder:
             yield from _walk(entry, seen, unread, skipped)
+        elif is_sidecar(entry.name):
+            continue
         elif entry.suffix.lower() in SUFFIXES:
             if is_file:
                 yield entry

@@ -54,6 +54,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("status", pa.string()),
             pa.field("reason", pa.string()),
             pa.field("reader_key", pa.string()),
+            pa.field("given", pa.list_(pa.string())),
+            pa.field("metadata", pa.list_(pa.string())),
             pa.field("cover", pa.string()),
             pa.field("header", pa.string()),
             pa.field("front", pa.string()),
@@ -116,6 +118,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
+ADDED = {"documents": ("given", "metadata")}
+"""Columns that a table of an earlier version lacks, and is given empty when it is written next."""
 KEYS = {
     "documents": "document_id",
     "pages": "page_id",
@@ -252,6 +256,9 @@ class Corpus:
         table = database.open_table(name)
         if name in DERIVED and set(table.schema.names) != set(SCHEMAS[name].names):
             return database.create_table(name, schema=_keyed(name), mode="overwrite")
+        held = set(table.schema.names)
+        if new := [SCHEMAS[name].field(column) for column in ADDED.get(name, ()) if column not in held]:
+            table.add_columns(new)
         return self._checked(table)
 
     def table_at(self, name: str, version: int) -> Any:
@@ -273,6 +280,11 @@ class Corpus:
         """The table, if it has the columns that this version writes and reads."""
         held = {field.name: field.type for field in table.schema}
         differing = [field.name for field in SCHEMAS[table.name] if held.get(field.name) != field.type]
+        if differing and {*differing} <= {*ADDED.get(table.name, ())} - held.keys():
+            raise SearchIndexError(
+                f"corpus {self.root.name!r} was indexed by an earlier version of visor: `visor ingest --corpus "
+                f"{self.root.name}` brings it up to date"
+            )
         if differing:
             raise SearchIndexError(
                 f"corpus {self.root.name!r} was written by another version of visor (column {differing[0]} of table "

@@ -14,6 +14,7 @@ class Document:
     """One row of the table `documents`; `status` is `ok` or `quarantined`, the latter with its `reason`.
 
     `filename` is the file's own name; `name` is shown: where names repeat, with the folders that tell them apart.
+    `metadata` are lines `key=value`.
     """
 
     document_id: str
@@ -26,6 +27,7 @@ class Document:
     title: str
     status: str
     reason: str
+    metadata: tuple[str, ...] = ()
     name: str = ""
 
 

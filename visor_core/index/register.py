@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents.formats import ATTACHED
+from visor_core.documents.metadata import Sidecars, lines_of, parse_metadata
 from visor_core.documents.patience import Patience
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.remote import fetch, is_object_store, list_folders
@@ -52,7 +53,11 @@ DOCUMENT_COLUMNS = (
     "status",
     "reason",
     "reader_key",
+    "given",
+    "metadata",
 )
+_MOST_REMOVED = 5
+"""Of so many documents of a mirrored folder one may go at once without a word."""
 REGISTERED = pa.schema([SCHEMAS["documents"].field(name) for name in DOCUMENT_COLUMNS])
 """What registering writes of the table documents; the words that name a document are written as it is indexed."""
 
@@ -72,6 +77,8 @@ class DocumentsReport:
     skipped: tuple[Refused, ...] = ()
     """Files of the given folders that are not read, by their kind."""
     added_ids: tuple[str, ...] = field(default=(), repr=False)
+    kept_gone: tuple[str, ...] = ()
+    """Mirrored folders of which too much is gone to retire it without a word, and how much."""
 
 
 def register_documents(
@@ -82,12 +89,17 @@ def register_documents(
     partition_of: Callable[[Path], str] | None = None,
     prune: bool = False,
     exactly: bool = False,
-    mirrored: Path | None = None,
+    mirrored: Sequence[Path] = (),
+    metadata: Sequence[str] = (),
+    remove_many: bool = False,
     progress: Progress | None = None,
     pool: WorkerPool | None = None,
     say: Callable[[str], None] | None = None,
 ) -> DocumentsReport:
     """Bring the table documents in line with the sources.
+
+    Raises:
+        ConfigError: if a line of `metadata` is none.
 
     Args:
         corpus: where to.
@@ -96,7 +108,10 @@ def register_documents(
         partition_of: names the partition of a local file; none puts all in "".
         prune: also retire documents whose file is gone, or which lie under a given folder and were not found there.
         exactly: also retire every document that the sources do not hold, wherever it came from.
-        mirrored: also retire documents whose file lay under this folder and is gone, and no others.
+        mirrored: also retire documents whose file lay under one of these folders and is gone; none, if a folder is
+            empty or cannot be read, or if that were more than one document and a fifth of what it holds.
+        metadata: lines `key=value` for all of these sources, over what their sidecar files say; `key=` takes it away.
+        remove_many: retire however many are gone from a mirrored folder.
         progress: called as documents are validated.
         pool: workers that open the documents; none starts some and ends them.
         say: told what pruning costs, before it is done.
@@ -123,12 +138,20 @@ def register_documents(
         fresh = needing_validation(corpus, seen, config)
         validate(corpus, fresh, config, progress, pool)
         gone = _prune(known, found, unread, "" if exactly else _prefixes(sources)) if exactly or prune else set()
-        gone |= _gone_under(known, mirrored) if mirrored else set()
+        kept_gone: list[str] = []
+        for folder in mirrored:
+            removed, why = _removed(known, folder, many=remove_many)
+            gone |= removed
+            kept_gone += [why] if why else []
         gone |= _detached(known, {source.uri for source in found})
         retired = _retire(known, seen, gone)
+        if say:
+            for why in kept_gone:
+                say(why)
         if say and gone and retired:
             say(_price([known[document_id] for document_id in sorted(retired)]))
         _name_after_source(known, found)
+        refused += _describe(seen, sources, metadata)
         # In this order a kill in between loses rows, which the next run adds again; in the other it would leave two
         # documents with one address.
         delete_by(table, "document_id", retired & set(before))
@@ -148,19 +171,21 @@ def register_documents(
         data_version=documents_version(current),
         skipped=tuple(sorted(skipped, key=lambda r: (r.filename, r.uri))),
         added_ids=added,
+        kept_gone=tuple(kept_gone),
     )
 
 
 def documents_version(current: Sequence[dict[str, Any]]) -> str:
     """Content hash of a set of document rows; independent of paths, of time and of their order."""
+    # Metadata count where there are any, so that the version of a corpus without stays what it was.
     fields = ("document_id", "filename", "partition", "num_pages", "title", "status", "reason", "reader_key")
-    lines = sorted(json.dumps([row[f] for f in fields]) for row in current)
+    lines = sorted(json.dumps([row[f] for f in fields] + ([m] if (m := row["metadata"]) else [])) for row in current)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def recorded_documents(corpus: Corpus) -> list[dict[str, Any]]:
     """The documents of a corpus as a lineage names them: by hash, with name, size and state, sorted by hash."""
-    fields = ["document_id", "filename", "source_uri", "partition", "num_bytes", "num_pages", "status"]
+    fields = ["document_id", "filename", "source_uri", "partition", "num_bytes", "num_pages", "status", "metadata"]
     return sorted(rows(corpus.table("documents"), fields), key=lambda row: str(row["document_id"]))
 
 
@@ -246,6 +271,8 @@ def _claim(known: dict[str, dict[str, Any]], arrived: Sequence[tuple[Source, str
                 "status": "new",
                 "reason": "",
                 "reader_key": "",
+                "given": [],
+                "metadata": [],
             }
             known[document_id] = row
         elif not row["source_uri"]:
@@ -290,11 +317,24 @@ def _prune(
     }
 
 
-def _gone_under(known: dict[str, dict[str, Any]], folder: Path) -> set[str]:
-    """URIs of files under a folder that are known not to be there any more."""
+def _removed(known: dict[str, dict[str, Any]], folder: Path, *, many: bool) -> tuple[set[str], str]:
+    """URIs of files under a folder that are known not to be there any more; why documents stay all the same, or "".
+
+    A drive that is not mounted, a share that does not answer or a folder emptied by accident retires no document.
+    """
     prefix = f"{uri_of(local_path(folder)).rstrip('/')}/"
-    uris = {uri for row in known.values() for uri in (row["source_uri"], *row["other_uris"])}
-    return {uri for uri in uris if uri.startswith(prefix) and is_gone(uri)}
+    states = {uri: row["status"] for row in known.values() for uri in (row["source_uri"], *row["other_uris"])}
+    held = {uri for uri in states if uri.startswith(prefix)}
+    gone = {uri for uri in held if is_gone(uri)}
+    documents, lost = ({uri for uri in uris if states[uri] == "ok"} for uris in (held, gone))
+    try:
+        there = any(folder.iterdir())
+    except OSError:
+        there = False
+    if many or not lost or (there and len(lost) <= max(1, len(documents) // _MOST_REMOVED)):
+        return gone, ""
+    why = f"{len(lost)} of {len(documents)} documents are gone from it" if there else "it is empty or not there"
+    return gone - lost, f"{folder} changes nothing, as {why}; --remove-many (remove_many) retires what is gone"
 
 
 def _detached(known: dict[str, dict[str, Any]], present: set[str]) -> set[str]:
@@ -310,6 +350,22 @@ def _name_after_source(known: dict[str, dict[str, Any]], found: Sequence[Source]
         source = by_uri.get(row["source_uri"])
         if source is not None:
             row |= {"filename": source.filename, "partition": source.partition}
+
+
+def _describe(seen: dict[str, dict[str, Any]], sources: Sequence[str | Path], metadata: Sequence[str]) -> list[Refused]:
+    """Write into the rows what is said of their documents; the sidecar files that say nothing, and why.
+
+    What was given by an earlier call stays until a later one gives something else under its key.
+    """
+    given = parse_metadata(metadata)
+    folders = [path for source in sources if not is_remote(str(source)) and (path := local_path(source)).is_dir()]
+    sidecars = Sidecars(folders)
+    for row in seen.values():
+        kept = {key: values for key, values in (parse_metadata(row["given"] or ()) | given).items() if values}
+        uri = row["source_uri"].partition(ATTACHED)[0]
+        said = sidecars.of(local_path(uri)) if uri.startswith("file://") else {}
+        row |= {"given": lines_of(kept), "metadata": lines_of(said | kept)}
+    return [Refused(uri_of(path), path.name, fault) for path, fault in sorted(sidecars.faults.items())]
 
 
 def _retire(known: dict[str, dict[str, Any]], seen: dict[str, dict[str, Any]], gone: set[str]) -> set[str]:

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from PIL import Image
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
+from visor_core.documents.metadata import ACCESS
 from visor_core.documents.names import shown_names
 from visor_core.documents.reader import Word
 from visor_core.documents.sources import readable_path
@@ -29,7 +31,7 @@ from visor_core.geometry import shown_size
 from visor_core.index.candidates import CandidateSearch, Mode, Scored
 from visor_core.index.corpus import KEYS, Corpus, quoted, rows
 from visor_core.index.embedders import Embedder
-from visor_core.index.filters import Filters
+from visor_core.index.filters import Filters, within
 from visor_core.index.hits import hits_of
 from visor_core.index.nearest import nearest
 from visor_core.index.page_pictures import stored_picture
@@ -39,6 +41,7 @@ from visor_core.index.ranking.order import NOTHING, Ranked, first_candidates, ra
 from visor_core.index.ranking.wording import read
 from visor_core.index.records import Document, Hit, Page, PageText, page_id_of, split_page_id
 from visor_core.index.register import DOCUMENT_COLUMNS
+from visor_core.index.restricted import RestrictedTable
 from visor_core.index.settings import reading_settings
 from visor_core.index.stored_pages import StoredPages
 from visor_core.index.tags import Manifest, VectorColumn, read_manifest
@@ -60,6 +63,7 @@ class PageIndex:
         documents: DocumentsConfig | None = None,
         device: str = "cpu",
         named: Collection[str] = (),
+        access: Collection[str] = (),
     ) -> None:
         self.corpus, self.manifest, self.tag = corpus, manifest, manifest.tag
         if manifest.tables.keys() != KEYS.keys() or "languages" not in manifest.settings:
@@ -70,6 +74,8 @@ class PageIndex:
         self._let_go = weakref.finalize(self, _close, corpus.reading())
         self._tables = {name: corpus.table_at(name, version) for name, version in manifest.tables.items()}
         self._documents = _documents(self._tables["documents"])
+        if access:
+            self._restrict(access)
         self._candidates = CandidateSearch(corpus.root, manifest, self._tables, embedders or (), device)
         self._pages = StoredPages(self._tables["pages"], self._documents, manifest.tag)
         self._facts = StoredFacts(self._tables["page_texts"])
@@ -94,6 +100,7 @@ class PageIndex:
         documents: DocumentsConfig | None = None,
         device: str = "cpu",
         named: Collection[str] = (),
+        access: Collection[str] = (),
     ) -> PageIndex:
         """Open a corpus folder at a tag.
 
@@ -105,12 +112,21 @@ class PageIndex:
                 encrypted documents by file name are added to its own; each is read when its document is drawn.
             device: where the embedders that are loaded run, as `index.device`.
             named: dotted names of kept settings that the caller names, which are then its own.
+            access: access tags, as `index.access`: with any given, documents of no such tag do not exist here.
 
         Raises:
             SearchIndexError: if the corpus, the tag or one of its table versions does not exist.
         """
         corpus = Corpus(Path(root))
-        return cls(corpus, read_manifest(corpus, tag), embedders, documents, device, named)
+        return cls(corpus, read_manifest(corpus, tag), embedders, documents, device, named, access)
+
+    def _restrict(self, access: Collection[str]) -> None:
+        """Leave the documents that have one of these access tags, in every table."""
+        wanted = {f"{ACCESS}={tag}" for tag in access}
+        seen = {i: d for i, d in self._documents.items() if wanted & {*d.metadata}}
+        condition = within(set(seen), self._documents)
+        self._tables = {name: RestrictedTable(table, condition) for name, table in self._tables.items()}
+        self._documents = _named(seen)
 
     @property
     def corpus_name(self) -> str:
@@ -201,6 +217,7 @@ class PageIndex:
         partition: str = "",
         document: str | None = None,
         pages: str | tuple[int, int] | None = None,
+        where: Sequence[str] = (),
     ) -> list[Hit]:
         """The `k` pages that fit a query best, best first.
 
@@ -212,20 +229,23 @@ class PageIndex:
             document: restrict to one document, by id or by file name, alone or after its folders; a name that repeats
                 stands for all that have it.
             pages: restrict to pages, as `3-7` or (first, last).
+            where: restrict to documents for whose metadata all of these hold, as `team=finance` or `date>=2024`.
 
         Raises:
             SearchIndexError: if a filter names nothing or an embedder cannot be loaded.
+            ConfigError: if one of `where` is no condition.
         """
         if k < 1:
             raise SearchIndexError(f"a search for {k} pages is none: k starts at 1")
         if mode not in ("text", "vector", "hybrid"):
             raise SearchIndexError(f"search mode {mode!r} is unknown: choose text, vector or hybrid")
-        key = (query, k, mode, partition, document, pages)
+        filters = Filters(partition, document, pages, tuple(where))
+        key = (query, k, mode, filters)
         with self._lock:
             if key in self._searches:
                 self._searches.move_to_end(key)
                 return list(self._searches[key])
-        found = self.ranked(query, max(50, 5 * k), mode, Filters(partition, document, pages))
+        found = self.ranked(query, max(50, 5 * k), mode, filters)
         ordered = found.order()[:k]
         hits = hits_of(query, ordered, self._pages.texts([page_id for page_id, _ in ordered]), found.rankings)
         with self._lock:
@@ -243,10 +263,11 @@ class PageIndex:
         partition: str = "",
         document: str | None = None,
         pages: str | tuple[int, int] | None = None,
+        where: Sequence[str] = (),
     ) -> list[Hit]:
         """`search` off the event loop; the same result."""
         return await asyncio.to_thread(
-            self.search, query, k=k, mode=mode, partition=partition, document=document, pages=pages
+            self.search, query, k=k, mode=mode, partition=partition, document=document, pages=pages, where=where
         )
 
     def unread_pages(self) -> int:
@@ -271,10 +292,11 @@ class PageIndex:
         partition: str = "",
         document: str | None = None,
         pages: str | tuple[int, int] | None = None,
+        where: Sequence[str] = (),
     ) -> dict[str, list[str]]:
         """The rankings that a search is made of, each of at most `depth` page ids and as many in documents that the
         question names; arguments as for `search`."""
-        return self.ranked(query, depth, mode, Filters(partition, document, pages)).rankings
+        return self.ranked(query, depth, mode, Filters(partition, document, pages, tuple(where))).rankings
 
     def candidates(self, query: str, depth: int, mode: Mode = "hybrid") -> dict[str, Scored]:
         """The candidates of a query by ranking, each of at most `depth` pages with their scores."""
@@ -305,7 +327,7 @@ class PageIndex:
             inside = f"document_id IN ({quoted(sorted(named.meant))})"
             inside = f"({condition}) AND {inside}" if condition else inside
             found = together(found, find(depth, inside))
-        alone = filters.document is not None and not filters.partition and filters.pages is None
+        alone = filters == Filters(document=filters.document) and filters.document is not None
         rankings = rankings_of(query, found, filters.documents(self._documents) if alone else ())
         return ranked(question, found, rankings, named, self._facts.of)
 
@@ -354,12 +376,19 @@ def _close(handle: int) -> None:
 
 def _documents(table: Any) -> dict[str, Document]:
     """The rows of the table documents by id, each with the name it is shown by."""
-    found = rows(table, DOCUMENT_COLUMNS)
-    names = shown_names({r["document_id"]: (r["filename"], r["source_uri"]) for r in found})
-    columns = [name for name in Document.__dataclass_fields__ if name != "name"]
-    return {
-        r["document_id"]: Document(**{name: r[name] for name in columns}, name=names[r["document_id"]]) for r in found
-    }
+    columns = [name for name in Document.__dataclass_fields__ if name not in ("name", "metadata")]
+    return _named(
+        {
+            r["document_id"]: Document(**{name: r[name] for name in columns}, metadata=tuple(r["metadata"] or ()))
+            for r in rows(table, DOCUMENT_COLUMNS)
+        }
+    )
+
+
+def _named(documents: dict[str, Document]) -> dict[str, Document]:
+    """Documents with the names they are shown by, which depend on what others there are."""
+    names = shown_names({i: (d.filename, d.source_uri) for i, d in documents.items()})
+    return {i: replace(document, name=names[i]) for i, document in documents.items()}
 
 
 __all__ = ["Hit", "Mode", "Page", "PageIndex", "page_id_of"]

@@ -190,7 +190,13 @@ class _Index(Protocol):
     def data_version(self) -> str: ...
 
     def search(
-        self, query: str, *, k: int = 10, mode: Literal["text", "vector", "hybrid"] = "hybrid", partition: str = ""
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        mode: Literal["text", "vector", "hybrid"] = "hybrid",
+        partition: str = "",
+        where: Sequence[str] = (),
     ) -> Sequence[Any]: ...
     def page(self, page_id: str) -> Any: ...
     def __call__(self, ref: ImageRef) -> Image.Image: ...
@@ -225,13 +231,19 @@ class OracleIndex:
         return f"{self._index.data_version}-gold-{self._gold.digest}"
 
     def search(
-        self, query: str, *, k: int = 10, mode: Literal["text", "vector", "hybrid"] = "hybrid", partition: str = ""
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        mode: Literal["text", "vector", "hybrid"] = "hybrid",
+        partition: str = "",
+        where: Sequence[str] = (),
     ) -> Sequence[Any]:
         """The gold pages of the question in these words, all of them; else what the index finds."""
         pages = self._gold.pages(query)
         if pages:
             return [GoldHit(page) for page in pages]
-        return self._index.search(query, k=k, mode=mode, partition=partition)
+        return self._index.search(query, k=k, mode=mode, partition=partition, where=where)
 
     def page(self, page_id: str) -> Any:
         """One page's record."""
