@@ -16,11 +16,11 @@ import yaml
 
 from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from visor_core.config import Home
-from visor_core.documents.metadata import OF_FOLDER, parse_metadata
 from visor_core.documents.sources import document_id_of, is_remote, local_path, stored_path
 from visor_core.files import write_text
 from visor_core.index import Corpus
 from visor_core.lineage.graph import EVALUATION, Build, Lineage
+from visor_core.metadata import OF_FOLDER, parse_metadata
 from visor_core.questions import questions_version, read_questions
 
 

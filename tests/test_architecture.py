@@ -12,7 +12,7 @@ CODE = ("visor_core", "assets_defs", "pipelines")
 # Each layer may import itself and those before it; the two in one row are siblings and do not know each other.
 LAYERS = (
     (
-        *("errors", "addresses", "installation", "files", "inventory", "byte_cache", "network"),
+        *("errors", "addresses", "installation", "files", "inventory", "byte_cache", "network", "metadata"),
         *("config", "code_version", "geometry", "questions"),
     ),
     ("tracking",),

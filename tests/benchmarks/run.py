@@ -44,13 +44,34 @@ def run_one(name: str, home: Path, console: Console) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else [measured]
 
 
+def markdown(home: Path) -> str:
+    """The kept results of all measurements as the rows of a table: name, what, measured, goal."""
+    lines = ["| name | what | measured | goal |", "|---|---|---|---|"]
+    for path in sorted((home / "bench").glob("*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        found = measured["results"] if isinstance(measured.get("results"), list) else [measured]
+        for row in found:
+            missed = "" if row.get("met", True) else " (missed)"
+            value = row["value"]
+            shown = f"{value:.3g}" if isinstance(value, float) else str(value)
+            told = row["name"] if row["name"] != measured["name"] or found == [measured] else ""
+            lines.append(
+                f"| `{measured['name']}` | {told} | {shown} {row.get('unit', '')}{missed} | {row.get('goal') or '–'} |"
+            )
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run what was asked for; returns 1 if a measurement could not run."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", choices=names(), help="one measurement")
+    parser.add_argument("--table", action="store_true", help="only print the kept results, as the README has them")
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("VISOR_HOME", ".visor")))
     options = parser.parse_args()
     console = Console()
+    if options.table:
+        print(markdown(options.home.resolve()))
+        return 0
     table = Table(title="measured", title_justify="left", box=None)
     for column in ("name", "value", "unit", "goal", "met", "seconds"):
         table.add_column(column, justify="right" if column in ("value", "seconds") else "left")

@@ -162,7 +162,7 @@ def test_what_is_not_read_is_listed_with_its_reason(visor: Visor, tmp_path: Path
     folder = tmp_path / "in"
     write_pdf(folder / "good.pdf", [FIRST])
     write_pdf(folder / "~draft.pdf", ["A draft that begins with a tilde"])
-    for name in ("letter.docx", "~$letter.docx", "table.xlsx", "README"):
+    for name in ("letter.log", "~$letter.docx", "table.csv", "README"):
         (folder / name).write_text("x", encoding="utf-8")
     (folder / "nowhere.pdf").symlink_to(tmp_path / "absent.pdf")
     os.mkfifo(folder / "pipe.pdf")
@@ -170,7 +170,7 @@ def test_what_is_not_read_is_listed_with_its_reason(visor: Visor, tmp_path: Path
     assert outcome.code == 0, outcome.err
     lines = outcome.err.splitlines()
     skipped = {line.split(": ")[1] for line in lines if line.startswith("skipped: ")}
-    assert skipped == {"letter.docx", "~$letter.docx", "table.xlsx", "README"}
+    assert skipped == {"letter.log", "~$letter.docx", "table.csv", "README"}
     refused = {line.split(": ")[1]: line.split(": ")[2] for line in lines if line.startswith("quarantined: ")}
     assert refused == {
         "nowhere.pdf": "it is a link to nothing, or a loop of links",
@@ -203,7 +203,7 @@ def test_many_files_of_a_kind_are_counted(visor: Visor, tmp_path: Path) -> None:
 def test_the_asset_counts_what_it_did_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "inbox" / "mine"
     write_pdf(folder / "a.pdf", [FIRST])
-    (folder / "letter.docx").write_text("x", encoding="utf-8")
+    (folder / "letter.log").write_text("x", encoding="utf-8")
     figures = _run(tmp_path, Choice("nano"), "documents").figures("documents", "mine")
     assert (figures["documents"], figures["quarantined"], figures.get("skipped")) == (1, 0, 1)
 

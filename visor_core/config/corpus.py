@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from visor_core.config.base import SecretReference, Section
-from visor_core.documents.metadata import parse_condition
 from visor_core.errors import ConfigError
+from visor_core.metadata import parse_condition
 
 
 def embedder_parts(spec: str) -> tuple[str, str, str]:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 from visor_core.documents.formats import ATTACHED, CONVERTED, KINDS, SUFFIXES
-from visor_core.documents.metadata import is_sidecar
 from visor_core.errors import DocumentError
+from visor_core.metadata import is_sidecar
 
 _CHUNK = 1 << 20
 _LONGEST_NAME = 160
@@ -237,6 +237,9 @@ def _walk(folder: Path, seen: set[tuple[int, int]], unread: list[Refused], skipp
             yield from _walk(entry, seen, unread, skipped)
         elif is_sidecar(entry.name):
             continue
+        elif entry.name.startswith("~$"):
+            why = "it is what an office program leaves of a document that is open"
+            skipped.append(Refused(uri_of(entry), display_name(entry.name), why))
         elif entry.suffix.lower() in SUFFIXES:
             if is_file:
                 yield entry

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from visor_core.documents.metadata import parse_condition
 from visor_core.documents.names import composed, goes_by
 from visor_core.errors import SearchIndexError
 from visor_core.index.corpus import quoted
 from visor_core.index.records import Document, parse_pages
+from visor_core.metadata import parse_condition
 
 
 @dataclass(frozen=True, slots=True)

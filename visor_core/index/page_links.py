@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from visor_core.documents.formats import ATTACHED
-from visor_core.documents.sources import readable_path, stored_path
+from visor_core.documents.formats import ATTACHED, CONVERTED
+from visor_core.documents.sources import readable_path
 from visor_core.index.records import Document, split_page_id
 from visor_core.index.search import PageIndex
 
@@ -30,20 +30,26 @@ class PageLinks:
         if document is None or not 1 <= page <= document.num_pages:
             return ""
         if document_id not in self._files:
-            self._files[document_id] = _address(document, self._sources)
+            self._files[document_id] = self._address_of(document)
         file = self._files[document_id]
         return f"{file}#page={page}" if file else ""
 
+    def _address_of(self, document: Document) -> str:
+        """Of a document of another kind the PDF made of it, of an attachment the bytes kept."""
+        kept = readable_path(self._sources, document.document_id, document.media_type)
+        inside = document.media_type in CONVERTED or ATTACHED in document.source_uri
+        return _opened(kept) if inside else _address(document.source_uri, kept)
 
-def _address(document: Document, sources: Path) -> str:
-    """The PDF made of a document, the bytes kept of an attachment, else a web address as it is, a file where it still
-    lies, or the bytes kept; "" where none can be opened."""
-    kept = readable_path(sources, document.document_id, document.media_type)
-    if kept != stored_path(sources, document.document_id) or ATTACHED in document.source_uri:
-        return kept.absolute().as_uri() if kept.is_file() else ""
-    parts = urlsplit(document.source_uri)
+
+def _address(uri: str, kept: Path) -> str:
+    """A web address as it is, a file where it still lies, else the bytes kept; "" where neither can be opened."""
+    parts = urlsplit(uri)
     if parts.scheme in ("http", "https"):
         return parts._replace(fragment="").geturl()
     if parts.scheme == "file" and Path(unquote(parts.path)).is_file():
         return parts._replace(fragment="").geturl()
+    return _opened(kept)
+
+
+def _opened(kept: Path) -> str:
     return kept.absolute().as_uri() if kept.is_file() else ""

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents.formats import ATTACHED
-from visor_core.documents.metadata import Sidecars, lines_of, parse_metadata
 from visor_core.documents.patience import Patience
 from visor_core.documents.pool import WorkerPool
 from visor_core.documents.remote import fetch, is_object_store, list_folders
@@ -39,6 +38,7 @@ from visor_core.errors import DocumentError
 from visor_core.index.attachments import take_out
 from visor_core.index.corpus import SCHEMAS, Corpus, delete_by, rows, upsert
 from visor_core.index.validating import Progress, needing_validation, validate
+from visor_core.metadata import Sidecars, lines_of, parse_metadata
 
 DOCUMENT_COLUMNS = (
     "document_id",

@@ -22,7 +22,6 @@ from PIL import Image
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents.crops import CropRenderer
-from visor_core.documents.metadata import ACCESS
 from visor_core.documents.names import shown_names
 from visor_core.documents.reader import Word
 from visor_core.documents.sources import readable_path
@@ -47,6 +46,7 @@ from visor_core.index.stored_pages import StoredPages
 from visor_core.index.tags import Manifest, VectorColumn, read_manifest
 from visor_core.index.unread import unread_pages
 from visor_core.index.validating import password_for
+from visor_core.metadata import ACCESS
 from visor_core.policies.base import ImageRef
 
 _REMEMBERED_SEARCHES = 20_000

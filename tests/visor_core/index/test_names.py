@@ -105,7 +105,7 @@ def test_names_that_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_folder_names_what_it_does_not_give(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     write_pdf(folder / "a.pdf", ["x"])
-    for name in ("b.docx", os.fsdecode(b"caf\xe9.txt"), "c\n\x1b[31m.md", "none", "x" * 250 + ".txt"):
+    for name in ("b.csv", os.fsdecode(b"caf\xe9.txt"), "c\n\x1b[31m.log", "none", "x" * 250 + ".txt"):
         (folder / name).write_text("x")
     (folder / "gone.pdf").symlink_to(tmp_path / "absent")
     (folder / "round.pdf").symlink_to(folder / "round.pdf")
@@ -115,8 +115,8 @@ def test_a_folder_names_what_it_does_not_give(tmp_path: Path) -> None:
     assert [source.filename for source in found.found] == ["a.pdf"]
     assert {r.filename for r in found.refused} == {"gone.pdf", "round.pdf"}
     assert sorted(r.reason.partition(" are not read")[0] for r in found.skipped) == [
-        "files of the kind .docx",
-        "files of the kind .md",
+        "files of the kind .csv",
+        "files of the kind .log",
         "files of the kind .txt",
         "files of the kind .txt",
         "files without a suffix",

@@ -115,7 +115,11 @@ class Sidecars:
     def _said(self, sidecar: Path) -> dict[str, tuple[str, ...]]:
         if sidecar not in self._read:
             self._read[sidecar] = {}
-            if sidecar.is_file():
+            try:
+                there = sidecar.is_file()
+            except OSError:  # its folder is closed, which is said of the folder, or its name would be too long
+                there = False
+            if there:
                 try:
                     self._read[sidecar] = read_sidecar(sidecar)
                 except DocumentError as error:

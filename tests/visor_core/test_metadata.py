@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from visor_core.config import IndexConfig
-from visor_core.documents.metadata import Sidecars, lines_of, parse_condition, parse_metadata, read_sidecar
 from visor_core.documents.sources import expand
 from visor_core.errors import ConfigError, DocumentError
+from visor_core.metadata import Sidecars, lines_of, parse_condition, parse_metadata, read_sidecar
 
 ABOUT = ("access=staff", "access=board", "date=2024-05-01", "pages=9", "team=finance")
 URI = "file:///srv/reports/2023/Q%201/a.pdf"
