@@ -358,7 +358,7 @@ def _describe(seen: dict[str, dict[str, Any]], sources: Sequence[str | Path], me
     What was given by an earlier call stays until a later one gives something else under its key.
     """
     given = parse_metadata(metadata)
-    folders = [path for source in sources if not is_remote(str(source)) and (path := local_path(source)).is_dir()]
+    folders = [path for source in sources if not is_remote(str(source)) and _is_folder(path := local_path(source))]
     sidecars = Sidecars(folders)
     for row in seen.values():
         kept = {key: values for key, values in (parse_metadata(row["given"] or ()) | given).items() if values}
