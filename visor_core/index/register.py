@@ -352,6 +352,14 @@ def _name_after_source(known: dict[str, dict[str, Any]], found: Sequence[Source]
             row |= {"filename": source.filename, "partition": source.partition}
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder that the system lets be looked at."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _describe(seen: dict[str, dict[str, Any]], sources: Sequence[str | Path], metadata: Sequence[str]) -> list[Refused]:
     """Write into the rows what is said of their documents; the sidecar files that say nothing, and why.
 
