@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from visor_core.index.records import Hit, PageText
-from visor_core.index.snippets import snippet
+from visor_core.index.snippets import Snippets
 
 
 def hits_of(
@@ -22,9 +22,9 @@ def hits_of(
         pages: each of those pages.
         rankings: page ids by ranking, for the places.
     """
-    hits = []
+    hits, snippets = [], Snippets(query)
     for page_id, score in ordered:
         page = pages[page_id]
         ranks = {name: ranking.index(page_id) + 1 for name, ranking in rankings.items() if page_id in ranking}
-        hits.append(Hit(page_id, page.document_id, page.filename, page.page, score, snippet(page.text, query), ranks))
+        hits.append(Hit(page_id, page.document_id, page.filename, page.page, score, snippets.of(page.text), ranks))
     return hits

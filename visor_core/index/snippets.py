@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
-from visor_core.index.marks import marks, sought
+from visor_core.index.marks import Sought, marks, sought
 from visor_core.index.passages import pieces_of
 
 
@@ -14,24 +15,58 @@ def snippet(text: str, query: str, length: int = 30) -> str:
 
     Where no spaces stand between words, a few characters count as one, as in a passage.
     """
-    wanted = sought(query)
-    pieces: list[str] = []
-    terms: list[tuple[str, ...]] = []
-    for word in text.split():
-        cut = pieces_of(word)
-        found = marks(word, wanted)
-        start = 0
-        for piece in cut:
-            end = start + len(piece)
-            terms.append(tuple(mark.term for mark in found if start <= mark.start < end))
-            start = end
-        pieces += cut
+    return Snippets(query).of(text, length)
+
+
+class Snippets:
+    """Snippets of one query: what it says of a word is worked out once, on however many pages that stands."""
+
+    def __init__(self, query: str) -> None:
+        self._wanted = sought(query)
+        looked_for = self._wanted.beginnings | self._wanted.parts
+        # A plain word in which none of these stands needs no closer look; most words are such.
+        self._plain = re.compile("|".join(map(re.escape, looked_for)) or r"(?!)")
+        self._words: dict[str, tuple[list[str], list[tuple[str, ...]]]] = {}
+
+    def of(self, text: str, length: int = 30) -> str:
+        """A snippet, as `snippet` gives it."""
+        pieces: list[str] = []
+        terms: list[tuple[str, ...]] = []
+        for word in text.split():
+            read = self._words.get(word)
+            if read is None:
+                if word.isascii() and word.isalnum() and not self._plain.search(word.lower()):
+                    pieces.append(f"{word} ")
+                    terms.append(())
+                    continue
+                read = self._words[word] = _read(word, self._wanted)
+            pieces += read[0]
+            terms += read[1]
+        return _window(pieces, terms, length)
+
+
+def _read(word: str, wanted: Sought) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The pieces of a word, and the terms that stand in each."""
+    pieces, found = list(pieces_of(word)), marks(word, wanted)
+    if not found:
+        return pieces, [()] * len(pieces)
+    terms, start = [], 0
+    for piece in pieces:
+        end = start + len(piece)
+        terms.append(tuple(mark.term for mark in found if start <= mark.start < end))
+        start = end
+    return pieces, terms
+
+
+def _window(pieces: list[str], terms: list[tuple[str, ...]], length: int) -> str:
+    """The pieces of the best window."""
     if len(pieces) <= length:
         return "".join(pieces).rstrip()
     inside: Counter[str] = Counter()
     best, first, last_best = -1, 0, 0
     for last, new in enumerate(terms):
-        inside.update(new)
+        if new:
+            inside.update(new)
         start = last - length + 1
         if start > 0 and terms[start - 1]:
             inside.subtract(terms[start - 1])

@@ -142,7 +142,7 @@ def test_quarters_are_found_in_every_writing(tmp_path_factory: pytest.TempPathFa
 def test_features_by_hand() -> None:
     asked = read("What were net sales in Figure 2, page 3, in 2018?")
     said = wording.terms("Net sales 1,577 in Figure 2, 2018")
-    found = {"a/00003": facts.facts_of(said, "Sales"), "b/00001": facts.facts_of((), "")}
+    found = {"a/00003": facts.facts_of(" ".join(said), "Sales"), "b/00001": facts.facts_of("", "")}
     scores = {"text": {"a/00003": 4.0, "b/00001": 1.0}, "passages": {"a/00003": 2.0}}
     table = features(asked, list(found), scores, found, Named({"b": 0.5}, {"a": 1.0}))
     first, second = (dict(zip(NAMES, row, strict=True)) for row in table.tolist())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from visor_core.index.corpus import quoted, rows
 from visor_core.index.ranking.wording import terms
 
+_NUMBER = re.compile(r"(?:^|(?<= ))\d")
 _REMEMBERED = 1_024
 """Pages, of which a full one takes about a tenth of a megabyte."""
 MOST_TERMS = 4_000
@@ -23,8 +25,8 @@ class PageFacts:
     """A page as the ranking compares it with a question."""
 
     terms: frozenset[str]
-    pairs: frozenset[tuple[str, str]]
-    """Neighbouring terms."""
+    said: str
+    """The terms in their order, with a space before, between and after them."""
     section: frozenset[str]
     """Terms of its path: outline, headings above and its own."""
     digits: float
@@ -32,24 +34,35 @@ class PageFacts:
     length: int
     """Terms on the page."""
 
+    def beside(self, pair: tuple[str, str]) -> bool:
+        """Whether two terms stand side by side, in this order."""
+        return f" {pair[0]} {pair[1]} " in self.said
 
-def facts_of(said: Sequence[str], section: str) -> PageFacts:
-    """The facts of a page by its terms, in their order.
 
-    >>> facts_of(["net", "sales", "1577", "1402"], "Statements of Earnings").digits
+def facts_of(said: str, section: str) -> PageFacts:
+    """The facts of a page by its terms, in their order, with a space between them.
+
+    >>> facts_of("net sales 1577 1402", "Statements of Earnings").digits
     0.5
     """
-    numbers = sum(term[0].isdigit() for term in said)
+    told = said.split(" ") if said else []
+    numbers = len(_NUMBER.findall(said))
     return PageFacts(
-        frozenset(said),
-        frozenset(pairwise(said)),
-        frozenset(terms(section)),
-        numbers / len(said) if said else 0.0,
-        len(said),
+        frozenset(told),
+        f" {said} ",
+        _terms_of(section),
+        numbers / len(told) if told else 0.0,
+        len(told),
     )
 
 
-_NOTHING = facts_of((), "")
+@functools.lru_cache(maxsize=4_096)
+def _terms_of(section: str) -> frozenset[str]:
+    """The terms of a section's path, which many pages share."""
+    return frozenset(terms(section))
+
+
+_NOTHING = facts_of("", "")
 """Facts of a page without text."""
 
 
@@ -69,7 +82,7 @@ class StoredFacts:
         if missing:
             found |= dict.fromkeys(missing, _NOTHING)
             for row in rows(self._table, ["page_id", "terms", "section"], f"page_id IN ({quoted(missing)})"):
-                found[row["page_id"]] = facts_of(row["terms"].split(), row["section"] or "")
+                found[row["page_id"]] = facts_of(row["terms"], row["section"] or "")
         with self._lock:
             for page_id in page_ids:
                 self._facts[page_id] = found[page_id]

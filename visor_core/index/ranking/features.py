@@ -102,11 +102,11 @@ def _phrases(question: Wording, fact: PageFacts, rarity: Mapping[str, float]) ->
     """Share of the question's neighbouring terms that are neighbours on the page, weighed by what they tell."""
     weights = {pair: rarity.get(pair[0], 0.0) + rarity.get(pair[1], 0.0) for pair in question.pairs}
     total = sum(weights.values())
-    return sum(weight for pair, weight in weights.items() if pair in fact.pairs) / total if total else 0.0
+    return sum(weight for pair, weight in weights.items() if fact.beside(pair)) / total if total else 0.0
 
 
 def _within(place: tuple[str, ...], fact: PageFacts) -> bool:
-    return all(pair in fact.pairs for pair in pairwise(place)) and set(place) <= fact.terms
+    return set(place) <= fact.terms and all(map(fact.beside, pairwise(place)))
 
 
 def _scaled(scores: Mapping[str, float], pages: Sequence[str]) -> npt.NDArray[np.float32]:
