@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ class Indexes:
 
     def __init__(self, home: Home, corpus: str, profile: Profile, settings: list[str]) -> None:
         self._home, self._corpus, self._profile, self._settings = home, corpus, profile, settings
-        self._open: dict[tuple[str, str], PageIndex | None] = {}
+        self._open: dict[tuple[str, str, tuple[str, ...]], PageIndex | None] = {}
         self._shelf = OpenIndexes([home])
 
     def of(self, episode: Trajectory) -> PageIndex | None:
@@ -91,11 +92,17 @@ class Indexes:
         Raises:
             SearchIndexError: if the corpus that was given, or its tag, does not exist.
         """
-        key = (self._corpus or episode.corpus, episode.index_tag)
+        corpus, tag = self._corpus or episode.corpus, episode.index_tag
+        # What it was given to see is the episode's: with more it would find other pages.
+        access = tuple(json.loads(episode.index_config or "{}").get("access", ()))
+        key = (corpus, tag, access)
         if key not in self._open:
-            there = (self._home.corpus(key[0]) / "tags" / f"{key[1]}.json").is_file()
-            wanted = bool(self._corpus) or (bool(key[0]) and there)
-            index = open_index(self._home, *key, self._profile, self._settings) if wanted else None
+            there = (self._home.corpus(corpus) / "tags" / f"{tag}.json").is_file()
+            wanted = bool(self._corpus) or (bool(corpus) and there)
+            from visor_core.config import derived
+
+            profile = derived(self._profile, {"index.access": list(access)}, "visor replay")
+            index = open_index(self._home, corpus, tag, profile, self._settings) if wanted else None
             if index is not None:
                 self._shelf.hold(index)
             self._open[key] = index
