@@ -182,7 +182,8 @@ def render_page(document: OpenDocument, task: Task, page: int) -> RenderedPage:
     word_boxes = np.array([word[1:] for word in words], dtype=np.float32).reshape(-1, 4).round(5)
     encoded = encode(image, task.image_format, task.jpeg_quality)
     text = _clean(text)
-    digest = hashlib.sha256(encoded or image.tobytes())
+    # A picture that is not kept is what it is drawn from, and how.
+    digest = hashlib.sha256(encoded or f"{task.key} {task.renderer} {width} {height}".encode())
     digest.update("\0".join((str(page), text, source, problem, *word_texts)).encode())
     digest.update(word_boxes.tobytes())
     return RenderedPage(
