@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from assets_defs.machinery.stage import CHECKPOINT_FILES, folder_version
 from visor_core.config import Home
 from visor_core.documents.sources import document_id_of, is_remote, local_path, stored_path
 from visor_core.files import write_text
 from visor_core.index import Corpus
 from visor_core.lineage.graph import EVALUATION, Build, Lineage
-from visor_core.metadata import OF_FOLDER, parse_metadata
+from visor_core.metadata import OF_FOLDER, as_sidecar
 from visor_core.questions import questions_version, read_questions
 
 
@@ -188,5 +186,4 @@ def place_sources(sources: Sources, home: Home) -> None:
                 shutil.copyfile(path, target)
     for corpus in sources.corpora:
         for place, lines in corpus.said:
-            told = {key: list(values) for key, values in parse_metadata(lines).items()}
-            write_text(home.inbox(corpus.name) / place, yaml.safe_dump(told))
+            write_text(home.inbox(corpus.name) / place, as_sidecar(lines))

@@ -57,6 +57,11 @@ def lines_of(metadata: Mapping[str, Iterable[str]]) -> list[str]:
     return sorted(f"{key}={value}" for key, values in metadata.items() for value in values)
 
 
+def as_sidecar(lines: Iterable[str]) -> str:
+    """The sidecar file that says these lines."""
+    return yaml.safe_dump({key: list(values) for key, values in parse_metadata(lines).items()})
+
+
 def read_sidecar(path: Path) -> dict[str, tuple[str, ...]]:
     """What a sidecar file says: a mapping of keys to a value or a list of them.
 

@@ -24,12 +24,13 @@ from visor_core.config import DocumentsConfig
 from visor_core.config.derived_corpora import derived_name
 from visor_core.documents.sources import document_id_of, local_path, readable_path
 from visor_core.errors import ConfigError, DataError, DocumentError, SearchIndexError
-from visor_core.files import write_json
+from visor_core.files import write_json, write_text
 from visor_core.index import Corpus, PageIndex, build_index, load_embedders, register_documents, render_pages
 from visor_core.index.corpus import delete_by
 from visor_core.index.records import Document, page_id_of, split_page_id
 from visor_core.index.settings import read_settings, reading_settings
 from visor_core.index.validating import password_for
+from visor_core.metadata import OF_FOLDER, as_sidecar
 from visor_core.stress.editor import Editor, Job
 from visor_core.stress.edits import Edit, Print, Whole, as_json
 
@@ -196,6 +197,8 @@ def _edited(
                 continue
             if not all(told):
                 copies[document_id] = path
+                if document.metadata:  # what is said of a document is said of its copy
+                    write_text(path.with_name(OF_FOLDER), as_sidecar(document.metadata))
     return copies, faults
 
 

@@ -31,6 +31,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> PageIndex:
     """Three reports, one a scan."""
     folder = tmp_path_factory.mktemp("stress")
     files = [write_report(folder / "in" / f"{name}.pdf", name, STAFF[name]) for name in ("acme", "borel")]
+    (folder / "in" / "acme.pdf.meta.yaml").write_text("access: [staff, board]\n")
     return open_index(folder / "corpora" / "reports", [*files, write_scan(folder / "in" / "cyan.pdf", "cyan", "2,964")])
 
 
@@ -90,7 +91,11 @@ def test_a_changed_corpus_leaves_the_original_alone_and_is_found_again(index: Pa
     assert contents(index.corpus.root) == before
     folder = index.corpus.root.with_name(made.name)
     changed = PageIndex.open(folder, made.tag)
-    assert {d.filename for d in changed.documents()} == {"acme.pdf", "borel.pdf", "cyan.pdf"}
+    assert {d.filename: d.metadata for d in changed.documents()} == {
+        "acme.pdf": ("access=board", "access=staff"),
+        "borel.pdf": (),
+        "cyan.pdf": (),
+    }
     assert "8,350" in changed.page(made.page_id(f"{acme.document_id}/00002")).text
     assert [hit.filename for hit in changed.search("8,350", mode="text")] == ["acme.pdf"]
     assert all("4,712" not in page.text for page in changed.pages())
