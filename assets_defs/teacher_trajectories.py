@@ -72,13 +72,7 @@ def _synthesise(work: Work) -> None:
 
     corpus = work.profile.corpora.train
     record = work.input("page_index", corpus)
-    index = PageIndex.open(
-        record.folder(work.home),
-        record.index_tag,
-        documents=work.profile.documents,
-        device=work.profile.index.device,
-        access=work.profile.index.access,
-    )
+    index = PageIndex.under(record.folder(work.home), record.index_tag, work.profile)
     questions = teacher_questions(
         read_questions(work.input_folder("questions", corpus) / "questions.parquet"), work.profile
     )

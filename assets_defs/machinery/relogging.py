@@ -19,7 +19,6 @@ from visor_core.tracking import MODEL_FILE, RUN_FILE, knows_run, logged_model
 from visor_core.tracking.values import TIME
 
 if TYPE_CHECKING:
-    from visor_core.index import PageIndex
     from visor_core.tracking import Tracker
 
 
@@ -102,12 +101,7 @@ def _log_evaluations(work: Work, tracker: Tracker, run_id: str, record: Record) 
     if not results:
         return
     corpus = work.profile.corpora.development
-    index: PageIndex = PageIndex.open(
-        work.input("page_index", corpus).folder(work.home),
-        record.index_tag,
-        documents=work.profile.documents,
-        access=work.profile.index.access,
-    )
+    index = PageIndex.under(work.input("page_index", corpus).folder(work.home), record.index_tag, work.profile)
     for path in results:
         result = read_result(path)
         # In the build, or beside the builds of a stage whose next build may find them again.

@@ -59,9 +59,6 @@ class Given:
     remove_many: bool = False
 
 
-GIVEN = Given()
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(ingest)
@@ -125,7 +122,7 @@ def ingest_into(
     profile: str,
     settings: list[str],
     *,
-    given: Given = GIVEN,
+    given: Given = Given(),
     rerender: bool = False,
     drop: Sequence[str] = (),
 ) -> None:

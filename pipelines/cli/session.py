@@ -188,14 +188,7 @@ def open_index(
     if profile is None:
         return PageIndex.open(folder, tag)
     named = named_settings(settings or [])
-    return PageIndex.open(
-        folder,
-        tag,
-        documents=profile.documents,
-        device=profile.index.device,
-        named=named,
-        access=profile.index.access,
-    )
+    return PageIndex.under(folder, tag, profile, named)
 
 
 def reason_of(error: OSError) -> str:

@@ -92,13 +92,7 @@ class Session:
         """The input corpus at its tag, with the profile's limits, passwords and embedders' device."""
         from visor_core.index import PageIndex
 
-        return PageIndex.open(
-            self.input("corpus"),
-            self.inputs["index_tag"],
-            documents=self.profile.documents,
-            device=self.profile.index.device,
-            access=self.profile.index.access,
-        )
+        return PageIndex.under(self.input("corpus"), self.inputs["index_tag"], self.profile)
 
     def open_policy(self, stage: str, index: PageIndex, episodes: int, agent: AgentConfig | None = None) -> Policy:
         """The input checkpoint of a stage on the profile's engine, started for so many episodes side by side.

@@ -54,7 +54,9 @@ class _Reports:
     def __init__(self) -> None:
         self._pages = {f"doc{n // 12:02d}/{n % 12:05d}": n for n in range(120)}
 
-    def search(self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "") -> list[_Page]:
+    def search(
+        self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "", where: Sequence[str] = ()
+    ) -> list[_Page]:
         chosen = random.Random(query).sample(sorted(self._pages), k)
         return [self.page(page_id) for page_id in chosen]
 

@@ -7,6 +7,7 @@ installed. Episodes are kept: a second call only scores them anew.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,11 @@ class WithinDocument:
         self._index = index
         self.tag, self.corpus_name, self.data_version = index.tag, index.corpus_name, index.data_version
 
-    def search(self, query: str, *, k: int = 10, mode: SearchMode = "hybrid", partition: str = "") -> list[Hit]:
+    def search(
+        self, query: str, *, k: int = 10, mode: SearchMode = "hybrid", partition: str = "", where: Sequence[str] = ()
+    ) -> list[Hit]:
         """The best pages of the document that the partition names."""
-        return self._index.search(query, k=k, mode=mode, document=partition)
+        return self._index.search(query, k=k, mode=mode, document=partition, where=where)
 
     def page(self, page_id: str) -> Page:
         """One page."""

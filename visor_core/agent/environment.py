@@ -211,10 +211,8 @@ class Environment:
     def _search(self, state: EpisodeState, query: str, stands: int | None) -> Observation:
         """The best pages not seen yet, or word that the results are used up."""
         config = self.index_config
-        conditions = {"where": config.where} if config.where else {}
-        hits = self.index.search(
-            query, k=config.top_k, mode=config.mode, partition=state.question.partition, **conditions
-        )
+        partition = state.question.partition
+        hits = self.index.search(query, k=config.top_k, mode=config.mode, partition=partition, where=config.where)
         ranking = tuple(dict.fromkeys(hit.page_id for hit in hits))
         seen = state.pages_seen if self.config.exclude_seen else frozenset()
         wanted = self.config.select_candidates if self.config.select_enabled else self.config.pages_per_search

@@ -47,11 +47,12 @@ def main() -> None:
     """Convert what the arguments name."""
     source, folder, filename, program = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     memory_bytes, file_bytes = int(sys.argv[5]), int(sys.argv[6])
+    largest = max(file_bytes, MOST_TOLD)
     # PyMuPDF imports its layout models if it can; nothing here uses them.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
     confine(folder)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (max(file_bytes, MOST_TOLD), max(file_bytes, MOST_TOLD)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     told: dict[str, object] = {}
     try:
         if program == ATTACHMENTS:

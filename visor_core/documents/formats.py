@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import zipfile
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from urllib.parse import quote
 
 from visor_core.errors import DocumentError
@@ -66,6 +66,8 @@ _OLD_OFFICE = (".doc", ".xls", ".ppt")
 _BRANDS = {b"avif": "image/avif", b"avis": "image/avif"} | dict.fromkeys(
     (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "image/heic"
 )
+HEAD = 1024
+"""First bytes of a file that tell what it is."""
 _MOST_MEMBERS = 20_000
 
 
@@ -89,6 +91,16 @@ def media_type(head: bytes) -> str | None:
     if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
         return _BRANDS[head[8:12]]
     return "application/pdf" if b"%PDF-" in head[:1024] else None
+
+
+def media_type_of(path: Path) -> str | None:
+    """The same of a file.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        return media_type(file.read(HEAD))
 
 
 def is_converted(head: bytes, filename: str) -> bool:
@@ -120,7 +132,7 @@ def suffix_of(data: bytes, filename: str) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()[:_MOST_MEMBERS]
             told = archive.open("mimetype").read(100).decode("latin-1").strip() if "mimetype" in names else ""
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise DocumentError(f"the file is a damaged container: {error}") from error
     for suffix, kind in (OFFICE | LAID_OUT).items():
         if told.removesuffix("-template") == kind:

@@ -27,7 +27,6 @@ class Validated:
     """What opening a document told: a document worth rendering."""
 
     key: str
-    media_type: str
     num_pages: int
     title: str
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from visor_core.documents.formats import PICTURES, heic_is_read, media_type
+from visor_core.documents.formats import PICTURES, heic_is_read, media_type_of
 from visor_core.documents.reader import POINTS_PER_INCH, OutlineEntry, PageSize, Word, one_line
 from visor_core.errors import DocumentError
 from visor_core.geometry import FULL_PAGE, Box
@@ -48,8 +48,6 @@ class PictureDocument:
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 Image.MAX_IMAGE_PIXELS = None  # the limit below is ours to set
                 self._image = Image.open(path, formats=_formats(path))
-        except DocumentError:
-            raise
         except UnidentifiedImageError as error:
             raise DocumentError("the picture is damaged: its header cannot be read") from error
         except _FAULTS as error:
@@ -176,8 +174,7 @@ def _formats(path: Path) -> list[str]:
     Raises:
         DocumentError: if that one is not read here.
     """
-    with path.open("rb") as file:
-        kind = media_type(file.read(1024)) or ""
+    kind = media_type_of(path) or ""
     if kind == "image/heic":
         if not heic_is_read():
             raise DocumentError(

@@ -26,7 +26,6 @@ from PIL import Image
 
 from visor_core.documents.confinement import confine
 from visor_core.documents.drawings import Drawing, Drawings, drawn
-from visor_core.documents.formats import media_type
 from visor_core.documents.headings import headings_of, outline_path
 from visor_core.documents.legibility import legible, named, plausible
 from visor_core.documents.messages import Failed, Finished, Message, RenderedPage, Shelved, Validated, packed
@@ -130,9 +129,7 @@ def _messages(task: Task, opened: Opened | None) -> Iterator[Message]:
         document = held.document(task)
         if task.pages is None:
             check_limits(document, task.limits)
-            with task.path.open("rb") as file:
-                kind = media_type(file.read(1024)) or ""
-            yield Validated(task.key, kind, document.num_pages, _clean(document.title).replace("\n", " ")[:300])
+            yield Validated(task.key, document.num_pages, _clean(document.title).replace("\n", " ")[:300])
         else:
             for page in task.pages:
                 yield render_page(document, task, page)

@@ -219,7 +219,7 @@ def _unpacked(archive: Path, folder: Path) -> tuple[list[Path], list[tuple[str, 
                     try:
                         with whole_file(target) as partial, file.open(member) as source, partial.open("wb") as out:
                             shutil.copyfileobj(source, out)
-                    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                    except (zipfile.BadZipFile, RuntimeError) as error:
                         left_out.append((member.filename, f"it cannot be unpacked: {error}"))
                         continue
                 found.append(target)

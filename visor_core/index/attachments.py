@@ -12,7 +12,7 @@ from typing import Any
 
 from visor_core.config import DocumentsConfig
 from visor_core.documents.converting import ConversionError, attachments
-from visor_core.documents.formats import ATTACHED, SUFFIXES, attachment_uri, media_type
+from visor_core.documents.formats import ATTACHED, SUFFIXES, attachment_uri, media_type_of
 from visor_core.documents.sources import Refused, Source, display_name, keep_copy, stored_path, unread_kind
 from visor_core.errors import DocumentError, VisorError
 from visor_core.index.corpus import Corpus
@@ -43,33 +43,42 @@ def take_out(
         known: rows of the documents by id.
         config: limits, passwords.
     """
-    result = Attached()
+    result, attached = Attached(), _by_document(known)
     for source, document_id, _ in arrived:
         row = known.get(document_id)
         if row is not None and row["status"] == "ok" and row["reader_key"] == reader_key(config, row):
-            _known(corpus, source, known, result)
+            _known(corpus, source, attached.get(source.uri, ()), result)
         else:
             _new(corpus, source, document_id, config, result)
     return result
 
 
-def _known(corpus: Corpus, source: Source, known: Mapping[str, Mapping[str, Any]], result: Attached) -> None:
-    """The attachments of a source that are documents already."""
-    for document_id, row in known.items():
+def _by_document(known: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
+    """The attachments that are documents already, as (address, row) by the address of what holds them."""
+    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for row in known.values():
         for uri in (row["source_uri"], *row["other_uris"]):
-            path = stored_path(corpus.sources, document_id)
-            if uri.startswith(source.uri + ATTACHED) and path.is_file():
-                attached = Source(uri, row["filename"], path, source.partition)
-                result.found.append(attached)
-                result.arrived.append((attached, document_id, row["num_bytes"]))
+            holder, attached, _ = uri.partition(ATTACHED)
+            if attached:
+                found.setdefault(holder, []).append((uri, row))
+    return found
+
+
+def _known(corpus: Corpus, source: Source, attached: Sequence[tuple[str, Mapping[str, Any]]], result: Attached) -> None:
+    """The attachments of a source that are documents already."""
+    for uri, row in attached:
+        path = stored_path(corpus.sources, row["document_id"])
+        if path.is_file():
+            held = Source(uri, row["filename"], path, source.partition)
+            result.found.append(held)
+            result.arrived.append((held, row["document_id"], row["num_bytes"]))
 
 
 def _new(corpus: Corpus, source: Source, document_id: str, config: DocumentsConfig, result: Attached) -> None:
     """Take the attachments out of a document that is a PDF."""
     path = stored_path(corpus.sources, document_id)
-    with path.open("rb") as opened:
-        if media_type(opened.read(1024)) != "application/pdf":
-            return
+    if media_type_of(path) != "application/pdf":
+        return
     try:
         with attachments(path, path.parent, config, password_for(config, source.filename)) as files:
             taken: set[str] = set()

@@ -39,18 +39,18 @@ class PagePictures:
 
     def picture(self, page: dict[str, Any]) -> Image.Image:
         """The picture an embedder sees of a page row."""
-        stored = None if self._pixels else stored_picture(self._images, page["page_id"])
-        if stored is None:
+        if self._pixels:
+            width, height = shown_size(page["width_pt"], page["height_pt"], 1, self._pixels)
+        elif stored := stored_picture(self._images, page["page_id"]):
+            return stored
+        else:
             width, height = page["image_width"], page["image_height"]
-            if self._pixels:
-                width, height = shown_size(page["width_pt"], page["height_pt"], 1, self._pixels)
-            try:
-                return self._crops.picture(page["document_id"], page["page"], width, height)
-            except DocumentError:
-                if page["problem"]:  # the page was stored as unreadable: a blank one, as its stored raster is
-                    return Image.new("RGB", (width, height), "white")
-                raise
-        return stored
+        try:
+            return self._crops.picture(page["document_id"], page["page"], width, height)
+        except DocumentError:
+            if page["problem"]:  # the page was stored as unreadable: a blank one, as its stored raster is
+                return Image.new("RGB", (width, height), "white")
+            raise
 
     def close(self) -> None:
         """Release open documents."""

@@ -98,9 +98,6 @@ def register_documents(
 ) -> DocumentsReport:
     """Bring the table documents in line with the sources.
 
-    Raises:
-        ConfigError: if a line of `metadata` is none.
-
     Args:
         corpus: where to.
         sources: files, folders, http(s) addresses, objects and folders of object stores.
@@ -115,6 +112,9 @@ def register_documents(
         progress: called as documents are validated.
         pool: workers that open the documents; none starts some and ends them.
         say: told what pruning costs, before it is done.
+
+    Raises:
+        ConfigError: if a line of `metadata` is none.
     """
     with corpus.writing(anew=exactly):
         corpus.remove_partial_files()

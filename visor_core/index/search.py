@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from visor_core.config import DocumentsConfig
+from visor_core.config import DocumentsConfig, Profile
 from visor_core.documents.crops import CropRenderer
 from visor_core.documents.names import shown_names
 from visor_core.documents.reader import Word
@@ -119,6 +119,16 @@ class PageIndex:
         """
         corpus = Corpus(Path(root))
         return cls(corpus, read_manifest(corpus, tag), embedders, documents, device, named, access)
+
+    @classmethod
+    def under(cls, root: Path, tag: str, profile: Profile, named: Collection[str] = ()) -> PageIndex:
+        """As `open`, with what a profile says of reading, of devices, and of who may see what.
+
+        Raises:
+            SearchIndexError: if the corpus, the tag or one of its table versions does not exist.
+        """
+        index = profile.index
+        return cls.open(root, tag, documents=profile.documents, device=index.device, named=named, access=index.access)
 
     def _restrict(self, access: Collection[str]) -> None:
         """Leave the documents that have one of these access tags, in every table."""

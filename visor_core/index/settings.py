@@ -401,9 +401,9 @@ def _derived(corpus: Corpus) -> CorpusSettings:
     settings: Mapping[str, Any] = manifest.settings if manifest else {}
     dpi = max(row["dpi"] for row in rows(pages, ["dpi"]))
     first = corpus.table("images").search().select(["image"]).limit(1).to_list()
-    picture = {"image_format": _format_of(first[0]["image"])} if first else {}
-    known = {"renderer": settings.get("renderer", "pymupdf"), "dpi": min(600, max(36, round(dpi)))}
-    documents = DocumentsConfig.model_validate(known | picture)
+    drawn = {"renderer": settings.get("renderer", "pymupdf"), "dpi": min(600, max(36, round(dpi)))}
+    stored = {"image_format": _format_of(first[0]["image"])} if first else {}
+    documents = DocumentsConfig.model_validate(drawn | stored)
     if manifest is None:
         return CorpusSettings(documents)
     known = {name: settings[name] for name in stored_fields(IndexConfig) if name in settings}

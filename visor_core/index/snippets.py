@@ -9,15 +9,6 @@ from visor_core.index.marks import Sought, marks, sought
 from visor_core.index.passages import pieces_of
 
 
-def snippet(text: str, query: str, length: int = 30) -> str:
-    """Up to `length` words of `text`: the window with the most different terms of `query`, in the middle of the first
-    ones that have as many.
-
-    Where no spaces stand between words, a few characters count as one, as in a passage.
-    """
-    return Snippets(query).of(text, length)
-
-
 class Snippets:
     """Snippets of one query: what it says of a word is worked out once, on however many pages that stands."""
 
@@ -29,7 +20,11 @@ class Snippets:
         self._words: dict[str, tuple[list[str], list[tuple[str, ...]]]] = {}
 
     def of(self, text: str, length: int = 30) -> str:
-        """A snippet, as `snippet` gives it."""
+        """Up to `length` words of `text`: the window with the most different terms of the query, in the middle of the
+        first ones that have as many.
+
+        Where no spaces stand between words, a few characters count as one, as in a passage.
+        """
         pieces: list[str] = []
         terms: list[tuple[str, ...]] = []
         for word in text.split():

@@ -16,7 +16,7 @@ from typing import Any
 from visor_core.config import DocumentsConfig, SecretReference
 from visor_core.documents import ocr
 from visor_core.documents.converting import ConversionError, convert, reading_needs
-from visor_core.documents.formats import is_converted, media_type
+from visor_core.documents.formats import HEAD, is_converted, media_type
 from visor_core.documents.messages import Failed, Validated
 from visor_core.documents.names import composed
 from visor_core.documents.pool import WorkerPool
@@ -104,7 +104,7 @@ def _convert(
     wanted = []
     for row in fresh:
         with stored_path(corpus.sources, row["document_id"]).open("rb") as file:
-            head = file.read(1024)
+            head = file.read(HEAD)
         row["media_type"] = media_type(head) or ""
         if is_converted(head, row["filename"]):
             wanted.append(row)

@@ -101,4 +101,4 @@ def index_world(world: World, chain: Chain, folder: Path) -> PageIndex:
     )
     render_pages(corpus, profile.documents)
     report = build_index(corpus, config, load_embedders(config), drop=(EVERY_COLUMN,))
-    return PageIndex.open(folder, report.index_tag, documents=profile.documents, device=config.device)
+    return PageIndex.under(folder, report.index_tag, profile)

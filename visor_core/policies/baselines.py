@@ -20,9 +20,9 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from visor_core.code_version import code_behind, code_version
 from visor_core.config import AgentConfig
@@ -189,15 +189,8 @@ class _Index(Protocol):
     @property
     def data_version(self) -> str: ...
 
-    def search(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        mode: Literal["text", "vector", "hybrid"] = "hybrid",
-        partition: str = "",
-        where: Sequence[str] = (),
-    ) -> Sequence[Any]: ...
+    @property
+    def search(self) -> Callable[..., Sequence[Any]]: ...
     def page(self, page_id: str) -> Any: ...
     def __call__(self, ref: ImageRef) -> Image.Image: ...
 
@@ -230,20 +223,12 @@ class OracleIndex:
         """That of the index, and the gold that its searches know: other episodes come of it."""
         return f"{self._index.data_version}-gold-{self._gold.digest}"
 
-    def search(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        mode: Literal["text", "vector", "hybrid"] = "hybrid",
-        partition: str = "",
-        where: Sequence[str] = (),
-    ) -> Sequence[Any]:
-        """The gold pages of the question in these words, all of them; else what the index finds."""
+    def search(self, query: str, **options: Any) -> Sequence[Any]:
+        """The gold pages of the question in these words, all of them; else what the index finds, with its options."""
         pages = self._gold.pages(query)
         if pages:
             return [GoldHit(page) for page in pages]
-        return self._index.search(query, k=k, mode=mode, partition=partition, where=where)
+        return self._index.search(query, **options)
 
     def page(self, page_id: str) -> Any:
         """One page's record."""

@@ -84,13 +84,7 @@ def measure(
     profile = derived(subject.profile, dict(condition.settings), f"visor stress {kind}")
     corpus = derive(subject.index, condition.change, kind, profile.documents)
     folder = subject.index.corpus.root.with_name(corpus.name)
-    index = PageIndex.open(
-        folder,
-        corpus.tag,
-        documents=profile.documents,
-        device=profile.index.device,
-        access=profile.index.access,
-    )
+    index = PageIndex.under(folder, corpus.tag, profile)
     try:
         asked = [on(corpus, question) for question in condition.questions]
         played = play(

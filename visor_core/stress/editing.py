@@ -22,7 +22,7 @@ import numpy.typing as npt
 import psutil
 import pymupdf
 
-from visor_core.documents.formats import media_type
+from visor_core.documents.formats import media_type_of
 from visor_core.documents.reader import OpenDocument, Word, one_line, open_document
 from visor_core.errors import DocumentError
 from visor_core.geometry import Box
@@ -57,9 +57,8 @@ def edit_pdf(source: Path, target: Path, edits: Sequence[Edit], renderer: str, p
     Raises:
         DocumentError: if the document is no PDF, or cannot be opened or written.
     """
-    with source.open("rb") as file:
-        if media_type(file.read(1024)) != "application/pdf":
-            raise DocumentError("it is a picture, not a PDF")
+    if media_type_of(source) != "application/pdf":
+        raise DocumentError("it is a picture, not a PDF")
     before = _Reader(source, renderer, password)
     faults = [""] * len(edits)
     as_picture: set[int] = set()

@@ -30,7 +30,9 @@ class SmallIndex:
         self.pages = {p.page_id: p for p in pages}
         self.queries: list[str] = []
 
-    def search(self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "") -> list[SmallPage]:
+    def search(
+        self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "", where: Sequence[str] = ()
+    ) -> list[SmallPage]:
         self.queries.append(query)
         words = set(query.lower().split())
         scored = [

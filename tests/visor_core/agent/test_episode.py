@@ -1,7 +1,7 @@
 """Episodes end to end on a small index: drivers, limits, strategies."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -208,7 +208,9 @@ def test_no_turn_waits_for_the_slowest_and_concurrency_is_kept() -> None:
 
 def test_an_index_that_fails_ends_the_run_with_its_own_error() -> None:
     class Broken(SmallIndex):
-        def search(self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "") -> list[SmallPage]:
+        def search(
+            self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "", where: Sequence[str] = ()
+        ) -> list[SmallPage]:
             raise SearchIndexError("the corpus was removed")
 
     env = Environment(Broken(PAGES), AgentConfig())

@@ -312,7 +312,7 @@ def test_messages_come_out_as_they_went_in(tmp_path: Path) -> None:
     assert replace(found.page, **plain) == replace(shelved.page, **plain)  # type: ignore[arg-type]
     failed = Failed("a.pdf", "lone \udc80 surrogates", by_secret=True)
     assert unpacked(packed(failed), "a.pdf", None) == failed
-    validated = Validated("a.pdf", "application/pdf", 3, "title")
+    validated = Validated("a.pdf", 3, "title")
     assert unpacked(packed(validated), "a.pdf", None) == validated
 
 

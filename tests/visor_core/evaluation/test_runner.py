@@ -47,7 +47,9 @@ class OnePageIndex:
 
     tag = "toy-index"
 
-    def search(self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "") -> Sequence[Hit]:
+    def search(
+        self, query: str, *, k: int = 10, mode: str = "hybrid", partition: str = "", where: Sequence[str] = ()
+    ) -> Sequence[Hit]:
         return [Hit("doc/00001")]
 
     def page(self, page_id: str) -> Page:

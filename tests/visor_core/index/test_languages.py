@@ -17,7 +17,7 @@ from visor_core.index import Corpus, PageIndex, build_index, keep_settings, load
 from visor_core.index.corpus import rows
 from visor_core.index.languages import STEMMERS, function_words, language_of
 from visor_core.index.marks import boxes
-from visor_core.index.snippets import snippet
+from visor_core.index.snippets import Snippets
 from visor_core.index.terms import content_words, query_terms, terms_of
 from visor_core.policies.base import ImageRef
 
@@ -78,7 +78,7 @@ def test_words_that_carry_meaning_are_found(samples: PageIndex, query: str) -> N
 
 def test_a_snippet_of_text_without_spaces_is_where_the_word_is(samples: PageIndex) -> None:
     long = "公司" * 100 + "净利润" + "公司" * 100
-    cut = snippet(long, "净利润")
+    cut = Snippets("净利润").of(long)
     assert "净利润" in cut
     assert len(cut) < 80
 

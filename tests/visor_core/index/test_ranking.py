@@ -19,7 +19,7 @@ from visor_core.index.fusion import reciprocal_rank_fusion
 from visor_core.index.multivector import max_sim, max_sim_many, order_by_score
 from visor_core.index.passages import windows
 from visor_core.index.records import page_id_of, parse_pages, split_page_id
-from visor_core.index.snippets import snippet
+from visor_core.index.snippets import Snippets
 
 
 @pytest.mark.parametrize("module", [folding, fusion, languages, marks, passages, terms])
@@ -54,13 +54,13 @@ def test_windows_cover_every_word_and_are_full(words: list[str], size: int, over
 
 def test_a_snippet_is_where_the_terms_are() -> None:
     text = " ".join(["filler"] * 100 + ["net", "revenue", "rose"] + ["filler"] * 100)
-    cut = snippet(text, "what was the net revenue?", length=10)
+    cut = Snippets("what was the net revenue?").of(text, length=10)
     assert "net revenue" in cut
     assert cut.startswith("… ")
     assert cut.endswith(" …")
     assert len(cut.split()) == 12
-    assert snippet("", "x") == ""
-    assert snippet("short text", "x") == "short text"
+    assert Snippets("x").of("") == ""
+    assert Snippets("x").of("short text") == "short text"
 
 
 @given(st.text(max_size=30))
