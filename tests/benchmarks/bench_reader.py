@@ -29,6 +29,9 @@ from visor_core.policies.base import ImageRef
 from visor_core.policies.reader import ReaderPolicy
 from visor_core.trajectories.playing import play
 
+REFUSALS = ("refusals", "false_refusals", "refusal_precision")
+"""Shares: of questions without an answer that were refused, of answerable ones that were, of right refusals."""
+
 
 class WithinDocument:
     """An index whose partitions are its documents."""
@@ -90,7 +93,8 @@ def main(home: Path) -> dict[str, Any]:
         print(f"{name}: {len(result.episodes)} questions, {result.rule_in_words()}")
         print(f"  answers right {result.answers_right}, of the answerable {_answerable(result):.3f}")
         print(f"  supported {result.supported_success}, turns {result.metrics()['turns']:.2f}")
-        print(f"  refusals {result.refusals}, false refusals {result.false_refusals}")
+        shares = [f"{name.replace('_', ' ')} {result.behaviour[name]}" for name in REFUSALS if name in result.behaviour]
+        print(f"  {', '.join(shares)}")
         for group, words, figure in table_rows(result.finished, seed=result.seed):
             print(f"  {group:11s} {words:70s} {figure or '–'}{f' of {figure.count}' if figure else ''}")
         for pages, (scored, misses) in diagnoses_by(result.finished, lambda r: f"{r.hops} pages").items():

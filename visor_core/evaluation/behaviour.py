@@ -59,12 +59,14 @@ def _tokens(row: EpisodeResult) -> float | None:
     return float(row.prompt_tokens + row.completion_tokens)
 
 
-def _rejected(row: EpisodeResult) -> tuple[int, int]:
-    return (row.behaviour.crops_rejected, row.behaviour.crops_judged) if row.behaviour else (0, 0)
+def _part(some: str, of: str) -> Callable[[EpisodeResult], float | None]:
+    """A share of an episode's own: one count of its behaviour by another, where that is not 0."""
 
+    def value(row: EpisodeResult) -> float | None:
+        among = getattr(row.behaviour, of) if row.behaviour else 0
+        return getattr(row.behaviour, some) / among if among else None
 
-def _saved(row: EpisodeResult) -> tuple[int, int]:
-    return (row.behaviour.readings_saved, row.behaviour.crops_rejected) if row.behaviour else (0, 0)
+    return value
 
 
 def _located(row: EpisodeResult) -> tuple[int, int]:
@@ -93,8 +95,15 @@ MEASURES: tuple[Measure, ...] = (
     Measure("box_iou50", "boxes", "gold boxes cited with IoU ≥ 0.5", of=_of("boxes_matched")),
     Measure("box_f1", "boxes", "F1 of cited boxes at IoU ≥ 0.5", of=_of("box_f1")),
     Measure("box_held", "boxes", "gold boxes inside a cited region", of=_of("boxes_held")),
-    Measure("crops_rejected", "correction", "crops judged bad", counted=_rejected),
-    Measure("readings_saved", "correction", "bad crops after which an earlier reading stood", counted=_saved),
+    Measure(
+        "crops_rejected", "correction", "crops judged bad, of an episode's", of=_part("crops_rejected", "crops_judged")
+    ),
+    Measure(
+        "readings_saved",
+        "correction",
+        "of its bad crops, those after which an earlier reading stood",
+        of=_part("readings_saved", "crops_rejected"),
+    ),
     Measure("boxes_refused", "correction", "boxes refused unseen, an episode", of=_of("boxes_refused")),
     Measure("searches", "effort", "searches", of=lambda row: float(row.searches)),
     Measure("tokens", "effort", "tokens", of=_tokens),
@@ -102,8 +111,20 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "refusal_precision",
         "refusals",
-        "refusals of questions without an answer",
+        "refusals that were right",
         counted=lambda row: (int(row.refused and not row.answerable), int(row.refused)),
+    ),
+    Measure(
+        "refusals",
+        "refusals",
+        "questions without an answer that were refused",
+        counted=lambda row: (int(row.refused and not row.answerable), int(not row.answerable)),
+    ),
+    Measure(
+        "false_refusals",
+        "refusals",
+        "answerable questions that were refused",
+        counted=lambda row: (int(row.refused and row.answerable), int(row.answerable)),
     ),
     Measure(
         "refusal_excess",
@@ -172,6 +193,13 @@ def diagnoses_by(
     return {
         name: (sum(row.score is not None for row in group), diagnoses(group)) for name, group in sorted(groups.items())
     }
+
+
+def pages_of(row: EpisodeResult) -> str:
+    """The number of pages that a row's question needs, or that it has no answer."""
+    if not row.answerable:
+        return "without an answer"
+    return "1 page" if row.hops == 1 else f"{row.hops} pages"
 
 
 def with_behaviour(row: dict[str, Any]) -> dict[str, Any]:

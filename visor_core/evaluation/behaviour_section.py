@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from visor_core.evaluation.behaviour import diagnoses_by, table_rows
-from visor_core.evaluation.results import BenchmarkResult, EpisodeResult
+from visor_core.evaluation.behaviour import diagnoses_by, pages_of, table_rows
+from visor_core.evaluation.results import BenchmarkResult
 from visor_core.evaluation.statistics import Interval
 from visor_core.scoring.diagnosis import MISSES
 from visor_core.trajectories.viewer_page import scrolled
@@ -47,13 +47,6 @@ def misses_html(results: Mapping[str, BenchmarkResult]) -> str:
     note = "Each miss counts once, for the first of these that holds; `visor debug QUESTION` shows one."
     table = f"<table class=figures><tr><th scope=col>policy<th scope=col>questions{head}</tr>{''.join(rows)}</table>"
     return f"{scrolled(table, 'Misses')}<p class=note>{escape(note)}</p>"
-
-
-def pages_of(row: EpisodeResult) -> str:
-    """The number of pages that a row's question needs, or that it has no answer."""
-    if not row.answerable:
-        return "without an answer"
-    return "1 page" if row.hops == 1 else f"{row.hops} pages"
 
 
 def _cell(figure: Interval | None) -> str:

@@ -191,7 +191,7 @@ def _row(
         "benchmark": comparison.benchmark,
         "questions": len(comparison.items),
         "kind": str(getattr(row, "kind", "") or ""),
-        "pages needed": row.hops,
+        "pages needed": row.hops if row.answerable else None,
         "seed": item.key[0] if comparison.seeds else None,
         "gold pages": [(places.name_of(p), places.address_of(p)) for p in episode.question.gold_pages]
         if episode

@@ -80,7 +80,7 @@ def _shortcut(scored: Scored) -> float | None:
 
 
 def _measured(measure: Measure) -> Figure:
-    """A measure of behaviour and grounding; one that counts is the share of its own episode."""
+    """A measure of behaviour and grounding."""
 
     def value(scored: Scored) -> float | None:
         if measure.of is not None:
@@ -90,14 +90,11 @@ def _measured(measure: Measure) -> Figure:
         return count / trials if trials else None
 
     better: Better = "lower" if measure.name in LESS else "" if measure.name in NEITHER else "higher"
-    yes_or_no = measure.counted is not None and measure.name not in SHARES
-    return Figure(measure.words, value, better, yes_or_no, short=measure.name)
+    return Figure(measure.words, value, better, yes_or_no=measure.counted is not None, short=measure.name)
 
 
 SAID_ALREADY = {"searches", "tokens", "money"}
-SHARES = {"crops_rejected", "readings_saved"}
-"""Measures of which one episode may count several."""
-LESS = {"non_gold_kept", "boxes_refused", "refusal_excess"}
+LESS = {"non_gold_kept", "boxes_refused", "refusal_excess", "false_refusals"}
 NEITHER = {"pages_retrieved", "pages_kept", "crops_rejected", "gold_boxes_known"}
 RIGHT = Figure("answers right", lambda scored: scored.right, yes_or_no=True)
 SCORE = Figure("mean score", _fraction)
@@ -122,7 +119,8 @@ FIGURES = (
     Figure("cost", _field("cost"), better="lower", digits=4),
     *(_measured(measure) for measure in MEASURES if measure.name not in SAID_ALREADY),
 )
-"""All of them, in the order of the tables. Tokens, seconds and cost are sums over an episode."""
+"""All of them, in the order of the tables. Tokens, cost and the seconds of replies and observations are sums over an
+episode."""
 
 
 def present(scored: Iterable[Scored]) -> list[Figure]:

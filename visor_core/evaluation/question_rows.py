@@ -90,7 +90,7 @@ def _row(row: EpisodeResult, question: str, episode: Trajectory | None, places: 
         "supported": "" if row.score is None or row.failed else YES if row.supported else NO,
         "diagnosis": str(getattr(row, "diagnosis", "") or ""),
         "kind": str(getattr(row, "kind", "") or ""),
-        "pages needed": row.hops,
+        "pages needed": row.hops if row.answerable else None,
         "gold pages": _links(gold, places),
         "cited pages": _links(cited, places),
         "turns": row.turns,

@@ -226,12 +226,12 @@ def _left_out(results: Mapping[str, BenchmarkResult]) -> str:
 def _strata(results: Mapping[str, BenchmarkResult]) -> str:
     rows = []
     for label, result in results.items():
-        for hops, stratum in result.by_hops().items():
+        for pages, stratum in result.by_pages().items():
             right, supported = stratum["right"], stratum["supported"]
-            cells = (escape(result.benchmark), str(hops), str(right.count), _interval(right), _interval(supported))
+            cells = (escape(result.benchmark), pages, str(right.count), _interval(right), _interval(supported))
             figures = "".join(f"<td class=n>{cell}</td>" for cell in cells)
             rows.append(f"<tr><th scope=row>{escape(label)}</th>{figures}</tr>")
-    heads = ("benchmark", "pages", "questions", "answers right", "supported")
+    heads = ("benchmark", "pages needed", "questions", "answers right", "supported")
     head = "<tr><th scope=col>policy" + "".join(f"<th scope=col class=n>{name}" for name in heads) + "</tr>"
     return scrolled(f"<table class=figures>{head}{''.join(rows)}</table>", "By number of pages needed")
 

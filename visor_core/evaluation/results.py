@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,13 +23,14 @@ import polars as pl
 from visor_core.agent.trajectory import Trajectory
 from visor_core.code_version import code_behind, code_version
 from visor_core.errors import DataError
-from visor_core.evaluation.behaviour import diagnoses, measured, with_behaviour
+from visor_core.evaluation.behaviour import diagnoses, measured, pages_of, with_behaviour
 from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
 from visor_core.evaluation.editions import EditionGold, gold_of, read_gold
 from visor_core.evaluation.reported import accuracy, published
 from visor_core.evaluation.statistics import Interval, bootstrap_mean, wilson
 from visor_core.evaluation.verdicts import ProtocolScores, protocol_metrics, read_protocols
 from visor_core.files import write_json
+from visor_core.questions import gold_is_complete
 from visor_core.scoring.answers import answer_score, rule_of, says_missing, slidevqa_f1
 from visor_core.scoring.behaviour import Behaviour, behaviour
 from visor_core.scoring.citations import citation_recall
@@ -42,9 +43,12 @@ from visor_core.scoring.retrieval import precision, recall
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """One episode's figures; tokens are sums over its turns, None where a turn's are not known; `seconds` wall time.
+    """One episode's figures.
 
     `rule` names the rule of `score`, which is None where the benchmark publishes none; `f1` is SlideVQA's other figure.
+    `evidence`, the recalls and the precision are None where the gold is not wholly known or there is none, as for most
+    questions without an answer. Tokens are sums over the turns, None where a turn's are not known; `seconds` is what
+    the replies and observations took, the wait for a place among the episodes that run left out.
     """
 
     question_id: str
@@ -58,10 +62,10 @@ class EpisodeResult:
     score: float | None
     f1: float | None
     supported: bool
-    evidence: float
-    page_recall: float
-    page_precision: float
-    citation_recall: float
+    evidence: float | None
+    page_recall: float | None
+    page_precision: float | None
+    citation_recall: float | None
     well_formed: bool
     turns: int
     searches: int
@@ -122,6 +126,7 @@ def score_episode(trajectory: Trajectory, words: WordsOf | None = None) -> Episo
     question, turns = trajectory.question, trajectory.turns
     diagnosis = diagnose(trajectory, words)
     kinds = [turn.action.kind for turn in turns]
+    gold = question.gold_pages if gold_is_complete(question) else ()
     return EpisodeResult(
         question_id=question.question_id,
         trajectory_id=trajectory.trajectory_id,
@@ -134,17 +139,17 @@ def score_episode(trajectory: Trajectory, words: WordsOf | None = None) -> Episo
         score=answer_score(question, trajectory.answer),
         f1=slidevqa_f1(question, trajectory.answer),
         supported=supported(trajectory),
-        evidence=evidence(trajectory),
-        page_recall=recall(trajectory.pages_seen, question.gold_pages),
-        page_precision=precision(pages_read(trajectory), question.gold_pages),
-        citation_recall=citation_recall(trajectory),
+        evidence=evidence(trajectory) if gold or question.gold_facts else None,
+        page_recall=recall(trajectory.pages_seen, gold) if gold else None,
+        page_precision=precision(pages_read(trajectory), gold) if gold else None,
+        citation_recall=citation_recall(trajectory) if gold else None,
         well_formed=trajectory.well_formed,
         turns=len(turns),
         searches=kinds.count("search"),
         crops=kinds.count("crop"),
         pages_seen=len(trajectory.pages_seen),
         **trajectory.tokens(),
-        seconds=trajectory.seconds,
+        seconds=sum(turn.completion.seconds + turn.observation.seconds for turn in turns),
         cost=sum(turn.completion.cost for turn in turns),
         error=trajectory.error,
         kind=question.kind,
@@ -226,9 +231,9 @@ class BenchmarkResult:
         rows = list(self.finished if within is None else within)
         return wilson(sum(of(row) for row in rows), len(rows))
 
-    def mean(self, of: Callable[[EpisodeResult], float]) -> Interval:
-        """Mean over the finished episodes, with a bootstrap 95 % interval."""
-        return bootstrap_mean([of(row) for row in self.finished], seed=self.seed)
+    def mean(self, of: Callable[[EpisodeResult], float | None]) -> Interval:
+        """Mean over the finished episodes that have the figure, with a bootstrap 95 % interval."""
+        return bootstrap_mean([found for row in self.finished if (found := of(row)) is not None], seed=self.seed)
 
     @property
     def answers_right(self) -> Interval:
@@ -273,16 +278,6 @@ class BenchmarkResult:
         return published(self.benchmark, self.scored)
 
     @property
-    def refusals(self) -> Interval:
-        """Share of the questions without an answer that were refused; NaN if there are none."""
-        return self.share(lambda row: row.refused, [row for row in self.finished if not row.answerable])
-
-    @property
-    def false_refusals(self) -> Interval:
-        """Share of the answerable questions that were refused."""
-        return self.share(lambda row: row.refused, [row for row in self.finished if row.answerable])
-
-    @property
     def accuracy_of_answerable(self) -> Interval:
         """Mean score of the questions that have an answer, which is what papers count over 847 or 859 questions of
         MMLongBench-Doc, by the edition of its file; NaN if none has a score."""
@@ -302,25 +297,21 @@ class BenchmarkResult:
     def by_kind(self) -> dict[str, dict[str, Interval]]:
         """Answers fully right and supported success by what the benchmark calls the question; empty where it does not
         say."""
-        strata: dict[str, dict[str, Interval]] = {}
-        for kind in sorted({row.kind for row in self.scored if row.kind}):
-            rows = [row for row in self.scored if row.kind == kind]
-            strata[kind] = {
-                "right": self.share(lambda row: row.right, rows),
-                "supported": self.share(lambda row: row.supported, rows),
-            }
-        return strata
+        kinds = sorted({row.kind for row in self.scored if row.kind})
+        return {kind: self._stratum([row for row in self.scored if row.kind == kind]) for kind in kinds}
 
-    def by_hops(self) -> dict[int, dict[str, Interval]]:
-        """Answers fully right and supported success by the number of pages a question needs."""
-        strata: dict[int, dict[str, Interval]] = {}
-        for hops in sorted({row.hops for row in self.finished}):
-            rows = [row for row in self.scored if row.hops == hops]
-            strata[hops] = {
-                "right": self.share(lambda row: row.right, rows),
-                "supported": self.share(lambda row: row.supported, rows),
-            }
-        return strata
+    def by_pages(self) -> dict[str, dict[str, Interval]]:
+        """Answers fully right and supported success by the number of pages a question needs (`pages_of`); those
+        without an answer come last, as they need none."""
+        order = {pages_of(row): (not row.answerable, row.hops) for row in self.scored}
+        return {
+            pages: self._stratum([row for row in self.scored if pages_of(row) == pages])
+            for pages in sorted(order, key=order.__getitem__)
+        }
+
+    def _stratum(self, rows: Sequence[EpisodeResult]) -> dict[str, Interval]:
+        right, supported = (lambda row: row.right), (lambda row: row.supported)
+        return {"right": self.share(right, rows), "supported": self.share(supported, rows)}
 
     @cached_property
     def behaviour(self) -> dict[str, Interval]:
@@ -376,13 +367,10 @@ class BenchmarkResult:
                 figures[f"{kind}_per_turn"] = sum(counts) / turns
         figures |= {name: interval.estimate for name, interval in self.behaviour.items()}
         figures |= {f"missed_{miss.replace(' ', '_')}": float(count) for miss, count in self.diagnoses().items()}
-        if any(not row.answerable for row in self.finished):
-            figures["refusals"] = self.refusals.estimate
-            figures["false_refusals"] = self.false_refusals.estimate
         if self.benchmark == "mmlongbench" and any(row.answerable for row in self.scored):
             figures["accuracy_of_answerable"] = self.accuracy_of_answerable.estimate
-        for hops, stratum in self.by_hops().items() if self.scored else ():
-            figures |= {f"{name}_hops_{hops}": interval.estimate for name, interval in stratum.items()}
+        for pages, stratum in self.by_pages().items():
+            figures |= {f"{name}_{pages.replace(' ', '_')}": value.estimate for name, value in stratum.items()}
         return figures | protocol_metrics(self)
 
     def frame(self) -> pl.DataFrame:

@@ -193,7 +193,7 @@ class Split:
             right=tuple(row.right for row in result.episodes),
             supported=tuple(row.supported for row in result.episodes),
             refused=tuple(row.refused for row in result.episodes),
-            hasty=tuple(bool(row.answer.strip()) and row.evidence < 1.0 for row in result.episodes),
+            hasty=tuple(bool(row.answer.strip()) and row.evidence not in (None, 1.0) for row in result.episodes),
             tokens=tuple(row.prompt_tokens or 0 for row in result.episodes),
             image_tokens=tuple(row.image_tokens or 0 for row in result.episodes),
             turns=tuple(row.turns for row in result.episodes),

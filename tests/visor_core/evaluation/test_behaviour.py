@@ -12,9 +12,11 @@ import pytest
 from tests.visor_core.evaluation.episodes import OTHER, PAGE, QUESTION, episode
 from visor_core.code_version import code_behind
 from visor_core.evaluation.behaviour import MEASURES, beside_the_answers, diagnoses_by, measured, table_rows
+from visor_core.evaluation.comparison import Arm, compare
 from visor_core.evaluation.report import Report, report_html
 from visor_core.evaluation.results import BenchmarkResult, EpisodeResult, read_result, score_episode
 from visor_core.questions import GOLD_DROPPED
+from visor_core.scoring.behaviour import Behaviour
 from visor_core.trajectories.playing import APART, EPISODE_CODE
 
 TWO_PAGES = replace(QUESTION, question_id="q2", gold_pages=(PAGE, OTHER), gold_facts=(), hops=2)
@@ -50,7 +52,60 @@ def test_shares_and_means_are_over_what_is_known() -> None:
     # refused two, one of which has no answer; 2 of 5 refused and 1 of 5 without one
     assert (found["refusal_precision"].estimate, found["refusal_precision"].count) == (0.5, 2)
     assert found["refusal_excess"].estimate == pytest.approx(0.2)
+    assert (found["refusals"].estimate, found["refusals"].count) == (1.0, 1)
+    assert (found["false_refusals"].estimate, found["false_refusals"].count) == (0.25, 4)
     assert found["tokens"].estimate == 189.0
+
+
+def test_pages_are_counted_where_gold_pages_are_known_only() -> None:
+    """A question without an answer needs no page: it finds neither all of them nor one of none."""
+    result = _result()
+    for row in result.episodes[2:4]:
+        figures = (row.evidence, row.page_recall, row.page_precision, row.citation_recall)
+        assert figures == (None, None, None, None), row.question_id
+    metrics = result.metrics()
+    assert (
+        metrics["page_recall"] == metrics["evidence"] == metrics["citation_recall"] == pytest.approx((1 + 0.5 + 1) / 3)
+    )
+    assert metrics["page_precision"] == 1.0
+    assert result.mean(lambda row: row.page_recall).count == 3
+    pages = {name: (of["right"].estimate, of["right"].count) for name, of in result.by_pages().items()}
+    assert pages == {"1 page": (0.5, 2), "2 pages": (0.5, 2), "without an answer": (1.0, 1)}
+    assert metrics["right_without_an_answer"] == 1.0
+    compared = compare([Arm("a", (result,)), Arm("b", (result,))])
+    recall = next(found for found in compared.figures if found.figure.name == "page recall")
+    assert [interval.count for interval in recall.intervals] == [3, 3]
+    assert recall.pairings[0].test.count == 3
+
+
+def test_one_table_says_what_another_says() -> None:
+    """What `visor eval` prints and what `visor compare` prints of the same episodes."""
+    often = replace(_rows()[0], behaviour=_with_crops(_rows()[0], judged=4, rejected=2))
+    once = replace(_rows()[1], behaviour=_with_crops(_rows()[1], judged=1, rejected=0))
+    result = replace(_result(), episodes=(often, once, *_rows()[2:]))
+    assert result.behaviour["crops_rejected"].estimate == pytest.approx((0.5 + 0 + 0 + 0 + 0) / 5)
+    figures = compare([Arm("a", (result,)), Arm("b", (result,))]).figures
+    shown = {found.figure.key: found.intervals[0] for found in figures}
+    measured_too = result.behaviour.keys() & shown.keys()
+    assert {"crops_rejected", "refusals", "false_refusals", "refusal_precision"} <= measured_too
+    for name in measured_too:
+        assert shown[name].estimate == pytest.approx(result.behaviour[name].estimate), name
+        assert shown[name].count == result.behaviour[name].count, name
+
+
+def _with_crops(row: EpisodeResult, *, judged: int, rejected: int) -> Behaviour:
+    assert row.behaviour is not None
+    return replace(row.behaviour, crops_judged=judged, crops_rejected=rejected)
+
+
+def test_an_episode_took_what_its_turns_took() -> None:
+    """Not what it waited beside others for a place."""
+    played = episode("47")
+    turns = tuple(
+        replace(t, completion=replace(t.completion, seconds=0.5), observation=replace(t.observation, seconds=0.25))
+        for t in played.turns
+    )
+    assert score_episode(replace(played, turns=turns, seconds=25.0)).seconds == 0.75 * len(turns)
 
 
 def test_what_no_episode_knows_is_absent() -> None:

@@ -164,9 +164,8 @@ def test_the_teacher_answers_what_can_be_answered_and_refuses_the_rest(setting: 
     assert sum(supported(e) for e in answerable) / len(answerable) >= 0.98
     rows = tuple(score_episode(e) for e in episodes)
     result = BenchmarkResult("nano", "train", "t", "", "visor", "tag", 0, 0.0, "v", 1.0, rows)
-    assert result.refusals.estimate >= 0.98
-    assert result.false_refusals.estimate == 0.0
-    assert result.metrics()["refusals"] == result.refusals.estimate
+    assert result.metrics()["refusals"] >= 0.98
+    assert result.metrics()["false_refusals"] == 0.0
     assert all(e.well_formed for e in episodes)
     refused = [e for e in episodes if not e.question.answerable]
     assert all(row.supported for row in rows if not row.answerable and row.refused)
