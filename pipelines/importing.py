@@ -8,6 +8,7 @@ it should be already is not written again, so that an import that changes nothin
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -61,19 +62,28 @@ def read_record(home: Home, corpus: str) -> Record:
 
 
 def import_questions(
-    home: Home, corpus: str, index: PageIndex, files: Sequence[Path], form: str = "", split: Split = Split()
+    home: Home,
+    corpus: str,
+    index: PageIndex,
+    files: Sequence[Path],
+    form: str = "",
+    split: Split = Split(),
+    *,
+    replacing: bool = False,
 ) -> tuple[BenchmarkQuestions, Record]:
     """Read files against the documents of a corpus, and keep their questions as those of the corpus.
 
     Args:
-        files: one, or several editions of MMLongBench-Doc, whose questions are asked once (`evaluation.editions`).
+        files: one, or several: of MMLongBench-Doc editions, whose questions are asked once (`evaluation.editions`), of
+            any other form parts of one set.
+        replacing: put the questions in the place of those that other files gave of the same benchmark.
 
     Returns:
         what the files hold and what of them was left out, the splits included; the record of all imports.
 
     Raises:
         ConfigError: if the form, the shares or the names of split corpora cannot be.
-        DataError: if no item can be used.
+        DataError: if no item can be used, or questions of other files would be lost.
     """
     from visor_core.evaluation.benchmarks.resolve import count_reasons
     from visor_core.evaluation.editions import count_by_edition
@@ -85,7 +95,11 @@ def import_questions(
     record = read_record(home, corpus)
     path = questions_file(home, corpus)
     benchmark = found.questions[0].benchmark
-    together = merged(read_questions(path) if path.is_file() else [], found.questions)
+    there = read_questions(path) if path.is_file() else []
+    sources = [str(file.resolve()) for file in files]
+    if not replacing:
+        _require_nothing_lost(there, found.questions, record["imports"].get(benchmark, {}), sources, sha256)
+    together = merged(there, found.questions)
     if (how := _decided(split, record["splits"])) is not None:
         dealt, record["splits"] = _deal(home, corpus, index, together, how, record["splits"])
         together = list(dealt.questions)
@@ -96,7 +110,7 @@ def import_questions(
             raise DataError(f"{files[0].name}: none of its questions is about a known document: leave out --split-by")
     _keep_questions(path, together)
     told = {
-        "sources": [str(file.resolve()) for file in files],
+        "sources": sources,
         "sha256": sha256,
         "format": form,
         "edition": found.questions[0].metadata.get(EDITION, ""),
@@ -115,15 +129,41 @@ def import_questions(
     return found, record
 
 
+def _require_nothing_lost(
+    there: Sequence[Question],
+    found: Sequence[Question],
+    before: Mapping[str, Any],
+    sources: Sequence[str],
+    sha256: Sequence[str],
+) -> None:
+    """An import of other files than the last one keeps the questions that those gave, or is told to replace them.
+
+    Raises:
+        DataError: if some would be lost.
+    """
+    from visor_core.evaluation.importing import lost_by
+
+    if not before or set(before["sources"]) <= set(sources) or set(before["sha256"]) <= set(sha256):
+        return
+    if lost := lost_by(there, found):
+        earlier = ", ".join(Path(source).name for source in before["sources"])
+        both = " ".join(shlex.quote(name) for name in dict.fromkeys([*before["sources"], *sources]))
+        raise DataError(
+            f"the corpus has {len(lost)} questions of {before['questions']} from {earlier} that"
+            f" {', '.join(Path(source).name for source in sources)} does not hold, and an import replaces those of its"
+            f" benchmark: give all files in one call to keep them (`visor questions import {both}`), or --replace"
+        )
+
+
 def _read(index: PageIndex, files: Sequence[Path], form: str) -> tuple[BenchmarkQuestions, str]:
     """The questions of files, and their form.
 
     Raises:
-        ConfigError: if the form is unknown, or has no editions and several files are given.
+        ConfigError: if the form is unknown, or several files are of different forms.
         DataError: if no item can be used.
     """
     from visor_core.evaluation.benchmarks import NAMES, READERS, format_of
-    from visor_core.evaluation.benchmarks.resolve import PageResolver
+    from visor_core.evaluation.benchmarks.resolve import PageResolver, concatenated
     from visor_core.evaluation.editions import together
 
     if form and form not in READERS:
@@ -135,10 +175,10 @@ def _read(index: PageIndex, files: Sequence[Path], form: str) -> tuple[Benchmark
     read = [(name, READERS[each](file, pages)) for name, file, each in zip(names, files, forms, strict=True)]
     if len(files) == 1:
         return read[0][1], forms[0]
-    if set(forms) != {"mmlongbench"}:
+    if len(set(forms)) > 1:
         told = ", ".join(f"{file.name} ({each})" for file, each in zip(files, forms, strict=True))
-        raise ConfigError(f"several files are editions of MMLongBench-Doc, not {told}: import each by itself")
-    return together(read), forms[0]
+        raise ConfigError(f"several files are of one form, not {told}: import each form by itself")
+    return (together if forms[0] == "mmlongbench" else concatenated)(read), forms[0]
 
 
 def _decided(split: Split, before: Mapping[str, Any]) -> Split | None:

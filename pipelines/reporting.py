@@ -49,8 +49,8 @@ def gather_report(
         DataError: if nothing was made or evaluated yet.
     """
     records = find_records(home)
-    results = find_results(home, records)
-    if not records and not results:
+    results, torn = find_results(home, records)
+    if not records and not results and not torn:
         raise DataError(f"nothing to report under {home.root} yet: `visor run` or `visor eval` first")
     episodes, unreadable = kept_episodes(home)
     indexes, kept = OpenIndexes([home], documents), {episode.trajectory_id: episode for episode in episodes}
@@ -65,7 +65,8 @@ def gather_report(
         gallery=f"{PAGES}/{GALLERY}" if written else "",
         curves=[curve for record in records for curve in curves_of(home, record)],
         episodes=sample_episodes(indexes, episodes),
-        notes=[*_notes(records), *unreadable],
+        notes=_notes(records),
+        unread=[*torn, *unreadable],
     )
 
 
@@ -75,17 +76,30 @@ def find_records(home: Home) -> list[Record]:
     return sorted(records_in_force(home), key=lambda r: (order.get(r.stage, len(order)), r.partition))
 
 
-def find_results(home: Home, records: Iterable[Record]) -> dict[str, BenchmarkResult]:
-    """Evaluations by label: those of the asset benchmark_results first, then those of `visor eval`."""
+def find_results(home: Home, records: Iterable[Record]) -> tuple[dict[str, BenchmarkResult], list[str]]:
+    """Evaluations by label, those of the asset benchmark_results first, then those of `visor eval`; and one line for
+    each that cannot be read."""
     folders = [r.folder(home) for r in records if r.stage == "benchmark_results"] + [home.evaluations]
-    results = {}
+    results, torn = {}, []
     for folder in folders:
         for path in sorted(folder.glob("*.json")):
             if path.stat().st_size == 0:  # the place of an evaluation that is running
                 continue
-            if "metrics" in (data := json.loads(path.read_text(encoding="utf-8"))) and "episodes" in data:
-                results[path.stem] = read_result(path)
-    return results
+            try:
+                if folder == home.evaluations or _is_result(path):
+                    results[path.stem] = read_result(path)
+            except DataError as error:
+                torn.append(f"Result not shown: {error}")
+    return results, torn
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file of a build, which holds others too, is an evaluation, or was to be one."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return True  # torn: its reader says how
+    return isinstance(held, dict) and {"metrics", "episodes"} <= held.keys()
 
 
 def curves_of(home: Home, record: Record) -> list[Curve]:

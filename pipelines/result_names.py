@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from visor_core.lineage.reference import home_holding
 if TYPE_CHECKING:
     from visor_core.config import Home
 
+LISTED = 8
+"""Labels that are named where one is not known."""
 FORMS = "a label, a result file, a checkpoint (sft_checkpoint, grpo_checkpoint, champion, a folder) or an id of MLflow"
 
 
@@ -52,10 +55,17 @@ class ResultNames:
         except DataError:
             name, marked, rest = self._naming(given)
             parts = [part.strip() for part in rest.split(",") if part.strip()]
-            if len(parts) < 2 and not marked:
+            if len(parts) < 2 and not (marked and self._is_known(parts)):
                 raise
         results = [self.result(part) for part in parts]
         return (name if marked else ", ".join(found.label for found in results)), results
+
+    def _is_known(self, parts: Sequence[str]) -> bool:
+        """Whether these are results: a label that ends in `T=0` and is misspelt names nothing `0`."""
+        try:
+            return bool([self.result(part) for part in parts])
+        except DataError:
+            return False
 
     def _naming(self, given: str) -> tuple[str, str, str]:
         """`NAME`, `=` and the results named after it; no name where the first of them has `=` in its own, as `T=0`."""
@@ -112,9 +122,7 @@ class ResultNames:
         try:
             build = find_build(home, given, known)
         except DataError as error:
-            raise DataError(
-                f"no result {given!r} in {home.root}: give {FORMS}; `visor report` lists the labels ({error})"
-            ) from error
+            raise DataError(f"no result {given!r} in {home.root}: {self._known_labels(given)} ({error})") from error
         profile = str(build.stored["profile"])
         if build.stage in MEASURED:
             found = results_of(build, home)
@@ -126,6 +134,28 @@ class ResultNames:
         if not results:
             raise DataError(f"{given} was not evaluated: run `visor eval --checkpoint {build.fingerprint}` first")
         return self._only(given, self._greedy(given, build.stage, results))
+
+    def _known_labels(self, given: str) -> str:
+        """What there is, the nearest to a name first."""
+        labels = self._labels()
+        if not labels:
+            return "nothing was evaluated there; `visor eval` first"
+        near = get_close_matches(given, labels, n=LISTED, cutoff=0.5)
+        shown = list(dict.fromkeys([*near, *labels]))[:LISTED]
+        more = f" and {len(labels) - len(shown)} more" if len(labels) > len(shown) else ""
+        return f"there are {', '.join(map(repr, shown))}{more}; give {FORMS}"
+
+    def _labels(self) -> list[str]:
+        """The labels of the evaluations and of the benchmark in force, and the files without a label."""
+        found = {}
+        for build in self._builds(self._home).values():
+            if build.stage == EVALUATION and build.folder(self._home).exists():
+                found[str(build.stored["call"]["label"])] = None
+            elif build.stage in MEASURED and is_in_force(self._home, build):
+                found |= dict.fromkeys(results_of(build, self._home))
+        labelled = {build.folder(self._home) for build in self._builds(self._home).values()}
+        there = sorted(self._home.evaluations.glob("*.json"))
+        return [*found, *(path.stem for path in there if path.stat().st_size and path not in labelled)]
 
     def _greedy(self, given: str, stage: str, results: list[NamedResult]) -> list[NamedResult]:
         """Of several results of a checkpoint, the benchmark's own greedy one, which is said."""

@@ -31,7 +31,12 @@ def compare(
         metavar="A B …",
         help="Results by label, file, checkpoint or MLflow run; A,B,C (or NAME=A,B,C) is one result a seed.",
     ),
-    protocol: str = typer.Option("rule", "--protocol", help="How answers were scored: rule, judge, official, …"),
+    protocol: str = typer.Option(
+        "rule",
+        "--protocol",
+        help="How answers were scored: rule, judge, official, …; of several judges the one who judged all results, or"
+        " the one named, as 'judge (MODEL)'.",
+    ),
     output: Path | None = typer.Option(None, help="Folder to write.", show_default="VISOR_HOME/reports/compare-…"),
     pages: int = typer.Option(
         100, "--pages", min=0, help="Questions that get a page with their episodes side by side, won and lost first."

@@ -318,14 +318,17 @@ def recall(
     corpus: str = CORPUS,
     tag: str = TAG,
     mode: str = typer.Option("hybrid", "--mode", help="Search to measure beside BM25 alone: text, vector or hybrid."),
-    benchmark: str = typer.Option("mmlongbench", "--benchmark", help="Form of the file, as `visor questions import`."),
+    benchmark: str = typer.Option(
+        "", "--benchmark", help="Form of the file, as `visor questions import`.", show_default="known by its fields"
+    ),
 ) -> None:
     """Measure plain search: page recall on a benchmark's questions, over the whole corpus and within the document."""
-    from visor_core.evaluation.benchmarks import NAMES, READERS
+    from visor_core.evaluation.benchmarks import NAMES, READERS, format_of
     from visor_core.evaluation.benchmarks.resolve import PageResolver
     from visor_core.evaluation.page_recall import measure_page_recall
 
     _check_mode(mode)
+    benchmark = benchmark or format_of(questions)
     if benchmark not in READERS:
         raise ConfigError(f"--benchmark {benchmark!r} is not one of {NAMES}")
     index = open_index(home_of(context), corpus, tag)

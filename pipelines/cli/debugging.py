@@ -27,7 +27,7 @@ def debug(
     question: str = typer.Argument(..., help="Id of the question, or words that stand in it alone."),
     result: str = typer.Option("", "--result", help="Result file, or its name.", show_default="the newest with it"),
     output: Path | None = typer.Option(
-        None, help="HTML file to write.", show_default="VISOR_HOME/reports/debug-ID.html"
+        None, help="HTML file to write.", show_default="VISOR_HOME/reports/debug-ID-RESULT.html"
     ),
     profile: str = typer.Option("", "--profile", help="Profile with the passwords of encrypted documents."),
     settings: list[str] = typer.Option([], "--set", help="Override a setting, as section.key=value; may be repeated."),
@@ -50,7 +50,7 @@ def debug(
     console.print(f"[dim]{escape(found.result.policy)}, {escape(found.path.name)}[/dim]", soft_wrap=True)
     _print(episode, diagnosis)
     _print_gold(episode, boxes, names)
-    path = output or home.reports / file_name(f"debug {episode.question.question_id}", "", ".html")
+    path = output or home.reports / file_name(f"debug {episode.question.question_id}", str(found.path), ".html")
     write_text(path, diagnosis_html(episode, diagnosis, boxes, index, names, sizes))
     console.print(f"page with the pictures: {path}", markup=False, soft_wrap=True)
 

@@ -24,6 +24,7 @@ from pipelines.cli.question_sets import (
     TEMPERATURE,
     evaluation_of,
     open_benchmark,
+    settled_benchmark,
     settled_split,
 )
 from pipelines.cli.session import (
@@ -85,7 +86,7 @@ def evaluate(
 ) -> None:
     """Measure a policy on a benchmark: answers, supported success, turns, tokens. Goes on where it was stopped.
 
-    Exits with 1 if an episode failed: the result is written, and says how many.
+    Exits with 1 if an episode, or a verdict of a judge, failed: the result is written, and says how many.
     """
     from pipelines.cli.tracking import evaluation_run
     from visor_core.agent.environment import Environment
@@ -106,6 +107,7 @@ def evaluate(
         raise ConfigError(
             "options of a judge, and no protocol that asks it: add --protocol judge, judge-1-5 or official"
         )
+    benchmark = settled_benchmark(home, benchmark, questions, corpus)
     split = settled_split(benchmark, split)
     folder = scripted.weights_of(home, policy, checkpoint, endpoint, model)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")
@@ -170,7 +172,7 @@ def evaluate(
     console.print(f"kept as {path}; `visor report` shows all results on one page", markup=False, soft_wrap=True)
     if stopped:
         raise stopped
-    if result.failed:
+    if result.failed or judging.failed_verdicts(result, by):
         raise typer.Exit(1)
 
 
@@ -270,7 +272,10 @@ def report(
     home = home_of(context)
     documents = document_settings(profile, settings).documents
     path = output or home.reports / "report.html"
-    write_report(path, gather_report(home, documents, beside=path, pages=pages))
+    gathered = gather_report(home, documents, beside=path, pages=pages)
+    write_report(path, gathered)
+    for line in gathered.unread:
+        errors.print(line, markup=False, soft_wrap=True)
     console.print(f"report: {path}", markup=False, soft_wrap=True)
 
 

@@ -165,7 +165,10 @@ def judge(
         False, "--calibrate", help="Ask the judge about 40 answers of known worth instead, and say where it errs."
     ),
 ) -> None:
-    """Have a language model judge the answers of an evaluation. Plays nothing; goes on where it was stopped."""
+    """Have a language model judge the answers of an evaluation. Plays nothing; goes on where it was stopped.
+
+    Exits with 1 if a verdict could not be had: the others are written, and it says how many and why.
+    """
     from pipelines.cli.evaluating import result_table
     from pipelines.cli.tracking import log_protocols
     from visor_core.evaluation.results import read_result
@@ -184,6 +187,8 @@ def judge(
     log_protocols(home, path, judged)
     print_table(result_table({path.stem: judged}))
     console.print(f"kept in {path}", markup=False, soft_wrap=True)
+    if failed_verdicts(judged, call):
+        raise typer.Exit(1)
 
 
 def apply(
@@ -209,18 +214,31 @@ def apply(
                 lambda done, _, task=task, bar=bar: bar.update(task, completed=done),  # type: ignore[misc]
             )
         result.save(path)
-        _print_failed(result)
+        _print_failed(result, call.tries)
     return result
 
 
-def _print_failed(result: BenchmarkResult) -> None:
-    """How many verdicts of the last protocol failed, with the first reasons."""
+def failed_verdicts(result: BenchmarkResult, call: JudgeCall) -> int:
+    """How many verdicts of the protocols that a call asked for could not be had."""
+    return sum(s.failed for s in result.protocols if s.name in call.protocols and s.model == call.model)
+
+
+def _print_failed(result: BenchmarkResult, tries: int) -> None:
+    """How many verdicts of the last protocol failed, what asks for them again, and the first reasons."""
     scores = result.protocols[-1]
     if not scores.failed:
         return
+    unread = sum(verdict.unread for verdict in scores.verdicts)
+    again = []
+    if scores.failed > unread:
+        again.append("the same call asks again where the server gave no reply")
+    if unread:
+        again.append(
+            f"of {unread} the replies could not be read and are kept: --tries {2 * tries} asks up to {tries} times more"
+        )
     errors.print(
-        f"{scores.failed} of {len(scores.verdicts)} verdicts by {scores.name} failed and are counted apart; the same"
-        " call asks for them again",
+        f"{scores.failed} of {len(scores.verdicts)} verdicts by {scores.name} failed and are counted apart;"
+        f" {'; '.join(again)}",
         style="red",
         soft_wrap=True,
     )

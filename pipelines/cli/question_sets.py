@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from visor_core.index import PageIndex
 
 QUESTIONS = typer.Option(None, help="Question file.", show_default="those of the corpus")
-BENCHMARK = typer.Option("nano", help="Its form: nano, or a benchmark as `visor questions import` knows it.")
+BENCHMARK = typer.Option(
+    "",
+    help="nano, or a benchmark as `visor questions import` knows it.",
+    show_default="that of the file or of the corpus's import, else nano",
+)
 SPLIT = typer.Option("", help="Split of the questions.", show_default="development of nano's, all of others'")
 CORPUS = typer.Option("", "--corpus", help="Name of the corpus.", show_default="nano-development, or benchmark")
 TAG = typer.Option("latest", "--tag", help="Index tag to read.")
@@ -55,6 +59,42 @@ def evaluation_of(settled: Profile, temperature: float | None, limit: int | None
     """How questions are played: as the options say where they are given, else as settings and profile do."""
     given = {"temperature": temperature, "questions": limit}
     return settled.evaluation.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def settled_benchmark(home: Home, benchmark: str, questions: Path | None, corpus: str) -> str:
+    """The benchmark that is meant where none is given: that of the file, or the only one imported into the corpus.
+
+    Raises:
+        ConfigError: if the file or the corpus has questions of several.
+        DataError: if the file is of no known form, or nothing was imported into the corpus.
+        SearchIndexError: if there is no such corpus.
+    """
+    from pipelines.cli.questions import is_question_set
+    from pipelines.cli.session import corpus_folder
+    from pipelines.importing import read_record
+    from visor_core.evaluation.benchmarks import format_of
+    from visor_core.questions import read_questions
+
+    if benchmark:
+        return benchmark
+    if questions is not None and not is_question_set(questions):
+        return format_of(questions)
+    if questions is not None:
+        held, where = sorted({q.benchmark for q in read_questions(questions)}), questions.name
+    elif corpus:
+        held, where = sorted(read_record(home, corpus)["imports"]), f"corpus {corpus!r}"
+        held = held or (["nano"] if corpus.startswith("nano-") else [])
+    else:
+        return "nano"
+    if len(held) > 1:
+        raise ConfigError(f"{where} has questions of {', '.join(held)}: name one by --benchmark")
+    if not held:
+        corpus_folder(home, corpus)
+        raise DataError(
+            f"{where} has no questions: `visor questions import FILE --corpus {shlex.quote(corpus)}` takes some in, or"
+            " give --questions FILE"
+        )
+    return held[0]
 
 
 def settled_split(benchmark: str, split: str) -> str:

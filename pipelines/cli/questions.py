@@ -40,8 +40,8 @@ def import_(
     files: list[Path] = typer.Argument(
         ...,
         metavar="FILE...",
-        help="Questions file, or the folder of a ViDoRe set. Several are editions of MMLongBench-Doc: what they share"
-        " is asked once, and scored by each.",
+        help="Questions file, or the folder of a ViDoRe set. Several of one form are parts of one set; of"
+        " MMLongBench-Doc they are editions: what they share is asked once, and scored by each.",
         show_default=False,
     ),
     corpus: str = typer.Option("documents", "--corpus", help="Name of the corpus."),
@@ -53,6 +53,9 @@ def import_(
     ),
     shares: str = typer.Option("", "--shares", help="Of train, development, test.", show_default="0.8,0.1,0.1"),
     seed: int | None = typer.Option(None, "--seed", min=0, help="Deals the documents another way.", show_default="0"),
+    replace: bool = typer.Option(
+        False, "--replace", help="Put away the questions that other files gave of the same benchmark."
+    ),
     tag: str = typer.Option("latest", "--tag", help="Index tag whose documents are meant."),
 ) -> None:
     """Take questions into a corpus: for `visor eval`, and for training. Importing a file again changes nothing."""
@@ -62,7 +65,8 @@ def import_(
         raise ConfigError(f"--split-by {split_by!r} is neither document nor none")
     home = home_of(context)
     index = open_index(home, corpus, tag)
-    found, record = import_questions(home, corpus, index, files, form, Split(split_by, shares, seed))
+    decided = Split(split_by, shares, seed)
+    found, record = import_questions(home, corpus, index, files, form, decided, replacing=replace)
     index.close()
     print_left_out(found.left_out)
     print_imported(home, corpus, found.questions[0].benchmark, record)
@@ -81,6 +85,8 @@ def print_imported(home: Home, corpus: str, benchmark: str, record: dict[str, An
     for name, of in made["editions"].items():
         line = f"  edition {name}: {of['questions']} of the questions, {of['answerable']} answerable"
         console.print(line, markup=False, soft_wrap=True)
+    for line in _cannot_count(made):
+        console.print(line, markup=False, soft_wrap=True)
     if len(made["left_out"]) > LISTED:
         all_of_them = f"all that was left out:  visor questions list --left-out --corpus {shlex.quote(corpus)}"
         console.print(all_of_them, markup=False, soft_wrap=True)
@@ -98,6 +104,22 @@ def print_imported(home: Home, corpus: str, benchmark: str, record: dict[str, An
             soft_wrap=True,
         )
     console.print(f"to measure:  visor eval --benchmark {benchmark} --corpus {name}", markup=False, soft_wrap=True)
+
+
+def _cannot_count(made: dict[str, Any]) -> list[str]:
+    """What of the questions that are kept is never right, or never supported."""
+    told = []
+    if dropped := made.get("gold_dropped"):
+        told.append(f"  {dropped} name an evidence page that no document has (page 0): their evidence is not judged")
+    reasons = {
+        "never_right": "have a gold answer that is not of its own format, so that no answer is right",
+        "contradicting": "ask what another asks of the same document, and expect another answer",
+    }
+    for key, reason in reasons.items():
+        if names := made.get(key):
+            first = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+            told.append(f"  {len(names)} {reason}: {first}")
+    return told
 
 
 @questions_app.command("list")
@@ -121,6 +143,8 @@ def list_(
                 console.print(f"  {what.replace('_', ' ')}: {_told(made[what])}", markup=False, soft_wrap=True)
         reasons = made["left_out_by_reason"]
         console.print(f"  left out: {_told(reasons) if reasons else 'none'}", markup=False, soft_wrap=True)
+        for line in _cannot_count(made):
+            console.print(line, markup=False, soft_wrap=True)
         for item in made["left_out"] if left_out else ():
             console.print(f"    {item['item']}: {item['reason']}: {item['detail']}", markup=False, soft_wrap=True)
 

@@ -29,6 +29,7 @@ from pipelines.cli.question_sets import (
     TEMPERATURE,
     evaluation_of,
     open_benchmark,
+    settled_benchmark,
     settled_split,
 )
 from pipelines.cli.session import console, errors, home_of, print_left_out, print_table, progress_bar
@@ -86,10 +87,12 @@ def counterfactual(
     from visor_core.stress.counterfactuals import measure_faithfulness, plan
     from visor_core.stress.pages import write_faithfulness
 
+    home = home_of(context)
+    benchmark = settled_benchmark(home, benchmark, questions, corpus)
     split = settled_split(benchmark, split)
     asked = _Asked(benchmark, split, corpus, tag, questions, limit)
     played_by = _PlayedBy(policy, checkpoint, endpoint, model, api_key, engine, profile, strategy, settings)
-    with _subject(home_of(context), asked, played_by, temperature, seed, fresh) as (home, subject, found):
+    with _subject(home, asked, played_by, temperature, seed, fresh) as (subject, found):
         planned = _nano_plan(subject, found, split) if benchmark == "nano" else plan(found, subject.index, seed)
         with progress_bar() as bar:
             task = bar.add_task("episodes", total=None)
@@ -138,10 +141,12 @@ def stress(
     from visor_core.stress.pages import write_curve
 
     degrees = _degrees(kind, at)
+    home = home_of(context)
+    benchmark = settled_benchmark(home, benchmark, questions, corpus)
     split = settled_split(benchmark, split)
     asked = _Asked(benchmark, split, corpus, tag, questions, limit)
     played_by = _PlayedBy(policy, checkpoint, endpoint, model, api_key, engine, profile, strategy, settings)
-    with _subject(home_of(context), asked, played_by, temperature, seed, fresh) as (home, subject, found):
+    with _subject(home, asked, played_by, temperature, seed, fresh) as (subject, found):
         if kind == INJECTION:
             curve = _injected(subject, found, nano=benchmark == "nano")
         else:
@@ -198,7 +203,7 @@ class _Pictures:
 @contextmanager
 def _subject(
     home: Home, asked: _Asked, by: _PlayedBy, temperature: float | None, seed: int, fresh: bool
-) -> Iterator[tuple[Home, Subject, tuple[Question, ...]]]:
+) -> Iterator[tuple[Subject, tuple[Question, ...]]]:
     """What is measured, ready to play, and its questions."""
     from visor_core.stress.conditions import Subject
 
@@ -234,7 +239,7 @@ def _subject(
 
         config = evaluation_of(settled, temperature, asked.limit)
         subject = Subject(index, settled, policy_on, store, seed, config.temperature, fresh, searched_by)
-        yield home, subject, found.questions[: config.questions]
+        yield subject, found.questions[: config.questions]
 
 
 def _degrees(kind: str, at: str) -> tuple[float, ...]:

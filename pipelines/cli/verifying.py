@@ -20,6 +20,7 @@ from pipelines.cli.question_sets import (
     TAG,
     evaluation_of,
     open_benchmark,
+    settled_benchmark,
     settled_split,
 )
 from pipelines.cli.session import console, home_of, print_table, progress_bar
@@ -79,6 +80,7 @@ def best_of(
     if temperature == 0:
         raise ConfigError("--temperature 0 plays the same episode every time: give --temperature 1, or another above 0")
     home = home_of(context)
+    benchmark = settled_benchmark(home, benchmark, questions, corpus)
     split = settled_split(benchmark, split)
     folder = None if endpoint else asking.choose_checkpoint(home, checkpoint)
     settled = asking.agent_profile(profile, settings, strategy, folder, model if endpoint else "")

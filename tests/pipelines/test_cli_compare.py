@@ -61,8 +61,13 @@ def test_results_are_known_by_label_file_and_build_and_refused_with_a_reason(vis
     (lineage,) = (path for path in home.evaluations.glob("lineage/*.json") if '"two words"' in path.read_text())
     assert visor("compare", file, lineage.stem, *quiet).code == 0
     assert visor("compare", "one", "two-words", *quiet).code == 0
-    unknown = visor("compare", "one", "three", *quiet)
-    assert (unknown.code, "no result 'three'" in unknown.err) == (2, True)
+    for name in ("three", "two wrods T=0"):
+        unknown = visor("compare", "one", name, *quiet)
+        assert unknown.code == 2
+        assert f"no result {name!r}" in unknown.err
+        assert (
+            "there are 'two words', 'one'; give" in unknown.err or "there are 'one', 'two words'; give" in unknown.err
+        )
     result({"q1": "47"}, benchmark="slidevqa").save(home.root / "evaluations" / "slides.json")
     refused = visor("compare", "one", str(home.evaluations / "slides.json"), *quiet)
     assert refused.code == 2
@@ -105,6 +110,18 @@ def test_the_same_episodes_under_two_labels_are_two_results(home: Home) -> None:
     call = EvaluationCall("nano", "development", "documents", "", "", "transformers", 0.0, None, "another")
     keep_lineage(home, home.evaluations / "one.json", found, Profile.model_validate({"name": "documents"}), None, call)
     assert len(list(lineages.glob("*.json"))) == before + 1
+
+
+def test_a_torn_result_is_named_and_the_others_are_shown(visor: Visor, home: Home) -> None:
+    whole = (home.evaluations / "one.json").read_text(encoding="utf-8")
+    (home.evaluations / "torn.json").write_text(whole[: len(whole) // 2], encoding="utf-8")
+    done = visor("report")
+    assert done.code == 0
+    assert "Result not shown" in done.err
+    assert "torn.json is not an evaluation of this version" in done.err
+    page = (home.reports / "report.html").read_text(encoding="utf-8")
+    assert "torn.json is not an evaluation" in page
+    assert "two-words" in page
 
 
 def test_the_report_lists_every_question_and_links_pages_of_episodes(visor: Visor, home: Home) -> None:

@@ -138,6 +138,25 @@ def test_verdicts_of_one_protocol_stand_where_the_next_one_fails(
     assert [scores.name for scores in _result(home).protocols] == ["judge"]
 
 
+def test_a_reply_that_cannot_be_read_is_no_success_and_more_tries_ask_again(
+    visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its replies are kept, so that the same call asks nobody: what does is said."""
+    verdict = JudgeServer.verdict
+    unsure = lambda self, *of: "?" if "borel" in str(of) else verdict(*of)  # noqa: E731
+    monkeypatch.setattr(JudgeServer, "verdict", unsure)
+    with model_server(answer="47") as player, judge_server() as server:
+        played = _eval(visor, home, player, "--protocol", "judge", *_asked(server, "--judge-"))
+        assert (played.code, server.calls) == (1, 5)
+        assert "of 1 the replies could not be read and are kept: --tries 6 asks up to 3 times more" in played.err
+        assert visor("judge", "mine", *_asked(server)).code == 1
+        assert server.calls == 5
+        monkeypatch.setattr(JudgeServer, "verdict", staticmethod(verdict))
+        told = visor("judge", "mine", *_asked(server), "--tries", "6")
+        assert (told.code, server.calls) == (0, 6), told.err
+    assert _result(home).protocols[0].failed == 0
+
+
 def test_figures_are_whole_in_a_narrow_terminal(visor: Visor, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with model_server(answer="47") as player:

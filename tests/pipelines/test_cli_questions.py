@@ -26,6 +26,7 @@ from visor_core.config import Home
 from visor_core.evaluation.benchmarks import READERS
 from visor_core.evaluation.benchmarks.resolve import NOT_IN_CORPUS, PageResolver
 from visor_core.evaluation.published import PUBLISHED, prepare
+from visor_core.evaluation.results import read_result
 from visor_core.files import whole_file
 from visor_core.questions import read_questions
 
@@ -95,6 +96,84 @@ def test_a_benchmark_becomes_the_questions_of_a_corpus_once(visor: Visor, ingest
     assert (made["questions"], len(made["left_out"]), len(made["sha256"][0])) == (5, 3, 64)
     left_out = read_benchmark(Home(home), "mmlongbench", None, "", "documents", None).left_out  # type: ignore[arg-type]
     assert len(left_out) == 3
+
+
+def test_another_file_takes_no_questions_away(visor: Visor, ingested: Path, tmp_path: Path) -> None:
+    home = _corpus(ingested, tmp_path)
+    line = '{{"question": "Who of {0}?", "answer": "x", "document": "{0}.pdf", "pages": [1]}}'
+    first, second, clash = (tmp_path / name for name in ("first.jsonl", "second one.jsonl", "third.jsonl"))
+    first.write_text("\n".join(line.format(name) for name in NAMES[:2]), encoding="utf-8")
+    second.write_text(line.format(NAMES[2]), encoding="utf-8")
+    clash.write_text(line.format(NAMES[0]).replace('"x"', '"y"'), encoding="utf-8")
+    assert visor("questions", "import", str(first)).code == 0
+    refused = visor("questions", "import", str(second))
+    assert refused.code == 2
+    assert "the corpus has 2 questions of 2 from first.jsonl that second one.jsonl does not hold" in refused.err
+    assert f"(`visor questions import {first} '{second}'`), or --replace" in refused.err
+    path = home / "inbox" / "documents.questions.parquet"
+    assert len(read_questions(path)) == 2
+
+    both = visor("questions", "import", str(first), str(second), str(clash))
+    assert "3 questions of own in corpus documents" in both.out
+    assert "third.jsonl: own-" in both.out
+    assert "an earlier file expects 'x'" in both.out
+    assert len(read_questions(path)) == 3
+    assert visor("questions", "import", str(first), str(second), str(clash)).code == 0
+    assert visor("questions", "import", str(first)).code == 2
+    shutil.copy(first, tmp_path / "moved.jsonl")
+    first.write_text(line.format(NAMES[3]), encoding="utf-8")
+    assert visor("questions", "import", str(first), "--replace").code == 0
+    assert [q.question for q in read_questions(path)] == [f"Who of {NAMES[3]}?"]
+    first.write_text(line.format(NAMES[4]), encoding="utf-8")
+    assert visor("questions", "import", str(first)).code == 0, "the file itself was corrected"
+    assert len(read_questions(path)) == 1
+
+
+def test_what_is_kept_and_can_count_for_nothing_is_said(visor: Visor, ingested: Path, tmp_path: Path) -> None:
+    _corpus(ingested, tmp_path)
+    items = [_item(NAMES[0], answer="21%"), _item(NAMES[1], evidence_pages="[0, 1]"), _item(NAMES[2])]
+    (tmp_path / "some.json").write_text(json.dumps(items), encoding="utf-8")
+    for arguments in (("import", str(tmp_path / "some.json")), ("list",)):
+        told = visor("questions", *arguments)
+        assert "1 name an evidence page that no document has (page 0): their evidence is not judged" in told.out
+        assert "1 have a gold answer that is not of its own format" in told.out
+        assert "mmlongbench-0000" in told.out
+
+
+def test_the_benchmark_is_that_of_the_import_where_none_is_named(visor: Visor, ingested: Path, tmp_path: Path) -> None:
+    home = _corpus(ingested, tmp_path)
+    nothing = visor("eval", "--corpus", "documents", "--policy", "reader")
+    assert nothing.code == 2
+    assert "corpus 'documents' has no questions: `visor questions import FILE --corpus documents`" in nothing.err
+    assert "no corpus 'docs'" in visor("eval", "--corpus", "docs", "--policy", "reader").err
+    tag = visor("eval", "--corpus", "documents", "--policy", "reader", "--tag", "zz", "--benchmark", "mmlongbench")
+    assert "has no index tag 'zz': give --tag one of " in tag.err
+    assert "latest, as `visor index tags --corpus documents` lists them" in tag.err
+    vectors = visor("recall", str(tmp_path / "samples.json"), "--corpus", "documents", "--mode", "vector")
+    assert "has no vectors to search by: search it with the mode hybrid, or give it some" in vectors.err
+
+    assert visor("questions", "import", str(tmp_path / "samples.json")).code == 0
+    done = visor("eval", "--corpus", "documents", "--policy", "reader", "--label", "a")
+    assert done.code == 0, done.err
+    assert "rule MMLongBench-Doc" in done.out
+    own = tmp_path / "mine.jsonl"
+    own.write_text('{"question": "Who?", "answer": "x", "document": "acme.pdf", "pages": [1]}\n', encoding="utf-8")
+    assert visor("questions", "import", str(own)).code == 0
+    both = visor("eval", "--corpus", "documents", "--policy", "reader")
+    assert "corpus 'documents' has questions of mmlongbench, own: name one by --benchmark" in both.err
+    alone = visor("eval", "--corpus", "documents", "--questions", str(own), "--policy", "reader", "--label", "b")
+    assert alone.code == 0, alone.err
+
+    # One question of two results: each has its page.
+    again = ("eval", "--corpus", "documents", "--benchmark", "mmlongbench", "--policy", "oracle-pages", "--label", "c")
+    assert visor(*again).code == 0
+    results = [path for path in (home / "evaluations").glob("*.json") if read_result(path).benchmark == "mmlongbench"]
+    pages = set()
+    for path in results:
+        shown = visor("debug", "mmlongbench-0000", "--result", path.stem)
+        assert shown.code == 0, shown.err
+        pages.add(shown.out.split("page with the pictures: ")[1].strip())
+    assert len(pages) == len(results) == 2
 
 
 @pytest.mark.slow_walk

@@ -63,6 +63,8 @@ def test_everything_in_force_is_gathered(home: Home) -> None:
     assert [stage.name for stage in report.stages] == ["documents (nano-train)", "grpo_checkpoint", "benchmark_results"]
     assert report.stages[1].figures == {"steps": "2", "final reward": "0.512"}
     assert list(report.results) == ["sft", "mine"]
+    (unread,) = report.unread
+    assert "other.json is not an evaluation" in unread
     curves = {curve.caption: curve.series[0].points for curve in report.curves}
     assert curves["grpo_checkpoint: reward"] == ((0.0, 0.0), (1.0, 0.1), (2.0, 0.2))
     assert "grpo_checkpoint: loss" not in curves  # a surrogate: its value says nothing

@@ -8,8 +8,8 @@ from html import escape
 from visor_core.evaluation.behaviour import diagnoses_by, pages_of, table_rows
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.evaluation.statistics import Interval
+from visor_core.evaluation.tables import figures_table
 from visor_core.scoring.diagnosis import MISSES
-from visor_core.trajectories.viewer_page import scrolled
 
 
 def behaviour_html(results: Mapping[str, BenchmarkResult]) -> str:
@@ -19,12 +19,10 @@ def behaviour_html(results: Mapping[str, BenchmarkResult]) -> str:
     for of_all in zip(*columns.values(), strict=True):
         group, words, _ = of_all[0]
         if any(figure is not None for _, _, figure in of_all):
-            cells = "".join(f"<td class=n>{_cell(figure)}</td>" for _, _, figure in of_all)
-            rows.append(f"<tr><td>{escape(group)}</td><th scope=row>{escape(words)}</th>{cells}</tr>")
-    head = "".join(f"<th scope=col class=n>{escape(label)}" for label in columns)
+            rows.append([escape(group), escape(words), *(_cell(figure) for _, _, figure in of_all)])
     note = "95 % intervals: Wilson's of shares, the bootstrap's of means; over the episodes where the figure is known."
-    table = f"<table class=figures><tr><th scope=col>of<th scope=col>measure{head}</tr>{''.join(rows)}</table>"
-    return f"{scrolled(table, 'Behaviour and grounding')}<p class=note>{note}</p>"
+    table = figures_table("Behaviour and grounding", ["of", "measure", *columns], rows, key=1, numbers=2)
+    return f"{table}<p class=note>{note}</p>"
 
 
 def misses_html(results: Mapping[str, BenchmarkResult]) -> str:
@@ -38,15 +36,12 @@ def misses_html(results: Mapping[str, BenchmarkResult]) -> str:
             **diagnoses_by([row for row in result.finished if row.kind], lambda row: row.kind),
         }.items():
             if misses:
-                cells = "".join(f"<td class=n>{misses[miss]}</td>" for miss in MISSES)
-                name = f"<th scope=row>{escape(label)}</th><td>{escape(kind)}</td>"
-                rows.append(f"<tr>{name}<td class=n>{scored}</td>{cells}</tr>")
+                rows.append([escape(label), escape(kind), str(scored), *(str(misses[miss]) for miss in MISSES)])
     if not rows:
         return ""
-    head = "".join(f"<th scope=col class=n>{escape(miss)}" for miss in ("scored", *MISSES))
     note = "Each miss counts once, for the first of these that holds; `visor debug QUESTION` shows one."
-    table = f"<table class=figures><tr><th scope=col>policy<th scope=col>questions{head}</tr>{''.join(rows)}</table>"
-    return f"{scrolled(table, 'Misses')}<p class=note>{escape(note)}</p>"
+    table = figures_table("Misses", ["policy", "questions", "scored", *MISSES], rows, numbers=2)
+    return f"{table}<p class=note>{escape(note)}</p>"
 
 
 def _cell(figure: Interval | None) -> str:

@@ -9,12 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from textwrap import wrap
 
 from visor_core.evaluation.statistics import Interval
 
 WIDTH, HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 34
-_ROW, _NAME = 24, 20
+_ROW, _LINE, _NAME = 20, 15, 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,9 @@ def interval_chart(rows: Sequence[IntervalRow], *, label: str, low: float = 0.0,
     Args:
         label: what the chart shows, for who cannot see it; the figures themselves stand in a table beside it.
     """
-    height = _TOP + _ROW * len(rows) + _BOTTOM
-    left = _LEFT + 90
+    names = [wrap(row.name, _NAME, break_on_hyphens=False) or [""] for row in rows]
+    height = _TOP + sum(_LINE * len(lines) + _ROW for lines in names) + _BOTTOM
+    left = 2 * _RIGHT
 
     def place(x: float) -> float:
         return left + (min(max(x, low), high) - low) / (high - low) * (WIDTH - left - _RIGHT)
@@ -131,16 +133,19 @@ def interval_chart(rows: Sequence[IntervalRow], *, label: str, low: float = 0.0,
             f'<line class="grid" x1="{place(x):.1f}" x2="{place(x):.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
         )
         parts.append(f'<text x="{place(x):.1f}" y="{height - _BOTTOM + 16}" text-anchor="middle">{x:g}</text>')
-    for number, row in enumerate(rows):
-        y, shown = _TOP + _ROW * (number + 0.5), row.interval
-        name = row.name if len(row.name) <= _NAME else row.name[: _NAME - 1] + "…"
-        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>')
+    y: float = _TOP
+    for row, lines in zip(rows, names, strict=True):
+        for line in lines:
+            y += _LINE
+            parts.append(f'<text x="0" y="{y - 3:.1f}">{escape(line)}</text>')
+        shown, middle = row.interval, y + _ROW / 2
+        y += _ROW
         if math.isnan(shown.estimate):
-            parts.append(f'<text x="{left + 6}" y="{y + 4:.1f}">not known</text>')
+            parts.append(f'<text x="{left + 6}" y="{middle + 4:.1f}">not known</text>')
             continue
         ends = f'x1="{place(shown.low):.1f}" x2="{place(shown.high):.1f}"'
-        parts.append(f'<line class="series-0" {ends} y1="{y:.1f}" y2="{y:.1f}" stroke-width="3"/>')
-        parts.append(f'<circle class="series-0 dot" cx="{place(shown.estimate):.1f}" cy="{y:.1f}" r="4.5"/>')
+        parts.append(f'<line class="series-0" {ends} y1="{middle:.1f}" y2="{middle:.1f}" stroke-width="3"/>')
+        parts.append(f'<circle class="series-0 dot" cx="{place(shown.estimate):.1f}" cy="{middle:.1f}" r="4.5"/>')
     return "".join([*parts, "</svg>"])
 
 

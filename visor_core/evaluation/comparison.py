@@ -19,7 +19,7 @@ from visor_core.evaluation.figures import Figure, Scored, present
 from visor_core.evaluation.pairing import Pairing, pair
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.evaluation.statistics import Interval, holm
-from visor_core.evaluation.verdicts import RULE, protocol_of, scores
+from visor_core.evaluation.verdicts import RULE, common_protocol, protocol_of, scores
 from visor_core.tracking import flat
 
 Key = tuple[int, str]
@@ -171,12 +171,13 @@ def compare(arms: Sequence[Arm], protocol: str = RULE) -> Comparison:
 
     Raises:
         DataError: if there are fewer than two, they have no question in common, are of different benchmarks or of
-            different seeds, or one was not judged by the protocol.
+            different seeds, or were not all judged by one judge of the protocol.
     """
     if len(arms) < 2:
         raise DataError("a comparison needs two results at least: `visor compare A B`")
     _require_one_benchmark(arms)
     _require_same_seeds(arms)
+    protocol = common_protocol([(arm.label, result) for arm in arms for result in arm.results], protocol)
     found = [_rows(arm, protocol, clustered=len(arms[0].results) > 1) for arm in arms]
     texts = [_texts(arm, clustered=len(arms[0].results) > 1) for arm in arms]
     shared = [key for key in found[0] if all(key in rows for rows in found[1:])]
@@ -186,7 +187,7 @@ def compare(arms: Sequence[Arm], protocol: str = RULE) -> Comparison:
     whole = [key for key in same if not any(rows[key].row.failed for rows in found)]
     return Comparison(
         arms=tuple(arms),
-        protocol=protocol if protocol == RULE else _spoken(arms, protocol),
+        protocol=protocol,
         differences=tuple(differences(arms)),
         items=tuple(Item(key, tuple(rows[key] for rows in found)) for key in whole),
         asked=tuple(len(rows) for rows in found),
@@ -262,12 +263,6 @@ def _no_question(arms: Sequence[Arm], *, reworded: int) -> str:
         f"{names} have no question in common (question sets {versions}): evaluate them on the same questions, as"
         " `visor eval --corpus NAME`"
     )
-
-
-def _spoken(arms: Sequence[Arm], protocol: str) -> str:
-    """The protocol with who spoke it; all speakers where they differ."""
-    labels = {protocol_of(result, protocol).label for arm in arms for result in arm.results}
-    return "; ".join(sorted(labels))
 
 
 def differences(arms: Sequence[Arm]) -> list[Difference]:

@@ -19,7 +19,8 @@ from visor_core.evaluation.pairing import p_text
 from visor_core.evaluation.published_figures import published_of
 from visor_core.evaluation.question_rows import Places, outcome_of
 from visor_core.evaluation.report_style import REPORT_STYLE
-from visor_core.trajectories.viewer_page import Link, page, scrolled
+from visor_core.evaluation.tables import figures_table
+from visor_core.trajectories.viewer_page import Link, page
 
 GOOD, BAD = ("right", "won", "both right", "all right"), ("wrong", "lost", "none right", "failed", "no answer")
 
@@ -75,20 +76,20 @@ def _named(comparison: Comparison, figure: str) -> str:
 
 
 def _figures(comparison: Comparison) -> str:
-    heads = "".join(f"<th scope=col>{escape(label)}</th>" for label in comparison.labels)
-    rows = "".join(
-        f"<tr><th scope=row>{escape(_named(comparison, found.figure.name))}</th>"
-        f"{''.join(f'<td>{escape(shown(found, n))}</td>' for n in range(len(comparison.arms)))}</tr>"
+    rows = [
+        [
+            escape(_named(comparison, found.figure.name)),
+            *(escape(shown(found, number)) for number in range(len(comparison.arms))),
+        ]
         for found in comparison.figures
-    )
-    return scrolled(f"<table class=figures><tr><th scope=col>figure</th>{heads}</tr>{rows}</table>", "Figures")
+    ]
+    return figures_table("Figures", ["figure", *comparison.labels], rows)
 
 
 def _tests(comparison: Comparison) -> str:
     many = len(comparison.arms) > 2
     names = ["result", "figure", "difference", "95 % interval", "p", *(["p by Holm"] if many else [])]
-    heads = "".join(f"<th scope=col>{name}</th>" for name in (*names, "higher", "lower", "equal"))
-    rows = ""
+    rows = []
     for number, label in enumerate(comparison.labels[1:]):
         for found in comparison.figures:
             pairing, digits = found.pairings[number], found.figure.digits
@@ -106,22 +107,16 @@ def _tests(comparison: Comparison) -> str:
                 f"{pairing.losses:,}",
                 f"{pairing.ties:,}",
             ]
-            figure = escape(_named(comparison, found.figure.name))
-            rows += f"<tr><th scope=row>{escape(label)}</th><td>{figure}</td>"
-            rows += "".join(f"<td class=n>{escape(cell)}</td>" for cell in cells) + "</tr>"
-    note = f"<p class=note>{escape(how_tested(comparison))}</p>"
-    return scrolled(f"<table class=figures><tr>{heads}</tr>{rows}</table>", "Paired tests") + note
+            rows.append([escape(cell) for cell in (label, _named(comparison, found.figure.name), *cells)])
+    table = figures_table("Paired tests", [*names, "higher", "lower", "equal"], rows, key=1, numbers=2)
+    return f"{table}<p class=note>{escape(how_tested(comparison))}</p>"
 
 
 def _differences(comparison: Comparison) -> str:
     if not comparison.differences:
         return "<p>Nothing that is recorded: same questions, index, settings, policy and scoring.</p>"
-    heads = "".join(f"<th scope=col>{escape(label)}</th>" for label in comparison.labels)
-    rows = "".join(
-        f"<tr><th scope=row>{escape(found.name)}</th>{''.join(f'<td>{escape(v)}</td>' for v in found.values)}</tr>"
-        for found in comparison.differences
-    )
-    return scrolled(f"<table class=figures><tr><th scope=col>what</th>{heads}</tr>{rows}</table>", "What differs")
+    rows = [[escape(cell) for cell in (found.name, *found.values)] for found in comparison.differences]
+    return figures_table("What differs", ["what", *comparison.labels], rows)
 
 
 def _verdicts(comparison: Comparison) -> str:
@@ -213,19 +208,17 @@ def _published(comparison: Comparison) -> str:
     right = next((compared for compared in comparison.figures if compared.figure is RIGHT), None)
     if not found or right is None:
         return ""
-    heads = "".join(
-        f"<th scope=col>{n}</th>" for n in ("system", "figure", "ours, %", "published", "protocol", "source")
-    )
-    rows = ""
+    rows = []
     for label, interval in zip(comparison.labels, right.intervals, strict=True):
         percent = replace(interval, low=100 * interval.low, high=100 * interval.high)
         ours = f"{100 * interval.estimate:.1f} {bounds(percent, 1)}"
         cells = (label, RIGHT.name, ours, "", comparison.protocol, f"{interval.count:,} questions of this comparison")
-        rows += _line(cells)
+        rows.append(cells)
     for figure in found:
-        rows += _line((system(figure), figure.figure, "", f"{figure.value:g}", figure.protocol, figure.source))
+        rows.append((system(figure), figure.figure, "", f"{figure.value:g}", figure.protocol, figure.source))
     note = "Protocols differ: a published figure is no figure of ours, and is tested against none."
-    table = scrolled(f"<table class=figures><tr>{heads}</tr>{rows}</table>", "Published figures")
+    heads = ("system", "figure", "ours, %", "published", "protocol", "source")
+    table = figures_table("Published figures", heads, [list(map(escape, row)) for row in rows])
     return f"<h2>Beside published figures</h2>{table}<p class=note>{note}</p>"
 
 

@@ -18,8 +18,9 @@ from types import MappingProxyType
 from typing import Any
 
 from visor_core.errors import ConfigError, DataError
-from visor_core.evaluation.benchmarks.resolve import LeftOut
-from visor_core.questions import Question
+from visor_core.evaluation.benchmarks.resolve import LeftOut, contradicting
+from visor_core.questions import GOLD_DROPPED, Question
+from visor_core.scoring.answers import never_right
 
 SPLITS = ("train", "development", "test")
 NO_DOCUMENT = "no document is known, so it belongs to no split"
@@ -51,6 +52,16 @@ def merged(before: Sequence[Question], found: Sequence[Question]) -> list[Questi
                 f" {taken[question.question_id] or 'no named benchmark'}: give the new one an id of its own"
             )
     return [*others, *found]
+
+
+def lost_by(before: Sequence[Question], found: Sequence[Question]) -> list[Question]:
+    """The questions of the same benchmark that an import would put away: asked before, and not in what was found.
+
+    A question is known by its words and its documents, as ids may be places in a file.
+    """
+    benchmarks = {question.benchmark for question in found}
+    kept = {(question.question, documents_of(question)) for question in found}
+    return [q for q in before if q.benchmark in benchmarks and (q.question, documents_of(q)) not in kept]
 
 
 def documents_of(question: Question) -> tuple[str, ...]:
@@ -192,6 +203,9 @@ def summary(questions: Sequence[Question]) -> dict[str, Any]:
         "answerable": sum(question.answerable for question in questions),
         "with_evidence_pages": sum(bool(question.gold_pages) for question in questions),
         "with_answers": sum(bool(question.answers) for question in questions),
+        "gold_dropped": sum(GOLD_DROPPED in question.metadata for question in questions),
+        "contradicting": contradicting(questions),
+        "never_right": [question.question_id for question in questions if never_right(question)],
         "splits": dict(sorted(Counter(question.split for question in questions if question.split).items())),
         "kinds": dict(Counter(question.kind for question in questions if question.kind).most_common()),
         "answer_formats": dict(Counter(q.answer_format for q in questions if q.answer_format).most_common()),

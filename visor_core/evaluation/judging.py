@@ -17,7 +17,16 @@ from visor_core.agent.trajectory import Trajectory
 from visor_core.config.judging import ProtocolTexts
 from visor_core.errors import BudgetError, ConfigError, DataError, PolicyError
 from visor_core.evaluation.results import BenchmarkResult, EpisodeResult
-from visor_core.evaluation.verdicts import ASKED, JUDGE, JUDGE_1_5, OFFICIAL, ProtocolScores, Verdict, answers_digest
+from visor_core.evaluation.verdicts import (
+    ASKED,
+    JUDGE,
+    JUDGE_1_5,
+    OFFICIAL,
+    UNREAD,
+    ProtocolScores,
+    Verdict,
+    answers_digest,
+)
 from visor_core.policies.base import Completion, Message, Prompt, Sampling
 from visor_core.policies.openai_compatible import OpenAICompatiblePolicy
 from visor_core.questions import Question, gold_is_complete
@@ -217,7 +226,7 @@ async def _verdict(policy: OpenAICompatiblePolicy, protocol: Protocol, asked: As
             fault = str(error)
             continue
         return Verdict(asked.question_id, score, raw, answer=answer)
-    return Verdict(asked.question_id, None, raw, f"no verdict in {protocol.tries} replies; of the last: {fault}")
+    return Verdict(asked.question_id, None, raw, f"{UNREAD}{protocol.tries} replies; of the last: {fault}")
 
 
 def _whole(completion: Completion) -> str:

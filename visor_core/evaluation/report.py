@@ -19,9 +19,10 @@ from visor_core.evaluation.question_rows import COLUMNS
 from visor_core.evaluation.report_style import REPORT_STYLE
 from visor_core.evaluation.results import BenchmarkResult, scoring_version
 from visor_core.evaluation.statistics import TOO_FEW, Interval
+from visor_core.evaluation.tables import figures_table
 from visor_core.evaluation.verdicts import RULE, ProtocolScores, protocols_in_words
 from visor_core.files import write_text
-from visor_core.trajectories.viewer_page import anchor, page, scrolled
+from visor_core.trajectories.viewer_page import anchor, page
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Report:
     curves: Sequence[Curve] = ()
     episodes: Sequence[SampleEpisode] = ()
     notes: Sequence[str] = ()
+    unread: Sequence[str] = ()
+    """A line for each result or store of episodes that could not be read."""
 
 
 def report_html(report: Report) -> str:
@@ -97,8 +100,8 @@ def report_html(report: Report) -> str:
                 f'srcdoc="{escape(episode.html, quote=True)}"></iframe>'
             )
             parts.append(f"<details class=part><summary>{title}</summary>{frame}</details>")
-    if report.notes:
-        parts.append("<h2>Notes</h2>" + "".join(f"<p class=note>{escape(note)}</p>" for note in report.notes))
+    if notes := [*report.unread, *report.notes]:
+        parts.append("<h2>Notes</h2>" + "".join(f"<p class=note>{escape(note)}</p>" for note in notes))
     return page(report.title, "".join(parts), style=REPORT_STYLE, script=script() if report.questions else "")
 
 
@@ -118,11 +121,10 @@ def _stages(stages: Sequence[Stage]) -> str:
     for stage in stages:
         seconds = "" if stage.seconds is None else f"{stage.seconds:,.1f}"
         figures = " · ".join(f"{escape(name)} {escape(value)}" for name, value in stage.figures.items())
-        rows.append(f"<tr><th scope=row>{escape(stage.name)}</th><td class=n>{seconds}</td><td>{figures}</td></tr>")
+        rows.append([escape(stage.name), figures, seconds])
     total = sum(stage.seconds or 0.0 for stage in stages)
-    rows.append(f"<tr><th scope=row>all</th><td class=n>{total:,.1f}</td><td></td></tr>")
-    head = "<tr><th scope=col>stage<th scope=col class=n>seconds<th scope=col>key figures</tr>"
-    return scrolled(f"<table class=figures>{head}{''.join(rows)}</table>", "Stages")
+    rows.append(["all", "", f"{total:,.1f}"])
+    return figures_table("Stages", ["stage", "key figures", "seconds"], rows, numbers=2)
 
 
 def _results(results: Mapping[str, BenchmarkResult]) -> str:
@@ -155,11 +157,6 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
         lines.append((label, {"protocol": RULE, **cells}))
         for scores in result.protocols:
             lines.append((label, _protocol_cells(scores, cells)))
-    header = "".join(f"<th scope=col class=n>{escape(name)}" for name in lines[0][1])
-    body = "".join(
-        f"<tr><th scope=row>{escape(label)}</th>{''.join(f'<td class=n>{cell}</td>' for cell in cells.values())}</tr>"
-        for label, cells in lines
-    )
     sets = {
         f"{len(r.episodes)} questions of {r.benchmark}{' ' + r.split if r.split else ''}, index {r.index_tag}"
         for r in results.values()
@@ -174,7 +171,8 @@ def _results(results: Mapping[str, BenchmarkResult]) -> str:
     rules = "".join(
         f"<br>{escape(label)}: {escape(line)}." for label, r in results.items() for line in protocols_in_words(r)
     )
-    table = scrolled(f"<table class=figures><tr><th scope=col>policy{header}</tr>{body}</table>", "Results")
+    rows = [[escape(label), *cells.values()] for label, cells in lines]
+    table = figures_table("Results", ["policy", *lines[0][1]], rows, numbers=1)
     return f"{table}<p class=note>{caption}{rules}</p>{remarks}"
 
 
@@ -209,15 +207,15 @@ def _remarks(results: Mapping[str, BenchmarkResult]) -> list[str]:
 def _left_out(results: Mapping[str, BenchmarkResult]) -> str:
     """Items of benchmark files that could not be used: counts by reason, and each with what is the case."""
     parts = []
-    head = "<tr><th scope=col>item<th scope=col>reason<th scope=col>what is the case"
+    heads = ("item", "reason", "what is the case")
     for label, result in results.items():
         if not result.left_out:
             continue
         counts = ", ".join(f"{escape(reason)} {count}" for reason, count in result.left_out_by_reason.items())
-        rows = "".join(f"<tr><td>{escape(i.item)}<td>{escape(i.reason)}<td>{escape(i.detail)}" for i in result.left_out)
+        rows = [[escape(i.item), escape(i.reason), escape(i.detail)] for i in result.left_out]
         parts.append(
             f"<details class=part><summary>{escape(label)}: {len(result.left_out)} left out ({counts})</summary>"
-            + scrolled(f"<table class=figures>{head}{rows}</table>", f"Left out of {label}")
+            + figures_table(f"Left out of {label}", heads, rows)
             + "</details>"
         )
     return "".join(parts)
@@ -228,12 +226,10 @@ def _strata(results: Mapping[str, BenchmarkResult]) -> str:
     for label, result in results.items():
         for pages, stratum in result.by_pages().items():
             right, supported = stratum["right"], stratum["supported"]
-            cells = (escape(result.benchmark), pages, str(right.count), _interval(right), _interval(supported))
-            figures = "".join(f"<td class=n>{cell}</td>" for cell in cells)
-            rows.append(f"<tr><th scope=row>{escape(label)}</th>{figures}</tr>")
-    heads = ("benchmark", "pages needed", "questions", "answers right", "supported")
-    head = "<tr><th scope=col>policy" + "".join(f"<th scope=col class=n>{name}" for name in heads) + "</tr>"
-    return scrolled(f"<table class=figures>{head}{''.join(rows)}</table>", "By number of pages needed")
+            cells = (label, result.benchmark, pages, str(right.count))
+            rows.append([*map(escape, cells), _interval(right), _interval(supported)])
+    heads = ("policy", "benchmark", "pages needed", "questions", "answers right", "supported")
+    return figures_table("By number of pages needed", heads, rows, numbers=3)
 
 
 def _interval(interval: Interval) -> str:

@@ -44,6 +44,16 @@ table.rows td,table.rows td.n{border:0;padding:3px 0;text-align:left;display:gri
 grid-template-columns:8.5em minmax(0,1fr);gap:8px;overflow-wrap:anywhere}
 table.rows td::before{content:attr(data-label);color:var(--dim);font-size:12.5px}
 table.rows td.none{display:none}
+table.figures,table.figures tbody,table.figures tr,table.figures td,table.figures th[scope=row]{display:block;
+width:100%}
+table.figures thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+table.figures tr{border:1px solid var(--line);border-radius:10px;background:var(--card);padding:8px 12px;margin:10px 0;
+display:flex;flex-direction:column}
+table.figures th[scope=row]{order:-1;border:0;padding:0 0 4px;overflow-wrap:anywhere}
+table.figures td,table.figures td.n{border:0;padding:3px 0;text-align:left;display:grid;white-space:normal;
+grid-template-columns:8.5em minmax(0,1fr);gap:8px;overflow-wrap:anywhere}
+table.figures td::before{content:attr(data-label);color:var(--dim);font-size:12.5px}
+table.figures td:empty{display:none}
 main{padding:20px 14px 60px}}
 """ + "".join(
     f".series-{i}{{stroke:var(--c{i})}}i.series-{i},.dot.series-{i}{{background:var(--c{i});fill:var(--c{i})}}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ JUDGE = "judge"
 JUDGE_1_5 = "judge-1-5"
 ASKED = (JUDGE, JUDGE_1_5, OFFICIAL)
 """The protocols that ask a language model."""
+UNREAD = "no verdict in "
+"""What the reason begins with where replies came, and none of them could be read."""
 NOT_ANSWERABLE = "Not answerable"
 """The extracted answer that MMLongBench-Doc's F1 takes for a refusal, letter by letter."""
 
@@ -56,6 +58,11 @@ class Verdict:
         """Whether the answer is fully right."""
         return self.score is not None and self.score >= 1.0
 
+    @property
+    def unread(self) -> bool:
+        """Whether the model replied, and none of its replies could be read: they are kept, and not asked for again."""
+        return self.score is None and self.error.startswith(UNREAD)
+
 
 @dataclass(frozen=True, slots=True)
 class ProtocolScores:
@@ -79,6 +86,12 @@ class ProtocolScores:
     def label(self) -> str:
         """The protocol and who spoke it, as tables print it."""
         return f"{self.name} ({self.model}{'@' + self.revision if self.revision else ''}, prompt {self.prompt[:8]})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it may be called: its label, as tables print it, or its protocol alone."""
+        speaker = f"{self.name} ({self.model}"
+        return (self.label, f"{speaker})", f"{speaker}{'@' + self.revision if self.revision else ''})", self.name)
 
     @property
     def given(self) -> tuple[Verdict, ...]:
@@ -115,12 +128,12 @@ def answers_digest(rows: Iterable[EpisodeResult]) -> str:
 
 
 def protocol_of(result: BenchmarkResult, protocol: str) -> ProtocolScores:
-    """The verdicts of a protocol by its name, or by its label where several models spoke; the last that was added.
+    """The verdicts of a protocol by one of its `names`; where several models spoke, the last that was added.
 
     Raises:
         DataError: if the evaluation was not judged so.
     """
-    found = [scores for scores in result.protocols if protocol in (scores.name, scores.label)]
+    found = [scores for scores in result.protocols if protocol in scores.names]
     if not found:
         known = ", ".join([RULE, *(scores.label for scores in result.protocols)])
         name = protocol if protocol in ASKED else JUDGE
@@ -129,6 +142,32 @@ def protocol_of(result: BenchmarkResult, protocol: str) -> ProtocolScores:
             f" `visor judge RESULT --protocol {name} --endpoint URL --model NAME` adds them"
         )
     return found[-1]
+
+
+def common_protocol(results: Sequence[tuple[str, BenchmarkResult]], protocol: str) -> str:
+    """The label of the one judge, by that protocol, who judged all results; the rule is everybody's.
+
+    Where several judged all of them, it is the one that was added last to the first.
+
+    Args:
+        results: each with what it is called.
+
+    Raises:
+        DataError: if a result was not judged so, or no judge spoke on all of them.
+    """
+    if protocol == RULE:
+        return RULE
+    for _, result in results:
+        protocol_of(result, protocol)
+    spoken = [[s.label for s in result.protocols if protocol in s.names] for _, result in results]
+    common = [label for label in spoken[0] if all(label in labels for labels in spoken)]
+    if not common:
+        told = "; ".join(f"{name} by {', '.join(own)}" for (name, _), own in zip(results, spoken, strict=True))
+        raise DataError(
+            f"no one judge spoke on all of these results, and verdicts of different judges are not compared ({told}):"
+            " `visor judge RESULT` with the same --endpoint, --model and prompts for each"
+        )
+    return common[-1]
 
 
 def scores(result: BenchmarkResult, protocol: str = RULE) -> dict[str, float | None]:

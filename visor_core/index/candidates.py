@@ -69,7 +69,7 @@ class CandidateSearch:
         """
         if mode == "vector" and not self._manifest.vectors:
             raise SearchIndexError(
-                f"corpus {self._root.name!r} has no vectors to search by: search it with index.mode=hybrid, or give it "
+                f"corpus {self._root.name!r} has no vectors to search by: search it with the mode hybrid, or give it "
                 f"some, as with `visor ingest --corpus {quote(self._root.name)} --set 'index.embedders=[hash]'`"
             )
         searches: dict[str, Callable[[int, str], Scored]] = {}

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from visor_core.config import embedder_parts
@@ -116,11 +117,16 @@ def read_manifest(corpus: Corpus, tag: str) -> Manifest:
     """
     path = corpus.tags / f"{check_tag(tag)}.json"
     if not path.is_file():
-        known = ", ".join(t for t in list_tags(corpus) if t != "latest") or "none"
         if not corpus.root.is_dir():
             raise SearchIndexError(f"no corpus at {corpus.root}: ingest documents first")
+        known, named = ", ".join(list_tags(corpus)), quote(corpus.root.name)
         raise SearchIndexError(
-            f"corpus {corpus.root.name!r} has no index tag {tag!r} (known: {known}): build the index"
+            f"corpus {corpus.root.name!r} has no index tag {tag[:60]!r}: "
+            + (
+                f"give --tag one of {known}, as `visor index tags --corpus {named}` lists them"
+                if known
+                else f"it was not built yet; `visor ingest PATH --corpus {named}` builds it"
+            )
         )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

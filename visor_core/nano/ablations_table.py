@@ -16,10 +16,11 @@ from visor_core.evaluation.charts import IntervalRow, interval_chart
 from visor_core.evaluation.pairing import Pairing, in_words, pair
 from visor_core.evaluation.report_style import REPORT_STYLE
 from visor_core.evaluation.statistics import Interval, holm, wilson
+from visor_core.evaluation.tables import figures_table
 from visor_core.nano.ablations import TRAINED
 from visor_core.nano.study_figures import Outcomes, RivalFigures
 from visor_core.nano.study_table import a_turn, stamp
-from visor_core.trajectories.viewer_page import page, scrolled
+from visor_core.trajectories.viewer_page import page
 
 Kind = Literal["inference", "retrained"]
 RUNS = {"greedy": "greedy", "sampled": "T = 1"}
@@ -96,9 +97,7 @@ def ablations_html(
     for run, label in RUNS.items():
         chart = interval_chart([IntervalRow(x.name, x.supported[run]) for x in lines], label=f"supported, {label}")
         charts += f"<figure><figcaption>supported success, {label}</figcaption>{chart}</figure>"
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(line))}</tr>" for line in lines)
-    heads = "".join(f"<th scope=col>{escape(head)}</th>" for head in HEADS)
-    table = scrolled(f"<table class=figures><tr>{heads}</tr>{body}</table>", "Figures")
+    table = figures_table("Figures", HEADS, [list(map(escape, _cells(line))) for line in lines])
     text = (
         f'<div class="eyebrow">VISOR study</div><h1>{title}</h1><p>{escape(_heading(results, kind, split, commit))}</p>'
         f'<div class="charts">{charts}</div><h2>Figures</h2>{table}'

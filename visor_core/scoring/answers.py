@@ -86,6 +86,15 @@ def answer_score(question: Question, answer: str) -> float | None:
     return max(scores, default=0.0)
 
 
+def never_right(question: Question) -> bool:
+    """Whether the rule calls even the gold answers wrong, as `twelve` where the format is Int: then nothing is right.
+
+    Some questions of released files are so (MMLongBench-Doc has `21%` as Int); they count there, as everybody's do.
+    """
+    scores = [answer_score(question, gold) for gold in question.answers]
+    return bool(scores) and all(score is not None and score < 1.0 for score in scores)
+
+
 def slidevqa_f1(question: Question, answer: str) -> float | None:
     """SlideVQA's F1 over words, the best over the accepted answers; None for questions of another benchmark."""
     if rule_of(question) != "SlideVQA":

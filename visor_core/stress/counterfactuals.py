@@ -22,7 +22,7 @@ from visor_core.index import PageIndex
 from visor_core.index.records import split_page_id
 from visor_core.policies.identity import digest_of
 from visor_core.questions import Question
-from visor_core.scoring.answers import NO_RULE, answer_score, rule_of, says_missing
+from visor_core.scoring.answers import UNSCORED, answer_score, rule_of, says_missing
 from visor_core.scoring.located import gold_boxes, printed
 from visor_core.stress.conditions import Condition, Measured, Subject, measure
 from visor_core.stress.curves import known
@@ -178,8 +178,10 @@ def _planned(
     """One question's edit; places that others have taken are shared where the answer is the same."""
     if not question.answerable:
         return LeftOut(question.question_id, NOT_ANSWERABLE, question.answers[0] if question.answers else "")
-    if rule_of(question) == NO_RULE or question.answer_format not in FORMATS:
-        return LeftOut(question.question_id, NO_FORM, f"{question.answer_format}, {rule_of(question)}")
+    if (rule := rule_of(question)) in UNSCORED:
+        return LeftOut(question.question_id, rule, question.benchmark)
+    if question.answer_format not in FORMATS:
+        return LeftOut(question.question_id, NO_FORM, question.answer_format)
     if not question.gold_pages:
         return LeftOut(question.question_id, NO_GOLD, "")
     answer = question.answers[0].strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from visor_core.evaluation.benchmarks.resolve import LeftOut, count_reasons
 from visor_core.evaluation.charts import SHARES, Series, line_chart
 from visor_core.evaluation.report_style import REPORT_STYLE
 from visor_core.evaluation.statistics import Interval
+from visor_core.evaluation.tables import figures_table
 from visor_core.files import write_text
 from visor_core.stress.counterfactuals import OUTCOMES, Faithfulness, Row
 from visor_core.stress.curves import Curve, Point, told
-from visor_core.trajectories.viewer_page import page, scrolled
+from visor_core.trajectories.viewer_page import page
 
 _LISTED = 200
 """Questions left out that are listed; the JSON names all."""
@@ -46,30 +47,24 @@ def write_curve(path: Path, curve: Curve) -> Path:
 def write_faithfulness(path: Path, found: Faithfulness) -> Path:
     """Write a counterfactual measurement as a page; returns the path."""
     title = "Counterfactuals"
+    subject = (
+        f"{_subject(found.policy, found.checkpoint)}, {found.benchmark} on corpus {found.corpus}, changed in "
+        f"{found.changed_corpus}; answers scored by the rule {found.rule}; 95 % Wilson intervals"
+        if found.rows
+        else f"corpus {found.corpus}; no question could be changed, so nothing was asked: the reasons stand below"
+    )
     parts = [
-        f"<h1>{escape(title)}</h1><p class=sub>{escape(_subject(found.policy, found.checkpoint))}, "
-        f"{escape(found.benchmark)} on corpus {escape(found.corpus)}, changed in {escape(found.changed_corpus)}; "
-        f"answers scored by the rule {escape(found.rule)}; 95 % Wilson intervals</p>",
+        f"<h1>{escape(title)}</h1><p class=sub>{escape(subject)}</p>",
         f"<p>Of {found.considered} questions {found.answerable} can be answered; the answer of {found.located} was "
         f"located and of {len(found.rows)} changed and verified ({escape(told(found.coverage))} of the answerable). "
         f"{len(found.right)} were answered right on the original.</p>",
     ]
-    head = "".join(f"<th class=n scope=col>{outcome}" for outcome in OUTCOMES)
     lines = [("all", ""), *((name, name) for name in found.formats)]
-    body = "".join(
-        f"<tr><th scope=row>{escape(label)}{''.join(_cell(told(found.share(o, name))) for o in OUTCOMES)}"
-        for label, name in lines
-    )
-    parts.append(_table(f"<tr><th scope=col>answer format{head}", body))
-    rows = "".join(
-        f"<tr><td>{escape(row.question)}<td>{escape(row.old)}<td>{escape(row.new)}<td>{escape(row.answer_before)}"
-        f"<td>{escape(row.answer_after)}<td>{escape(_outcome(row))}"
-        for row in found.rows
-    )
+    shares = [[label, *(told(found.share(outcome, name)) for outcome in OUTCOMES)] for label, name in lines]
+    parts.append(_table("Figures", ("answer format", *OUTCOMES), shares, numbers=1))
+    rows = [(r.question, r.old, r.new, r.answer_before, r.answer_after, _outcome(r)) for r in found.rows]
     names = ("question", "gold", "new gold", "answer", "answer on the changed documents", "outcome")
-    parts.append(
-        "<h2>Questions</h2>" + _table("<tr>" + "".join(f"<th scope=col>{name}" for name in names), rows, "Questions")
-    )
+    parts.append("<h2>Questions</h2>" + _table("Questions", names, rows))
     parts.append(_left_out(found.left_out))
     write_text(path, page(title, "".join(parts), style=REPORT_STYLE))
     return path
@@ -90,50 +85,43 @@ def _line(name: str, points: Sequence[Point], intervals: Sequence[Interval]) -> 
 
 
 def _figures(points: Sequence[Point]) -> str:
-    names = ["questions", "failed", "answers right", "supported", "gold pages found", "orders obeyed", "turns"]
-    body = "".join(
-        f"<tr><th scope=row>{escape(point.name)}{_cell(str(point.questions))}{_cell(str(point.failed))}"
-        f"{_cell(told(point.right))}{_cell(told(point.supported))}{_cell(told(point.found, '–'))}"
-        f"{_cell(told(point.obeyed, '–'))}{_cell(f'{point.turns:.2f}')}"
-        for point in points
+    names = (
+        *("condition", "questions", "failed", "answers right", "supported", "gold pages found", "orders obeyed"),
+        "turns",
     )
-    return _table("<tr><th scope=col>condition" + "".join(f"<th class=n scope=col>{name}" for name in names), body)
+    rows = [
+        (
+            point.name,
+            str(point.questions),
+            str(point.failed),
+            told(point.right),
+            told(point.supported),
+            told(point.found, "–"),
+            told(point.obeyed, "–"),
+            f"{point.turns:.2f}",
+        )
+        for point in points
+    ]
+    return _table("Figures", names, rows, numbers=1)
 
 
 def _unedited(points: Sequence[Point]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(point.name)}<td>{escape(name)}<td>{escape(reason)}"
-        for point in points
-        for name, reason in point.unedited.items()
-    )
-    if not rows:
-        return ""
-    return "<h2>Documents that could not be changed</h2>" + _table(
-        "<tr><th scope=col>condition<th scope=col>document<th scope=col>reason",
-        rows,
-        "Documents that could not be changed",
-    )
+    rows = [(point.name, name, reason) for point in points for name, reason in point.unedited.items()]
+    title = "Documents that could not be changed"
+    return f"<h2>{title}</h2>{_table(title, ('condition', 'document', 'reason'), rows)}" if rows else ""
 
 
 def _left_out(left_out: Sequence[LeftOut]) -> str:
     if not left_out:
         return ""
     counts = ", ".join(f"{reason} {count}" for reason, count in count_reasons(left_out).items())
-    rows = "".join(
-        f"<tr><td>{escape(item.item)}<td>{escape(item.reason)}<td>{escape(item.detail)}" for item in left_out[:_LISTED]
-    )
-    table = _table(
-        "<tr><th scope=col>question<th scope=col>reason<th scope=col>what is the case", rows, "Questions left out"
-    )
+    rows = [(item.item, item.reason, item.detail) for item in left_out[:_LISTED]]
+    table = _table("Questions left out", ("question", "reason", "what is the case"), rows)
     return (
         f"<h2>Questions left out</h2><details class=part><summary>{len(left_out)} left out ({escape(counts)})</summary>"
         f"{table}</details>"
     )
 
 
-def _cell(text: str) -> str:
-    return f"<td class=n>{escape(text)}"
-
-
-def _table(head: str, body: str, name: str = "Figures") -> str:
-    return scrolled(f"<table class=figures><thead>{head}<tbody>{body}</table>", name)
+def _table(name: str, heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: int | None = None) -> str:
+    return figures_table(name, heads, [list(map(escape, row)) for row in rows], numbers=numbers)

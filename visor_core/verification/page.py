@@ -8,7 +8,8 @@ from html import escape
 
 from visor_core.evaluation.charts import SHARES, Series, line_chart
 from visor_core.evaluation.report_style import REPORT_STYLE
-from visor_core.trajectories.viewer_page import page, scrolled
+from visor_core.evaluation.tables import figures_table
+from visor_core.trajectories.viewer_page import page
 from visor_core.verification.curve import Point
 
 
@@ -34,17 +35,19 @@ def curve_html(title: str, questions: int, points: Sequence[Point], doubt_auroc:
     unit = "tokens a question" if by_tokens else "episodes a question"
     told = f"; doubt tells wrong answers from right ones with AUROC {doubt_auroc:.3f}"
     doubt = "" if math.isnan(doubt_auroc) else told
-    rows = "".join(
-        f"<tr><th scope=row>{escape(point.method)}<td class=n>{point.episodes:g}"
-        f"<td class=n>{'–' if point.tokens is None else format(point.tokens, ',.0f')}"
-        f"<td class=n>{point.right}<td class=n>{point.supported}"
-        f"<td class=n>{point.gain.difference:+.3f} [{point.gain.low:+.3f}, {point.gain.high:+.3f}]"
+    rows = [
+        [
+            escape(point.method),
+            f"{point.episodes:g}",
+            "–" if point.tokens is None else format(point.tokens, ",.0f"),
+            str(point.right),
+            str(point.supported),
+            f"{point.gain.difference:+.3f} [{point.gain.low:+.3f}, {point.gain.high:+.3f}]",
+        ]
         for point in points
-    )
-    heads = "".join(
-        f"<th scope=col class=n>{name}" for name in ("episodes", "tokens", "answers right", "supported", "gain")
-    )
-    table = scrolled(f"<table class=figures><tr><th scope=col>method{heads}{rows}</table>", "Figures")
+    ]
+    heads = ("method", "episodes", "tokens", "answers right", "supported", "gain")
+    table = figures_table("Figures", heads, rows, numbers=1)
     chart = line_chart(lines, x_label=unit, y_label="right answers", y_limits=SHARES)
     body = (
         f"<h1>{escape(title)}</h1><p class=sub>{questions} questions; all episodes drawn are paid for{doubt}</p>"

@@ -161,10 +161,12 @@ def test_the_report_shows_them_in_all_and_by_kind() -> None:
     text = report_html(Report(title="Run", results={hostile: replace(_result(), episodes=rows)}))
     assert "all gold pages shown" in text
     assert hostile not in text
-    found = re.findall(r"<td>(all|1 page|2 pages|without an answer)</td><td class=n>(\d+)</td>", text)
-    assert "<td>Chart &lt;script&gt;" in text
+    found = re.findall(
+        r'"questions">(all|1 page|2 pages|without an answer)</td><td class=n data-label="scored">(\d+)</td>', text
+    )
+    assert '<td data-label="questions">Chart &lt;script&gt;' in text
     assert found == [("all", "5"), ("1 page", "2"), ("2 pages", "2"), ("without an answer", "1")]
-    counts = [int(n) for n in re.findall(r"<td class=n>(\d+)</td>", text.split("What went wrong")[1])[1:6]]
+    counts = [int(n) for n in re.findall(r"<td class=n[^>]*>(\d+)</td>", text.split("What went wrong")[1])[1:6]]
     assert counts == list(_result().diagnoses().values())
 
 

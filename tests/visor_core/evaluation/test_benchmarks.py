@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,16 @@ from visor_core.evaluation.benchmarks.resolve import (
     NOT_IN_CORPUS,
     NOT_JSON,
     NOT_PAGES,
+    OTHERWISE,
     TWICE,
     WRONG_FORM,
     LeftOut,
     PageResolver,
+    contradicting,
     count_reasons,
 )
 from visor_core.questions import Question, gold_is_complete, write_questions
+from visor_core.scoring.answers import never_right
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -89,7 +92,7 @@ def test_mmlongbench_page_zero_and_unanswerable(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (7, "holds int where a JSON list of questions belongs"),
-        ([], "none of its 0 items can be used"),
+        ([], "holds no question: it is empty"),
         ({}, "it lacks doc_id, question"),
         ([{"doc_id": "report.pdf"}], "mmlongbench-0000: it lacks question"),
         ([7], "item 0: it is int"),
@@ -239,7 +242,7 @@ EXPECTED: dict[str, tuple[int, dict[str, int]] | str] = {
     "q_doc_with_folder.json": (2, {}),
     "q_doc_without_suffix.json": (2, {}),
     "q_duplicate_names.json": "may be in/2023/invoice.pdf or in/2024/invoice.pdf",
-    "q_empty.json": "none of its 0 items",
+    "q_empty.json": "holds no question: it is empty",
     "q_jsonl.jsonl": (2, {}),
     "q_missing_doc.json": (1, {NOT_IN_CORPUS: 1}),
     "q_missing_field.json": (1, {INCOMPLETE: 1}),
@@ -291,6 +294,54 @@ def test_every_faulty_file_is_read_or_refused_in_one_line() -> None:
             assert (len(found.questions), count_reasons(found.left_out)) == expected, name
 
 
+def test_what_cannot_be_asked_or_answered_is_left_out(tmp_path: Path) -> None:
+    """Each by name, with the reason."""
+    fine = {
+        "doc_id": "d05_reversed.pdf", "doc_type": "x", "question": "Which word is printed?", "answer": "alpha",
+        "evidence_pages": "[1]", "evidence_sources": "[]", "answer_format": "Str",
+    }  # fmt: skip
+    wrong = {
+        "its answer_format Number is none of Int, Float, Str, List, None": {"answer_format": "Number"},
+        "its question is 2026, not a text": {"question": 2026},
+    }
+    path = tmp_path / "samples.json"
+    path.write_text(json.dumps([fine, *({**fine, **changed} for changed in wrong.values())]), encoding="utf-8")
+    found = mmlongbench.read(path, PageResolver(SMALL))
+    assert len(found.questions) == 1
+    for item, reason in zip(found.left_out, wrong, strict=True):
+        assert reason in item.detail, item
+    assert count_reasons(found.left_out) == {WRONG_FORM: 2}
+
+    mine = tmp_path / "mine.jsonl"
+    lines = [
+        {"question": "How many?", "answer": "twelve", "answer_format": "Int", "document": "d05_reversed", "pages": [1]},
+        {"question": "How many?", "answer": 12, "answer_format": "Int", "document": "d05_reversed", "pages": [1]},
+        {"id": 3, "question": " how  MANY?", "answer": 13, "document": "d05_reversed", "pages": [2]},
+        {"question": "How many?", "answer": 13, "document": "d09_incremental", "pages": [2]},
+    ]
+    mine.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    read = READERS["own"](mine, PageResolver(SMALL))
+    first, third = read.left_out
+    assert "its answer 'twelve' is no Int: no answer would be right" in first.detail
+    assert first.item.startswith("line 1 (own-")
+    assert third.item == "line 3 (own-3)"
+    assert "line 2 asks the same of the same document, and expects '12', not '13'" in third.detail
+    assert (third.reason, len(read.questions)) == (OTHERWISE, 2)
+    repeated = [replace(q, question_id=f"{n}", answers=(f"{n}",)) for q in read.questions for n in range(2)]
+    assert contradicting([*read.questions, *repeated]) == ["0", "1", "0", "1"]
+    mine.write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match=r"mine.jsonl holds no question: it is empty"):
+        format_of(mine)
+
+
+def test_the_gold_of_some_released_questions_is_never_right() -> None:
+    asked = Question("q", "How much?", ("21%",), benchmark="mmlongbench", answer_format="Int")
+    assert never_right(asked)
+    assert not never_right(replace(asked, answers=("21%", "21")))
+    assert not never_right(replace(asked, answer_format="Str"))
+    assert not never_right(replace(asked, benchmark="vidoseek"))
+
+
 def test_nano_split_and_the_guarded_test_range(tmp_path: Path) -> None:
     path = tmp_path / "questions.parquet"
     write_questions(path, [Question("q1", "?", ("1",), split="development"), Question("q2", "?", ("2",), split="test")])
@@ -309,6 +360,7 @@ def test_real_mmlongbench_file() -> None:
     found = mmlongbench.read(SHARED / "mmlongbench-doc" / "samples_subset.json", PageResolver(documents))
     assert len(found.questions) == 371
     assert sum(bool(q.gold_pages) for q in found.questions) == 293
+    assert [q.answers[0] for q in found.questions if never_right(q)] == ["21%", "14:04 CET", "yes"]
     assert found.left_out == ()
 
 

@@ -193,8 +193,8 @@ def test_published_figures_have_source_and_protocol_and_a_column_of_their_own(tm
     arms = [_arm(name, result(ANSWERS, benchmark="vidoseek", policy=name)) for name in ("A", "B")]
     scored = [replace(arm, results=tuple(_judged(r, 1, 0, 1, 0) for r in arm.results)) for arm in arms]
     html = comparison_html(compare(scored, "judge"), episodes={}, places=Places())
-    assert "<th scope=col>ours, %</th><th scope=col>published</th>" in html
-    assert "<td></td><td>74.87</td>" in html
+    assert "<th scope=col>ours, %<th scope=col>published<" in html
+    assert '<td data-label="ours, %"></td><td data-label="published">74.87</td>' in html
     path = tmp_path / "published.yaml"
     path.write_text("protocols: {p: words}\nfigures: [{benchmark: b, system: s, figure: f, value: 1, protocol: p}]")
     with pytest.raises(DataError, match="published figures"):

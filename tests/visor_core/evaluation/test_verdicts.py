@@ -14,10 +14,12 @@ from visor_core.errors import DataError
 from visor_core.evaluation.results import BenchmarkResult, read_result, score_episode
 from visor_core.evaluation.statistics import cohens_kappa
 from visor_core.evaluation.verdicts import (
+    RULE,
     ProtocolScores,
     Verdict,
     agreement,
     answers_digest,
+    common_protocol,
     protocols_in_words,
     scores,
 )
@@ -62,6 +64,23 @@ def test_kappa_of_one_word_throughout_is_unknown() -> None:
     assert str(cohens_kappa([(True, True)] * 5).estimate) == "nan"
     assert str(cohens_kappa([]).estimate) == "nan"
     assert cohens_kappa([(True, True), (False, False)] * 40).estimate == 1.0
+
+
+def test_one_judge_of_all_results_is_found_or_none_is_taken() -> None:
+    """Verdicts of two judges side by side are no comparison."""
+    old, new, other = (judged(model=name, a=1.0) for name in ("old", "new", "other"))
+    first, second = ("first", result(old, new)), ("second", result(new, old, other))
+    assert common_protocol([first, second], "judge") == new.label
+    assert common_protocol([second, first], "judge") == old.label
+    assert common_protocol([first, second], "judge (old)") == old.label
+    assert common_protocol([first, second], old.label) == old.label
+    assert common_protocol([first, ("third", result())], RULE) == RULE
+    with pytest.raises(DataError, match=r"no one judge .*\(first by judge \(old, .*; third by judge \(other, "):
+        common_protocol([first, ("third", result(other))], "judge")
+    with pytest.raises(DataError, match=r"no scores by the protocol 'judge \(other\)' \(it has rule, judge \(old"):
+        common_protocol([first, second], "judge (other)")
+    named = replace(old, revision="r1")
+    assert {"judge", "judge (old)", "judge (old@r1)", "judge (old@r1, prompt 00000000)"} == set(named.names)
 
 
 def test_scores_have_one_face() -> None:

@@ -47,7 +47,10 @@ def format_of(path: Path) -> str:
     """
     if path.is_dir():
         return "vidore"
-    items = [item.content for item in read_items(path) if isinstance(item.content, dict)]
+    read = read_items(path)
+    if not read:
+        raise DataError(f"{path.name} holds no question: it is empty")
+    items = [item.content for item in read if isinstance(item.content, dict)]
     best = next((name for name, keys in _SIGNS.items() if any(all(key in item for key in keys) for item in items)), "")
     if not best:
         raise DataError(f"{path.name} is of no known form: name it by --format, one of {NAMES}")

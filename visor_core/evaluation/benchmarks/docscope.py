@@ -16,6 +16,7 @@ from visor_core.evaluation.benchmarks.files import read_items
 from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
+    asked,
     collect,
     described,
     entries,
@@ -55,7 +56,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
         ]
         return Question(
             question_id=name,
-            question=text(item, "question"),
+            question=asked(item, "question"),
             answers=(text(answer, "answer_text"),),
             benchmark="docscope",
             split=str(item.get("split") or ""),

@@ -14,6 +14,7 @@ from visor_core.evaluation.benchmarks.files import read_items
 from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
+    asked,
     collect,
     described,
     names,
@@ -43,7 +44,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
         answer = text(item, "answer")
         return Question(
             question_id=name,
-            question=text(item, "question"),
+            question=asked(item, "question"),
             answers=(answer,),
             benchmark="longdocurl",
             answer_format=_FORMATS.get(str(item.get("answer_format")), ""),

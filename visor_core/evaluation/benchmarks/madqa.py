@@ -16,6 +16,7 @@ from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
     UnusableError,
+    asked,
     collect,
     described,
     entries,
@@ -51,7 +52,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
         several = any(isinstance(variant, list) and len(variant) > 1 for variant in variants)
         return Question(
             question_id=name,
-            question=text(item, "question"),
+            question=asked(item, "question"),
             answers=tuple(_answer(variant) for variant in variants),
             benchmark="madqa",
             answer_format="List" if several else "",

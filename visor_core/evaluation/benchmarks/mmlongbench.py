@@ -19,6 +19,8 @@ from visor_core.evaluation.benchmarks.files import read_items
 from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
+    answer_form,
+    asked,
     collect,
     described,
     names,
@@ -85,10 +87,10 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
             metadata[GOLD_DROPPED] = "page 0"
         return Question(
             question_id=name,
-            question=text(item, "question"),
+            question=asked(item, "question"),
             answers=(answer,),
             benchmark="mmlongbench",
-            answer_format=text(item, "answer_format"),
+            answer_format=answer_form(item),
             gold_pages=gold,
             hops=max(1, len(gold)),
             evidence_sources=names(item["evidence_sources"]),

@@ -20,6 +20,7 @@ from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
     UnusableError,
+    asked,
     collect,
     described,
     names,
@@ -29,6 +30,7 @@ from visor_core.evaluation.benchmarks.resolve import (
 )
 from visor_core.geometry import Box
 from visor_core.questions import ANSWER_FORMATS, Question
+from visor_core.scoring.answers import never_right
 
 FIELDS = frozenset(
     {
@@ -59,9 +61,9 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
         if not answers and answerable and not gold:
             raise UnusableError(INCOMPLETE, "it has neither an answer nor evidence: nothing can be measured by it")
         document = item.get("document")
-        return Question(
+        made = Question(
             question_id=name,
-            question=text(item, "question"),
+            question=asked(item, "question"),
             answers=answers or (() if answerable else ("Not answerable",)),
             benchmark="own",
             split=str(item.get("split") or ""),
@@ -77,8 +79,13 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
                 document_id=pages.document(str(document)).document_id if document else "",
             ),
         )
+        if never_right(made):
+            raise UnusableError(
+                WRONG_FORM, f"its answer {answers[0]!r} is no {form}: no answer would be right; give another format"
+            )
+        return made
 
-    return collect(path, read_items(path), _name, build, placed=True)
+    return collect(path, read_items(path), _name, build, placed=True, mended=True)
 
 
 def _name(position: int, item: dict[str, Any]) -> str:

@@ -13,14 +13,14 @@ import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from visor_core.errors import DataError
 from visor_core.evaluation.benchmarks.files import Item
-from visor_core.questions import DOCUMENT_TYPE, KIND, Question
+from visor_core.questions import ANSWER_FORMATS, DOCUMENT_TYPE, KIND, Question
 
 NOT_IN_CORPUS = "document not in the corpus"
 AMBIGUOUS = "document name stands for several documents"
@@ -31,6 +31,7 @@ WRONG_FORM = "item or field of another form"
 TWICE = "id given twice"
 NO_LABELS = "answers and evidence are not published"
 NOT_JSON = "line is not valid JSON"
+OTHERWISE = "asked before, with another answer"
 
 
 class DocumentRecord(Protocol):
@@ -88,6 +89,7 @@ def collect(
     build: Callable[[str, dict[str, Any]], Question],
     *,
     placed: bool = False,
+    mended: bool = False,
 ) -> BenchmarkQuestions:
     """The questions of a file's items, and the items that cannot be used.
 
@@ -95,12 +97,17 @@ def collect(
         name_of: an item's question id from its position (from 0) and its content.
         build: an item's question from its id and content; raises `UnusableError`.
         placed: whether an item that is left out is named with its place in the file, as its id may be none of the file.
+        mended: whether who gives the file can correct it: a question that was asked before with another answer is
+            left out. Of a benchmark it counts, as it counts for everybody.
 
     Raises:
-        DataError: if none of the items can be used.
+        DataError: if there is none, or none can be used.
     """
+    if not items:
+        raise DataError(f"{path.name} holds no question: it is empty")
     questions: dict[str, Question] = {}
     left_out: list[LeftOut] = []
+    places: dict[tuple[str, ...], tuple[str, Question]] = {}
     for position, item in enumerate(items):
         name = item.where
         try:
@@ -109,6 +116,13 @@ def collect(
             question = build(name, content)
             if name in questions:
                 raise UnusableError(TWICE, f"{item.where} has the id {name} of an item before it")
+            where, before = places.setdefault(_asked_of(question), (item.where, question))
+            if mended and (before.answers, before.answerable) != (question.answers, question.answerable):
+                raise UnusableError(
+                    OTHERWISE,
+                    f"{where} asks the same of the same document, and expects {_expected(before)}, not"
+                    f" {_expected(question)}: correct one, or remove it",
+                )
             questions[name] = question
         except UnusableError as reason:
             shown = f"{item.where} ({name})" if placed and name != item.where else name
@@ -118,6 +132,52 @@ def collect(
         first = f" ({counted}). The first: {left_out[0].item}: {left_out[0].detail}" if left_out else ""
         raise DataError(f"{path.name}: none of its {len(items)} items can be used{first}")
     return BenchmarkQuestions(tuple(questions.values()), tuple(left_out))
+
+
+def concatenated(files: Sequence[tuple[str, BenchmarkQuestions]]) -> BenchmarkQuestions:
+    """The questions of several files of one form, as if they were one file.
+
+    Args:
+        files: name and questions of each; an id, or a question with another answer, counts where it comes first.
+    """
+    questions: dict[str, Question] = {}
+    places: dict[tuple[str, ...], Question] = {}
+    left_out: list[LeftOut] = []
+    for name, found in files:
+        left_out += [replace(item, item=f"{name}: {item.item}") for item in found.left_out]
+        for question in found.questions:
+            item = f"{name}: {question.question_id}"
+            before = places.setdefault(_asked_of(question), question)
+            if (before.answers, before.answerable) != (question.answers, question.answerable):
+                left_out.append(LeftOut(item, OTHERWISE, f"an earlier file expects {_expected(before)}"))
+            elif question.question_id in questions:
+                left_out.append(LeftOut(item, TWICE, "an earlier file has a question of that id"))
+            else:
+                questions[question.question_id] = question
+    return BenchmarkQuestions(tuple(questions.values()), tuple(left_out))
+
+
+def contradicting(questions: Iterable[Question]) -> list[str]:
+    """The ids of questions that were asked of the same documents before, with another answer."""
+    places: dict[tuple[str, ...], Question] = {}
+    found = []
+    for question in questions:
+        before = places.setdefault(_asked_of(question), question)
+        if (before.answers, before.answerable) != (question.answers, question.answerable):
+            found.append(question.question_id)
+    return found
+
+
+def _asked_of(question: Question) -> tuple[str, ...]:
+    """What is asked, and of which documents."""
+    pages = (page.rpartition("/")[0] for page in question.gold_pages)
+    documents = {question.partition, question.metadata.get("document_id", ""), *pages}
+    wording = unicodedata.normalize("NFKC", question.question).casefold().split()
+    return (" ".join(wording), *sorted(documents - {""}))
+
+
+def _expected(question: Question) -> str:
+    return " | ".join(map(repr, question.answers)) or "no answer"
 
 
 def _object(item: Item) -> dict[str, Any]:
@@ -159,6 +219,30 @@ def text(item: dict[str, Any], key: str) -> str:
     if not found.strip():
         raise UnusableError(INCOMPLETE, f"its {key} is empty")
     return found
+
+
+def asked(item: dict[str, Any], key: str) -> str:
+    """A field that holds a question.
+
+    Raises:
+        UnusableError: if it is no text, or empty.
+    """
+    found = text(item, key)
+    if not isinstance(item[key], str):
+        raise UnusableError(WRONG_FORM, f"its {key} is {item[key]!r}, not a text")
+    return found
+
+
+def answer_form(item: dict[str, Any]) -> str:
+    """The field `answer_format`, one of MMLongBench-Doc's.
+
+    Raises:
+        UnusableError: if it is none of them.
+    """
+    form = text(item, "answer_format")
+    if form not in ANSWER_FORMATS:
+        raise UnusableError(WRONG_FORM, f"its answer_format {form[:60]} is none of {', '.join(ANSWER_FORMATS)}")
+    return form
 
 
 def literal_list(value: object, key: str) -> list[object]:

@@ -18,6 +18,7 @@ from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
     UnusableError,
+    asked,
     collect,
     described,
     page_numbers,
@@ -43,7 +44,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
         filename, gold = _slides(text(item, "deck_name"), numbers, item.get("image_urls"), pages)
         return Question(
             question_id=name,
-            question=text(item, "question"),
+            question=asked(item, "question"),
             answers=(text(item, "answer"),),
             benchmark="slidevqa",
             gold_pages=gold,

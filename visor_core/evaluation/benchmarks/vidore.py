@@ -24,6 +24,7 @@ from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
     UnusableError,
+    asked,
     collect,
     described,
     names,
@@ -75,7 +76,7 @@ def read(path: Path, pages: PageResolver) -> BenchmarkQuestions:
         gold = tuple(dict.fromkeys(page_of(page) for page in found))
         return Question(
             question_id=name,
-            question=text(item, "query"),
+            question=asked(item, "query"),
             answers=names(item.get("answer")),
             benchmark="vidore",
             split="test",

@@ -15,6 +15,7 @@ from visor_core.evaluation.benchmarks.files import read_items
 from visor_core.evaluation.benchmarks.resolve import (
     BenchmarkQuestions,
     PageResolver,
+    asked,
     collect,
     described,
     names,
@@ -43,7 +44,7 @@ def _read(benchmark: str, path: Path, pages: PageResolver) -> BenchmarkQuestions
         gold = tuple(pages.page(text(meta, "file_name"), number) for number in numbers)
         return Question(
             question_id=name,
-            question=text(item, "query"),
+            question=asked(item, "query"),
             answers=(text(item, "reference_answer"),),
             benchmark=benchmark,
             answer_format=str(meta.get("answer_format") or ""),
