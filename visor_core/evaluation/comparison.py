@@ -16,7 +16,7 @@ from typing import Any
 from visor_core.config.policies import WARM_STARTED
 from visor_core.errors import DataError
 from visor_core.evaluation.figures import Figure, Scored, present
-from visor_core.evaluation.pairing import Pairing, pair
+from visor_core.evaluation.pairing import NOT_TESTED, Pairing, pair
 from visor_core.evaluation.results import BenchmarkResult
 from visor_core.evaluation.statistics import Interval, holm
 from visor_core.evaluation.verdicts import RULE, common_protocol, protocol_of, scores
@@ -143,6 +143,8 @@ class Comparison:
         )
 
     def _pairing(self, figure: Figure, first: Sequence[float | None], second: Sequence[float | None]) -> Pairing:
+        if not figure.tested:
+            return NOT_TESTED
         both = [
             (a, b, item.key[0])
             for a, b, item in zip(first, second, self.items, strict=True)

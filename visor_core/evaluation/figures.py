@@ -37,7 +37,8 @@ class Figure:
     """One figure: what it is called, how it is read, which way is better, and how many digits it is shown with.
 
     `of` gives None, or NaN, where an episode does not have it. `yes_or_no` figures are shares. `short` is the name that
-    programs know it by, where that is not made of its words.
+    programs know it by, where that is not made of its words. One that is not `tested` tells of the machine, and of what
+    else it did, as much as of what is compared.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Figure:
     yes_or_no: bool = False
     digits: int = 3
     short: str = ""
+    tested: bool = True
 
     @property
     def key(self) -> str:
@@ -115,7 +117,7 @@ FIGURES = (
     Figure("prompt tokens", _field("prompt_tokens"), better="lower", digits=0),
     Figure("image tokens", _field("image_tokens"), better="lower", digits=0),
     Figure("written tokens", _field("completion_tokens"), better="lower", digits=1),
-    Figure("seconds", _field("seconds"), better="lower", digits=2),
+    Figure("seconds", _field("seconds"), better="lower", digits=2, tested=False),
     Figure("cost", _field("cost"), better="lower", digits=4),
     *(_measured(measure) for measure in MEASURES if measure.name not in SAID_ALREADY),
 )

@@ -43,6 +43,9 @@ class Pairing:
         return self.test.count - self.wins - self.losses
 
 
+NOT_TESTED = Pairing(UNPAIRED, math.nan, 0, 0)
+
+
 def pair(
     first: Sequence[float], second: Sequence[float], seeds: Sequence[Hashable], *, yes_or_no: bool = False
 ) -> Pairing:
@@ -59,7 +62,7 @@ def pair(
     wins = sum(b > a for a, b in zip(first, second, strict=True))
     losses = sum(b < a for a, b in zip(first, second, strict=True))
     if not first:
-        return Pairing(UNPAIRED, math.nan, 0, 0)
+        return NOT_TESTED
     if len(set(seeds)) > 1:
         differences = [b - a for a, b in zip(first, second, strict=True)]
         return Pairing(cluster_t_test(differences, seeds), math.nan, wins, losses)

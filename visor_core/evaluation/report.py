@@ -73,8 +73,6 @@ class Report:
 def report_html(report: Report) -> str:
     """The report as one HTML document."""
     parts = [f"<h1>{escape(report.title)}</h1><p class=sub>{escape(report.subtitle)}</p>"]
-    if report.stages:
-        parts.append("<h2>Stages</h2>" + _stages(report.stages))
     if report.results:
         parts.append("<h2>Results</h2>" + _results(report.results))
         parts.append("<h2>By number of pages needed</h2>" + _strata(report.results))
@@ -100,6 +98,8 @@ def report_html(report: Report) -> str:
                 f'srcdoc="{escape(episode.html, quote=True)}"></iframe>'
             )
             parts.append(f"<details class=part><summary>{title}</summary>{frame}</details>")
+    if report.stages:
+        parts.append("<h2>Stages</h2>" + _stages(report.stages))
     if notes := [*report.unread, *report.notes]:
         parts.append("<h2>Notes</h2>" + "".join(f"<p class=note>{escape(note)}</p>" for note in notes))
     return page(report.title, "".join(parts), style=REPORT_STYLE, script=script() if report.questions else "")

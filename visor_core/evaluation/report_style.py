@@ -53,6 +53,7 @@ table.figures th[scope=row]{order:-1;border:0;padding:0 0 4px;overflow-wrap:anyw
 table.figures td,table.figures td.n{border:0;padding:3px 0;text-align:left;display:grid;white-space:normal;
 grid-template-columns:8.5em minmax(0,1fr);gap:8px;overflow-wrap:anywhere}
 table.figures td::before{content:attr(data-label);color:var(--dim);font-size:12.5px}
+table.figures td>*{grid-column:2}
 table.figures td:empty{display:none}
 main{padding:20px 14px 60px}}
 """ + "".join(

@@ -76,6 +76,8 @@ def test_pages_are_counted_where_gold_pages_are_known_only() -> None:
     recall = next(found for found in compared.figures if found.figure.name == "page recall")
     assert [interval.count for interval in recall.intervals] == [3, 3]
     assert recall.pairings[0].test.count == 3
+    seconds = next(found for found in compared.figures if found.figure.name == "seconds")
+    assert (seconds.intervals[0].count, seconds.pairings[0].test.count) == (5, 0), "time is the machine's too"
 
 
 def test_one_table_says_what_another_says() -> None:
