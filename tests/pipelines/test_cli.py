@@ -19,20 +19,33 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_help_is_quick() -> None:
-    """A second of a core; waiting for nothing else. Other processes on the machine make the clock's time longer."""
+    """A few times what importing the packages of a command line takes, beside it on the same machine: a third of a
+    second where that takes a tenth. Neither computing nor waiting for anything else."""
+    libraries = "import typer.main, rich.table, rich.markdown, pydantic, yaml"
     code = "import sys; sys.argv = ['visor', '--help']; from pipelines.cli import main; main()"
-    best = best_clock = float("inf")
+    most = 6
+    computed, took, floor_computed, floor_took = [], [], [], []
     for _ in range(5):
-        before, began = os.times(), time.perf_counter()
-        run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        after, took = os.times(), time.perf_counter() - began
-        computed = after.children_user + after.children_system - before.children_user - before.children_system
-        best, best_clock = min(best, computed), min(best_clock, took)
-        if best < 1.0 and best_clock < 3.0:
-            break
-    assert "ingest" in run.stdout
-    assert best < 1.0
-    assert best_clock < 3.0
+        one, other, _ = _took(libraries)
+        floor_computed.append(one)
+        floor_took.append(other)
+        one, other, shown = _took(code)
+        computed.append(one)
+        took.append(other)
+        assert "ingest" in shown
+        if min(computed) < most * min(floor_computed) and min(took) < most * min(floor_took):
+            return
+    assert min(computed) < most * min(floor_computed)
+    assert min(took) < most * min(floor_took)
+
+
+def _took(code: str) -> tuple[float, float, str]:
+    """What a program computed and took, in seconds, and what it printed."""
+    before, began = os.times(), time.perf_counter()
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    after, took = os.times(), time.perf_counter() - began
+    computed = after.children_user + after.children_system - before.children_user - before.children_system
+    return computed, took, run.stdout
 
 
 def test_every_command_has_help(visor: Visor) -> None:
