@@ -67,6 +67,13 @@ def reading_needs(media_type: str) -> str:
     return f"LibreOffice {build}".strip() if program else "no LibreOffice"
 
 
+def is_read_here(media_type: str) -> bool:
+    """Whether this machine has what documents of a kind are read with."""
+    if media_type == "image/heic":
+        return heic_is_read()
+    return media_type not in OFFICE.values() or libreoffice() is not None
+
+
 def convert(source: Path, target: Path, filename: str, config: DocumentsConfig) -> str:
     """Make a PDF of a document and put it at `target`, whole or not at all.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from visor_core.config import DocumentsConfig, SecretReference
 from visor_core.documents import ocr
-from visor_core.documents.converting import ConversionError, convert, reading_needs
+from visor_core.documents.converting import ConversionError, convert, is_read_here, reading_needs
 from visor_core.documents.formats import HEAD, is_converted, media_type
 from visor_core.documents.messages import Failed, Validated
 from visor_core.documents.names import composed
@@ -26,6 +26,8 @@ from visor_core.documents.worker import Task
 from visor_core.errors import VisorError
 from visor_core.index.corpus import Corpus
 
+BY = " by "
+"""Stands in a reader's key before the program that a kind of document needs."""
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
@@ -48,21 +50,25 @@ def _passwords(config: DocumentsConfig) -> dict[str, SecretReference]:
 def needing_validation(
     corpus: Corpus, seen: dict[str, dict[str, Any]], config: DocumentsConfig
 ) -> list[dict[str, Any]]:
-    """Rows that were never opened, were accepted or refused under other settings, or of which the PDF made is lost."""
+    """Rows that were never opened, were accepted or refused under other settings, or of which the PDF made is lost.
+
+    A program that is not on this machine any more takes no document away that was read with it.
+    """
 
     def is_lost(row: dict[str, Any]) -> bool:
         return not readable_path(corpus.sources, row["document_id"], row["media_type"]).is_file()
 
-    return [
-        row
-        for row in seen.values()
-        if row["reader_key"] not in (reader_key(config, row), rendering_key(config, row))
-        or (row["status"] == "ok" and is_lost(row))
-    ]
+    def is_settled(row: dict[str, Any]) -> bool:
+        if row["status"] == "ok" and not is_read_here(row["media_type"]):
+            return str(row["reader_key"]).partition(BY)[0] == reader_key(config, row).partition(BY)[0]
+        return row["reader_key"] in (reader_key(config, row), rendering_key(config, row))
+
+    return [row for row in seen.values() if not is_settled(row) or (row["status"] == "ok" and is_lost(row))]
 
 
 def reader_key(config: DocumentsConfig, row: Mapping[str, Any]) -> str:
-    """What decides whether a document is accepted; a change makes it be opened again.
+    """What decides whether a document is accepted; a change makes it be opened again: a digest of the settings and,
+    after it, the program that the kind of document is read with, if it needs one.
 
     Of a password only that there is one: what a wrong one refused is kept under no key and opened again anyway.
     """
@@ -75,11 +81,10 @@ def reader_key(config: DocumentsConfig, row: Mapping[str, Any]) -> str:
         config.memory_bytes,
         composed(row["filename"]) in _passwords(config),
     ]
-    if needs := reading_needs(row["media_type"]):
-        parts.append(needs)
     if config.attachments:
         parts.append("attachments")
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    needs = reading_needs(row["media_type"])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16] + (BY + needs if needs else "")
 
 
 def rendering_key(config: DocumentsConfig, row: Mapping[str, Any]) -> str:
@@ -105,6 +110,8 @@ def _convert(
     for row in fresh:
         with stored_path(corpus.sources, row["document_id"]).open("rb") as file:
             head = file.read(HEAD)
+        if not is_read_here(row["media_type"]) and converted_path(corpus.sources, row["document_id"]).is_file():
+            continue  # the PDF that was made of it stands
         row["media_type"] = media_type(head) or ""
         if is_converted(head, row["filename"]):
             wanted.append(row)

@@ -13,6 +13,7 @@ from tests.visor_core.index.conftest import DOCUMENTS, INDEX
 from visor_core.documents import converting
 from visor_core.documents.sources import converted_path, stored_path
 from visor_core.index import Corpus, PageIndex, build_index, register_documents, render_pages
+from visor_core.index.corpus import rows
 from visor_core.index.page_links import PageLinks
 from visor_core.index.register import DocumentsReport
 from visor_core.index.upkeep import compact, verify
@@ -84,6 +85,16 @@ def test_office_files_wait_for_libreoffice(tmp_path: Path, monkeypatch: pytest.M
     converting.reading_needs.cache_clear()
     _, report = _ingest(corpus.root, files)
     assert (report.documents, report.added, report.quarantined) == (2, 1, ())
+
+    # It goes again: what was read with it stays, also where a limit makes documents be opened anew.
+    monkeypatch.setattr(converting, "libreoffice", lambda: None)
+    converting.reading_needs.cache_clear()
+    for config in (DOCUMENTS, DOCUMENTS.model_copy(update={"max_pages": DOCUMENTS.max_pages + 1})):
+        later = register_documents(corpus, [files], config)
+        assert (later.documents, later.retired, later.quarantined) == (2, 0, ())
+        assert later.unchanged == (2 if config is DOCUMENTS else 0)
+    known = {row["filename"]: row for row in rows(corpus.table("documents"), ["filename", "status", "media_type"])}
+    assert (known["plan.rtf"]["status"], known["plan.rtf"]["media_type"]) == ("ok", "application/rtf")
     converting.reading_needs.cache_clear()
 
 
