@@ -42,12 +42,12 @@ def how_tested(comparison: Comparison) -> str:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The figures of every arm with the tests of the main ones, the verdicts, and what differs."""
+    """The figures of every arm, a row each, with the tests of the main ones, the verdicts, and what differs."""
     figures = {found.figure.name: found for found in comparison.figures}
-    heads = ["result", *figures]
+    heads = ["figure", *comparison.labels]
     lines = [plain_cell(summary(comparison)), "", _row(heads), "|---" * len(heads) + "|"]
-    for number, label in enumerate(comparison.labels):
-        lines.append(_row([label, *(shown(found, number) for found in figures.values())]))
+    for name, found in figures.items():
+        lines.append(_row([name, *(shown(found, number) for number in range(len(comparison.arms)))]))
     lines += ["", _row(["against " + comparison.labels[0], *(n for n in TESTED if n in figures), "won", "lost"])]
     lines.append("|---" * (3 + sum(name in figures for name in TESTED)) + "|")
     for number, label in enumerate(comparison.labels[1:]):
