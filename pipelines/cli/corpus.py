@@ -328,10 +328,10 @@ def recall(
     from visor_core.evaluation.page_recall import measure_page_recall
 
     _check_mode(mode)
+    index = open_index(home_of(context), corpus, tag)
     benchmark = benchmark or format_of(questions)
     if benchmark not in READERS:
         raise ConfigError(f"--benchmark {benchmark!r} is not one of {NAMES}")
-    index = open_index(home_of(context), corpus, tag)
     documents = [document for document in index.documents() if document.status == "ok"]
     found = READERS[benchmark](questions, PageResolver(documents))
     asked = [question for question in found.questions if question.gold_pages]
