@@ -353,14 +353,8 @@ def _faithfulness_table(found: Faithfulness) -> Table:
         table.add_column(name, justify="left" if name == "answer format" else "right")
     for label, form in [("all", ""), *((name, name) for name in found.formats)]:
         intervals = [found.share(outcome, form) for outcome in OUTCOMES]
-        table.add_row(
-            label, str(intervals[0].count), *(_cell(told(interval), interval.count) for interval in intervals)
-        )
+        table.add_row(label, str(intervals[0].count), *(told(interval, "–") for interval in intervals))
     return table
-
-
-def _cell(text: str, count: int) -> str:
-    return text if count else "–"
 
 
 def _curve_table(curve: Curve) -> Table:

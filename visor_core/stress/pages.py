@@ -56,11 +56,12 @@ def write_faithfulness(path: Path, found: Faithfulness) -> Path:
     parts = [
         f"<h1>{escape(title)}</h1><p class=sub>{escape(subject)}</p>",
         f"<p>Of {found.considered} questions {found.answerable} can be answered; the answer of {found.located} was "
-        f"located and of {len(found.rows)} changed and verified ({escape(told(found.coverage))} of the answerable). "
+        f"located and of {len(found.rows)} changed and verified ({escape(told(found.coverage, '–'))} of the "
+        "answerable). "
         f"{len(found.right)} were answered right on the original.</p>",
     ]
     lines = [("all", ""), *((name, name) for name in found.formats)]
-    shares = [[label, *(told(found.share(outcome, name)) for outcome in OUTCOMES)] for label, name in lines]
+    shares = [[label, *(told(found.share(outcome, name), "–") for outcome in OUTCOMES)] for label, name in lines]
     parts.append(_table("Figures", ("answer format", *OUTCOMES), shares, numbers=1))
     rows = [(r.question, r.old, r.new, r.answer_before, r.answer_after, _outcome(r)) for r in found.rows]
     names = ("question", "gold", "new gold", "answer", "answer on the changed documents", "outcome")

@@ -136,6 +136,10 @@ def test_answers_that_are_read_follow_and_those_from_memory_stay(
     page = write_faithfulness(tmp_path / "x.html", replace(found, policy="<b>reader</b>")).read_text(encoding="utf-8")
     assert "<b>reader" not in page
     assert "default-src 'none'" in page
+    nothing = write_faithfulness(tmp_path / "none.html", replace(found, rows=(), answerable=0, rule=""))
+    page = nothing.read_text(encoding="utf-8")
+    assert "no question could be changed" in page
+    assert "rule" not in page
 
 
 def test_an_answer_that_is_not_printed_once_is_left_out(index: PageIndex, questions: tuple[Question, ...]) -> None:
