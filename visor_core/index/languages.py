@@ -106,7 +106,7 @@ def _by_function_words(text: str, among: tuple[str, ...]) -> str:
     words = words_of(text)
     counts = Counter(words)
     hits = {
-        language: sum(counts[word] for word in known)
+        language: sum(count for word, count in counts.items() if word in known)
         for language, known in function_words().items()
         if not among or language in among
     }
