@@ -2,9 +2,9 @@
 
 The launcher starts the process itself, as those for containers do, and not through a code server: a run is loaded with
 exactly the profile and the settings of its tags and of its launchpad values, whichever daemon starts it, and lives on
-while daemon, webserver or code server are started again. A process identity is a pid, alive since before the event that
-names it, on a machine that has not booted since. Dagster's daemon asks `check_run_worker_health`; `reconcile` does the
-same at the start of `visor run` and `visor ui`.
+while daemon, webserver or code server are started again. A process is known by its pid and its mark (`process_mark`),
+which the event that names it holds: the wall clock may be set meanwhile, or the machine sleep. Dagster's daemon asks
+`check_run_worker_health`; `reconcile` does the same at the start of `visor run` and `visor ui`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_
 
 from assets_defs.machinery.run_config import GIVEN_TAG, given_settings, with_given
 from pipelines.choice import SESSION_TAG, Choice, choice_of_run
-from pipelines.sessions import CLOCK_SLACK, kill_tree, session_lives
+from pipelines.sessions import kill_tree, session_lives
 from visor_core.config import Home
 from visor_core.errors import ConfigError
+from visor_core.processes import is_process, process_mark
 
 UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
@@ -98,11 +99,7 @@ class LocalRunLauncher(RunLauncher[Any], ConfigurableClass):
                 stderr=output,
                 start_new_session=True,  # a signal to whoever started it is not for the run
             )
-        self._instance.report_engine_event(
-            f"Started the run's process (pid {process.pid}); its output: VISOR_HOME/logs/runs/{log.name}",
-            run,
-            EngineEventData(metadata={"pid": dg.MetadataValue.text(str(process.pid))}),
-        )
+        state_worker(self._instance, run, process.pid, f"its output: VISOR_HOME/logs/runs/{log.name}")
         threading.Thread(target=self._await, args=(process, run.run_id, log), daemon=True).start()
 
     def _await(self, process: subprocess.Popen[bytes], run_id: str, log: Path) -> None:
@@ -178,6 +175,13 @@ def _end(instance: dg.DagsterInstance, run_id: str, reason: str) -> None:
         instance.report_run_failed(run, reason)
 
 
+def state_worker(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int, more: str = "") -> None:
+    """Write into a run's events which process it is."""
+    held = {"pid": str(pid), "process": process_mark(pid)}
+    metadata = {name: dg.MetadataValue.text(value) for name, value in held.items()}
+    instance.report_engine_event(f"Started the run's process (pid {pid}); {more}", run, EngineEventData(metadata))
+
+
 def worker_of(instance: dg.DagsterInstance, run_id: str) -> psutil.Process | None:
     """The living process of a run; None if it is gone, or has not said yet which one it is."""
     found = _stated_worker(instance, run_id)
@@ -190,28 +194,23 @@ def is_alive(instance: dg.DagsterInstance, run_id: str) -> bool:
     return found is None or _living(*found) is not None
 
 
-def _stated_worker(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """The newest pid that the run's events name, and when (seconds since the epoch)."""
+def _stated_worker(instance: dg.DagsterInstance, run_id: str) -> tuple[int, str] | None:
+    """The newest pid that the run's events name, and its mark."""
     events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
     for entry in reversed(events):
         event = entry.dagster_event
-        pid = event.engine_event_data.metadata.get("pid") if event is not None else None
-        if pid is not None:
-            return int(str(pid.value)), entry.timestamp
+        metadata = event.engine_event_data.metadata if event is not None else {}
+        if "pid" in metadata and "process" in metadata:
+            return int(str(metadata["pid"].value)), str(metadata["process"].value)
     return None
 
 
-def _living(pid: int, stated: float) -> psutil.Process | None:
-    """The process with this pid, if it was there when the pid was stated: a pid is given out again after a while."""
-    if psutil.boot_time() > stated + CLOCK_SLACK:
-        return None
+def _living(pid: int, mark: str) -> psutil.Process | None:
+    """The process with this pid and mark; a pid is given out again after a while."""
     try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE or process.create_time() > stated + CLOCK_SLACK:
-            return None
+        return psutil.Process(pid) if is_process(pid, mark) else None
     except psutil.NoSuchProcess:
         return None
-    return process
 
 
 def reconcile(instance: dg.DagsterInstance) -> list[str]:

@@ -8,23 +8,20 @@ from contextlib import suppress
 
 import psutil
 
-CLOCK_SLACK = 2.0
-"""Seconds by which two readings of a process's start, or of an event's time, may differ."""
+from visor_core.processes import is_process, process_mark
 
 
 def new_session() -> str:
-    """A session of this process: its pid, its start (seconds since the epoch) and chance."""
-    return f"{os.getpid()}-{psutil.Process().create_time():.2f}-{secrets.token_hex(4)}"
+    """A session of this process: its pid, its mark (`process_mark`) and chance."""
+    return f"{os.getpid()}-{process_mark(os.getpid())}-{secrets.token_hex(4)}"
 
 
 def session_lives(session: str) -> bool:
     """Whether the process of a session is still that process; False of what is no session."""
     try:
-        pid, started, _ = session.split("-")
-        process = psutil.Process(int(pid))
-        same = abs(process.create_time() - float(started)) <= CLOCK_SLACK
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except (ValueError, psutil.NoSuchProcess):
+        pid, mark, _ = session.split("-")
+        return is_process(int(pid), mark)
+    except ValueError:
         return False
 
 

@@ -13,7 +13,7 @@ CODE = ("visor_core", "assets_defs", "pipelines")
 LAYERS = (
     (
         *("errors", "addresses", "installation", "files", "inventory", "byte_cache", "network", "metadata"),
-        *("config", "code_version", "geometry", "questions"),
+        *("config", "code_version", "geometry", "questions", "processes"),
     ),
     ("tracking",),
     ("scoring",),

@@ -19,9 +19,11 @@ from pipelines import launcher
 from pipelines.choice import SESSION_TAG, Choice
 from pipelines.definitions import definitions
 from pipelines.instance import open_instance
-from pipelines.sessions import new_session
+from pipelines.sessions import new_session, session_lives
 from tests.pipelines.waiting_run import waiting
 from visor_core.config import Home
+from visor_core.processes import is_process, process_mark
+from visor_core.tracking.runs import _is_gone, _this_process
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Dagster's SQLite storage
 
@@ -66,12 +68,30 @@ def test_a_killed_run_is_given_up_and_a_living_one_is_not(
 
 
 def test_a_pid_that_was_given_out_again_is_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    began = psutil.Process().create_time()
-    assert launcher._living(os.getpid(), time.time()) is not None
-    assert launcher._living(os.getpid(), began - 60) is None
-    stated = time.time()
-    monkeypatch.setattr(psutil, "boot_time", lambda: stated + 60)
-    assert launcher._living(os.getpid(), stated) is None
+    mark = process_mark(os.getpid())
+    assert is_process(os.getpid(), mark)
+    assert launcher._living(os.getpid(), mark) is not None
+    assert mark not in (process_mark(os.getppid()), process_mark(1))
+    boot, _, started = mark.rpartition(".")
+    for other in (f"{boot}.{int(started) - 1}", f"{'0' * len(boot)}.{started}", "", mark[:-1]):
+        assert launcher._living(os.getpid(), other) is None
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    of_it = process_mark(ended.pid)
+    ended.wait()
+    assert launcher._living(ended.pid, of_it) is None
+
+
+def test_a_clock_that_is_set_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a machine has slept: the wall clock jumps, and with it the time of the boot and of every start."""
+    mark, session, process = process_mark(os.getpid()), new_session(), _this_process()
+    boot, began = psutil.boot_time(), psutil.Process().create_time()
+    for step in (-3600, 3600):
+        monkeypatch.setattr(psutil, "boot_time", lambda step=step: boot + step)
+        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda step=step: boot + step)
+        assert psutil.Process().create_time() == pytest.approx(began + step, abs=1)
+        assert launcher._living(os.getpid(), mark) is not None
+        assert session_lives(session)
+        assert not _is_gone(process)
 
 
 def test_what_a_visor_run_that_is_gone_has_queued_does_not_start(tmp_path: Path) -> None:

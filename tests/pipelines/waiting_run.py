@@ -1,5 +1,6 @@
 """A run that waits: `python -m tests.pipelines.waiting_run HOME` prints its id once Dagster knows its process."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import dagster as dg
 
 from pipelines.instance import open_instance
+from pipelines.launcher import state_worker
 from visor_core.config import Home
 
 
 @dg.op
 def wait(context: dg.OpExecutionContext) -> None:
+    state_worker(context.instance, context.run, os.getpid())
     print(context.run_id, flush=True)
     time.sleep(120)
 

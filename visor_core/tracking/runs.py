@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import tempfile
 import time
@@ -16,10 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
 from visor_core.config import Home
 from visor_core.errors import ConfigError
+from visor_core.processes import is_process, process_mark
 from visor_core.tracking.address import Store, store_of, use
 from visor_core.tracking.moving import refuse_placed
 from visor_core.tracking.stores import prepare
@@ -297,18 +297,10 @@ class Runs:
 
 def _this_process() -> str:
     """This process among all machines, restarts and users of a process id."""
-    process = psutil.Process()
-    return f"{platform.node()} {process.pid} {process.create_time():.2f}"
+    return f"{platform.node()} {os.getpid()} {process_mark(os.getpid())}"
 
 
 def _is_gone(stated: str) -> bool:
     """Whether a process of this machine, as `_this_process` states it, is there no more."""
     node, _, rest = stated.rpartition(" ")[0].rpartition(" ")
-    started = stated.rpartition(" ")[2]
-    if node != platform.node() or not rest.isdigit():
-        return False
-    try:
-        process = psutil.Process(int(rest))
-        return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return node == platform.node() and rest.isdigit() and not is_process(int(rest), stated.rpartition(" ")[2])
